@@ -1,0 +1,54 @@
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Models;
+
+/// <summary>Keys (after RoPE) and values of every layer, preallocated: [B, key-value heads, tokens, head width] each.</summary>
+public sealed class KvCache : IDisposable
+{
+    private readonly (Tensor Keys, Tensor Values)[] layers;
+
+    public KvCache(int layerCount, int rows, int heads, int tokens, int headWidth, Device device, ScalarType type)
+    {
+        layers = Enumerable.Range(0, layerCount).Select(_ => (
+            zeros(rows, heads, tokens, headWidth, type, device).DetachFromDisposeScope(),
+            zeros(rows, heads, tokens, headWidth, type, device).DetachFromDisposeScope())).ToArray();
+        Capacity = tokens;
+    }
+
+    /// <summary>Tokens the cache can hold.</summary>
+    public int Capacity { get; }
+
+    /// <summary>Tokens held by every layer.</summary>
+    public int Length { get; private set; }
+
+    /// <summary>Stores the keys and values of new tokens in one layer and gives all of that layer's so far.</summary>
+    /// <param name="layer">Layer index.</param>
+    /// <param name="keys">[B, heads, T, head width].</param>
+    /// <param name="values">[B, heads, T, head width].</param>
+    internal (Tensor Keys, Tensor Values) Extend(int layer, Tensor keys, Tensor values)
+    {
+        var added = keys.shape[2];
+        if (Length + added > Capacity)
+        {
+            throw new InvalidOperationException($"the KV cache holds {Capacity} tokens; {Length} are stored and {added} more do not fit");
+        }
+
+        var (allKeys, allValues) = layers[layer];
+        allKeys.narrow(2, Length, added).copy_(keys);
+        allValues.narrow(2, Length, added).copy_(values);
+        return (allKeys.narrow(2, 0, Length + added), allValues.narrow(2, 0, Length + added));
+    }
+
+    /// <summary>Counts tokens that every layer has stored.</summary>
+    internal void Advance(int tokens) => Length += tokens;
+
+    public void Dispose()
+    {
+        foreach (var (keys, values) in layers)
+        {
+            keys.Dispose();
+            values.Dispose();
+        }
+    }
+}

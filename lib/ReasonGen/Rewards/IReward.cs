@@ -1,0 +1,16 @@
+using ReasonGen.Core;
+using ReasonGen.World;
+
+namespace ReasonGen.Rewards;
+
+/// <summary>One picture to be scored against the prompt it was drawn for.</summary>
+public sealed record RewardRequest(Prompt Prompt, string Rationale, Picture Picture);
+
+/// <summary>Scores pictures: the paper's judge, the world's exact detector, a served model, or an ensemble of them.</summary>
+public interface IReward
+{
+    string Name { get; }
+
+    /// <summary>One reward a request, in order; 0 or 1 for a judge.</summary>
+    float[] Score(IReadOnlyList<RewardRequest> requests, CancellationToken cancel = default);
+}

@@ -1,0 +1,20 @@
+namespace ReasonGen.Text;
+
+/// <summary>Ids of the tokens that structure a prompt → rationale → image sequence.</summary>
+public sealed record SpecialTokens(int Bos, int Eos, int Pad, int BeginOfImage, int EndOfImage, int ImagePlaceholder);
+
+/// <summary>Text to token ids and back.</summary>
+public interface ITokenizer
+{
+    /// <summary>Number of ids, the special ones included.</summary>
+    int VocabularySize { get; }
+
+    SpecialTokens Special { get; }
+
+    /// <summary>Ids of a text, with no special token added at either end.</summary>
+    /// <exception cref="ArgumentException">The text holds something the vocabulary cannot express.</exception>
+    int[] Encode(string text);
+
+    /// <summary>The text of ids; special tokens are left out.</summary>
+    string Decode(IEnumerable<int> ids);
+}
