@@ -8,6 +8,12 @@ namespace ReasonGen.Models;
 /// </summary>
 public interface IImageTextModel
 {
+    /// <summary>V.</summary>
+    int VocabularySize { get; }
+
+    /// <summary>C.</summary>
+    int CodebookSize { get; }
+
     /// <summary>Weights that training may change, by checkpoint name, in checkpoint order.</summary>
     IEnumerable<(string Name, TorchSharp.Modules.Parameter Parameter)> TrainableParameters();
 

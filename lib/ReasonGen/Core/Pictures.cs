@@ -1,0 +1,36 @@
+using static TorchSharp.torch;
+
+namespace ReasonGen.Core;
+
+/// <summary>Pictures to tensors and back.</summary>
+public static class Pictures
+{
+    /// <summary>Pictures of one size → [B, 3, H, W] fp32 in [-1, 1].</summary>
+    public static Tensor ToTensor(IReadOnlyList<Picture> pictures, Device device)
+    {
+        using var scope = NewDisposeScope();
+        var (width, height) = (pictures[0].Width, pictures[0].Height);
+        if (pictures.FirstOrDefault(p => p.Width != width || p.Height != height) is { } other)
+        {
+            throw new ArgumentException($"pictures of one batch have one size, not {width}x{height} and {other.Width}x{other.Height}", nameof(pictures));
+        }
+
+        var bytes = new byte[pictures.Count * height * width * 3];
+        for (var i = 0; i < pictures.Count; i++)
+        {
+            pictures[i].Rgb.CopyTo(bytes, i * pictures[i].Rgb.Length);
+        }
+
+        return tensor(bytes, [pictures.Count, height, width, 3], ScalarType.Byte).to(device).to(ScalarType.Float32).div(127.5f).sub(1).permute(0, 3, 1, 2).contiguous().MoveToOuterDisposeScope();
+    }
+
+    /// <summary>[B, 3, H, W] nominally in [-1, 1] → pictures: (x + 1) / 2 · 255, clipped, truncated as the reference does.</summary>
+    public static Picture[] FromTensor(Tensor values)
+    {
+        using var scope = NewDisposeScope();
+        int height = (int)values.shape[2], width = (int)values.shape[3], size = height * width * 3;
+        var bytes = values.detach().to(ScalarType.Float32).add(1).div(2).mul(255).clamp(0, 255).to(ScalarType.Byte).permute(0, 2, 3, 1).contiguous().cpu()
+            .data<byte>().ToArray();
+        return Enumerable.Range(0, (int)values.shape[0]).Select(i => new Picture(width, height, bytes[(i * size)..((i + 1) * size)])).ToArray();
+    }
+}

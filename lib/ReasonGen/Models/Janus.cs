@@ -1,0 +1,138 @@
+// Janus-Pro (deepseek-ai/Janus: modeling_vlm.py): one decoder, two vocabularies.
+//   text token  t: h ← language_model(embed_tokens[t]),          next text token  ~ softmax(lm_head(h))
+//   image token c: h ← language_model(gen_aligner(gen_embed[c])), next image token ~ softmax(gen_head(h))
+// Deviation: the understanding path is built when the config asks for it, so that the miniature does without.
+using ReasonGen.Core;
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+using static TorchSharp.torch.nn;
+
+namespace ReasonGen.Models;
+
+/// <summary>Linear, GELU, Linear: what maps image codes or picture features to the decoder's width.</summary>
+internal sealed class Aligner : Module<Tensor, Tensor>
+{
+    private readonly ModuleList<Module<Tensor, Tensor>> layers;
+
+    internal Aligner(int from, int to, ComputeTarget target) : base("aligner")
+    {
+        layers = ModuleList<Module<Tensor, Tensor>>(
+            Linear(from, to, true, target.Device, target.DType), GELU(), Linear(to, to, true, target.Device, target.DType));
+        RegisterComponents();
+    }
+
+    public override Tensor forward(Tensor x)
+    {
+        using var scope = NewDisposeScope();
+        return layers.Aggregate(x, (y, layer) => layer.forward(y)).MoveToOuterDisposeScope();
+    }
+}
+
+internal sealed class ImageHead : Module<Tensor, Tensor>
+{
+    private readonly Linear output_mlp_projector, vision_head;
+
+    internal ImageHead(int width, int codes, ComputeTarget target) : base("gen_head")
+    {
+        output_mlp_projector = Linear(width, width, true, target.Device, target.DType);
+        vision_head = Linear(width, codes, true, target.Device, target.DType);
+        RegisterComponents();
+    }
+
+    public override Tensor forward(Tensor x)
+    {
+        using var scope = NewDisposeScope();
+        return vision_head.forward(functional.gelu(output_mlp_projector.forward(x))).MoveToOuterDisposeScope();
+    }
+}
+
+/// <summary>Janus: reads text and pictures, writes text and draws pictures.</summary>
+public sealed class Janus : Module, IImageTextModel
+{
+    private readonly SigLip? vision_model;
+    private readonly Aligner? aligner;
+    private readonly VqTokenizer gen_vision_model;
+    private readonly Aligner gen_aligner;
+    private readonly ImageHead gen_head;
+    private readonly Embedding gen_embed;
+    private readonly Llama language_model;
+
+    /// <summary>Builds the model; weights are those of the modules' own initialisers until loaded or <see cref="Initialize"/>d.</summary>
+    /// <exception cref="ArgumentException">A size of the configuration is out of range.</exception>
+    public Janus(JanusConfig config, ComputeTarget target) : base(nameof(Janus))
+    {
+        config.Validate();
+        var width = config.Language.Width;
+        vision_model = config.Vision is null ? null : new SigLip(config.Vision, target);
+        aligner = config.Vision is null ? null : new Aligner(config.Vision.Width, width, target);
+        gen_vision_model = new VqTokenizer(config.ImageTokenizer, target, Math.Min(65536, 4 * config.ImageTokenizer.CodebookSize));
+        gen_aligner = new Aligner(config.ImageTokenizer.CodeWidth, width, target);
+        gen_head = new ImageHead(width, config.ImageTokenizer.CodebookSize, target);
+        gen_embed = Embedding(config.ImageTokenizer.CodebookSize, config.ImageTokenizer.CodeWidth, device: target.Device, dtype: target.DType);
+        language_model = new Llama(config.Language, target);
+        RegisterComponents();
+        (Config, Target) = (config, target);
+    }
+
+    public JanusConfig Config { get; }
+
+    public ComputeTarget Target { get; }
+
+    public int VocabularySize => Config.Language.VocabularySize;
+
+    public int CodebookSize => Config.ImageTokenizer.CodebookSize;
+
+    /// <summary>The frozen image tokenizer.</summary>
+    public VqTokenizer ImageTokenizer => gen_vision_model;
+
+    /// <summary>Language model, image-token embedding, its aligner and both heads; the tokenizer and the understanding path stay frozen.</summary>
+    public IEnumerable<(string Name, Parameter Parameter)> TrainableParameters() => named_parameters()
+        .Where(p => p.name.StartsWith("language_model.") || p.name.StartsWith("gen_aligner.") || p.name.StartsWith("gen_head.") || p.name.StartsWith("gen_embed."))
+        .Select(p => (p.name, p.parameter));
+
+    public Tensor Embed(Tensor ids, Tensor? imageMask = null)
+    {
+        using var scope = NewDisposeScope();
+        if (imageMask is null)
+        {
+            return language_model.Embed(ids).MoveToOuterDisposeScope();
+        }
+
+        // Each table is asked only for ids it has: text positions ask the image table for code 0, and the other way round.
+        var image = imageMask.to(ScalarType.Bool);
+        var text = language_model.Embed(ids.masked_fill(image, 0));
+        return where(image.unsqueeze(-1), EmbedImageCodes(ids.masked_fill(image.logical_not(), 0)), text).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>[B, I] image codes → [B, I, D].</summary>
+    public Tensor EmbedImageCodes(Tensor codes) => gen_aligner.forward(gen_embed.forward(codes));
+
+    public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null, KvCache? cache = null) =>
+        language_model.Hidden(embeddings, attentionMask, positionIds, cache);
+
+    public Tensor TextLogits(Tensor hidden) => language_model.Logits(hidden);
+
+    public Tensor ImageLogits(Tensor hidden) => gen_head.forward(hidden);
+
+    public KvCache NewCache(int rows, int tokens) => new(
+        Config.Language.Layers, rows, Config.Language.KeyValueHeads, tokens, Config.Language.HeadWidth, Target.Device, Target.DType);
+
+    public Tensor DecodeImage(Tensor codes)
+    {
+        using var free = no_grad();
+        return gen_vision_model.Decode(codes);
+    }
+
+    /// <summary>Picture features in the decoder's width: [B, 3, S, S] → [B, patches, D].</summary>
+    /// <exception cref="InvalidOperationException">The configuration leaves the understanding path out.</exception>
+    public Tensor EmbedPictures(Tensor pictures) => vision_model is not null && aligner is not null ? aligner.forward(vision_model.forward(pictures))
+        : throw new InvalidOperationException("this Janus was built without a vision tower; it draws pictures but does not read them");
+
+    /// <summary>Fresh weights from a seed: normal with deviation 0.02 (1 for the few dimensions of a code), biases 0, norms 1; the tokenizer as its own rule says.</summary>
+    public void Initialize(long seed)
+    {
+        Initializer.Apply(TrainableParameters(), seed, (name, _) => name.StartsWith("gen_embed") ? 1 : 0.02);
+        gen_vision_model.Initialize(seed);
+    }
+}

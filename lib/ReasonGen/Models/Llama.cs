@@ -1,0 +1,236 @@
+// The decoder of Janus-Pro's language model, after Llama (transformers' modeling_llama.py):
+//   h = x + Attention(RMSNorm(x));  y = h + down( silu(gate(n)) * up(n) ) with n = RMSNorm(h);  a last RMSNorm after all layers.
+//   RMSNorm(x) = x / sqrt(mean(x²) + ε) in fp32, cast back, then times the weight.
+//   RoPE: (x₁, x₂) → (x₁ cos − x₂ sin, x₂ cos + x₁ sin) over the two halves of a head, angle = position · θ^(−2j/K) in fp32.
+// Shapes: B batch, T tokens, S cached + new tokens, D width, H heads, K head width.
+// Deviations: mean(x²) is taken from the vector norm, which is one pass over x instead of three and equal up to rounding.
+using ReasonGen.Core;
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+using static TorchSharp.torch.nn;
+
+namespace ReasonGen.Models;
+
+/// <summary>RMSNorm with a learned weight and no bias.</summary>
+internal sealed class RmsNorm : Module<Tensor, Tensor>
+{
+    private readonly Parameter weight;
+    private readonly double epsilon;
+    private readonly long width;
+
+    internal RmsNorm(int width, double epsilon, Device device, ScalarType type) : base(nameof(RmsNorm))
+    {
+        weight = new Parameter(ones(width, type, device));
+        RegisterComponents();
+        (this.width, this.epsilon) = (width, epsilon);
+    }
+
+    public override Tensor forward(Tensor x)
+    {
+        using var scope = NewDisposeScope();
+        var x32 = x.to(ScalarType.Float32);
+        var norm = linalg.vector_norm(x32, 2, [-1], true); // [B, T, 1]
+        var scale = norm.mul(norm).div(width).add(epsilon).rsqrt();
+        return x32.mul(scale).to(x.dtype).mul(weight).MoveToOuterDisposeScope();
+    }
+}
+
+/// <summary>What all layers of one pass share: rotary angles, and which keys each query may see.</summary>
+/// <param name="Cos">[B or 1, 1, T, K].</param>
+/// <param name="Sin">[B or 1, 1, T, K], its first half negated, so that the rotation is two products and a sum.</param>
+/// <param name="Mask">[B, 1, T, S] bool, true where a key may be seen; null when causality alone decides.</param>
+/// <param name="Causal">Whether attention must hide later keys itself.</param>
+internal readonly record struct PassContext(Tensor Cos, Tensor Sin, Tensor? Mask, bool Causal, KvCache? Cache);
+
+internal sealed class LlamaAttention : Module
+{
+    private readonly Linear q_proj, k_proj, v_proj, o_proj;
+    private readonly int heads, keyValueHeads, headWidth, layer;
+
+    internal LlamaAttention(LlamaConfig config, int layer, Device device, ScalarType type) : base("self_attn")
+    {
+        var keyValueWidth = config.KeyValueHeads * config.HeadWidth;
+        q_proj = Linear(config.Width, config.Width, false, device, type);
+        k_proj = Linear(config.Width, keyValueWidth, false, device, type);
+        v_proj = Linear(config.Width, keyValueWidth, false, device, type);
+        o_proj = Linear(config.Width, config.Width, false, device, type);
+        RegisterComponents();
+        (heads, keyValueHeads, headWidth, this.layer) = (config.Heads, config.KeyValueHeads, config.HeadWidth, layer);
+    }
+
+    internal Tensor Forward(Tensor x, PassContext pass)
+    {
+        using var scope = NewDisposeScope();
+        long rows = x.shape[0], tokens = x.shape[1];
+        var q = Rotate(q_proj.forward(x).view(rows, tokens, heads, headWidth).transpose(1, 2), pass); // [B, H, T, K]
+        var k = Rotate(k_proj.forward(x).view(rows, tokens, keyValueHeads, headWidth).transpose(1, 2), pass);
+        var v = v_proj.forward(x).view(rows, tokens, keyValueHeads, headWidth).transpose(1, 2);
+        if (pass.Cache is not null)
+        {
+            (k, v) = pass.Cache.Extend(layer, k, v); // [B, H, S, K]
+        }
+
+        if (keyValueHeads != heads)
+        {
+            k = k.repeat_interleave(heads / keyValueHeads, 1);
+            v = v.repeat_interleave(heads / keyValueHeads, 1);
+        }
+
+        var mixed = functional.scaled_dot_product_attention(q, k, v, pass.Mask, 0, pass.Causal); // [B, H, T, K]
+        return o_proj.forward(mixed.transpose(1, 2).reshape(rows, tokens, -1)).MoveToOuterDisposeScope();
+    }
+
+    // [x₁, x₂] cos + [x₂, x₁] [−sin, sin]
+    private Tensor Rotate(Tensor x, PassContext pass) => x.mul(pass.Cos).addcmul_(x.roll(headWidth / 2, -1), pass.Sin, 1);
+}
+
+internal sealed class LlamaMlp : Module
+{
+    private readonly Linear gate_proj, up_proj, down_proj;
+
+    internal LlamaMlp(LlamaConfig config, Device device, ScalarType type) : base("mlp")
+    {
+        gate_proj = Linear(config.Width, config.MlpWidth, false, device, type);
+        up_proj = Linear(config.Width, config.MlpWidth, false, device, type);
+        down_proj = Linear(config.MlpWidth, config.Width, false, device, type);
+        RegisterComponents();
+    }
+
+    internal Tensor Forward(Tensor x)
+    {
+        using var scope = NewDisposeScope();
+        return down_proj.forward(functional.silu(gate_proj.forward(x)).mul(up_proj.forward(x))).MoveToOuterDisposeScope();
+    }
+}
+
+internal sealed class LlamaLayer : Module
+{
+    private readonly LlamaAttention self_attn;
+    private readonly LlamaMlp mlp;
+    private readonly RmsNorm input_layernorm, post_attention_layernorm;
+
+    internal LlamaLayer(LlamaConfig config, int layer, Device device, ScalarType type) : base("layer")
+    {
+        self_attn = new LlamaAttention(config, layer, device, type);
+        mlp = new LlamaMlp(config, device, type);
+        input_layernorm = new RmsNorm(config.Width, config.RmsNormEpsilon, device, type);
+        post_attention_layernorm = new RmsNorm(config.Width, config.RmsNormEpsilon, device, type);
+        RegisterComponents();
+    }
+
+    internal Tensor Forward(Tensor x, PassContext pass)
+    {
+        using var scope = NewDisposeScope();
+        var h = x.add(self_attn.Forward(input_layernorm.forward(x), pass));
+        return h.add(mlp.Forward(post_attention_layernorm.forward(h))).MoveToOuterDisposeScope();
+    }
+}
+
+/// <summary>Token embedding, decoder layers and final norm.</summary>
+internal sealed class LlamaModel : Module
+{
+    private readonly Embedding embed_tokens;
+    private readonly ModuleList<LlamaLayer> layers;
+    private readonly RmsNorm norm;
+    private readonly LlamaConfig config;
+
+    internal LlamaModel(LlamaConfig config, Device device, ScalarType type) : base("model")
+    {
+        config.Validate();
+        embed_tokens = Embedding(config.VocabularySize, config.Width, device: device, dtype: type);
+        layers = ModuleList(Enumerable.Range(0, config.Layers).Select(i => new LlamaLayer(config, i, device, type)).ToArray());
+        norm = new RmsNorm(config.Width, config.RmsNormEpsilon, device, type);
+        RegisterComponents();
+        this.config = config;
+    }
+
+    internal Tensor Embed(Tensor ids) => embed_tokens.forward(ids);
+
+    internal Tensor Forward(Tensor embeddings, Tensor? attentionMask, Tensor? positionIds, KvCache? cache)
+    {
+        using var scope = NewDisposeScope();
+        long rows = embeddings.shape[0], tokens = embeddings.shape[1], cached = cache?.Length ?? 0;
+        if (embeddings.shape is not [_, _, var width] || width != config.Width)
+        {
+            throw new ArgumentException($"embeddings are [{string.Join(", ", embeddings.shape)}], not [B, T, {config.Width}]");
+        }
+
+        if (attentionMask is not null && (attentionMask.shape[0] != rows || attentionMask.shape[1] != cached + tokens))
+        {
+            throw new ArgumentException(
+                $"the attention mask is [{string.Join(", ", attentionMask.shape)}], not [{rows}, {cached + tokens}] (cached and new tokens)");
+        }
+
+        positionIds ??= arange(cached, cached + tokens, device: embeddings.device).unsqueeze(0);
+        var (cos, sin) = RotaryAngles(positionIds, embeddings.dtype);
+        var pass = new PassContext(cos, sin, Visible(attentionMask, tokens, cached), attentionMask is null && tokens > 1 && cached == 0, cache);
+        var x = embeddings;
+        foreach (var layer in layers)
+        {
+            x = layer.Forward(x, pass);
+        }
+
+        cache?.Advance((int)tokens);
+        return norm.forward(x).MoveToOuterDisposeScope();
+    }
+
+    private (Tensor Cos, Tensor Sin) RotaryAngles(Tensor positions, ScalarType type)
+    {
+        int half = config.HeadWidth / 2;
+        var exponents = arange(half, ScalarType.Float32, positions.device).mul(2f / config.HeadWidth);
+        var frequencies = pow(config.RopeTheta, exponents).reciprocal(); // [K/2]
+        var angles = positions.to(ScalarType.Float32).unsqueeze(-1).mul(frequencies).unsqueeze(1); // [B, 1, T, K/2]
+        Tensor cos = angles.cos(), sin = angles.sin();
+        return (cat([cos, cos], -1).to(type), cat([sin.neg(), sin], -1).to(type));
+    }
+
+    // Padding and causality together; a query that may see no key at all sees every key, so that no NaN arises on padding.
+    private static Tensor? Visible(Tensor? attentionMask, long tokens, long cached)
+    {
+        if (attentionMask is null)
+        {
+            return tokens > 1 && cached > 0 ? CausalRows(tokens, cached, CPU) : null;
+        }
+
+        var visible = attentionMask.to(ScalarType.Bool).unsqueeze(1).unsqueeze(1); // [B, 1, 1, S]
+        if (tokens > 1)
+        {
+            visible = visible.logical_and(CausalRows(tokens, cached, attentionMask.device)); // [B, 1, T, S]
+        }
+
+        return visible.logical_or(visible.any(-1, keepdim: true).logical_not());
+    }
+
+    private static Tensor CausalRows(long tokens, long cached, Device device) =>
+        ones(tokens, cached + tokens, ScalarType.Bool, device).tril(cached).view(1, 1, tokens, cached + tokens);
+}
+
+/// <summary>The language model of Janus: decoder and text head, under the checkpoint's names.</summary>
+public sealed class Llama : Module
+{
+    private readonly LlamaModel model;
+    private readonly Linear lm_head;
+
+    /// <param name="config">Sizes.</param>
+    /// <param name="target">Device and dtype of the weights.</param>
+    public Llama(LlamaConfig config, ComputeTarget target) : base(nameof(Llama))
+    {
+        model = new LlamaModel(config, target.Device, target.DType);
+        lm_head = Linear(config.Width, config.VocabularySize, false, target.Device, target.DType);
+        RegisterComponents();
+        Config = config;
+    }
+
+    public LlamaConfig Config { get; }
+
+    /// <summary>[B, T] token ids → [B, T, D].</summary>
+    public Tensor Embed(Tensor ids) => model.Embed(ids);
+
+    /// <summary>[B, T, D] embeddings → [B, T, D] hidden states after the final norm; see <see cref="IImageTextModel.Hidden"/>.</summary>
+    public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null, KvCache? cache = null) =>
+        model.Forward(embeddings, attentionMask, positionIds, cache);
+
+    /// <summary>[…, D] → […, V].</summary>
+    public Tensor Logits(Tensor hidden) => lm_head.forward(hidden);
+}

@@ -1,0 +1,57 @@
+namespace ReasonGen.Models;
+
+/// <summary>Sizes of a Llama decoder.</summary>
+public sealed record LlamaConfig
+{
+    /// <summary>Rows of the token embedding and of the text head. At least 1.</summary>
+    public required int VocabularySize { get; init; }
+
+    /// <summary>Width D of the hidden state (hidden_size): heads times head width.</summary>
+    public required int Width { get; init; }
+
+    /// <summary>Width of the gated MLP (intermediate_size). At least 1.</summary>
+    public required int MlpWidth { get; init; }
+
+    /// <summary>Decoder layers. At least 1.</summary>
+    public required int Layers { get; init; }
+
+    /// <summary>Query heads H. At least 1, divides <see cref="Width"/>; the head width must be even, for RoPE.</summary>
+    public required int Heads { get; init; }
+
+    /// <summary>Key and value heads; divides <see cref="Heads"/>. Default: as many as query heads.</summary>
+    public int KeyValueHeads { get => field == 0 ? Heads : field; init; }
+
+    /// <summary>Base of the rotary angles (rope_theta). Default 10000.</summary>
+    public double RopeTheta { get; init; } = 10000;
+
+    /// <summary>Added under the root of RMSNorm. Default 1e-6.</summary>
+    public double RmsNormEpsilon { get; init; } = 1e-6;
+
+    /// <summary>K, the width of one head.</summary>
+    public int HeadWidth => Width / Heads;
+
+    /// <exception cref="ArgumentException">A size is out of range.</exception>
+    public void Validate()
+    {
+        foreach (var (name, value) in new[]
+        {
+            (nameof(VocabularySize), VocabularySize), (nameof(Width), Width), (nameof(MlpWidth), MlpWidth), (nameof(Layers), Layers), (nameof(Heads), Heads),
+        })
+        {
+            if (value < 1)
+            {
+                throw new ArgumentException($"{name} is {value}; it must be at least 1");
+            }
+        }
+
+        if (Width % Heads != 0 || HeadWidth % 2 != 0)
+        {
+            throw new ArgumentException($"{nameof(Width)} is {Width} with {Heads} heads; it must be a multiple of the heads, with an even head width");
+        }
+
+        if (Heads % KeyValueHeads != 0)
+        {
+            throw new ArgumentException($"{nameof(KeyValueHeads)} is {KeyValueHeads}; it must divide the {Heads} heads");
+        }
+    }
+}

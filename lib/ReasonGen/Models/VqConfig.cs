@@ -1,0 +1,58 @@
+namespace ReasonGen.Models;
+
+/// <summary>Sizes of the image tokenizer.</summary>
+public sealed record VqConfig
+{
+    /// <summary>Codes in the codebook (image_token_size). At least 2.</summary>
+    public int CodebookSize { get; init; } = 16384;
+
+    /// <summary>Width of one code (n_embed of gen_vision_config). At least 1.</summary>
+    public int CodeWidth { get; init; } = 8;
+
+    /// <summary>Channels between encoder and code (z_channels).</summary>
+    public int LatentChannels { get; init; } = 256;
+
+    /// <summary>Channels of the finest level (ch); a multiple of <see cref="Groups"/>.</summary>
+    public int Channels { get; init; } = 128;
+
+    /// <summary>Channels of each level, finest first, in units of <see cref="Channels"/> (ch_mult).</summary>
+    public IReadOnlyList<int> Multipliers { get; init; } = [1, 1, 2, 2, 4];
+
+    /// <summary>Residual blocks a level of the encoder; the decoder has one more.</summary>
+    public int ResidualBlocks { get; init; } = 2;
+
+    /// <summary>Groups of every GroupNorm.</summary>
+    public int Groups { get; init; } = 32;
+
+    /// <summary>Weight of the commitment loss (commit_loss_beta).</summary>
+    public double Commitment { get; init; } = 0.25;
+
+    /// <summary>Weight of the entropy loss that spreads the use of codes (entropy_loss_ratio); 0 as published.</summary>
+    public double EntropyRatio { get; init; }
+
+    /// <summary>Pixels a side that one code stands for.</summary>
+    public int PixelsPerCode => 1 << (Multipliers.Count - 1);
+
+    /// <summary>VQ-16 as Janus-Pro has it: 16x16 pixels a code.</summary>
+    public static VqConfig Vq16 { get; } = new();
+
+    /// <summary>The miniature: 4x4 pixels a code.</summary>
+    public static VqConfig Mini { get; } = new()
+    {
+        CodebookSize = 512, LatentChannels = 32, Channels = 16, Multipliers = [1, 2, 2], ResidualBlocks = 1, Groups = 8,
+    };
+
+    /// <exception cref="ArgumentException">A size is out of range.</exception>
+    public void Validate()
+    {
+        if (CodebookSize < 2 || CodeWidth < 1 || LatentChannels < 1 || ResidualBlocks < 1 || Multipliers.Count < 1 || Groups < 1)
+        {
+            throw new ArgumentException($"an image tokenizer needs at least 2 codes and every size at least 1: {this}");
+        }
+
+        if (Channels % Groups != 0)
+        {
+            throw new ArgumentException($"{nameof(Channels)} is {Channels}; it must be a multiple of the {Groups} groups");
+        }
+    }
+}

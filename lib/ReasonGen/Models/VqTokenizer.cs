@@ -1,0 +1,129 @@
+// VQ-16, the image tokenizer (deepseek-ai/Janus: vq_model.py). Encoder E, codebook e (K x 8, rows normalised at every use), decoder G:
+//   ẑ = normalise(quant_conv(E(x)));  code = argmin_k |ẑ − ê_k|² (the first of equals);  x' = G(post_quant_conv(ê_code)).
+//   Training: vq = mean((ê − sg ẑ)²), commit = β mean((sg ê − ẑ)²); the gradient of ê passes straight through to ẑ.
+// Deviations: 1. The 2x enlargement does not go through bfloat16; it only copies, so values agree. 2. Distances are fp32 whatever the weights are.
+using ReasonGen.Core;
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+using static TorchSharp.torch.nn;
+
+namespace ReasonGen.Models;
+
+/// <summary>The codebook and the nearest-code rule.</summary>
+internal sealed class VectorQuantizer : Module
+{
+    private readonly Embedding embedding;
+    private readonly Tensor codebook_used;
+
+    internal VectorQuantizer(VqConfig config, ComputeTarget target, int usedLength) : base("quantize")
+    {
+        embedding = Embedding(config.CodebookSize, config.CodeWidth, device: target.Device, dtype: target.DType);
+        codebook_used = zeros(usedLength, ScalarType.Float32, target.Device);
+        register_buffer(nameof(codebook_used), codebook_used);
+        RegisterComponents();
+    }
+
+    internal Parameter Weight => embedding.weight!;
+
+    /// <summary>[K, 8], rows of length one.</summary>
+    internal Tensor Codebook() => functional.normalize(embedding.weight!.to(ScalarType.Float32), 2, -1, 1e-12);
+
+    /// <summary>[N, 8] normalised latents → [N] codes.</summary>
+    internal Tensor Nearest(Tensor latents)
+    {
+        using var scope = NewDisposeScope();
+        var codebook = Codebook();
+        var distances = latents.square().sum([-1L], keepdim: true).add(codebook.square().sum([-1L])).sub(latents.matmul(codebook.t()).mul(2));
+        return distances.argmin(1).MoveToOuterDisposeScope();
+    }
+}
+
+/// <summary>Pictures to discrete image tokens and back.</summary>
+public sealed class VqTokenizer : Module
+{
+    private readonly VqPath encoder, decoder;
+    private readonly VectorQuantizer quantize;
+    private readonly Conv2d quant_conv, post_quant_conv;
+
+    /// <param name="config">Sizes.</param>
+    /// <param name="target">Device and dtype of the weights.</param>
+    /// <param name="usedLength">Length of the checkpoint's buffer of recently used codes, which nothing reads.</param>
+    public VqTokenizer(VqConfig config, ComputeTarget target, int usedLength = 65536) : base(nameof(VqTokenizer))
+    {
+        config.Validate();
+        var layers = new VqLayers(config, target);
+        encoder = new VqPath(layers, encodes: true);
+        decoder = new VqPath(layers, encodes: false);
+        quantize = new VectorQuantizer(config, target, usedLength);
+        quant_conv = layers.Conv(config.LatentChannels, config.CodeWidth, 1);
+        post_quant_conv = layers.Conv(config.CodeWidth, config.LatentChannels, 1);
+        RegisterComponents();
+        (Config, DType) = (config, target.DType);
+    }
+
+    public VqConfig Config { get; }
+
+    private ScalarType DType { get; }
+
+    internal Parameter CodebookWeight => quantize.Weight;
+
+    /// <summary>Fresh weights from a seed, scaled to keep the variance of what they read.</summary>
+    public void Initialize(long seed) => Initializer.Apply(named_parameters().Select(p => (p.name, p.parameter)), seed,
+        (name, shape) => name.StartsWith("quantize") ? 1 : 1 / Math.Sqrt(shape.Skip(1).Aggregate(1L, (product, size) => product * size)));
+
+    /// <summary>Pictures [B, 3, H, W] in [-1, 1] → latents [B, 8, h, w], not normalised.</summary>
+    public Tensor Latent(Tensor pictures) => quant_conv.forward(encoder.forward(pictures.to(DType)));
+
+    /// <summary>Pictures [B, 3, H, W] in [-1, 1] → codes [B, h·w], row by row.</summary>
+    public Tensor Encode(Tensor pictures)
+    {
+        using var free = no_grad();
+        using var scope = NewDisposeScope();
+        return quantize.Nearest(Normalised(Latent(pictures))).view(pictures.shape[0], -1).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Codes [B, h·w] of a square picture → pictures [B, 3, H, W], nominally in [-1, 1].</summary>
+    public Tensor Decode(Tensor codes)
+    {
+        var side = (long)Math.Sqrt(codes.shape[^1]);
+        return side * side == codes.shape[^1] ? Decode(codes, side, side)
+            : throw new ArgumentException($"{codes.shape[^1]} codes a picture are no square; give height and width", nameof(codes));
+    }
+
+    /// <summary>Codes [B, h·w] → pictures [B, 3, H, W], nominally in [-1, 1].</summary>
+    public Tensor Decode(Tensor codes, long height, long width)
+    {
+        using var scope = NewDisposeScope();
+        var rows = quantize.Codebook().index_select(0, codes.reshape(-1)); // [B·h·w, 8]
+        return DecodeLatent(rows.view(-1, height, width, Config.CodeWidth).permute(0, 3, 1, 2)).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>One training pass.</summary>
+    /// <returns>The reconstruction [B, 3, H, W], the codes [B·h·w], the normalised latents [B·h·w, 8], and codebook and commitment loss.</returns>
+    internal (Tensor Reconstruction, Tensor Codes, Tensor Latents, Tensor CodebookLoss, Tensor CommitmentLoss) Reconstruct(Tensor pictures)
+    {
+        using var scope = NewDisposeScope();
+        var latent = Latent(pictures);
+        var z = Normalised(latent);
+        Tensor codes;
+        using (no_grad())
+        {
+            codes = quantize.Nearest(z);
+        }
+
+        var e = quantize.Codebook().index_select(0, codes);
+        var codebookLoss = functional.mse_loss(e, z.detach());
+        var commitment = functional.mse_loss(z, e.detach()).mul(Config.Commitment);
+        var through = z.add(e.sub(z).detach()).view(latent.shape[0], latent.shape[2], latent.shape[3], Config.CodeWidth).permute(0, 3, 1, 2);
+        var reconstruction = DecodeLatent(through);
+        scope.MoveToOuter([reconstruction, codes, z, codebookLoss, commitment]);
+        return (reconstruction, codes, z, codebookLoss, commitment);
+    }
+
+    private Tensor DecodeLatent(Tensor latent) => decoder.forward(post_quant_conv.forward(latent.contiguous().to(DType)));
+
+    // [B, 8, h, w] → [B·h·w, 8], rows of length one
+    private Tensor Normalised(Tensor latent) =>
+        functional.normalize(latent.to(ScalarType.Float32).permute(0, 2, 3, 1).reshape(-1, Config.CodeWidth), 2, -1, 1e-12);
+}

@@ -1,0 +1,71 @@
+namespace ReasonGen.Sft;
+
+/// <summary>Settings of supervised fine-tuning (and of base training, which differs in its data alone).</summary>
+public sealed record SftConfig
+{
+    /// <summary>Optimizer steps; the learning rate reaches 0 at the end. At least 1.</summary>
+    public required int TotalSteps { get; init; }
+
+    /// <summary>Base learning rate. Default 1e-5 (janus_sft.sh); above 0.</summary>
+    public double LearningRate { get; init; } = 1e-5;
+
+    /// <summary>Share of the steps in which the learning rate rises. Default 0.05; in [0, 1). The first of them has rate 0, as in the reference.</summary>
+    public double WarmupRatio { get; init; } = 0.05;
+
+    /// <summary>AdamW's β₁. Default 0.9; in [0, 1).</summary>
+    public double Beta1 { get; init; } = 0.9;
+
+    /// <summary>AdamW's β₂. Default 0.95; in [0, 1).</summary>
+    public double Beta2 { get; init; } = 0.95;
+
+    /// <summary>AdamW's weight decay. Default 0.01; at least 0.</summary>
+    public double WeightDecay { get; init; } = 0.01;
+
+    /// <summary>Largest gradient norm. Default 1; above 0.</summary>
+    public double GradientClip { get; init; } = 1;
+
+    /// <summary>Weight of text tokens in the loss. Default 2 (janus_sft.sh); at least 0.</summary>
+    public double TextScale { get; init; } = 2;
+
+    /// <summary>Weight of image tokens in the loss. Default 1; at least 0.</summary>
+    public double ImageScale { get; init; } = 1;
+
+    /// <summary>Weight of the begin-of-image token in the loss. Default 0 (janus_sft.sh), which still counts it in the denominator; at least 0.</summary>
+    public double BeginOfImageScale { get; init; }
+
+    /// <summary>Samples a forward pass. Default 4; at least 1.</summary>
+    public int MicroBatchSamples { get; init; } = 4;
+
+    /// <summary>Adds up the gradients of micro-batches instead of averaging them, as the reference does. Default false.</summary>
+    public bool SumMicroBatches { get; init; }
+
+    /// <summary>Keeps fp32 copies of narrower weights. Default true; false is the reference, whose weights and moments are bf16.</summary>
+    public bool KeepMasters { get; init; } = true;
+
+    /// <summary>janus_sft.sh, for a number of steps.</summary>
+    public static SftConfig Paper(int totalSteps) => new() { TotalSteps = totalSteps, MicroBatchSamples = 4 };
+
+    /// <summary>The miniature: one micro-batch a step and a larger learning rate.</summary>
+    public static SftConfig Mini(int totalSteps) => new() { TotalSteps = totalSteps, LearningRate = 2e-3, Beta2 = 0.98, MicroBatchSamples = 64 };
+
+    /// <exception cref="ArgumentException">A setting is out of range.</exception>
+    public void Validate()
+    {
+        Require(TotalSteps >= 1, nameof(TotalSteps), TotalSteps, "at least 1");
+        Require(LearningRate > 0, nameof(LearningRate), LearningRate, "above 0");
+        Require(WarmupRatio is >= 0 and < 1, nameof(WarmupRatio), WarmupRatio, "in [0, 1)");
+        Require(Beta1 is >= 0 and < 1 && Beta2 is >= 0 and < 1, $"{nameof(Beta1)}, {nameof(Beta2)}", Beta2, "in [0, 1)");
+        Require(WeightDecay >= 0, nameof(WeightDecay), WeightDecay, "at least 0");
+        Require(GradientClip > 0, nameof(GradientClip), GradientClip, "above 0");
+        Require(TextScale >= 0 && ImageScale >= 0 && BeginOfImageScale >= 0, "loss scales", TextScale, "at least 0");
+        Require(MicroBatchSamples >= 1, nameof(MicroBatchSamples), MicroBatchSamples, "at least 1");
+    }
+
+    private static void Require(bool holds, string name, double value, string range)
+    {
+        if (!holds)
+        {
+            throw new ArgumentException($"{nameof(SftConfig)}.{name} is {value}; it must be {range}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+// The weighted loss (img_rl_fsdp_sft_trainer.py):  L = Σ_t s(t) m_t ce_t / (Σ_t m_t + 1e-8), sums over the whole micro-batch.
+//   ce_t = −log π(y_t) with y_t = ids[t+1];  m = loss mask;  s = text, image or begin-of-image scale by the class of y_t.
+//   The begin-of-image token counts in the denominator whatever its scale. With a reference model: + w Σ m kl_t / (Σ m + 1e-8), kl low-variance.
+// Deviation: the reference's −1e9 padding of image logits has weight e^-1e9 = 0 here, so it is left out.
+using ReasonGen.Core;
+using ReasonGen.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Sft;
+
+/// <summary>Loss of one micro-batch and its parts.</summary>
+/// <param name="Total">The scalar to differentiate.</param>
+/// <param name="Text">Mean cross-entropy of text tokens, unscaled, in nats.</param>
+/// <param name="Image">Mean cross-entropy of image tokens, unscaled, in nats.</param>
+/// <param name="Kl">The scaled divergence from the reference model; 0 without one.</param>
+public readonly record struct SftLossParts(Tensor Total, double Text, double Image, double Kl);
+
+/// <summary>The weighted next-token loss over text and image tokens.</summary>
+public static class SftLoss
+{
+    /// <summary>Loss of a micro-batch.</summary>
+    /// <param name="model">The model in training.</param>
+    /// <param name="batch">[B, T] sequences.</param>
+    /// <param name="beginOfImage">Id of the begin-of-image token.</param>
+    /// <param name="textScale">Weight of text tokens.</param>
+    /// <param name="imageScale">Weight of image tokens.</param>
+    /// <param name="beginOfImageScale">Weight of the begin-of-image token.</param>
+    /// <param name="reference">A frozen model to stay near to, or null.</param>
+    /// <param name="klWeight">Weight of the divergence from it.</param>
+    public static SftLossParts Compute(IImageTextModel model, SftBatch batch, long beginOfImage, double textScale, double imageScale,
+        double beginOfImageScale, IImageTextModel? reference = null, double klWeight = 0.001)
+    {
+        using var scope = NewDisposeScope();
+        var count = batch.Ids.shape[1] - 1;
+        var labels = batch.Ids.narrow(1, 1, count);
+        Tensor image = batch.ImageMask.narrow(1, 1, count).to(ScalarType.Bool), mask = batch.LossMask.narrow(1, 0, count).to(ScalarType.Float32);
+        var begin = labels.eq(beginOfImage).logical_and(image.logical_not());
+        var logProbs = LogProbs(model, batch, labels, image, mask);
+        var scales = full_like(mask, textScale).masked_fill(image, imageScale).masked_fill(begin, beginOfImageScale);
+        var tokens = mask.sum().add(Masked.Epsilon);
+        var total = logProbs.neg().mul(mask).mul(scales).sum().div(tokens);
+        var kl = 0.0;
+        if (reference is not null)
+        {
+            Tensor frozen;
+            using (no_grad())
+            {
+                frozen = LogProbs(reference, batch, labels, image, mask);
+            }
+
+            var divergence = Kl.LowVariance(logProbs, frozen).mul(mask).sum().div(tokens).mul(klWeight);
+            total = total.add(divergence);
+            kl = divergence.ToDouble();
+        }
+
+        using var free = no_grad();
+        var lost = logProbs.detach().neg().mul(mask);
+        double Mean(Tensor chosen) => lost.mul(chosen).sum().div(lost.gt(0).logical_and(chosen).sum().add(Masked.Epsilon)).ToDouble();
+        return new(total.MoveToOuterDisposeScope(), Mean(image.logical_or(begin).logical_not()), Mean(image), kl);
+    }
+
+    /// <summary>Factor on a scale that grows over training: (clip(step / total, from, to) − from) / (to − from).</summary>
+    public static double GradualScale(double step, double total, double from, double to) => (Math.Clamp(step / total, from, to) - from) / (to - from);
+
+    private static Tensor LogProbs(IImageTextModel model, SftBatch batch, Tensor labels, Tensor image, Tensor mask)
+    {
+        var hidden = model.Hidden(model.Embed(batch.Ids, batch.ImageMask), batch.AttentionMask, batch.PositionIds);
+        return TokenStatistics.Compute(model, hidden.narrow(1, 0, labels.shape[1]), labels, image, mask, clamped: false, entropyGradient: false).LogProbs;
+    }
+}

@@ -1,0 +1,111 @@
+using System.Diagnostics;
+using Newtonsoft.Json.Linq;
+using ReasonGen.Checkpoints;
+using ReasonGen.Core;
+using ReasonGen.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Sft;
+
+/// <summary>What one optimizer step did.</summary>
+/// <param name="Step">Counted from 0.</param>
+/// <param name="Loss">The weighted loss.</param>
+/// <param name="TextLoss">Mean cross-entropy of text tokens, in nats.</param>
+/// <param name="ImageLoss">Mean cross-entropy of image tokens, in nats.</param>
+/// <param name="GradientNorm">Before clipping.</param>
+/// <param name="LearningRate">Of this step.</param>
+/// <param name="Tokens">Tokens read, pads not counted.</param>
+/// <param name="Seconds">Wall clock.</param>
+public sealed record SftStep(long Step, double Loss, double TextLoss, double ImageLoss, double GradientNorm, double LearningRate, long Tokens, double Seconds);
+
+/// <summary>Supervised training, one step at a time, resumable to the same numbers.</summary>
+public sealed class SftTrainer : IDisposable
+{
+    private readonly IImageTextModel model;
+    private readonly Func<long, SftBatch> batchOfStep;
+    private readonly long beginOfImage;
+    private readonly AdamW optimizer;
+    private string? lastSaved;
+
+    /// <param name="model">Trained in place.</param>
+    /// <param name="batchOfStep">The batch of a step: a pure function, so that a resumed run sees the same data. The trainer disposes it.</param>
+    /// <param name="beginOfImage">Id of the begin-of-image token.</param>
+    /// <param name="config">Settings.</param>
+    public SftTrainer(IImageTextModel model, Func<long, SftBatch> batchOfStep, long beginOfImage, SftConfig config)
+    {
+        config.Validate();
+        (this.model, this.batchOfStep, this.beginOfImage, Config) = (model, batchOfStep, beginOfImage, config);
+        optimizer = new AdamW(model.TrainableParameters(), config.Beta1, config.Beta2, config.WeightDecay, keepMasters: config.KeepMasters);
+    }
+
+    public SftConfig Config { get; }
+
+    /// <summary>Steps taken so far.</summary>
+    public long StepCount { get; private set; }
+
+    /// <summary>Takes up to so many more steps, each when it is asked for; ends early at the configured total or when cancelled.</summary>
+    /// <exception cref="NonFiniteLossException">The loss or a gradient is not finite; the weights are those of the step before.</exception>
+    public IEnumerable<SftStep> Steps(int count = int.MaxValue, CancellationToken cancel = default)
+    {
+        for (var i = 0; i < count && StepCount < Config.TotalSteps && !cancel.IsCancellationRequested; i++)
+        {
+            yield return Step();
+        }
+    }
+
+    /// <summary>Takes one step.</summary>
+    public SftStep Step()
+    {
+        var watch = Stopwatch.StartNew();
+        using var scope = NewDisposeScope();
+        using var batch = batchOfStep(StepCount);
+        optimizer.ZeroGradients();
+        int micro = Math.Min(Config.MicroBatchSamples, batch.Count), parts = (batch.Count + micro - 1) / micro;
+        double loss = 0, text = 0, image = 0;
+        for (var start = 0; start < batch.Count; start += micro)
+        {
+            using var pass = NewDisposeScope();
+            var part = SftLoss.Compute(model, batch.Slice(start, Math.Min(micro, batch.Count - start)), beginOfImage, Config.TextScale, Config.ImageScale, Config.BeginOfImageScale);
+            (Config.SumMicroBatches ? part.Total : part.Total.div(parts)).backward();
+            loss += part.Total.ToDouble() / parts;
+            text += part.Text / parts;
+            image += part.Image / parts;
+        }
+
+        var norm = GradientClip.Apply(model.TrainableParameters().Select(p => p.Parameter), Config.GradientClip);
+        if (!double.IsFinite(loss) || !double.IsFinite(norm))
+        {
+            throw new NonFiniteLossException(double.IsFinite(loss) ? "the gradient" : "the loss", StepCount, $"batch {StepCount} of {batch.Count} samples", lastSaved);
+        }
+
+        var rate = Config.LearningRate * LearningRate.Cosine(StepCount, LearningRate.WarmupSteps(Config.WarmupRatio, Config.TotalSteps), Config.TotalSteps);
+        optimizer.Step(rate);
+        optimizer.ZeroGradients();
+        return new(StepCount++, loss, text, image, norm, rate, batch.AttentionMask.sum().ToInt64(), watch.Elapsed.TotalSeconds);
+    }
+
+    /// <summary>Writes all that <see cref="Resume"/> needs into one file.</summary>
+    /// <exception cref="CheckpointException">It cannot be written; an earlier state stays as it was.</exception>
+    public void Save(string path)
+    {
+        RunState.Save(path, model.TrainableParameters(), optimizer, new JObject { ["step"] = StepCount, ["config"] = JObject.FromObject(Config) });
+        lastSaved = path;
+    }
+
+    /// <summary>Goes on from a saved state.</summary>
+    /// <exception cref="CheckpointException">The state is missing, damaged, or of a run with other settings.</exception>
+    public void Resume(string path)
+    {
+        var state = RunState.Load(path, model.TrainableParameters(), optimizer);
+        if (!JToken.DeepEquals(state["config"], JObject.FromObject(Config)))
+        {
+            throw new CheckpointException(path, "the run was made with other settings", $"resume with {state["config"]}");
+        }
+
+        StepCount = (long)state["step"]!;
+        lastSaved = path;
+    }
+
+    public void Dispose() => optimizer.Dispose();
+}
