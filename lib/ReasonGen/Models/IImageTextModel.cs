@@ -23,6 +23,9 @@ public interface IImageTextModel
     /// <returns>[B, T, D].</returns>
     Tensor Embed(Tensor ids, Tensor? imageMask = null);
 
+    /// <summary>Input embeddings of image codes alone: [B, I] → [B, I, D].</summary>
+    Tensor EmbedImageCodes(Tensor codes);
+
     /// <summary>Hidden states after the final norm.</summary>
     /// <param name="embeddings">[B, T, D].</param>
     /// <param name="attentionMask">[B, cached + T], 1 where a key may be attended; null when all may.</param>

@@ -1,0 +1,36 @@
+namespace ReasonGen.Rollouts;
+
+/// <summary>Settings of two-phase generation.</summary>
+public sealed record RolloutConfig
+{
+    /// <summary>Most tokens of a rationale, begin-of-image included; 0 draws at once. Default 448 (1024 − 576).</summary>
+    public int TextBudget { get; init; } = 448;
+
+    /// <summary>Image tokens of a picture: a count, not a cap. Default 576; at least 1.</summary>
+    public int ImageTokens { get; init; } = 576;
+
+    /// <summary>Divides the logits of both phases. Default 1; above 0. The reference drops every other value on its way to the model.</summary>
+    public double Temperature { get; init; } = 1;
+
+    /// <summary>Takes the likeliest token instead of sampling. Default false.</summary>
+    public bool Greedy { get; init; }
+
+    /// <summary>Guidance scale w of the image phase: logits u + w (c − u). Default 1, which is none (RL); 5 in evaluation of the real model.</summary>
+    public double GuidanceScale { get; init; } = 1;
+
+    /// <summary>janus_rl.sh.</summary>
+    public static RolloutConfig Paper { get; } = new();
+
+    /// <summary>The miniature.</summary>
+    public static RolloutConfig Mini { get; } = new() { TextBudget = 36, ImageTokens = 64 };
+
+    /// <exception cref="ArgumentException">A setting is out of range.</exception>
+    public void Validate()
+    {
+        if (TextBudget < 0 || ImageTokens < 1 || Temperature <= 0 || GuidanceScale < 0)
+        {
+            throw new ArgumentException($"{nameof(TextBudget)} must be at least 0, {nameof(ImageTokens)} at least 1, {nameof(Temperature)} above 0 "
+                + $"and {nameof(GuidanceScale)} at least 0: {this}");
+        }
+    }
+}
