@@ -29,8 +29,8 @@ public static class Pictures
     {
         using var scope = NewDisposeScope();
         int height = (int)values.shape[2], width = (int)values.shape[3], size = height * width * 3;
-        var bytes = values.detach().to(ScalarType.Float32).add(1).div(2).mul(255).clamp(0, 255).to(ScalarType.Byte).permute(0, 2, 3, 1).contiguous().cpu()
-            .data<byte>().ToArray();
+        var bytes = values.detach().to(ScalarType.Float32).add(1).div(2).mul(255).clamp(0, 255).to(ScalarType.Byte).permute(0, 2, 3, 1)
+            .Values<byte>();
         return Enumerable.Range(0, (int)values.shape[0]).Select(i => new Picture(width, height, bytes[(i * size)..((i + 1) * size)])).ToArray();
     }
 }

@@ -22,16 +22,20 @@ public sealed record WorldBatchConfig
 
     /// <summary>Share of base samples that are text only: prompt and rationale, no picture. Default 0.15; in [0, 1].</summary>
     public double TextOnly { get; init; } = 0.15;
+
+    /// <summary>Share of base pictures whose caption is a dense one, the rationale's text in the user's turn. Default 0.25; in [0, 1].</summary>
+    public double DenseCaptions { get; init; } = 0.25;
 }
 
 /// <summary>Turns samples of the drawn world into training batches: a pure function of the step.</summary>
 public sealed class WorldBatches(WorldStream stream, VqTokenizer imageTokenizer, ITokenizer tokenizer, PromptTemplate template, WorldBatchConfig config)
 {
-    /// <summary>Base training: prompt → picture, and some prompt → rationale; never both in one sequence.</summary>
-    public SftBatch Base(long step) => Build(step, random => random.NextDouble() < config.TextOnly ? (true, false) : (false, true));
+    /// <summary>Base training: short or dense caption → picture, and some prompt → rationale; never rationale and picture in one answer.</summary>
+    public SftBatch Base(long step) => Build(step, random => random.NextDouble() < config.TextOnly ? (true, false, false)
+        : (false, true, random.NextDouble() < config.DenseCaptions));
 
     /// <summary>Supervised fine-tuning: prompt → rationale → picture.</summary>
-    public SftBatch Rationale(long step) => Build(step, _ => (true, true));
+    public SftBatch Rationale(long step) => Build(step, _ => (true, true, false));
 
     /// <summary>Image codes of samples, [N, I].</summary>
     public Tensor Codes(IReadOnlyList<WorldSample> samples)
@@ -41,20 +45,20 @@ public sealed class WorldBatches(WorldStream stream, VqTokenizer imageTokenizer,
         return imageTokenizer.Encode(pictures).cpu().MoveToOuterDisposeScope();
     }
 
-    private SftBatch Build(long step, Func<Random, (bool Text, bool Image)> kind)
+    private SftBatch Build(long step, Func<Random, (bool Text, bool Image, bool Dense)> kind)
     {
         using var scope = NewDisposeScope();
         var samples = stream.Take(step * config.SamplesPerStep, config.SamplesPerStep);
         var codes = Codes(samples);
-        long[] flat = codes.data<long>().ToArray();
+        long[] flat = codes.Values<long>();
         var images = (int)codes.shape[1];
         var sequences = samples.Select((sample, i) =>
         {
             var random = Seeds.Random(sample.RenderSeed, 0x5F);
-            var (text, image) = kind(random);
+            var (text, image, dense) = kind(random);
             var mixed = random.NextDouble() < config.StyleMixing;
             var style = !mixed ? CaptionStyle.Plain : random.Next(2) == 0 ? CaptionStyle.Tags : CaptionStyle.ObjectCentred;
-            return new SftSample(tokenizer.Encode(template.Fill(sample.Caption(style))), text ? tokenizer.Encode(sample.Rationale) : [],
+            return new SftSample(tokenizer.Encode(template.Fill(dense ? sample.Rationale : sample.Caption(style))), text ? tokenizer.Encode(sample.Rationale) : [],
                 image ? flat[(i * images)..((i + 1) * images)] : null, image && random.NextDouble() < config.PromptDropout);
         }).ToArray();
         var batch = SftBatch.Build(sequences, tokenizer.Special);

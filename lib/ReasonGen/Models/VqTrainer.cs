@@ -99,7 +99,7 @@ public sealed class VqTrainer : IDisposable
         var used = UpdateCodebook(codes, latents.detach());
         var shares = used.div(used.sum());
         var perplexity = shares.mul(shares.clamp_min(1e-10).log()).sum().neg().exp().ToDouble();
-        return new(StepCount++, loss.ToDouble(), squared.ToDouble(), (int)used.gt(0).sum().ToInt64(), perplexity, watch.Elapsed.TotalSeconds);
+        return new(StepCount++, loss.ToDouble(), squared.ToDouble(), (int)used.gt(0).sum().item<long>(), perplexity, watch.Elapsed.TotalSeconds);
     }
 
     private Tensor UpdateCodebook(Tensor codes, Tensor latents)

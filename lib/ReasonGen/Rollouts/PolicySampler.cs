@@ -45,7 +45,7 @@ public sealed class PolicySampler(IImageTextModel model, ITokenizer tokenizer, P
     {
         using var scope = NewDisposeScope();
         int columns = rollouts.ResponseColumns, start = rollouts.PromptColumns;
-        var ids = rollouts.Ids.narrow(1, start, columns).contiguous().cpu().data<long>().ToArray();
+        var ids = rollouts.Ids.narrow(1, start, columns).Values<long>();
         return Enumerable.Range(0, rollouts.Count).Select(row => ids.AsSpan(row * columns, columns).ToArray()
             .TakeUntil(id => id == tokenizer.Special.BeginOfImage).Select(id => (int)id).ToArray()).ToArray();
     }

@@ -25,6 +25,34 @@ public sealed record RolloutBatch(
     /// <summary>[N, R] int64: 1 on response tokens that count in the loss.</summary>
     public Tensor ResponseMask => AttentionMask.narrow(1, PromptColumns, ResponseColumns);
 
+    /// <summary>Chosen rows of several batches, in order, as one batch of its own; shorter prompts are padded on the left.</summary>
+    public static RolloutBatch Join(IReadOnlyList<(RolloutBatch Batch, long[] Rows)> parts)
+    {
+        using var scope = NewDisposeScope();
+        var columns = parts.Max(part => part.Batch.PromptColumns);
+        Tensor Collect(Func<RolloutBatch, Tensor> of, bool hasPrompt)
+        {
+            var chosen = parts.Select(part =>
+            {
+                var values = of(part.Batch).index_select(0, tensor(part.Rows, device: part.Batch.Ids.device));
+                return hasPrompt ? nn.functional.pad(values, [columns - part.Batch.PromptColumns, 0]) : values;
+            });
+            return cat(chosen.ToArray()).DetachFromDisposeScope();
+        }
+
+        return new(columns, Collect(b => b.Ids, true), Collect(b => b.AttentionMask, true), Collect(b => b.PositionIds, true),
+            Collect(b => b.ImageMask, true), Collect(b => b.ImageCodes, false), Collect(b => b.SampledLogProbs, false));
+    }
+
+    /// <summary>Some of the rollouts, sharing memory, with the columns behind the longest response left out.</summary>
+    public RolloutBatch Slice(int start, int count)
+    {
+        var longest = (int)ResponseMask.narrow(0, start, count).sum([1L]).max().item<long>();
+        Tensor Cut(Tensor tensor, int columns) => tensor.narrow(0, start, count).narrow(1, 0, columns);
+        return new(PromptColumns, Cut(Ids, PromptColumns + longest), Cut(AttentionMask, PromptColumns + longest), Cut(PositionIds, PromptColumns + longest),
+            Cut(ImageMask, PromptColumns + longest), ImageCodes.narrow(0, start, count), Cut(SampledLogProbs, longest));
+    }
+
     public void Dispose()
     {
         foreach (var tensor in new[] { Ids, AttentionMask, PositionIds, ImageMask, ImageCodes, SampledLogProbs })

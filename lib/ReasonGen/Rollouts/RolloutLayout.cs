@@ -1,3 +1,4 @@
+using ReasonGen.Core;
 using ReasonGen.Text;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -18,8 +19,8 @@ internal sealed class RolloutLayout
     internal RolloutLayout(Tensor promptIds, Tensor promptMask, SpecialTokens special)
     {
         (rows, promptColumns, this.special) = ((int)promptIds.shape[0], (int)promptIds.shape[1], special);
-        prompts = promptIds.cpu().contiguous().data<long>().ToArray();
-        this.promptMask = promptMask.to(ScalarType.Int64).cpu().contiguous().data<long>().ToArray();
+        prompts = promptIds.Values<long>();
+        this.promptMask = promptMask.to(ScalarType.Int64).Values<long>();
     }
 
     private int Columns => promptColumns + textColumns;
@@ -32,7 +33,7 @@ internal sealed class RolloutLayout
     {
         var none = sampled.shape[1] == 0; // no rationale: begin_of_image follows the prompt at once
         textColumns = none ? 1 : (int)sampled.shape[1];
-        text = none ? Enumerable.Repeat((long)special.BeginOfImage, rows).ToArray() : sampled.cpu().contiguous().data<long>().ToArray();
+        text = none ? Enumerable.Repeat((long)special.BeginOfImage, rows).ToArray() : sampled.Values<long>();
         (kept, forced, moved) = (new int[rows], new bool[rows], new long[rows * Columns]);
         Array.Fill(moved, special.Pad);
         for (var row = 0; row < rows; row++)
@@ -69,8 +70,8 @@ internal sealed class RolloutLayout
     internal RolloutBatch MoveBack(Tensor codes, Tensor textLogProbs, Tensor imageLogProbs, int responseColumns)
     {
         int images = (int)codes.shape[1], width = promptColumns + responseColumns, textSteps = (int)textLogProbs.shape[1];
-        long[] drawn = codes.cpu().contiguous().data<long>().ToArray(), ids = new long[rows * width], mask = new long[ids.Length], positions = new long[ids.Length];
-        float[] ofText = textLogProbs.cpu().contiguous().data<float>().ToArray(), ofImage = imageLogProbs.cpu().contiguous().data<float>().ToArray();
+        long[] drawn = codes.Values<long>(), ids = new long[rows * width], mask = new long[ids.Length], positions = new long[ids.Length];
+        float[] ofText = textLogProbs.Values<float>(), ofImage = imageLogProbs.Values<float>();
         var logProbs = new float[rows * responseColumns];
         var image = new bool[ids.Length];
         Array.Fill(ids, special.Pad);

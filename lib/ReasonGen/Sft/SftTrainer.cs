@@ -82,7 +82,7 @@ public sealed class SftTrainer : IDisposable
         var rate = Config.LearningRate * LearningRate.Cosine(StepCount, LearningRate.WarmupSteps(Config.WarmupRatio, Config.TotalSteps), Config.TotalSteps);
         optimizer.Step(rate);
         optimizer.ZeroGradients();
-        return new(StepCount++, loss, text, image, norm, rate, batch.AttentionMask.sum().ToInt64(), watch.Elapsed.TotalSeconds);
+        return new(StepCount++, loss, text, image, norm, rate, batch.AttentionMask.sum().item<long>(), watch.Elapsed.TotalSeconds);
     }
 
     /// <summary>Writes all that <see cref="Resume"/> needs into one file.</summary>

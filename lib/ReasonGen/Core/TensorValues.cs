@@ -1,0 +1,14 @@
+using static TorchSharp.torch;
+
+namespace ReasonGen.Core;
+
+/// <summary>Tensors to plain arrays.</summary>
+public static class TensorValues
+{
+    /// <summary>The elements, row by row, copied to the host; empty for an empty tensor.</summary>
+    public static T[] Values<T>(this Tensor tensor) where T : unmanaged
+    {
+        using var host = tensor.detach().cpu().contiguous();
+        return host.numel() == 0 ? [] : host.data<T>().ToArray();
+    }
+}

@@ -1,0 +1,150 @@
+// The entropy term of the loss, text and image apart:  loss + α_text H_text + α_image H_image.
+//   none: α = 0.   fixed: α constant (a positive α penalises entropy; the paper's coefficient −0.002 is α = 0.002).
+//   adaptive (paper section 3.3; adaptive_entropy_coeff.py): α = sinh ψ; after each micro-batch ψ takes an Adam step on −sinh(ψ) (H − H*), so that
+//   entropy above its target H* raises α, which then penalises entropy; α stays within ± bound. The loss of a micro-batch uses the α from before it.
+// Deviations: 1. The state of the controllers is saved with the run. 2. The comment of the source states the sign the other way round; the code is followed.
+using Newtonsoft.Json.Linq;
+
+namespace ReasonGen.Grpo;
+
+/// <summary>Weights of the entropies in the loss of one micro-batch; positive penalises entropy.</summary>
+public readonly record struct EntropyCoefficients(double Text, double Image);
+
+/// <summary>Decides how much entropy costs.</summary>
+public interface IEntropyStrategy
+{
+    string Name { get; }
+
+    /// <summary>The weights for a micro-batch with these mean entropies, in nats; the strategy learns from them afterwards.</summary>
+    EntropyCoefficients Next(double textEntropy, double imageEntropy);
+
+    /// <summary>All that must be kept to go on after an interruption.</summary>
+    JObject SaveState();
+
+    void RestoreState(JObject state);
+}
+
+/// <summary>No entropy term.</summary>
+public sealed class NoEntropyTerm : IEntropyStrategy
+{
+    public string Name => "none";
+
+    public EntropyCoefficients Next(double textEntropy, double imageEntropy) => default;
+
+    public JObject SaveState() => [];
+
+    public void RestoreState(JObject state)
+    {
+    }
+}
+
+/// <summary>The same weight throughout.</summary>
+/// <param name="text">α of text entropy.</param>
+/// <param name="image">α of image entropy.</param>
+public sealed class FixedEntropyTerm(double text, double image) : IEntropyStrategy
+{
+    public string Name => "fixed";
+
+    public EntropyCoefficients Next(double textEntropy, double imageEntropy) => new(text, image);
+
+    public JObject SaveState() => [];
+
+    public void RestoreState(JObject state)
+    {
+    }
+}
+
+/// <summary>Settings of one adaptive coefficient.</summary>
+public sealed record EntropyControllerConfig
+{
+    /// <summary>H*, the entropy to hold, in nats. The paper: 2.0 for text, 7.0 for images. At least 0.</summary>
+    public required double Target { get; init; }
+
+    /// <summary>Adam's learning rate of ψ. Default 5e-5 (janus_rl.sh); above 0.</summary>
+    public double LearningRate { get; init; } = 5e-5;
+
+    /// <summary>Largest |α|. Default 5e-3 (janus_rl.sh); above 0.</summary>
+    public double Bound { get; init; } = 5e-3;
+
+    /// <summary>α at the start. Default 0.</summary>
+    public double InitialAlpha { get; init; }
+}
+
+/// <summary>One adaptive coefficient. Its numbers are fp32, as the reference's are.</summary>
+public sealed class EntropyController
+{
+    private const double Beta1 = 0.9, Beta2 = 0.999, Epsilon = 1e-8;
+    private readonly EntropyControllerConfig config;
+    private float psi, first, second;
+    private int steps;
+
+    public EntropyController(EntropyControllerConfig config)
+    {
+        if (config.Target < 0 || config.LearningRate <= 0 || config.Bound <= 0)
+        {
+            throw new ArgumentException($"an entropy controller needs a target of at least 0, and learning rate and bound above 0: {config}");
+        }
+
+        this.config = config;
+        psi = (float)Math.Asinh(config.InitialAlpha);
+    }
+
+    /// <summary>α = sinh ψ.</summary>
+    public float Alpha => (float)Math.Sinh(psi);
+
+    /// <summary>ψ.</summary>
+    public float Psi => psi;
+
+    /// <summary>Adam's moments.</summary>
+    public (float First, float Second) Moments => (first, second);
+
+    /// <summary>Learns from one micro-batch.</summary>
+    /// <returns>The controller's own loss before the step, −α (H − H*).</returns>
+    public double Update(double entropy)
+    {
+        var excess = (float)entropy - (float)config.Target;
+        var loss = -Alpha * excess;
+        var gradient = -(float)Math.Cosh(psi) * excess;
+        steps++;
+        first += (float)(1 - Beta1) * (gradient - first);
+        second = (float)(Beta2 * second + (1 - Beta2) * gradient * gradient);
+        var denominator = (float)(Math.Sqrt(second) / Math.Sqrt(1 - Math.Pow(Beta2, steps)) + Epsilon);
+        psi = (float)(psi - config.LearningRate / (1 - Math.Pow(Beta1, steps)) * (first / denominator));
+        psi = (float)Math.Asinh(Math.Clamp(Alpha, -(float)config.Bound, (float)config.Bound));
+        return loss;
+    }
+
+    internal JObject SaveState() => new() { ["psi"] = psi, ["first"] = first, ["second"] = second, ["steps"] = steps };
+
+    internal void RestoreState(JObject state) =>
+        (psi, first, second, steps) = ((float)state["psi"]!, (float)state["first"]!, (float)state["second"]!, (int)state["steps"]!);
+}
+
+/// <summary>The paper's adaptive entropy loss: one controller for text, one for images.</summary>
+public sealed class AdaptiveEntropyTerm(EntropyControllerConfig text, EntropyControllerConfig image) : IEntropyStrategy
+{
+    /// <summary>Targets and settings of janus_rl.sh.</summary>
+    public static AdaptiveEntropyTerm Paper => new(new() { Target = 2 }, new() { Target = 7 });
+
+    public string Name => "adaptive";
+
+    public EntropyController Text { get; } = new(text);
+
+    public EntropyController Image { get; } = new(image);
+
+    public EntropyCoefficients Next(double textEntropy, double imageEntropy)
+    {
+        var used = new EntropyCoefficients(Text.Alpha, Image.Alpha);
+        Text.Update(textEntropy);
+        Image.Update(imageEntropy);
+        return used;
+    }
+
+    public JObject SaveState() => new() { ["text"] = Text.SaveState(), ["image"] = Image.SaveState() };
+
+    public void RestoreState(JObject state)
+    {
+        Text.RestoreState((JObject)state["text"]!);
+        Image.RestoreState((JObject)state["image"]!);
+    }
+}

@@ -1,0 +1,38 @@
+// Dynamic sampling (verl: ray_trainer.py fit, filter_groups): a group whose rewards are all equal teaches nothing and is dropped; new prompts are
+// rolled out until enough groups are there, or too many rounds were needed.
+//   keep  ⇔ population std (fp32) > 0, or a group of one;   prompts of a refill = min(batch, 2^(bits(missing) + 1)).
+namespace ReasonGen.Grpo;
+
+/// <summary>Which groups to train on, and how many prompts to try next.</summary>
+public static class GroupFilter
+{
+    /// <summary>Whether the rewards of one group differ. (Deviation in fp32, as numpy takes it: equal rewards that are not exact in binary may pass.)</summary>
+    public static bool Keeps(ReadOnlySpan<float> rewards)
+    {
+        if (rewards.Length == 1)
+        {
+            return true;
+        }
+
+        float sum = 0, squares = 0;
+        foreach (var reward in rewards)
+        {
+            sum += reward;
+        }
+
+        var mean = sum / rewards.Length;
+        foreach (var reward in rewards)
+        {
+            squares += (reward - mean) * (reward - mean);
+        }
+
+        return MathF.Sqrt(squares / rewards.Length) > 0;
+    }
+
+    /// <summary>Prompts to roll out in a refill round.</summary>
+    /// <param name="missing">Groups still wanted; at least 1.</param>
+    /// <param name="batch">Most prompts a round.</param>
+    /// <param name="workers">Fewest prompts a round: one a worker.</param>
+    public static int RefillPrompts(int missing, int batch, int workers = 1) =>
+        Math.Min(batch, Math.Max(workers, 1 << (32 - int.LeadingZeroCount(missing) + 1)));
+}

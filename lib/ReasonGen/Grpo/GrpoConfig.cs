@@ -1,0 +1,95 @@
+namespace ReasonGen.Grpo;
+
+/// <summary>Settings of GRPO. Defaults are those of janus_rl.sh.</summary>
+public sealed record GrpoConfig
+{
+    /// <summary>Groups an iteration trains on. Default 32; at least 1, a multiple of <see cref="PromptsPerUpdate"/>.</summary>
+    public int PromptsPerStep { get; init; } = 32;
+
+    /// <summary>G, rollouts of one prompt. Default 8; at least 2.</summary>
+    public int RolloutsPerPrompt { get; init; } = 8;
+
+    /// <summary>Groups of one optimizer step. Default 16, hence two updates an iteration; at least 1.</summary>
+    public int PromptsPerUpdate { get; init; } = 16;
+
+    /// <summary>Rollouts of one forward pass. Default 2; at least 1.</summary>
+    public int MicroBatchRollouts { get; init; } = 2;
+
+    /// <summary>Prompts rolled out in the first round. Default: as many as <see cref="PromptsPerStep"/>.</summary>
+    public int PromptsPerRound { get => field == 0 ? PromptsPerStep : field; init; }
+
+    /// <summary>Rounds of rollouts before an iteration goes on with fewer groups, or fails. Default 8; at least 1.</summary>
+    public int MaxRounds { get; init; } = 8;
+
+    /// <summary>Whether too few groups after the last round end the run, as in the reference. Default false: train on those there are.</summary>
+    public bool FailOnTooFewGroups { get; init; }
+
+    /// <summary>Iterations in a row without any group of differing rewards before the run ends. Default 3; at least 1.</summary>
+    public int MaxEmptySteps { get; init; } = 3;
+
+    /// <summary>Learning rate. Default 5e-6; above 0.</summary>
+    public double LearningRate { get; init; } = 5e-6;
+
+    /// <summary>Iterations in which the learning rate rises. Default 0. The first iteration has rate 0 in any case, as in the reference.</summary>
+    public int WarmupSteps { get; init; }
+
+    /// <summary>AdamW's weight decay. Default 0.01; at least 0.</summary>
+    public double WeightDecay { get; init; } = 0.01;
+
+    /// <summary>ε of the ratio clip. Default 0.2; above 0.</summary>
+    public double ClipRange { get; init; } = 0.2;
+
+    /// <summary>Largest gradient norm. Default 1; above 0.</summary>
+    public double GradientClip { get; init; } = 1;
+
+    /// <summary>Weight of the divergence from a reference model. Default 0 (janus_rl.sh); at least 0.</summary>
+    public double KlWeight { get; init; }
+
+    /// <summary>Temperature of the log-probs, which should be that of the rollouts. Default 1; above 0.</summary>
+    public double Temperature { get; init; } = 1;
+
+    /// <summary>Leaves the begin-of-image token out of the loss (ignore_img_start). Default false.</summary>
+    public bool IgnoreBeginOfImage { get; init; }
+
+    /// <summary>Takes the sampler's own log-probs as the old ones, which saves a forward pass; right at temperature 1 without guidance. Default false.</summary>
+    public bool ReuseSampledLogProbs { get; init; }
+
+    /// <summary>Seed of the rollouts. Default 1.</summary>
+    public long Seed { get; init; } = 1;
+
+    /// <summary>janus_rl.sh.</summary>
+    public static GrpoConfig Paper { get; } = new() { FailOnTooFewGroups = true };
+
+    /// <summary>The miniature: 16 groups of 8, two updates, a larger learning rate.</summary>
+    public static GrpoConfig Mini { get; } = new()
+    {
+        PromptsPerStep = 16, PromptsPerUpdate = 8, MicroBatchRollouts = 64, PromptsPerRound = 20, MaxRounds = 3,
+        LearningRate = 5e-4, WarmupSteps = 5, WeightDecay = 0,
+    };
+
+    /// <exception cref="ArgumentException">A setting is out of range.</exception>
+    public void Validate()
+    {
+        void Require(bool holds, string name, double value, string range)
+        {
+            if (!holds)
+            {
+                throw new ArgumentException($"{nameof(GrpoConfig)}.{name} is {value}; it must be {range}");
+            }
+        }
+
+        Require(PromptsPerStep >= 1, nameof(PromptsPerStep), PromptsPerStep, "at least 1");
+        Require(PromptsPerUpdate >= 1, nameof(PromptsPerUpdate), PromptsPerUpdate, "at least 1");
+        Require(RolloutsPerPrompt >= 2, nameof(RolloutsPerPrompt), RolloutsPerPrompt, "at least 2, for rewards to differ");
+        Require(MicroBatchRollouts >= 1, nameof(MicroBatchRollouts), MicroBatchRollouts, "at least 1");
+        Require(MaxRounds >= 1, nameof(MaxRounds), MaxRounds, "at least 1");
+        Require(MaxEmptySteps >= 1, nameof(MaxEmptySteps), MaxEmptySteps, "at least 1");
+        Require(LearningRate > 0, nameof(LearningRate), LearningRate, "above 0");
+        Require(WarmupSteps >= 0, nameof(WarmupSteps), WarmupSteps, "at least 0");
+        Require(WeightDecay >= 0, nameof(WeightDecay), WeightDecay, "at least 0");
+        Require(ClipRange > 0, nameof(ClipRange), ClipRange, "above 0");
+        Require(GradientClip > 0, nameof(GradientClip), GradientClip, "above 0");
+        Require(KlWeight >= 0, nameof(KlWeight), KlWeight, "at least 0");
+        Require(Temperature > 0, nameof(Temperature), Temperature, "above 0");
+    }
+}
