@@ -5,9 +5,18 @@ namespace ReasonGen.World;
 /// <param name="Color">Name of the colour.</param>
 /// <param name="X">Column of the centre, in pixels.</param>
 /// <param name="Y">Row of the centre, in pixels.</param>
-public sealed record Seen(string Class, string Color, double X, double Y);
+/// <param name="Area">Pixels it covers; 0 when planned.</param>
+/// <param name="Score">Overlap with the outline of its class, 0 to 1; 1 when planned.</param>
+public sealed record Seen(string Class, string Color, double X, double Y, int Area = 0, double Score = 1)
+{
+    /// <summary>The cell of the centre: an index into <see cref="WorldConfig.Places"/>.</summary>
+    public int Cell => (X < WorldConfig.CellSize ? 0 : 1) + (Y < WorldConfig.CellSize ? 0 : 2);
+}
 
-/// <summary>Holds things against a prompt, as GenEval does, but strictly: nothing may be there that the prompt does not ask for.</summary>
+/// <summary>
+/// Holds things against a prompt, as GenEval does, but strictly: counts are exact, and nothing may be there that the prompt does not ask
+/// for, whatever its class. Serves pictures (what was seen) and rationales (what was planned) alike.
+/// </summary>
 public static class Checker
 {
     /// <summary>Centres nearer than this on an axis stand in no relation along it, in pixels.</summary>
@@ -25,10 +34,15 @@ public static class Checker
         var matched = new List<Seen[]>();
         foreach (var clause in prompt.Include)
         {
-            var matches = things.Where(thing => thing.Class == clause.Class && (clause.Color is null || thing.Color == clause.Color)).ToArray();
+            var matches = things.Where(o => o.Class == clause.Class && (clause.Color is null || o.Color == clause.Color)).ToArray();
             if (matches.Length != clause.Count)
             {
-                return (false, $"{matches.Length} x {clause.Color}{(clause.Color is null ? "" : " ")}{clause.Class} instead of {clause.Count}");
+                return (false, $"{matches.Length} x {$"{clause.Color} {clause.Class}".Trim()} instead of {clause.Count}");
+            }
+
+            if (clause.Relation is not null && (clause.Target < 0 || clause.Target >= matched.Count))
+            {
+                throw new ArgumentException($"clause {matched.Count} refers to clause {clause.Target}, not an earlier one", nameof(prompt));
             }
 
             if (clause.Relation is { } relation && !matches.All(a => matched[clause.Target].All(b => Holds(a, relation, b))))

@@ -1,157 +1,175 @@
+using System.Numerics;
 using ReasonGen.Core;
 
 namespace ReasonGen.World;
 
 /// <summary>
 /// Plays GenEval's detector in the drawn world, exactly: pixels to colour names, connected patches, the best-fitting shape for each.
-/// Colours are told by their ratios of red, green and blue, so it sees through the tones of the textured look.
+/// Colours are told by hue, so it sees through the tones of the textured look and needs no configuration; it allows for pixel noise and
+/// blur, since a lossy image tokenizer made the picture.
 /// </summary>
 public static class Detector
 {
     private const int SmallestPatch = 10;      // pixels; less is noise
-    private const int Brightest = 122;         // of the background, with room for the tokenizer's errors
+    private const int LeastChroma = 64;        // largest minus smallest channel: half of any shape's, three times the background's
+    private const int LeastWhite = 130;        // smallest channel: white's darkest tone has 191, the brightest background 81
     private const double PurestColor = 0.7;    // share of a patch's pixels that agree on its colour
-    private const double BestFit = 0.62;       // intersection over union with the shape's outline
-    private const int Reach = 6;
+    private const double BestFit = 0.66;       // intersection over union with the outline; half a square is a triangle of 0.64
+    private const int Reach = 5;
+    private const int Size = WorldConfig.PictureSize;
 
-    private static readonly bool[][,] Outlines = Enumerable.Range(0, WorldConfig.Shapes.Count).Select(Outline).ToArray();
+    // One bit a pixel, one word a row: a picture is 32 pixels wide.
+    private static readonly uint[][] Outlines = Enumerable.Range(0, WorldConfig.Shapes.Count).Select(Outline).ToArray();
+    private static readonly float[][] Hues = WorldConfig.Palette[..^1].Select(p => Hue(p[0], p[1], p[2])).ToArray();
+    private static readonly int White = WorldConfig.Palette.Length - 1;
 
-    /// <summary>The shapes that a picture shows; a patch that is no shape, or of no clear colour, is given as "blob".</summary>
+    /// <summary>The shapes that a picture shows, row by row; a patch of no clear shape or colour is a "blob".</summary>
     /// <exception cref="ArgumentException">The picture is not of the world's size.</exception>
     public static IReadOnlyList<Seen> Detect(Picture picture)
     {
-        const int size = WorldConfig.PictureSize;
-        if (picture.Width != size || picture.Height != size)
+        if (picture.Width != Size || picture.Height != Size)
         {
-            throw new ArgumentException($"the detector reads {size}x{size} pictures, not {picture.Width}x{picture.Height}", nameof(picture));
+            throw new ArgumentException(
+                $"the detector reads {Size}x{Size} pictures, not {picture.Width}x{picture.Height}", nameof(picture));
         }
 
-        var colors = new int[size * size];
+        Span<int> colors = stackalloc int[Size * Size], patch = stackalloc int[Size * Size];
         for (var i = 0; i < colors.Length; i++)
         {
             colors[i] = ColorOf(picture.Rgb[3 * i], picture.Rgb[3 * i + 1], picture.Rgb[3 * i + 2]);
         }
 
         var seen = new List<Seen>();
-        var taken = new bool[size * size];
+        Span<int> votes = stackalloc int[WorldConfig.Palette.Length];
         for (var i = 0; i < colors.Length; i++)
         {
-            if (colors[i] >= 0 && !taken[i] && Patch(colors, taken, i) is { Count: >= SmallestPatch } patch)
+            votes.Clear();
+            if (colors[i] >= 0 && Patch(colors, patch, votes, i) is >= SmallestPatch and var count)
             {
-                seen.Add(Recognise(patch, colors));
+                seen.Add(Recognise(patch[..count], votes));
             }
         }
 
         return seen;
     }
 
-    /// <summary>Whether a picture satisfies a prompt, and if not, why in a few words.</summary>
+    /// <summary>Whether a picture satisfies a prompt (see <see cref="Checker"/>), and if not, why in a few words.</summary>
     public static (bool Correct, string Reason) Check(Picture picture, Prompt prompt) => Checker.Check(Detect(picture), prompt);
 
-    // Index of the nearest colour by channel ratios, or -1 for background.
+    // Index of the colour, or -1 for background.
     private static int ColorOf(int r, int g, int b)
     {
-        float brightest = Math.Max(r, Math.Max(g, b));
-        if (brightest <= Brightest)
+        var least = Math.Min(r, Math.Min(g, b));
+        if (least > LeastWhite)
+        {
+            return White;
+        }
+
+        if (Math.Max(r, Math.Max(g, b)) - least <= LeastChroma)
         {
             return -1;
         }
 
-        int best = -1;
+        float chroma = Math.Max(r, Math.Max(g, b)) - least, x = (r - least) / chroma, y = (g - least) / chroma, z = (b - least) / chroma;
+        int best = 0;
         var nearest = float.MaxValue;
-        for (var c = 0; c < WorldConfig.Palette.Length; c++)
+        for (var c = 0; c < Hues.Length; c++)
         {
-            var p = WorldConfig.Palette[c];
-            float full = Math.Max(p[0], Math.Max(p[1], p[2]));
-            float dr = r / brightest - p[0] / full, dg = g / brightest - p[1] / full, db = b / brightest - p[2] / full;
-            var distance = dr * dr + dg * dg + db * db;
+            var hue = Hues[c];
+            var distance = (x - hue[0]) * (x - hue[0]) + (y - hue[1]) * (y - hue[1]) + (z - hue[2]) * (z - hue[2]);
             (best, nearest) = distance < nearest ? (c, distance) : (best, nearest);
         }
 
         return best;
     }
 
-    // Touching foreground pixels of any colour, corners included; shapes never touch, they are a cell apart.
-    private static List<int> Patch(int[] colors, bool[] taken, int start)
+    private static float[] Hue(float r, float g, float b)
     {
-        const int size = WorldConfig.PictureSize;
-        var patch = new List<int> { start };
-        taken[start] = true;
-        for (var next = 0; next < patch.Count; next++)
+        float least = Math.Min(r, Math.Min(g, b)), chroma = Math.Max(r, Math.Max(g, b)) - least;
+        return [(r - least) / chroma, (g - least) / chroma, (b - least) / chroma];
+    }
+
+    // Touching foreground pixels of any colour, corners included; shapes never touch. Takes them out of the picture and counts colours.
+    private static int Patch(Span<int> colors, Span<int> patch, Span<int> votes, int start)
+    {
+        var count = 0;
+        Take(colors, patch, votes, start, ref count);
+        for (var next = 0; next < count; next++)
         {
-            int x = patch[next] % size, y = patch[next] / size;
-            for (var ny = Math.Max(0, y - 1); ny <= Math.Min(size - 1, y + 1); ny++)
+            int x = patch[next] % Size, y = patch[next] / Size;
+            for (var ny = Math.Max(0, y - 1); ny <= Math.Min(Size - 1, y + 1); ny++)
             {
-                for (var nx = Math.Max(0, x - 1); nx <= Math.Min(size - 1, x + 1); nx++)
+                for (var nx = Math.Max(0, x - 1); nx <= Math.Min(Size - 1, x + 1); nx++)
                 {
-                    var neighbour = ny * size + nx;
-                    if (colors[neighbour] >= 0 && !taken[neighbour])
-                    {
-                        taken[neighbour] = true;
-                        patch.Add(neighbour);
-                    }
+                    Take(colors, patch, votes, ny * Size + nx, ref count);
                 }
             }
         }
 
-        return patch;
+        return count;
     }
 
-    private static Seen Recognise(List<int> patch, int[] colors)
+    private static void Take(Span<int> colors, Span<int> patch, Span<int> votes, int at, ref int count)
     {
-        const int size = WorldConfig.PictureSize;
-        int left = patch.Min(p => p % size), right = patch.Max(p => p % size), top = patch.Min(p => p / size), bottom = patch.Max(p => p / size);
-        var inside = patch.ToHashSet();
-        var (shape, fit) = (0, 0.0);
+        if (colors[at] >= 0)
+        {
+            votes[colors[at]]++;
+            colors[at] = -1;
+            patch[count++] = at;
+        }
+    }
+
+    private static Seen Recognise(ReadOnlySpan<int> patch, ReadOnlySpan<int> votes)
+    {
+        Span<uint> rows = stackalloc uint[Size];
+        rows.Clear();
+        int left = Size, right = 0, top = Size, bottom = 0;
+        foreach (var at in patch)
+        {
+            int x = at % Size, y = at / Size;
+            rows[y] |= 1u << x;
+            (left, right, top, bottom) = (Math.Min(left, x), Math.Max(right, x), Math.Min(top, y), Math.Max(bottom, y));
+        }
+
+        int middleX = (left + right) / 2, middleY = (top + bottom) / 2;
+        var (shape, fit, x0, y0) = (0, 0.0, middleX, middleY);
         for (var s = 0; s < Outlines.Length; s++)
         {
-            // the outline's centre may be off the patch's by a pixel where a border pixel is missing or too many
-            for (var cy = (top + bottom) / 2 - 1; cy <= (top + bottom) / 2 + 2; cy++)
+            // the outline's centre may be off the patch's where border pixels are missing or too many
+            for (var cy = middleY - 1; cy <= middleY + 2; cy++)
             {
-                for (var cx = (left + right) / 2 - 1; cx <= (left + right) / 2 + 2; cx++)
+                for (var cx = middleX - 1; cx <= middleX + 2; cx++)
                 {
-                    var overlap = Overlap(inside, Outlines[s], cx, cy);
-                    (shape, fit) = overlap > fit ? (s, overlap) : (shape, fit);
+                    var overlap = Overlap(rows, patch.Length, Outlines[s], cx, cy);
+                    (shape, fit, x0, y0) = overlap > fit ? (s, overlap, cx, cy) : (shape, fit, x0, y0);
                 }
             }
         }
 
-        var (color, votes) = patch.GroupBy(p => colors[p]).Select(group => (group.Key, group.Count())).MaxBy(pair => pair.Item2);
-        var clear = fit >= BestFit && votes >= PurestColor * patch.Count;
-        return new Seen(clear ? WorldConfig.Shapes[shape] : "blob", WorldConfig.Colors[color], (left + right) / 2.0, (top + bottom) / 2.0);
-    }
-
-    private static double Overlap(HashSet<int> patch, bool[,] outline, int centerX, int centerY)
-    {
-        const int size = WorldConfig.PictureSize;
-        int both = 0, shape = 0;
-        for (var y = -Reach; y <= Reach; y++)
+        var color = 0;
+        for (var c = 1; c < votes.Length; c++)
         {
-            for (var x = -Reach; x <= Reach; x++)
-            {
-                if (outline[y + Reach, x + Reach])
-                {
-                    shape++;
-                    int px = centerX + x, py = centerY + y;
-                    both += px is >= 0 and < size && py is >= 0 and < size && patch.Contains(py * size + px) ? 1 : 0;
-                }
-            }
+            color = votes[c] > votes[color] ? c : color;
         }
 
-        return both / (double)(shape + patch.Count - both);
+        var clear = fit >= BestFit && votes[color] >= PurestColor * patch.Length;
+        return new Seen(clear ? WorldConfig.Shapes[shape] : "blob", WorldConfig.Colors[color], x0, y0, patch.Length, fit);
     }
 
-    private static bool[,] Outline(int shape)
+    // Intersection over union of a patch and an outline centred at a pixel.
+    private static double Overlap(ReadOnlySpan<uint> rows, int area, uint[] outline, int centerX, int centerY)
     {
-        var outline = new bool[2 * Reach + 1, 2 * Reach + 1];
-        for (var y = -Reach; y <= Reach; y++)
+        int both = 0, shape = 0, shift = centerX - Reach;
+        for (var i = 0; i < outline.Length; i++)
         {
-            for (var x = -Reach; x <= Reach; x++)
-            {
-                outline[y + Reach, x + Reach] = Renderer.Covers(shape, x, y);
-            }
+            var y = centerY - Reach + i;
+            shape += BitOperations.PopCount(outline[i]);
+            both += y is >= 0 and < Size ? BitOperations.PopCount(rows[y] & (shift >= 0 ? outline[i] << shift : outline[i] >> -shift)) : 0;
         }
 
-        return outline;
+        return both / (double)(shape + area - both);
     }
+
+    private static uint[] Outline(int shape) => Enumerable.Range(-Reach, 2 * Reach + 1).Select(y => (uint)Enumerable
+        .Range(-Reach, 2 * Reach + 1).Where(x => Renderer.Covers(shape, x, y)).Sum(x => 1 << (x + Reach))).ToArray();
 }

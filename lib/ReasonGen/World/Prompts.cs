@@ -65,7 +65,7 @@ public static class Prompts
         return style switch
         {
             CaptionStyle.Plain => "a photo of " + string.Join(" and ", include.Select(Article)),
-            CaptionStyle.Tags => string.Join(" , ", include.Select(clause => clause.Count == 1 ? Name(clause) : $"{Numbers[clause.Count]} {clause.Class}")),
+            CaptionStyle.Tags => string.Join(" , ", include.Select(c => c.Count == 1 ? Name(c) : $"{Numbers[c.Count]} {Name(c)}")),
             _ => "shapes : " + string.Join(" and ", include.Select(Article)),
         };
     }
@@ -77,5 +77,6 @@ public static class Prompts
 
     private static string Name(Clause clause) => clause.Color is null ? clause.Class : $"{clause.Color} {clause.Class}";
 
-    private static string Article(Clause clause) => clause.Count == 1 ? "a " + Name(clause) : $"{Numbers[clause.Count]} {Plural(clause.Class)}";
+    private static string Article(Clause clause) =>
+        clause.Count == 1 ? "a " + Name(clause) : $"{Numbers[clause.Count]} {Plural(Name(clause))}";
 }

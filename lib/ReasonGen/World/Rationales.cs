@@ -9,13 +9,14 @@ public static class Rationales
     private static readonly string[] Openings =
     [
         "the scene shows {0}", "a calm scene of {0}", "this natural scene has {0}", "a sense of order , {0}", "the picture captures {0}",
-        "picture {0} in a natural scene",
+        "picture {0} in a natural scene", "within this image , {0}", "here the viewer finds {0}",
     ];
 
     private static readonly string[] Endings =
     [
         "soft light and a calm mood", "soft highlights , sleek mood", "highlighting the soft background", "emphasizing a natural sense",
-        "calm moments , soft features", "a sleek background with highlights",
+        "calm moments , soft features", "a sleek background with highlights", "gentle contrast , balanced composition",
+        "quiet tones and clear edges",
     ];
 
     /// <summary>Every word of prompts, captions and rationales.</summary>
@@ -36,19 +37,25 @@ public static class Rationales
         return $"{opening} : {string.Join(" , ", things)} ; {Endings[random.Next(Endings.Length)]} .";
     }
 
-    /// <summary>What a rationale plans: the shapes between its colon and its semicolon; null when it cannot be read.</summary>
+    /// <summary>
+    /// What a rationale plans: the shapes between its colon and the next semicolon, full stop or end. Articles and "at" are read over,
+    /// spaces round punctuation do not matter; null when a phrase lacks its colour, shape or place, or there is none.
+    /// </summary>
     public static IReadOnlyList<Seen>? Parse(string rationale)
     {
-        int start = rationale.IndexOf(" : ", StringComparison.Ordinal), end = rationale.IndexOf(" ;", StringComparison.Ordinal);
-        if (start < 0 || end < start)
+        var start = rationale.IndexOf(':');
+        if (start < 0)
         {
             return null;
         }
 
+        var end = rationale.IndexOfAny([';', '.'], start);
         var plan = new List<Seen>();
-        foreach (var phrase in rationale[(start + 3)..end].Split(" , "))
+        foreach (var phrase in rationale[(start + 1)..(end < 0 ? rationale.Length : end)].Split(','))
         {
-            if (phrase.Split(' ') is not [var color, var shape, var place] || !WorldConfig.Colors.Contains(color) || !WorldConfig.Shapes.Contains(shape)
+            var words = phrase.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)
+                .Where(word => word is not ("a" or "an" or "and" or "at")).ToArray();
+            if (words is not [var color, var shape, var place] || !WorldConfig.Colors.Contains(color) || !WorldConfig.Shapes.Contains(shape)
                 || !WorldConfig.Places.Contains(place))
             {
                 return null;
@@ -60,8 +67,12 @@ public static class Rationales
         return plan;
     }
 
-    /// <summary>Whether a picture shows just what was planned: shapes, colours and places.</summary>
+    /// <summary>Whether a rationale plans what the prompt asks for; false when it cannot be read.</summary>
+    public static bool Satisfies(string rationale, Prompt prompt) => Parse(rationale) is { } plan && Checker.Check(plan, prompt).Correct;
+
+    /// <summary>Whether a picture shows just what was planned: the same shapes, colours and cells, one for one.</summary>
     public static bool Follows(IReadOnlyList<Seen> picture, IReadOnlyList<Seen> plan) =>
-        picture.Count == plan.Count && plan.All(planned => picture.Count(seen => seen.Class == planned.Class && seen.Color == planned.Color
-            && Math.Abs(seen.X - planned.X) < WorldConfig.CellSize / 2.0 && Math.Abs(seen.Y - planned.Y) < WorldConfig.CellSize / 2.0) == 1);
+        picture.Select(Essence).Order().SequenceEqual(plan.Select(Essence).Order());
+
+    private static (string, string, int) Essence(Seen thing) => (thing.Class, thing.Color, thing.Cell);
 }

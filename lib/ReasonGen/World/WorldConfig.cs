@@ -16,7 +16,9 @@ public sealed record WorldConfig
     /// <summary>What shapes there are, in the order of their index.</summary>
     public static IReadOnlyList<string> Shapes { get; } = ["circle", "square", "triangle", "diamond", "cross"];
 
-    /// <summary>What colours there are, in the order of their index: GenEval's names, hues far enough apart to survive a lossy tokenizer.</summary>
+    /// <summary>
+    /// What colours there are, in the order of their index: GenEval's names, hues far enough apart to survive a lossy tokenizer.
+    /// </summary>
     public static IReadOnlyList<string> Colors { get; } = ["red", "green", "blue", "yellow", "purple", "white"];
 
     /// <summary>Where a shape can be, in the order of the cells.</summary>
@@ -37,16 +39,27 @@ public sealed record WorldConfig
     /// <summary>How surfaces look. Default: textured.</summary>
     public Look Look { get; init; } = Look.Textured;
 
-    /// <summary>RGB of each colour at full tone.</summary>
+    /// <exception cref="ArgumentException">A property is out of its range.</exception>
+    public void Validate()
+    {
+        if (!Enum.IsDefined(Look))
+        {
+            throw new ArgumentException($"{nameof(Look)} is {(int)Look}; it must be {string.Join(" or ", Enum.GetNames<Look>())}");
+        }
+    }
+
+    /// <summary>RGB of each colour at full tone: hues at least 55 degrees apart, and white.</summary>
     internal static byte[][] Palette { get; } =
-        [[235, 50, 50], [40, 200, 70], [60, 110, 255], [250, 215, 50], [190, 70, 225], [245, 245, 245]];
+        [[245, 45, 45], [40, 220, 80], [40, 95, 255], [250, 235, 40], [200, 50, 240], [245, 245, 245]];
 
     /// <summary>RGB of the background at tone 1.</summary>
     internal static byte[] Background { get; } = [24, 24, 30];
 
-    /// <summary>Tones of background tiles: brightness relative to <see cref="Background"/>.</summary>
+    /// <summary>Tones of background tiles, relative to <see cref="Background"/>; the brightest stays far below any shape.</summary>
     internal static float[] BackgroundTones { get; } = [0.4f, 1f, 1.6f, 2.2f, 2.8f, 3.4f];
 
-    /// <summary>Tones of tiles on a shape: brightness relative to the colour.</summary>
-    internal static float[] ShapeTones { get; } = [0.79f, 0.86f, 0.93f, 1f];
+    /// <summary>
+    /// Tones of tiles on a shape, relative to its colour. A tile takes the same step of both scales: ln 6 nats a tile, not ln 36.
+    /// </summary>
+    internal static float[] ShapeTones { get; } = [0.78f, 0.824f, 0.868f, 0.912f, 0.956f, 1f];
 }
