@@ -1,0 +1,62 @@
+using ReasonGen.Core;
+using SkiaSharp;
+
+namespace ReasonGen.Notebook;
+
+/// <summary>One picture of a grid.</summary>
+/// <param name="Picture">The pixels.</param>
+/// <param name="Caption">Text below it; empty for none.</param>
+/// <param name="Right">Draws a green or red frame; null draws none.</param>
+/// <param name="Heat">Values laid over the picture as a grid of squares, row by row; null for none.</param>
+public sealed record Tile(Picture Picture, string Caption = "", bool? Right = null, double[]? Heat = null);
+
+/// <summary>Pictures in rows, enlarged so that each pixel is a square, as one PNG each with its caption as text.</summary>
+public sealed class PictureGrid(IReadOnlyList<Tile> tiles, int columns, int scale, string title) : IHtml
+{
+    public string ToHtml()
+    {
+        var cells = tiles.Select(tile =>
+        {
+            var frame = tile.Right is { } right ? $"box-shadow:0 0 0 3px {(right ? Style.Right : Style.Wrong)};" : "";
+            var mark = tile.Right is { } ok ? ok ? "✓ " : "✗ " : "";
+            var caption = Html.Escape(mark + tile.Caption);
+            return $"<figure style=\"margin:0;text-align:center\"><img alt=\"{caption}\" style=\"{frame}image-rendering:pixelated;width:{tile.Picture.Width * scale}px;"
+                + $"max-width:100%\" src=\"data:image/png;base64,{Convert.ToBase64String(Png(tile))}\"/><figcaption style=\"font-size:12px;line-height:1.3;"
+                + $"margin-top:4px\">{caption}</figcaption></figure>";
+        });
+        var width = tiles.Count == 0 ? 0 : tiles.Max(tile => tile.Picture.Width) * scale;
+        var heading = title.Length == 0 ? "" : $"<div style=\"font-weight:600;margin:4px 0 8px\">{Html.Escape(title)}</div>";
+        return $"<div class=\"rg-pictures\" style=\"{Style.Font}\">{heading}<div style=\"display:grid;gap:10px;grid-template-columns:"
+            + $"repeat({Math.Min(columns, Math.Max(1, tiles.Count))},minmax(0,{width}px))\">{string.Concat(cells)}</div></div>";
+    }
+
+    // The browser enlarges; the file keeps the picture's own pixels unless a heat map is laid over it.
+    private static byte[] Png(Tile tile)
+    {
+        var enlarge = tile.Heat is null ? 1 : 4;
+        var (width, height) = (tile.Picture.Width * enlarge, tile.Picture.Height * enlarge);
+        using var bitmap = new SKBitmap(width, height, SKColorType.Rgba8888, SKAlphaType.Opaque);
+        var side = tile.Heat is null ? 1 : (int)Math.Sqrt(tile.Heat.Length);
+        var (low, high) = tile.Heat is null ? (0, 1) : (tile.Heat.Min(), Math.Max(tile.Heat.Max(), tile.Heat.Min() + 1e-9));
+        for (var y = 0; y < height; y++)
+        {
+            for (var x = 0; x < width; x++)
+            {
+                var at = (y / enlarge * tile.Picture.Width + x / enlarge) * 3;
+                var (r, g, b) = (tile.Picture.Rgb[at], tile.Picture.Rgb[at + 1], tile.Picture.Rgb[at + 2]);
+                if (tile.Heat is { } heat)
+                {
+                    var value = (heat[y * side / height * side + x * side / width] - low) / (high - low);
+                    (r, g, b) = (Blend(r, 255, value), Blend(g, 200 - 160 * value, value), Blend(b, 0, value));
+                }
+
+                bitmap.SetPixel(x, y, new SKColor(r, g, b));
+            }
+        }
+
+        using var data = bitmap.Encode(SKEncodedImageFormat.Png, 100);
+        return data.ToArray();
+    }
+
+    private static byte Blend(byte pixel, double overlay, double value) => (byte)(pixel + (overlay - pixel) * (0.15 + 0.7 * value));
+}

@@ -1,0 +1,80 @@
+using Plotly.NET;
+using Plotly.NET.CSharp;
+using Chart = Plotly.NET.CSharp.Chart;
+
+namespace ReasonGen.Notebook;
+
+/// <summary>One named row of numbers.</summary>
+public sealed record Series(string Name, double[] X, double[] Y)
+{
+    /// <summary>Values over 0, 1, 2, …</summary>
+    public Series(string name, IEnumerable<double> y) : this(name, [], y.ToArray()) => X = Enumerable.Range(0, Y.Length).Select(i => (double)i).ToArray();
+
+    /// <summary>Means over a window that ends at each value.</summary>
+    public Series Smooth(int window) => this with
+    {
+        Y = Y.Select((_, i) => Y[Math.Max(0, i - window + 1)..(i + 1)].Average()).ToArray(),
+    };
+}
+
+/// <summary>Kinds of figure.</summary>
+internal enum FigureKind
+{
+    Lines,
+    Bars,
+}
+
+/// <summary>A plot: Plotly's interactive chart, and a static drawing of the same numbers, so that nothing vanishes where scripts do not run.</summary>
+public sealed class Figure : IHtml
+{
+    private readonly FigureKind kind;
+    private readonly IReadOnlyList<Series> series;
+    private readonly IReadOnlyList<string>? names;
+    private readonly string title, xTitle, yTitle;
+
+    internal Figure(FigureKind kind, IReadOnlyList<Series> series, IReadOnlyList<string>? names, string title, string xTitle, string yTitle) =>
+        (this.kind, this.series, this.names, this.title, this.xTitle, this.yTitle) = (kind, series, names, title, xTitle, yTitle);
+
+    /// <summary>The Plotly.NET chart, to be changed at will.</summary>
+    public GenericChart Chart()
+    {
+        var charts = series.Select(s => kind == FigureKind.Lines
+            ? Plotly.NET.CSharp.Chart.Line<double, double, string>(x: s.X, y: s.Y, Name: s.Name)
+            : Plotly.NET.CSharp.Chart.Column<double, string, string>(values: s.Y, Keys: new(names!, true), Name: s.Name));
+        return Plotly.NET.CSharp.Chart.Combine(charts)
+            .WithXAxisStyle<double, double, string>(TitleText: xTitle)
+            .WithYAxisStyle<double, double, string>(TitleText: yTitle)
+            .WithSize(Width: SvgChart.Width, Height: SvgChart.Height);
+    }
+
+    /// <summary>The static drawing alone.</summary>
+    public string ToSvg() => kind == FigureKind.Lines ? SvgChart.Lines(series, title, xTitle, yTitle) : SvgChart.Bars(series, names!, title, xTitle, yTitle);
+
+    // The json waits beside the drawing; a page that holds plotly.js turns it into a chart and hides the drawing.
+    public string ToHtml() => $"<div class=\"rg-figure\"><div class=\"rg-static\">{ToSvg()}</div><script type=\"application/json\" class=\"rg-plotly\">"
+        + $"{GenericChart.toFigureJson(Chart()).Replace("</", "<\\/")}</script></div>";
+}
+
+/// <summary>Plots in one line.</summary>
+public static class Plot
+{
+    /// <summary>Curves.</summary>
+    public static Figure Lines(string title, string xTitle, string yTitle, params Series[] series) => new(FigureKind.Lines, series, null, title, xTitle, yTitle);
+
+    /// <summary>Bars beside one another: a group a name, a bar a series.</summary>
+    public static Figure Bars(string title, string xTitle, string yTitle, IReadOnlyList<string> names, params Series[] series) =>
+        new(FigureKind.Bars, series, names, title, xTitle, yTitle);
+
+    /// <summary>How often values fall into each of so many equal bins.</summary>
+    public static Figure Histogram(string title, string xTitle, IReadOnlyList<double> values, int bins = 20)
+    {
+        double low = values.Min(), width = Math.Max(values.Max() - low, 1e-9) / bins;
+        var counts = new double[bins];
+        foreach (var value in values)
+        {
+            counts[Math.Min(bins - 1, (int)((value - low) / width))]++;
+        }
+
+        return Bars(title, xTitle, "count", counts.Select((_, i) => Style.Number(Math.Round(low + (i + 0.5) * width, 2))).ToArray(), new Series("count", counts));
+    }
+}

@@ -1,0 +1,114 @@
+using System.Text;
+
+namespace ReasonGen.Notebook;
+
+/// <summary>Draws the static twin of a chart as SVG: axes, ticks, legend, curves or bars. Each value shows when pointed at.</summary>
+internal static class SvgChart
+{
+    internal const int Width = 720, Height = 360;
+    private const int Left = 64, Right = 16, Top = 40, Bottom = 62;
+    private const int PlotWidth = Width - Left - Right, PlotHeight = Height - Top - Bottom;
+
+    internal static string Lines(IReadOnlyList<Series> series, string title, string xTitle, string yTitle)
+    {
+        var points = series.SelectMany(s => s.X.Zip(s.Y)).Where(p => double.IsFinite(p.Second)).ToArray();
+        var (xLow, xHigh) = Range(points.Select(p => p.First), false);
+        var (yLow, yHigh) = Range(points.Select(p => p.Second), true);
+        double X(double x) => Left + (x - xLow) / (xHigh - xLow) * PlotWidth;
+        double Y(double y) => Top + PlotHeight - (y - yLow) / (yHigh - yLow) * PlotHeight;
+        var svg = Begin(title, xTitle, yTitle, yLow, yHigh);
+        foreach (var x in Ticks(xLow, xHigh))
+        {
+            svg.Append($"<text x='{Style.Fixed(X(x))}' y='{Top + PlotHeight + 16}' text-anchor='middle'>{Style.Number(x)}</text>");
+        }
+
+        for (var i = 0; i < series.Count; i++)
+        {
+            var path = string.Join(' ', series[i].X.Zip(series[i].Y).Where(p => double.IsFinite(p.Second)).Select(p => $"{Style.Fixed(X(p.First))},{Style.Fixed(Y(p.Second))}"));
+            svg.Append($"<polyline fill='none' stroke='{Color(i)}' stroke-width='1.8' points='{path}'><title>{Html.Escape(series[i].Name)}</title></polyline>");
+        }
+
+        return End(svg, series);
+    }
+
+    internal static string Bars(IReadOnlyList<Series> series, IReadOnlyList<string> names, string title, string xTitle, string yTitle)
+    {
+        var (yLow, yHigh) = Range(series.SelectMany(s => s.Y).Append(0), true);
+        double Y(double y) => Top + PlotHeight - (y - yLow) / (yHigh - yLow) * PlotHeight;
+        var svg = Begin(title, xTitle, yTitle, yLow, yHigh);
+        double group = PlotWidth / (double)names.Count, bar = group * 0.8 / series.Count;
+        var every = Math.Max(1, (int)Math.Ceiling(names.Max(name => name.Length) * 6.2 / group));
+        for (var n = 0; n < names.Count; n++)
+        {
+            if (n % every == 0)
+            {
+                svg.Append($"<text x='{Style.Fixed(Left + (n + 0.5) * group)}' y='{Top + PlotHeight + 16}' text-anchor='middle'>{Html.Escape(names[n])}</text>");
+            }
+
+            for (var i = 0; i < series.Count; i++)
+            {
+                var value = series[i].Y[n];
+                var (high, low) = (Math.Min(Y(value), Y(0)), Math.Max(Y(value), Y(0)));
+                svg.Append($"<rect x='{Style.Fixed(Left + n * group + group * 0.1 + i * bar)}' y='{Style.Fixed(high)}' width='{Style.Fixed(bar * 0.94)}' height='{Style.Fixed(low - high)}' "
+                    + $"fill='{Color(i)}'><title>{Html.Escape($"{names[n]}, {series[i].Name}: {Style.Number(value)}")}</title></rect>");
+            }
+        }
+
+        return End(svg, series);
+    }
+
+    private static StringBuilder Begin(string title, string xTitle, string yTitle, double yLow, double yHigh)
+    {
+        var svg = new StringBuilder($"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {Width} {Height}' role='img' aria-label='{Html.Escape(title)}' "
+            + $"style='max-width:{Width}px;width:100%;background:#fff' font-size='12' fill='#333' font-family='system-ui,Segoe UI,Roboto,Arial,sans-serif'>");
+        svg.Append($"<text x='{Left}' y='18' font-size='14' font-weight='600'>{Html.Escape(title)}</text>");
+        svg.Append($"<text x='{Left + PlotWidth / 2}' y='{Top + PlotHeight + 34}' text-anchor='middle'>{Html.Escape(xTitle)}</text>");
+        svg.Append($"<text transform='translate(14 {Top + PlotHeight / 2}) rotate(-90)' text-anchor='middle'>{Html.Escape(yTitle)}</text>");
+        foreach (var y in Ticks(yLow, yHigh))
+        {
+            var at = Style.Fixed(Top + PlotHeight - (y - yLow) / (yHigh - yLow) * PlotHeight);
+            svg.Append($"<line x1='{Left}' x2='{Left + PlotWidth}' y1='{at}' y2='{at}' stroke='#e4e4e4'/><text x='{Left - 8}' y='{at}' dy='4' text-anchor='end'>{Style.Number(y)}</text>");
+        }
+
+        svg.Append($"<path d='M{Left} {Top}V{Top + PlotHeight}H{Left + PlotWidth}' fill='none' stroke='#888'/>");
+        return svg;
+    }
+
+    private static string End(StringBuilder svg, IReadOnlyList<Series> series)
+    {
+        var x = (double)Left;
+        for (var i = 0; i < series.Count; i++)
+        {
+            svg.Append($"<rect x='{Style.Fixed(x)}' y='{Height - 14}' width='12' height='8' fill='{Color(i)}'/><text x='{Style.Fixed(x + 16)}' y='{Height - 6}'>{Html.Escape(series[i].Name)}</text>");
+            x += 34 + series[i].Name.Length * 6.6;
+        }
+
+        return svg.Append("</svg>").ToString();
+    }
+
+    private static (double Low, double High) Range(IEnumerable<double> values, bool margin)
+    {
+        var (low, high) = (double.MaxValue, double.MinValue);
+        foreach (var value in values.Where(double.IsFinite))
+        {
+            (low, high) = (Math.Min(low, value), Math.Max(high, value));
+        }
+
+        (low, high) = low > high ? (0, 1) : high - low < 1e-12 ? (low - 0.5, high + 0.5) : (low, high);
+        var room = margin ? (high - low) * 0.05 : 0;
+        return (low >= 0 && low - room < 0 ? 0 : low - room, high + room);
+    }
+
+    private static IEnumerable<double> Ticks(double low, double high)
+    {
+        var raw = (high - low) / 5;
+        var power = Math.Pow(10, Math.Floor(Math.Log10(raw)));
+        var step = new[] { 1, 2, 5, 10 }.Select(factor => factor * power).First(candidate => candidate >= raw);
+        for (var i = Math.Ceiling(low / step - 1e-9); i * step <= high + 1e-9 * step; i++)
+        {
+            yield return Math.Round(i * step, 10);
+        }
+    }
+
+    private static string Color(int index) => Style.Colors[index % Style.Colors.Length];
+}
