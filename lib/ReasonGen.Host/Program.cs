@@ -1,6 +1,36 @@
-using static TorchSharp.torch;
-ReasonGen.Core.NativeRuntime.EnsureLoaded();
-Console.WriteLine(ReasonGen.Core.NativeRuntime.Preparation);
-var a = rand(2048, 2048);
-for (int r = 0; r < 3; r++) { var t = System.Diagnostics.Stopwatch.StartNew(); using var b = a.matmul(a); Console.WriteLine(t.ElapsedMilliseconds); }
-Console.WriteLine(get_num_threads());
+using System.CommandLine;
+using ReasonGen.Checkpoints;
+using ReasonGen.Core;
+using ReasonGen.Host.Commands;
+using ReasonGen.Host.Notebooks;
+
+var root = new RootCommand("ReasonGen-R1 in C#: an image generator that thinks before it draws.\n\nStart with: reasongen run notebooks")
+{
+    RunCommand.Create(), RunCommand.CreateExecute(), StudyCommand.Create(), DoctorCommand.Create(),
+};
+var parsed = root.Parse(args);
+if (parsed.Errors.Count > 0)
+{
+    foreach (var error in parsed.Errors)
+    {
+        Console.Error.WriteLine(error.Message);
+    }
+
+    Console.Error.WriteLine("See 'reasongen --help'.");
+    return 2;
+}
+
+try
+{
+    return await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+}
+catch (Exception e) when (e is UsageException or CheckpointException or ArgumentException or PlatformNotSupportedException)
+{
+    Console.Error.WriteLine(e.Message);
+    return 2;
+}
+catch (Exception e) when (e is NonFiniteLossException or InvalidOperationException)
+{
+    Console.Error.WriteLine(e.Message);
+    return 1;
+}

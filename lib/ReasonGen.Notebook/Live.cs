@@ -10,6 +10,9 @@ public sealed class Live(LiveOutput output)
 {
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(1);
 
+    /// <summary>Set by whoever runs the cell; a loop stops at its next item, with what it has.</summary>
+    public static CancellationToken Cancellation { get; set; }
+
     /// <summary>Passes items through and shows how far it is; with curves of one or more numbers of each item.</summary>
     /// <param name="items">The work: each item is made when it is asked for.</param>
     /// <param name="total">How many items there will be.</param>
@@ -24,6 +27,7 @@ public sealed class Live(LiveOutput output)
         foreach (var item in items)
         {
             done.Add(item);
+            Cancellation.ThrowIfCancellationRequested();
             if (watch.Elapsed - last > Interval || done.Count == 1)
             {
                 update(Picture(done, total, label, watch.Elapsed, curves));

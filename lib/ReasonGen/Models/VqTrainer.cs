@@ -15,8 +15,8 @@ public sealed record VqTrainerConfig
     /// <summary>Optimizer steps. At least 1.</summary>
     public required int TotalSteps { get; init; }
 
-    /// <summary>Peak learning rate. Default 2e-3; above 0.</summary>
-    public double LearningRate { get; init; } = 2e-3;
+    /// <summary>Peak learning rate. Default 3e-3; above 0.</summary>
+    public double LearningRate { get; init; } = 3e-3;
 
     /// <summary>Weight λ₁ of the absolute error beside the squared one. Default 0.3; at least 0.</summary>
     public double AbsoluteErrorScale { get; init; } = 0.3;

@@ -81,6 +81,19 @@ public sealed class RunRecord
     /// <summary>Drops rows from <paramref name="count"/> on: what a resumed run will make again.</summary>
     public void TruncateTo(int count) => rows.RemoveRange(Math.Min(count, rows.Count), Math.Max(0, rows.Count - count));
 
+    /// <summary>The newest value of a column.</summary>
+    public double Last(string column) => rows[^1][columns.IndexOf(column)];
+
+    /// <summary>Takes over the rows and the time of an interrupted run, to go on from there.</summary>
+    internal void Continue(RunRecord before)
+    {
+        Seconds = before.rows.Sum(row => row[before.columns.IndexOf("seconds")]);
+        columns.Clear();
+        columns.AddRange(before.columns);
+        rows.Clear();
+        rows.AddRange(before.rows);
+    }
+
     /// <summary>Writes both files, each whole or not at all.</summary>
     public void Save(string folder)
     {

@@ -13,7 +13,7 @@ public sealed record StudyConfig
     public bool FromScratch { get; init; }
 
     /// <summary>Optimizer steps of the image tokenizer. At least 1.</summary>
-    public int TokenizerSteps { get; init; } = 1500;
+    public int TokenizerSteps { get; init; } = 1800;
 
     /// <summary>Optimizer steps of the base model. At least 1.</summary>
     public int BaseSteps { get; init; } = 1500;

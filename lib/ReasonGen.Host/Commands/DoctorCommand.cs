@@ -1,0 +1,75 @@
+using System.CommandLine;
+using System.Runtime.InteropServices;
+using Newtonsoft.Json;
+using ReasonGen.Core;
+using ReasonGen.Studies;
+using Spectre.Console;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Host.Commands;
+
+/// <summary>reasongen doctor: what this machine has, and what it lacks.</summary>
+internal static class DoctorCommand
+{
+    internal static Command Create()
+    {
+        var json = new Option<bool>("--json") { Description = "Prints json, for scripts." };
+        var command = new Command("doctor", "Prints versions, device, threads, memory, what was patched and what is missing. Exit code 1 when something is.\n\n"
+            + "Examples:\n  reasongen doctor\n  reasongen doctor --json") { json };
+        command.SetAction(parsed =>
+        {
+            var (facts, missing) = Examine();
+            if (parsed.GetValue(json))
+            {
+                Console.WriteLine(JsonConvert.SerializeObject(new { facts = facts.ToDictionary(fact => fact.Name, fact => fact.Value), missing }, Formatting.Indented));
+            }
+            else
+            {
+                var grid = new Grid().AddColumn().AddColumn();
+                facts.ForEach(fact => grid.AddRow($"[bold]{Markup.Escape(fact.Name)}[/]", Markup.Escape(fact.Value)));
+                AnsiConsole.Write(grid);
+                missing.ForEach(what => AnsiConsole.MarkupLine($"[red]missing[/] {Markup.Escape(what)}"));
+                AnsiConsole.MarkupLine(missing.Count == 0 ? "[green]Nothing is missing.[/]" : "");
+            }
+
+            return missing.Count == 0 ? 0 : 1;
+        });
+        return command;
+    }
+
+    private static (List<(string Name, string Value)> Facts, List<string> Missing) Examine()
+    {
+        var memory = GC.GetGCMemoryInfo();
+        List<(string, string)> facts =
+        [
+            ("Revision", RunRecord.CurrentCommit), ("Runtime", $"{RuntimeInformation.FrameworkDescription} on {RuntimeInformation.OSDescription}, {RuntimeInformation.OSArchitecture}"),
+            ("TorchSharp", typeof(TorchSharp.torch).Assembly.GetName().Version!.ToString()), ("Native library", NativeRuntime.Preparation),
+        ];
+        List<string> missing = [];
+        try
+        {
+            var target = ComputeTarget.Default;
+            facts.Add(("Device", $"{target}{(cuda.is_available() ? $", {cuda.device_count()} GPU" : "; no GPU is visible to libtorch")}"));
+            facts.Add(("Threads", $"{get_num_threads()} of {Environment.ProcessorCount} processors"));
+        }
+        catch (PlatformNotSupportedException e)
+        {
+            missing.Add(e.Message);
+        }
+
+        facts.Add(("Memory", $"{memory.TotalAvailableMemoryBytes / 1073741824.0:0.0} GiB"));
+        facts.Add(("Disk here", $"{new DriveInfo(Directory.GetCurrentDirectory()).AvailableFreeSpace / 1073741824.0:0.0} GiB free"));
+        try
+        {
+            var data = Study.DataFolder();
+            facts.Add(("Data", data));
+            missing.AddRange(Study.ShippedFiles().Where(file => !File.Exists(Path.Combine(data, file))).Select(file => $"{Path.Combine(data, file)}; 'reasongen study' makes it again"));
+        }
+        catch (Checkpoints.CheckpointException e)
+        {
+            missing.Add(e.Message);
+        }
+
+        return (facts, missing);
+    }
+}

@@ -1,0 +1,59 @@
+using System.CommandLine;
+using System.Diagnostics;
+using ReasonGen.Studies;
+
+namespace ReasonGen.Host.Commands;
+
+/// <summary>reasongen study: trains the stages of the story from scratch and records them.</summary>
+internal static class StudyCommand
+{
+    private static readonly string[] Stages = ["tokenizer", "base", "sft", .. Study.Arms];
+
+    internal static Command Create()
+    {
+        var stages = new Argument<string[]>("stages") { Description = $"Stages to make: {string.Join(", ", Stages)}. Default: all.", Arity = ArgumentArity.ZeroOrMore };
+        var seed = new Option<long>("--seed") { Description = "Seed of everything that is drawn.", DefaultValueFactory = _ => 1 };
+        var output = new Option<string?>("--out", "-o") { Description = "Folder for checkpoints and runs. Default: artifacts/study/full-seed<seed>; stages that are there are kept." };
+        var command = new Command("study", "Trains the stages of the story from scratch; interrupted, it goes on where it was.\n\nExamples:\n"
+            + "  reasongen study\n  reasongen study sft --seed 2\n  reasongen study rl-adaptive rl-none --out artifacts/mine") { stages, seed, output };
+        command.SetAction((parsed, cancel) => Task.FromResult(Run(parsed.GetValue(stages) ?? [], parsed.GetValue(seed), parsed.GetValue(output), cancel)));
+        return command;
+    }
+
+    private static int Run(string[] wanted, long seed, string? folder, CancellationToken cancel)
+    {
+        if (wanted.FirstOrDefault(stage => !Stages.Contains(stage)) is { } unknown)
+        {
+            throw new ArgumentException($"there is no stage '{unknown}'; there are {string.Join(", ", Stages)}");
+        }
+
+        var study = new Study(StudyConfig.Preset("full", seed), folder) { Cancel = cancel };
+        var (watch, last) = (Stopwatch.StartNew(), TimeSpan.MinValue);
+        study.OnStep = (record, total) =>
+        {
+            if (watch.Elapsed - last > TimeSpan.FromSeconds(10) || record.Count == total)
+            {
+                last = watch.Elapsed;
+                var shown = record.Columns.Where(column => column is not ("step" or "seconds" or "tokens")).Take(6).Select(column => $"{column} {record.Last(column):0.###}");
+                Console.WriteLine($"{record.Name} {record.Count}/{total}  {string.Join("  ", shown)}  {record.Seconds:0} s");
+            }
+        };
+        try
+        {
+            foreach (var stage in wanted.Length == 0 ? Stages : wanted)
+            {
+                var result = stage switch { "tokenizer" => study.ImageTokenizer(), "base" => study.Base(), "sft" => study.Sft(), _ => study.Rl(stage) };
+                Console.WriteLine($"{stage}: {result.Record.Seconds:0} s of training; {result.Record.Results["t1"]?["mean"] ?? result.Record.Results["round_trip_textured"]}");
+                result.Model.Dispose();
+            }
+
+            Console.WriteLine($"All stages are in {study.Folder} after {watch.Elapsed.TotalMinutes:0.0} minutes.");
+            return 0;
+        }
+        catch (OperationCanceledException)
+        {
+            Console.Error.WriteLine($"Interrupted. What was done is in {study.Folder}; the same command goes on from there.");
+            return 130;
+        }
+    }
+}

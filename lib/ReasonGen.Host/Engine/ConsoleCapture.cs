@@ -1,0 +1,50 @@
+using System.Text;
+
+namespace ReasonGen.Host.Engine;
+
+/// <summary>Sends what a cell writes to the console to that cell, whichever thread writes it; everything else goes where it went before.</summary>
+internal sealed class ConsoleCapture(string name, TextWriter otherwise) : TextWriter
+{
+    private static readonly Lock Gate = new();
+    private static bool installed;
+
+    public override Encoding Encoding => Encoding.UTF8;
+
+    internal static void Install()
+    {
+        lock (Gate)
+        {
+            if (!installed)
+            {
+                Console.SetOut(new ConsoleCapture("stdout", Console.Out));
+                Console.SetError(new ConsoleCapture("stderr", Console.Error));
+                installed = true;
+            }
+        }
+    }
+
+    public override void Write(char value) => Write(value.ToString());
+
+    public override void Write(char[] buffer, int index, int count) => Write(new string(buffer, index, count));
+
+    public override void Write(string? value)
+    {
+        if (string.IsNullOrEmpty(value))
+        {
+            return;
+        }
+
+        if (CellFunctions.Output is { } output)
+        {
+            output.Stream(name, value);
+        }
+        else
+        {
+            otherwise.Write(value);
+        }
+    }
+
+    public override void WriteLine(string? value) => Write(value + "\n");
+
+    public override void WriteLine() => Write("\n");
+}

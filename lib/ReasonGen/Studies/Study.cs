@@ -1,0 +1,326 @@
+using Newtonsoft.Json.Linq;
+using ReasonGen.Checkpoints;
+using ReasonGen.Core;
+using ReasonGen.Data;
+using ReasonGen.Evaluation;
+using ReasonGen.Grpo;
+using ReasonGen.Models;
+using ReasonGen.Rewards;
+using ReasonGen.Rollouts;
+using ReasonGen.Sft;
+using ReasonGen.Text;
+using ReasonGen.World;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Studies;
+
+/// <summary>A trained stage: the model, and the record of the run that made it.</summary>
+public sealed record StageResult(Janus Model, RunRecord Record);
+
+/// <summary>
+/// The paper's story in miniature, stage by stage: tokenizer → base → SFT → RL and its ablations. A preset decides whether a stage is trained here,
+/// resuming what is there, or read from what ships. Everything a notebook needs to build its own variant is public.
+/// </summary>
+public sealed class Study
+{
+
+    /// <param name="config">What is trained, and what is read.</param>
+    /// <param name="folder">Where stages are kept; by default the shipped data, or artifacts/study/… when trained from scratch.</param>
+    public Study(StudyConfig config, string? folder = null)
+    {
+        Config = config;
+        Folder = folder ?? (config.FromScratch ? Path.Combine(Path.GetDirectoryName(DataFolder())!, "artifacts", "study", $"{config.Name}-seed{config.Seed}") : DataFolder());
+    }
+
+    public StudyConfig Config { get; }
+
+    /// <summary>Where checkpoints and runs of the stages are.</summary>
+    public string Folder { get; }
+
+    /// <summary>The drawn world.</summary>
+    public WorldConfig World { get; } = new();
+
+    /// <summary>The word tokenizer of the miniature.</summary>
+    public WordTokenizer Tokenizer { get; } = new(Rationales.Words);
+
+    /// <summary>Called after each recorded step with the record so far and the number of steps to come in all.</summary>
+    public Action<RunRecord, int>? OnStep { get; set; }
+
+    /// <summary>Ends a stage after the step at hand; its state is saved and it can be resumed.</summary>
+    public CancellationToken Cancel { get; set; }
+
+    /// <summary>Names of the RL arms, the paper's method first.</summary>
+    public static IReadOnlyList<string> Arms { get; } = ["rl-adaptive", "rl-none", "rl-fixed", "rl-without-sft"];
+
+    /// <summary>The folder "data" of the checkout this runs in.</summary>
+    /// <exception cref="CheckpointException">Neither the working directory nor the program lies in a checkout.</exception>
+    public static string DataFolder()
+    {
+        foreach (var start in new[] { Directory.GetCurrentDirectory(), AppContext.BaseDirectory, Path.GetDirectoryName(typeof(Study).Assembly.Location) ?? "" })
+        {
+            for (var folder = start.Length == 0 ? null : new DirectoryInfo(start); folder is not null; folder = folder.Parent)
+            {
+                if (File.Exists(Path.Combine(folder.FullName, "ReasonGen.Notebooks.sln")))
+                {
+                    return Path.Combine(folder.FullName, "data");
+                }
+            }
+        }
+
+        throw new CheckpointException(Directory.GetCurrentDirectory(), "neither here nor above is the folder with ReasonGen.Notebooks.sln", "run inside a clone of the repository");
+    }
+
+    /// <summary>What ships under the data folder.</summary>
+    public static IEnumerable<string> ShippedFiles() => new[] { "tokenizer", "base", "sft" }.Concat(Arms)
+        .SelectMany(stage => new[] { $"checkpoints/{stage}.safetensors", $"runs/{stage}.csv", $"runs/{stage}.json" });
+
+    /// <summary>A fresh model with the trained image tokenizer in it.</summary>
+    public Janus NewModel()
+    {
+        var model = Untrained();
+        var tokenizer = CheckpointPath("tokenizer");
+        if (!File.Exists(tokenizer) && Config.FromScratch)
+        {
+            TrainTokenizer(model);
+        }
+
+        Safetensors.LoadInto(TokenizerWeights(model), tokenizer);
+        return model;
+    }
+
+    /// <summary>A model with weights from the seed alone.</summary>
+    public Janus Untrained()
+    {
+        var model = new Janus(JanusConfig.Mini(Tokenizer.VocabularySize), ComputeTarget.Default);
+        model.Initialize(Seeds.Mix(Config.Seed, 1));
+        return model;
+    }
+
+    /// <summary>The record of a finished stage.</summary>
+    public RunRecord Record(string stage) => RunRecord.Load(Path.Combine(Folder, "runs"), stage);
+
+    /// <summary>Weights of a finished stage.</summary>
+    public Janus Load(string stage)
+    {
+        var model = NewModel();
+        Safetensors.LoadInto(Weights(model), CheckpointPath(stage));
+        return model;
+    }
+
+    /// <summary>The image tokenizer.</summary>
+    public StageResult ImageTokenizer()
+    {
+        var model = NewModel();
+        return new(model, Record("tokenizer"));
+    }
+
+    /// <summary>The base model: prompt → picture, and some prompt → rationale.</summary>
+    public StageResult Base() => Supervised("base", null, Config.BaseSteps, batches => batches.Base);
+
+    /// <summary>The base model after supervised fine-tuning on prompt → rationale → picture.</summary>
+    public StageResult Sft() => Supervised("sft", Base, Config.SftSteps, batches => batches.Rationale);
+
+    /// <summary>An arm of reinforcement learning, by name; see <see cref="Arms"/>.</summary>
+    public StageResult Rl(string arm)
+    {
+        if (!Arms.Contains(arm))
+        {
+            throw new ArgumentException($"there is no arm '{arm}'; there are {string.Join(", ", Arms)}", nameof(arm));
+        }
+
+        return Stage(arm, () => (arm == "rl-without-sft" ? Base() : Sft()).Model, Config.RlSteps, (model, record) =>
+        {
+            using var trainer = GrpoTrainer(model, Entropy(arm));
+            record.Settings = new JObject { ["grpo"] = JObject.FromObject(trainer.Config), ["entropy"] = arm, ["steps"] = Config.RlSteps };
+            RunSteps(arm, record, Config.RlSteps, () => (int)trainer.StepCount, trainer.Save, trainer.Resume, 20, () =>
+            {
+                var step = trainer.Step(Cancel);
+                record.Add(("step", step.Step), ("reward", step.Reward), ("groups", step.Groups), ("zero_variance", step.ZeroVariance), ("rounds", step.Rounds),
+                    ("text_entropy", step.TextEntropy), ("image_entropy", step.ImageEntropy), ("text_alpha", step.TextAlpha), ("image_alpha", step.ImageAlpha),
+                    ("clip_fraction", step.ClipFraction), ("kl", step.Divergence), ("gradient_norm", step.GradientNorm), ("rationale_tokens", step.RationaleTokens),
+                    ("seconds", step.Seconds));
+            });
+        });
+    }
+
+    /// <summary>Training batches of the world.</summary>
+    public WorldBatches Batches(Janus model, string stage) => new(new WorldStream(World, Seeds.Mix(Config.Seed, stage == "base" ? 11 : 12)), model.ImageTokenizer, Tokenizer,
+        PromptTemplate.Mini, new WorldBatchConfig());
+
+    /// <summary>A trainer for base ("base") or fine-tuning ("sft") with the study's settings.</summary>
+    public SftTrainer SftTrainer(Janus model, string stage, int? totalSteps = null)
+    {
+        var batches = Batches(model, stage);
+        return new(model, stage == "base" ? batches.Base : batches.Rationale, Tokenizer.Special.BeginOfImage,
+            SftConfig.Mini(totalSteps ?? (stage == "base" ? Config.BaseSteps : Config.SftSteps)));
+    }
+
+    /// <summary>A GRPO trainer with the study's settings and the detector, or another reward.</summary>
+    public GrpoTrainer GrpoTrainer(Janus model, IEntropyStrategy entropy, IReward? reward = null, GrpoConfig? config = null)
+    {
+        config ??= GrpoConfig.Mini with { Seed = Seeds.Mix(Config.Seed, 21), ReuseSampledLogProbs = true };
+        var collector = new ExperienceCollector(Policy(model), reward ?? new DetectorReward(), i => Prompts.Draw(Seeds.Random(Config.Seed, 22, i)), config);
+        return new(model, collector, entropy, Tokenizer.Special.BeginOfImage, config);
+    }
+
+    /// <summary>A model as a policy: prompts in, rationales and pictures out.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="rationale">Whether it writes first; false draws at once, as the base model was trained to.</param>
+    /// <param name="temperature">Of the samples; 0 takes the likeliest token.</param>
+    public PolicySampler Policy(Janus model, bool rationale = true, double temperature = 1) => new(model, Tokenizer, PromptTemplate.Mini, RolloutConfig.Mini with
+    {
+        TextBudget = rationale ? RolloutConfig.Mini.TextBudget : 0, Temperature = temperature == 0 ? 1 : temperature, Greedy = temperature == 0,
+    }, model.Target.Device);
+
+    /// <summary>The entropy term of an arm.</summary>
+    public static IEntropyStrategy Entropy(string arm) => arm switch
+    {
+        "rl-none" or "none" => new NoEntropyTerm(),
+        "rl-fixed" or "fixed" => new FixedEntropyTerm(0.05, 0.05),
+        _ => new AdaptiveEntropyTerm(new() { Target = 0.3, LearningRate = 5e-4, Bound = 0.02 }, new() { Target = 2.6, LearningRate = 5e-4, Bound = 0.02 }),
+    };
+
+    /// <summary>Benchmark of a stage at temperature 1, at 0.5 and greedy, as it is recorded.</summary>
+    public JObject Measure(Janus model, bool rationale, int promptsPerTask)
+    {
+        var results = new JObject();
+        foreach (var (name, temperature) in new[] { ("t1", 1.0), ("t0.5", 0.5), ("greedy", 0.0) })
+        {
+            var result = Benchmark.Run(Policy(model, rationale, temperature), promptsPerTask, cancel: Cancel);
+            results[name] = new JObject
+            {
+                ["mean"] = Math.Round(result.Mean, 4), ["standard_error"] = Math.Round(result.StandardError, 4), ["tasks"] = JObject.FromObject(result.Tasks),
+                ["plan_correct"] = Rounded(result.PlanCorrect), ["image_follows_plan"] = Rounded(result.ImageFollowsPlan), ["layout_entropy"] = Rounded(result.LayoutEntropy),
+            };
+        }
+
+        results["prompts_per_task"] = promptsPerTask;
+        return results;
+    }
+
+    private static JToken Rounded(double value) => double.IsNaN(value) ? JValue.CreateNull() : Math.Round(value, 4);
+
+    private StageResult Supervised(string stage, Func<StageResult>? before, int steps, Func<WorldBatches, Func<long, SftBatch>> source) =>
+        Stage(stage, () => before?.Invoke().Model ?? NewModel(), steps, (model, record) =>
+        {
+            using var trainer = SftTrainer(model, stage);
+            record.Settings = new JObject { ["sft"] = JObject.FromObject(trainer.Config), ["data"] = JObject.FromObject(new WorldBatchConfig()) };
+            RunSteps(stage, record, steps, () => (int)trainer.StepCount, trainer.Save, trainer.Resume, 200, () =>
+            {
+                var step = trainer.Step();
+                record.Add(("step", step.Step), ("loss", step.Loss), ("text_loss", step.TextLoss), ("image_loss", step.ImageLoss),
+                    ("gradient_norm", step.GradientNorm), ("learning_rate", step.LearningRate), ("tokens", step.Tokens), ("seconds", step.Seconds));
+            });
+        });
+
+    // A finished stage is read; otherwise, when training from scratch, it is trained, measured and kept.
+    private StageResult Stage(string stage, Func<Janus> start, int steps, Action<Janus, RunRecord> train)
+    {
+        if (!Config.FromScratch || (File.Exists(CheckpointPath(stage)) && File.Exists(Path.Combine(Folder, "runs", stage + ".json"))))
+        {
+            return new(Load(stage), Record(stage));
+        }
+
+        var model = start();
+        var record = NewRecord(stage);
+        train(model, record);
+        Safetensors.Save(CheckpointPath(stage), Weights(model).Select(pair => pair), Description(stage), ScalarType.Float16);
+        Safetensors.LoadInto(Weights(model), CheckpointPath(stage)); // what is measured is what ships
+        record.Results = Measure(model, stage != "base", Config.BenchmarkPromptsPerTask);
+        record.Save(Path.Combine(Folder, "runs"));
+        File.Delete(StatePath(stage));
+        return new(model, record);
+    }
+
+    private void TrainTokenizer(Janus model)
+    {
+        var record = NewRecord("tokenizer");
+        var config = new VqTrainerConfig { TotalSteps = Config.TokenizerSteps, Seed = Seeds.Mix(Config.Seed, 2) };
+        record.Settings = JObject.FromObject(config);
+        using (var trainer = TokenizerTrainer(model, config))
+        {
+            foreach (var step in trainer.Steps(cancel: Cancel))
+            {
+                record.Add(("step", step.Step), ("loss", step.Loss), ("squared_error", step.SquaredError), ("codes_in_use", step.CodesInUse),
+                    ("perplexity", step.Perplexity), ("seconds", step.Seconds));
+                record.Seconds += step.Seconds;
+                OnStep?.Invoke(record, Config.TokenizerSteps);
+            }
+        }
+
+        Cancel.ThrowIfCancellationRequested();
+        Safetensors.Save(CheckpointPath("tokenizer"), TokenizerWeights(model), Description("tokenizer"), ScalarType.Float16);
+        Safetensors.LoadInto(TokenizerWeights(model), CheckpointPath("tokenizer"));
+        record.Results = new JObject { ["round_trip_textured"] = RoundTrip(model, Look.Textured, 3000), ["round_trip_plain"] = RoundTrip(model, Look.Plain, 3000) };
+        record.Save(Path.Combine(Folder, "runs"));
+    }
+
+    /// <summary>A trainer of the image tokenizer, on three textured pictures for each plain one.</summary>
+    public VqTrainer TokenizerTrainer(Janus model, VqTrainerConfig config)
+    {
+        const int pictures = 32;
+        WorldStream textured = new(World, Seeds.Mix(Config.Seed, 3)), plain = new(World with { Look = Look.Plain }, Seeds.Mix(Config.Seed, 4));
+        return new(model.ImageTokenizer, step =>
+        {
+            var some = textured.Take(step * pictures, pictures * 3 / 4).Select(sample => sample.Picture(textured.Config))
+                .Concat(plain.Take(step * pictures, pictures / 4).Select(sample => sample.Picture(plain.Config)));
+            return Pictures.ToTensor(some.ToArray(), model.Target.Device);
+        }, config);
+    }
+
+    /// <summary>Share of held-out scenes whose picture, encoded and decoded, still satisfies its prompt.</summary>
+    public double RoundTrip(Janus model, Look look, int scenes)
+    {
+        var stream = new WorldStream(World with { Look = look }, Seeds.Mix(Config.Seed, 5));
+        var right = 0;
+        for (var start = 0; start < scenes; start += 100)
+        {
+            using var scope = NewDisposeScope();
+            var samples = stream.Take(start, Math.Min(100, scenes - start));
+            var pictures = Pictures.ToTensor(samples.Select(sample => sample.Picture(stream.Config)).ToArray(), model.Target.Device);
+            var decoded = Pictures.FromTensor(model.DecodeImage(model.ImageTokenizer.Encode(pictures)));
+            right += samples.Where((sample, i) => Detector.Check(decoded[i], sample.Prompt).Correct).Count();
+        }
+
+        return right / (double)scenes;
+    }
+
+    private void RunSteps(string stage, RunRecord record, int steps, Func<int> done, Action<string> save, Action<string> resume, int saveEvery, Action step)
+    {
+        var partial = Path.Combine(Folder, "partial");
+        if (File.Exists(StatePath(stage)))
+        {
+            resume(StatePath(stage));
+            var rows = RunRecord.Load(partial, stage);
+            rows.TruncateTo(done());
+            record.Continue(rows);
+        }
+
+        while (done() < steps)
+        {
+            step();
+            record.Seconds += record.Last("seconds");
+            OnStep?.Invoke(record, steps);
+            if (done() % saveEvery == 0 || Cancel.IsCancellationRequested)
+            {
+                record.Save(partial);
+                save(StatePath(stage));
+                Cancel.ThrowIfCancellationRequested();
+            }
+        }
+    }
+
+    private RunRecord NewRecord(string stage) => new(stage, Config.Seed, $"dotnet run -c Release --project lib/ReasonGen.Host -- study {stage} --seed {Config.Seed}");
+
+    private Dictionary<string, string> Description(string stage) => new() { ["stage"] = stage, ["seed"] = Config.Seed.ToString(), ["commit"] = RunRecord.CurrentCommit };
+
+    private string CheckpointPath(string stage) => Path.Combine(Folder, "checkpoints", stage + ".safetensors");
+
+    private string StatePath(string stage) => Path.Combine(Folder, "partial", stage + ".state.safetensors");
+
+    private static Dictionary<string, Tensor> Weights(Janus model) => model.TrainableParameters().ToDictionary(p => p.Name, p => (Tensor)p.Parameter);
+
+    private static Dictionary<string, Tensor> TokenizerWeights(Janus model) =>
+        model.ImageTokenizer.named_parameters().ToDictionary(p => p.name, p => (Tensor)p.parameter);
+}
