@@ -51,9 +51,6 @@ public sealed record GrpoConfig
     /// <summary>Leaves the begin-of-image token out of the loss (ignore_img_start). Default false.</summary>
     public bool IgnoreBeginOfImage { get; init; }
 
-    /// <summary>Takes the sampler's own log-probs as the old ones, which saves a forward pass; right at temperature 1 without guidance. Default false.</summary>
-    public bool ReuseSampledLogProbs { get; init; }
-
     /// <summary>Seed of the rollouts. Default 1.</summary>
     public long Seed { get; init; } = 1;
 

@@ -92,8 +92,8 @@ public sealed class GrpoTrainer : IDisposable
     {
         using var scope = NewDisposeScope();
         var rewards = tensor(groups.SelectMany(group => group.Rewards).ToArray(), [groups.Count, groups[0].Rewards.Length], device: rollouts.Ids.device);
-        var old = Config.ReuseSampledLogProbs ? rollouts.SampledLogProbs.clone() : OldLogProbs(rollouts);
-        return new(rollouts, groups, rewards.DetachFromDisposeScope(), GroupAdvantage.Compute(rewards).DetachFromDisposeScope(), old.DetachFromDisposeScope());
+        return new(rollouts, groups, rewards.DetachFromDisposeScope(), GroupAdvantage.Compute(rewards).DetachFromDisposeScope(),
+            OldLogProbs(rollouts).DetachFromDisposeScope());
     }
 
     /// <summary>Log-probs [N, R] and entropies [N, R] of a batch under a model; R as in the batch.</summary>

@@ -45,8 +45,12 @@ public sealed record SftConfig
     /// <summary>janus_sft.sh, for a number of steps.</summary>
     public static SftConfig Paper(int totalSteps) => new() { TotalSteps = totalSteps, MicroBatchSamples = 4 };
 
-    /// <summary>The miniature: one micro-batch a step and a larger learning rate.</summary>
-    public static SftConfig Mini(int totalSteps) => new() { TotalSteps = totalSteps, LearningRate = 2e-3, Beta2 = 0.98, MicroBatchSamples = 64 };
+    /// <summary>
+    /// The miniature: one micro-batch a step and a larger learning rate. It must learn to end its rationale, which Janus-Pro could before, so the
+    /// begin-of-image token is trained like text.
+    /// </summary>
+    public static SftConfig Mini(int totalSteps) =>
+        new() { TotalSteps = totalSteps, LearningRate = 3e-3, Beta2 = 0.98, MicroBatchSamples = 64, BeginOfImageScale = 2 };
 
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public void Validate()

@@ -159,7 +159,7 @@ public sealed class Study
     /// <summary>A GRPO trainer with the study's settings and the detector, or another reward.</summary>
     public GrpoTrainer GrpoTrainer(Janus model, IEntropyStrategy entropy, IReward? reward = null, GrpoConfig? config = null)
     {
-        config ??= GrpoConfig.Mini with { Seed = Seeds.Mix(Config.Seed, 21), ReuseSampledLogProbs = true };
+        config ??= GrpoConfig.Mini with { Seed = Seeds.Mix(Config.Seed, 21) };
         var collector = new ExperienceCollector(Policy(model), reward ?? new DetectorReward(), i => Prompts.Draw(Seeds.Random(Config.Seed, 22, i)), config);
         return new(model, collector, entropy, Tokenizer.Special.BeginOfImage, config);
     }
