@@ -39,6 +39,26 @@ public sealed class Live(LiveOutput output)
         return done;
     }
 
+    /// <summary>Shows a stage that a study trains: a line a second with the newest numbers.</summary>
+    public Action<Studies.RunRecord, int> Follow()
+    {
+        Action<object>? update = null;
+        var (name, last) = ("", Stopwatch.StartNew());
+        return (record, total) =>
+        {
+            if (record.Name != name)
+            {
+                (name, update) = (record.Name, output(Line(record.Name, 0, total, TimeSpan.Zero)));
+            }
+
+            if (last.Elapsed > Interval || record.Count == total)
+            {
+                update!(Line(record.Name, record.Count, total, TimeSpan.FromSeconds(record.Seconds)));
+                last.Restart();
+            }
+        };
+    }
+
     private static IHtml Picture<T>(List<T> done, int total, string label, TimeSpan elapsed, (string Name, Func<T, double> Value)[] curves)
     {
         var line = Line(label, done.Count, total, elapsed);

@@ -71,14 +71,29 @@ public sealed class AdamW : IDisposable
             var weight = masters[i] ?? parameters[i].Parameter;
             gradient = gradient.to(weight.dtype);
             weight.mul_(1 - learningRate * WeightDecay);
-            first[i].lerp_(gradient, 1 - Beta1);
-            second[i].mul_(Beta2).addcmul_(gradient, gradient, 1 - Beta2);
+            UpdateMoments(first[i], second[i], gradient);
             weight.addcdiv_(first[i], second[i].sqrt().div_(correction).add_(Epsilon), -stepSize);
             if (masters[i] is { } master)
             {
                 parameters[i].Parameter.copy_(master);
             }
         }
+    }
+
+    // Each of lerp, mul and addcmul in fp32 and rounded once, as torch does for narrower types.
+    private void UpdateMoments(Tensor mean, Tensor square, Tensor gradient)
+    {
+        if (mean.dtype == ScalarType.Float32)
+        {
+            mean.lerp_(gradient, 1 - Beta1);
+            square.mul_(Beta2).addcmul_(gradient, gradient, 1 - Beta2);
+            return;
+        }
+
+        var wide = gradient.to(ScalarType.Float32);
+        mean.copy_(mean.to(ScalarType.Float32).lerp(wide, 1 - Beta1));
+        square.copy_(square.to(ScalarType.Float32).mul(Beta2));
+        square.copy_(square.to(ScalarType.Float32).addcmul(wide, wide, 1 - Beta2));
     }
 
     /// <summary>Moments and master weights, by name; the tensors are the optimizer's own.</summary>

@@ -1,5 +1,5 @@
-// The entropy term of the loss, text and image apart:  loss + α_text H_text + α_image H_image.
-//   none: α = 0.   fixed: α constant (a positive α penalises entropy; the paper's coefficient −0.002 is α = 0.002).
+// The entropy term of the loss:  loss + α_text H_text + α_image H_image + α H, H over all tokens.
+//   none: α = 0.   fixed: one constant α (a positive α penalises entropy; the paper's coefficient −0.002 is α = 0.002).
 //   adaptive (paper section 3.3; adaptive_entropy_coeff.py): α = sinh ψ; after each micro-batch ψ takes an Adam step on −sinh(ψ) (H − H*), so that
 //   entropy above its target H* raises α, which then penalises entropy; α stays within ± bound. The loss of a micro-batch uses the α from before it.
 // Deviations: 1. The state of the controllers is saved with the run. 2. The comment of the source states the sign the other way round; the code is followed.
@@ -8,7 +8,10 @@ using Newtonsoft.Json.Linq;
 namespace ReasonGen.Grpo;
 
 /// <summary>Weights of the entropies in the loss of one micro-batch; positive penalises entropy.</summary>
-public readonly record struct EntropyCoefficients(double Text, double Image);
+/// <param name="Text">Of text tokens.</param>
+/// <param name="Image">Of image tokens.</param>
+/// <param name="All">Of all tokens together.</param>
+public readonly record struct EntropyCoefficients(double Text, double Image, double All = 0);
 
 /// <summary>Decides how much entropy costs.</summary>
 public interface IEntropyStrategy
@@ -38,14 +41,13 @@ public sealed class NoEntropyTerm : IEntropyStrategy
     }
 }
 
-/// <summary>The same weight throughout.</summary>
-/// <param name="text">α of text entropy.</param>
-/// <param name="image">α of image entropy.</param>
-public sealed class FixedEntropyTerm(double text, double image) : IEntropyStrategy
+/// <summary>The same weight on the entropy of all tokens throughout, as entropy_coeff of the reference with the sign turned.</summary>
+/// <param name="alpha">α; positive penalises.</param>
+public sealed class FixedEntropyTerm(double alpha) : IEntropyStrategy
 {
     public string Name => "fixed";
 
-    public EntropyCoefficients Next(double textEntropy, double imageEntropy) => new(text, image);
+    public EntropyCoefficients Next(double textEntropy, double imageEntropy) => new(0, 0, alpha);
 
     public JObject SaveState() => [];
 
@@ -106,10 +108,10 @@ public sealed class EntropyController
         var loss = -Alpha * excess;
         var gradient = -(float)Math.Cosh(psi) * excess;
         steps++;
-        first += (float)(1 - Beta1) * (gradient - first);
-        second = (float)(Beta2 * second + (1 - Beta2) * gradient * gradient);
-        var denominator = (float)(Math.Sqrt(second) / Math.Sqrt(1 - Math.Pow(Beta2, steps)) + Epsilon);
-        psi = (float)(psi - config.LearningRate / (1 - Math.Pow(Beta1, steps)) * (first / denominator));
+        first = MathF.FusedMultiplyAdd((float)(1 - Beta1), gradient - first, first);
+        second = MathF.FusedMultiplyAdd((float)(1 - Beta2) * gradient, gradient, second * (float)Beta2);
+        var denominator = MathF.Sqrt(second) / (float)Math.Sqrt(1 - Math.Pow(Beta2, steps)) + (float)Epsilon;
+        psi = MathF.FusedMultiplyAdd((float)(-config.LearningRate / (1 - Math.Pow(Beta1, steps))), first / denominator, psi);
         psi = (float)Math.Asinh(Math.Clamp(Alpha, -(float)config.Bound, (float)config.Bound));
         return loss;
     }

@@ -34,7 +34,7 @@ public sealed class ExperienceCollector(IRolloutSource source, IReward reward, F
             while (kept.Count < config.PromptsPerStep && rounds < config.MaxRounds)
             {
                 cancel.ThrowIfCancellationRequested();
-                var count = rounds == 0 ? config.PromptsPerRound : GroupFilter.RefillPrompts(config.PromptsPerStep - kept.Count, config.PromptsPerRound);
+                var count = rounds == 0 ? config.PromptsPerRound : GroupFilter.RefillPrompts(config.PromptsPerStep - kept.Count, config.PromptsPerRound, config.PromptsPerRefill);
                 var prompts = Enumerable.Range(0, count).Select(i => promptAt(NextPrompt + i)).ToArray();
                 sampling.Start();
                 var batch = source.Generate(prompts, config.RolloutsPerPrompt, Seeds.Mix(config.Seed, NextPrompt));
@@ -46,7 +46,7 @@ public sealed class ExperienceCollector(IRolloutSource source, IReward reward, F
                 var rows = new List<long>();
                 for (var p = 0; p < groups.Length; p++)
                 {
-                    if (GroupFilter.Keeps(groups[p].Rewards) && kept.Count < config.PromptsPerStep)
+                    if ((!config.FilterGroups || GroupFilter.Keeps(groups[p].Rewards)) && kept.Count < config.PromptsPerStep)
                     {
                         kept.Add(groups[p]);
                         rows.AddRange(Enumerable.Range(p * config.RolloutsPerPrompt, config.RolloutsPerPrompt).Select(row => (long)row));

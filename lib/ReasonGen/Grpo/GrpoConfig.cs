@@ -18,6 +18,12 @@ public sealed record GrpoConfig
     /// <summary>Prompts rolled out in the first round. Default: as many as <see cref="PromptsPerStep"/>.</summary>
     public int PromptsPerRound { get => field == 0 ? PromptsPerStep : field; init; }
 
+    /// <summary>Fewest prompts of a refill round. Default 1; the reference takes the number of its GPUs.</summary>
+    public int PromptsPerRefill { get; init; } = 1;
+
+    /// <summary>Whether groups whose rewards are all equal are dropped and replaced. Default true (filter_groups).</summary>
+    public bool FilterGroups { get; init; } = true;
+
     /// <summary>Rounds of rollouts before an iteration goes on with fewer groups, or fails. Default 8; at least 1.</summary>
     public int MaxRounds { get; init; } = 8;
 
@@ -48,7 +54,7 @@ public sealed record GrpoConfig
     /// <summary>Temperature of the log-probs, which should be that of the rollouts. Default 1; above 0.</summary>
     public double Temperature { get; init; } = 1;
 
-    /// <summary>Leaves the begin-of-image token out of the loss (ignore_img_start). Default false.</summary>
+    /// <summary>Leaves begin-of-image out of the loss (ignore_img_start); by its id, so an image code of the same number goes with it. Default false.</summary>
     public bool IgnoreBeginOfImage { get; init; }
 
     /// <summary>Seed of the rollouts. Default 1.</summary>

@@ -165,7 +165,7 @@ public sealed class GrpoTrainer : IDisposable
         Tensor image = rollouts.ImageMask.narrow(1, rollouts.PromptColumns, columns).to(ScalarType.Int64), mask = rollouts.ResponseMask;
         if (Config.IgnoreBeginOfImage)
         {
-            mask = mask.mul(rollouts.Ids.narrow(1, rollouts.PromptColumns, columns).eq(beginOfImage).logical_and(image.eq(0)).logical_not().to(ScalarType.Int64));
+            mask = mask.mul(rollouts.Ids.narrow(1, rollouts.PromptColumns, columns).ne(beginOfImage).to(ScalarType.Int64));
         }
 
         var (logProbs, entropies) = Statistics(model, rollouts, entropy is not NoEntropyTerm);
@@ -176,6 +176,7 @@ public sealed class GrpoTrainer : IDisposable
         Tensor textEntropy = Masked.Mean(entropies, text), imageEntropy = Masked.Mean(entropies, drawn);
         var used = entropy.Next(textEntropy.ToDouble(), imageEntropy.ToDouble());
         var loss = policy.Loss.add(textEntropy.mul(used.Text)).add(imageEntropy.mul(used.Image));
+        loss = used.All == 0 ? loss : loss.add(Masked.Mean(entropies, mask).mul(used.All));
         if (reference is not null && Config.KlWeight > 0)
         {
             using var free = no_grad();

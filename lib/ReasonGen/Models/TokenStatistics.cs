@@ -1,7 +1,7 @@
 // Log-probability and entropy of each label under its head (verl: torch_functional.py logprobs_from_logits, entropy_from_logits):
 //   ℓ = clamp(logits / temperature, −30, 30);  log π(y) = ℓ_y − lse(ℓ);  entropy = lse(ℓ) − Σ softmax(ℓ) ℓ, all in fp32.
 // The reference pads image logits with −1e9 up to the V text classes before it clamps, which lifts the P = max(0, V − C) padded classes to −30:
-//   lse' = log(e^lse + P e^−30), and the entropy gains P · e^(−30 − lse') · 30.
+//   lse' = log(e^lse + P e^−30), and the padded classes take the share s = σ(log P − 30 − lse) of the probability.
 // Deviations: 1. The padded classes are added by this formula instead of being stored. 2. Each head runs only on the positions it decides.
 using TorchSharp;
 using static TorchSharp.torch;
@@ -70,20 +70,14 @@ public static class TokenStatistics
         var l = logits.to(ScalarType.Float32);
         l = temperature == 1 ? l : l.div(temperature);
         l = clamped ? l.clamp(-Clamp, Clamp) : l;
-        var lse = l.logsumexp(-1, keepdim: true); // [N, 1]
-        if (paddedClasses > 0)
-        {
-            lse = lse.logaddexp(tensor((float)(Math.Log(paddedClasses) - Clamp), device: l.device));
-        }
-
-        var logProbs = l.gather(1, labels.unsqueeze(1)).sub(lse).squeeze(1);
+        var lse = l.logsumexp(-1); // [N]
+        // what part of the probability the padded classes take
+        var share = paddedClasses > 0 ? lse.neg().add(Math.Log(paddedClasses) - Clamp).sigmoid() : null;
+        lse = paddedClasses > 0 ? lse.logaddexp(tensor((float)(Math.Log(paddedClasses) - Clamp), device: l.device)) : lse;
+        var logProbs = l.gather(1, labels.unsqueeze(1)).squeeze(1).sub(lse);
         using var free = entropyGradient ? null : no_grad();
-        var expected = l.sub(lse).exp().mul(l).sum([-1L]);
-        if (paddedClasses > 0)
-        {
-            expected = expected.sub(lse.squeeze(1).neg().sub(Clamp).exp().mul(paddedClasses * Clamp));
-        }
-
-        return (logProbs.MoveToOuterDisposeScope(), lse.squeeze(1).sub(expected).MoveToOuterDisposeScope());
+        var expected = nn.functional.softmax(l, -1).mul(l).sum([-1L]);
+        expected = share is null ? expected : expected.mul(share.neg().add(1)).sub(share.mul(Clamp));
+        return (logProbs.MoveToOuterDisposeScope(), lse.sub(expected).MoveToOuterDisposeScope());
     }
 }

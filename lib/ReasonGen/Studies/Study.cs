@@ -177,7 +177,7 @@ public sealed class Study
     public static IEntropyStrategy Entropy(string arm) => arm switch
     {
         "rl-none" or "none" => new NoEntropyTerm(),
-        "rl-fixed" or "fixed" => new FixedEntropyTerm(0.05, 0.05),
+        "rl-fixed" or "fixed" => new FixedEntropyTerm(0.05),
         _ => new AdaptiveEntropyTerm(new() { Target = 0.3, LearningRate = 5e-4, Bound = 0.02 }, new() { Target = 2.6, LearningRate = 5e-4, Bound = 0.02 }),
     };
 
