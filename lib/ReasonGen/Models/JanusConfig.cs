@@ -56,7 +56,7 @@ public sealed record JanusConfig
     /// <summary>The miniature: half a million weights for 32x32 pictures of 64 tokens.</summary>
     public static JanusConfig Mini(int vocabularySize) => new()
     {
-        Language = new() { VocabularySize = vocabularySize, Width = 96, MlpWidth = 256, Layers = 4, Heads = 3, RopeTheta = 1000 },
+        Language = new() { VocabularySize = vocabularySize, Width = 96, MlpWidth = 256, Layers = 4, Heads = 6, RopeTheta = 100 },
         ImageTokenizer = VqConfig.Mini, ImageTokens = 64,
     };
 

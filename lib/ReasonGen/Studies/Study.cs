@@ -177,8 +177,8 @@ public sealed class Study
     public static IEntropyStrategy Entropy(string arm) => arm switch
     {
         "rl-none" or "none" => new NoEntropyTerm(),
-        "rl-fixed" or "fixed" => new FixedEntropyTerm(0.05),
-        _ => new AdaptiveEntropyTerm(new() { Target = 0.3, LearningRate = 5e-4, Bound = 0.02 }, new() { Target = 2.6, LearningRate = 5e-4, Bound = 0.02 }),
+        "rl-fixed" or "fixed" => new FixedEntropyTerm(0.02),
+        _ => new AdaptiveEntropyTerm(new() { Target = 0.25, LearningRate = 5e-4, Bound = 0.01 }, new() { Target = 1.5, LearningRate = 5e-4, Bound = 0.01 }),
     };
 
     /// <summary>Benchmark of a stage at temperature 1, at 0.5 and greedy, as it is recorded.</summary>
@@ -229,7 +229,11 @@ public sealed class Study
         Safetensors.LoadInto(Weights(model), CheckpointPath(stage)); // what is measured is what ships
         record.Results = Measure(model, stage != "base", Config.BenchmarkPromptsPerTask);
         record.Save(Path.Combine(Folder, "runs"));
-        File.Delete(StatePath(stage));
+        foreach (var leftover in new[] { StatePath(stage), Path.Combine(Folder, "partial", stage + ".csv"), Path.Combine(Folder, "partial", stage + ".json") }.Where(File.Exists))
+        {
+            File.Delete(leftover);
+        }
+
         return new(model, record);
     }
 
