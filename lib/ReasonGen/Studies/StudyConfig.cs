@@ -16,10 +16,10 @@ public sealed record StudyConfig
     public int TokenizerSteps { get; init; } = 1800;
 
     /// <summary>Optimizer steps of the base model. At least 1.</summary>
-    public int BaseSteps { get; init; } = 1800;
+    public int BaseSteps { get; init; } = 1500;
 
     /// <summary>Optimizer steps of supervised fine-tuning. At least 1.</summary>
-    public int SftSteps { get; init; } = 5000;
+    public int SftSteps { get; init; } = 1500;
 
     /// <summary>GRPO steps of each arm. At least 1; the entropy ablation wants 200 or more.</summary>
     public int RlSteps { get; init; } = 220;
