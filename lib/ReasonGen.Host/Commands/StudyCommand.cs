@@ -28,7 +28,7 @@ internal static class StudyCommand
         }
 
         var study = new Study(StudyConfig.Preset("full", seed), folder) { Cancel = cancel };
-        var (watch, last) = (Stopwatch.StartNew(), TimeSpan.MinValue);
+        var (watch, last) = (Stopwatch.StartNew(), TimeSpan.FromHours(-1));
         study.OnStep = (record, total) =>
         {
             if (watch.Elapsed - last > TimeSpan.FromSeconds(10) || record.Count == total)
