@@ -21,6 +21,11 @@ internal sealed class NotebookRunner(string outputFolder, IReadOnlyDictionary<st
             throw new UsageException($"no notebook has a parameter '{name}'; there are {string.Join(", ", known.DefaultIfEmpty("none"))}");
         }
 
+        foreach (var notebook in notebooks)
+        {
+            notebook.SetParameters(parameters); // a value that does not fit is found before anything runs
+        }
+
         return notebooks;
     }
 

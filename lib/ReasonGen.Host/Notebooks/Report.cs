@@ -70,7 +70,26 @@ internal static class Report
         var runs = string.Concat(outcomes.Select(outcome => $"<tr><td><a href=\"#{outcome.Name}\">{Escape(outcome.Title)}</a></td><td class=\"number\">{outcome.Seconds:0.0} s</td>"
             + $"<td class=\"number\">{outcome.PeakBytes / 1048576.0:0} MiB</td><td>{(outcome.Ok ? "ok" : "<span class=\"failed\">failed</span>")}</td></tr>"));
         return $"<section id=\"summary\"><h1>ReasonGen-R1, step by step</h1><p>An autoregressive image generator learns to think before it draws.</p><table>{rows}</table>"
-            + $"<h2>Notebooks</h2><table><thead><tr><th>Notebook</th><th>Time</th><th>Memory</th><th>Ended</th></tr></thead><tbody>{runs}</tbody></table></section>";
+            + $"{Results()}<h2>Notebooks</h2><table><thead><tr><th>Notebook</th><th>Time</th><th>Memory</th><th>Ended</th></tr></thead><tbody>{runs}</tbody></table></section>";
+    }
+
+    // The recorded runs, which the notebooks read: what they reached and how long they took.
+    private static string Results()
+    {
+        try
+        {
+            var data = Path.Combine(Study.DataFolder(), "runs");
+            var runs = new[] { "tokenizer", "base", "sft" }.Concat(Study.Arms).Select(stage => RunRecord.Load(data, stage)).ToArray();
+            static string Score(RunRecord run, string temperature) => (double?)run.Results[temperature]?["mean"] is { } mean ? mean.ToString("0.000") : "";
+            var rows = string.Concat(runs.Select(run => $"<tr><td>{Escape(run.Name)}</td><td class=\"number\">{run.Count}</td><td class=\"number\">{run.Seconds / 60:0.0} min</td><td class=\"number\">{Score(run, "t1")}</td>"
+                + $"<td class=\"number\">{Score(run, "t0.5")}</td><td class=\"number\">{Score(run, "greedy")}</td></tr>"));
+            return $"<h2>Recorded runs</h2><p>Mean share of right pictures over the benchmark's six tasks, seed {runs[0].Seed}, trained from scratch in {runs.Sum(run => run.Seconds) / 60:0} minutes on {Escape(runs[0].Machine)}.</p>"
+                + $"<table><thead><tr><th>Run</th><th>Steps</th><th>Training</th><th>T 1</th><th>T 0.5</th><th>greedy</th></tr></thead><tbody>{rows}</tbody></table>";
+        }
+        catch (Checkpoints.CheckpointException e)
+        {
+            return $"<p class=\"failed\">{Escape(e.Message)}</p>";
+        }
     }
 
     private static string Cell(JObject cell)

@@ -24,20 +24,12 @@ public sealed class PolicySampler(IImageTextModel model, ITokenizer tokenizer, P
     /// <summary>Prompts as the sampler reads them: bos, the filled template, left-padded to the longest. [N·G, P] each.</summary>
     public (Tensor Ids, Tensor Mask) PromptRows(IEnumerable<string> prompts, int copies = 1)
     {
-        int[][] rows = prompts.Select(prompt => (int[])[tokenizer.Special.Bos, .. tokenizer.Encode(template.Fill(prompt))]).ToArray();
-        var columns = rows.Max(row => row.Length);
-        long[] ids = Enumerable.Repeat((long)tokenizer.Special.Pad, rows.Length * columns).ToArray(), mask = new long[ids.Length];
-        for (var r = 0; r < rows.Length; r++)
-        {
-            for (var i = 0; i < rows[r].Length; i++)
-            {
-                var at = (r + 1) * columns - rows[r].Length + i;
-                (ids[at], mask[at]) = (rows[r][i], 1);
-            }
-        }
-
-        return (tensor(ids, [rows.Length, columns], device: device).repeat_interleave(copies, 0),
-            tensor(mask, [rows.Length, columns], device: device).repeat_interleave(copies, 0));
+        int[][] tokens = [.. prompts.Select(prompt => tokenizer.Encode(template.Fill(prompt)))];
+        var longest = tokens.Max(row => row.Length);
+        var rows = tokens.Select(row => PromptRow.Build(row, longest, tokenizer.Special)).ToArray();
+        Tensor Stack(Func<PromptRow, long[]> of) =>
+            tensor(rows.SelectMany(of).ToArray(), [rows.Length, longest + 1], device: device).repeat_interleave(copies, 0);
+        return (Stack(row => row.Ids), Stack(row => row.AttentionMask));
     }
 
     /// <summary>The tokens of each rationale, begin-of-image included.</summary>

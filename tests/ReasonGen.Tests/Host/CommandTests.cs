@@ -1,0 +1,98 @@
+using System.Diagnostics;
+using Newtonsoft.Json.Linq;
+using Xunit;
+
+namespace ReasonGen.Tests.Host;
+
+/// <summary>The command as a user meets it: a process of its own, judged by output and exit code.</summary>
+public sealed class CommandTests : IDisposable
+{
+    private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
+
+    [Theory]
+    [InlineData("run nowhere", 2, "there is no file or folder 'nowhere'")]
+    [InlineData("run {0}", 2, "holds no notebook")]
+    [InlineData("run {0}/damaged.ipynb", 2, "is damaged")]
+    [InlineData("run {0}/good.ipynb -p colour=red", 2, "no notebook has a parameter 'colour'")]
+    [InlineData("run {0}/good.ipynb -p size", 2, "-p wants name=value")]
+    [InlineData("run {0}/good.ipynb -p size=big", 2, "is a number or true/false")]
+    [InlineData("frobnicate", 2, "frobnicate")]
+    [InlineData("study nonsense", 2, "there is no stage 'nonsense'")]
+    public async Task Bad_input_is_answered_in_a_sentence(string arguments, int exitCode, string message)
+    {
+        var given = string.Format(arguments, folder).Split(' ');
+        if (arguments.Contains("damaged"))
+        {
+            File.WriteAllText(Path.Combine(folder, "damaged.ipynb"), "{ \"cells\": [ ");
+        }
+        else if (arguments.Contains("good"))
+        {
+            Write("good.ipynb", "1");
+        }
+
+        var (code, output) = await Reasongen([.. given, .. given[0] == "run" ? new[] { "--out", Path.Combine(folder, "out") } : []]);
+        Assert.True(code == exitCode, output);
+        Assert.Contains(message, output);
+        Assert.DoesNotContain("   at ", output);
+    }
+
+    [Fact]
+    public async Task A_failing_cell_ends_its_notebook_and_no_other()
+    {
+        Write("a.ipynb", "Console.WriteLine(\"before\");", "throw new Exception(\"deliberate\");", "Console.WriteLine(\"never\");");
+        Write("b.ipynb", "size * 2");
+        var (code, output) = await Reasongen("run", folder, "-p", "size=21", "--out", Path.Combine(folder, "out"));
+        Assert.Equal(1, code);
+        Assert.Contains("cell 3 failed", output);
+        Assert.Contains("deliberate", output);
+        Assert.Contains("1 of 2 notebooks ran through", output);
+        var report = File.ReadAllText(Path.Combine(folder, "out", "report.html"));
+        Assert.Contains("42", report);
+        Assert.DoesNotContain("src=\"http", report);
+        var executed = JObject.Parse(File.ReadAllText(Path.Combine(folder, "out", "notebooks", "a.ipynb")));
+        Assert.Equal("error", (string?)executed["cells"]![3]!["outputs"]![0]!["output_type"]);
+    }
+
+    [Fact]
+    public async Task Doctor_finds_nothing_missing()
+    {
+        var (code, output) = await Reasongen("doctor", "--json");
+        Assert.True(code == 0, output);
+        Assert.Empty((JArray)JObject.Parse(output)["missing"]!);
+    }
+
+    [Fact]
+    public async Task Every_notebook_of_the_kit_runs_in_smoke()
+    {
+        var notebooks = Path.Combine(Path.GetDirectoryName(ReasonGen.Studies.Study.DataFolder())!, "notebooks");
+        var (code, output) = await Reasongen("run", notebooks, "-p", "preset=smoke", "--out", Path.Combine(folder, "out"));
+        Assert.True(code == 0, output);
+    }
+
+    public void Dispose() => Directory.Delete(folder, true);
+
+    private void Write(string name, params string[] cells)
+    {
+        JObject Cell(string source, string? tag = null) => new()
+        {
+            ["cell_type"] = "code", ["metadata"] = tag is null ? new JObject() : new JObject { ["tags"] = new JArray(tag) }, ["source"] = source, ["outputs"] = new JArray(), ["execution_count"] = null,
+        };
+        var notebook = new JObject { ["cells"] = new JArray(cells.Select(cell => Cell(cell)).Prepend(Cell("int size = 3;", "parameters"))), ["metadata"] = new JObject(), ["nbformat"] = 4, ["nbformat_minor"] = 5 };
+        File.WriteAllText(Path.Combine(folder, name), notebook.ToString());
+    }
+
+    private static async Task<(int Code, string Output)> Reasongen(params string[] arguments)
+    {
+        var start = new ProcessStartInfo("dotnet") { RedirectStandardOutput = true, RedirectStandardError = true };
+        start.ArgumentList.Add(typeof(ReasonGen.Host.Engine.CSharpSession).Assembly.Location);
+        foreach (var argument in arguments)
+        {
+            start.ArgumentList.Add(argument);
+        }
+
+        using var process = Process.Start(start)!;
+        var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
+        await process.WaitForExitAsync();
+        return (process.ExitCode, await output + await error);
+    }
+}
