@@ -39,7 +39,7 @@ public sealed record VqConfig
     /// <summary>The miniature: 4x4 pixels a code.</summary>
     public static VqConfig Mini { get; } = new()
     {
-        CodebookSize = 512, LatentChannels = 32, Channels = 8, Multipliers = [1, 4, 8], ResidualBlocks = 1, Groups = 8,
+        CodebookSize = 320, LatentChannels = 32, Channels = 8, Multipliers = [1, 4, 8], ResidualBlocks = 1, Groups = 8,
     };
 
     /// <exception cref="ArgumentException">A size is out of range.</exception>

@@ -19,10 +19,10 @@ public sealed record StudyConfig
     public int BaseSteps { get; init; } = 1500;
 
     /// <summary>Optimizer steps of supervised fine-tuning. At least 1.</summary>
-    public int SftSteps { get; init; } = 1500;
+    public int SftSteps { get; init; } = 3000;
 
     /// <summary>GRPO steps of each arm. At least 1; the entropy ablation wants 200 or more.</summary>
-    public int RlSteps { get; init; } = 220;
+    public int RlSteps { get; init; } = 200;
 
     /// <summary>Steps of the short run that each notebook makes besides. At least 1.</summary>
     public int LiveTrainingSteps { get; init; } = 40;
