@@ -1,8 +1,6 @@
-using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Data;
-using ReasonGen.Evaluation;
 using ReasonGen.Grpo;
 using ReasonGen.Models;
 using ReasonGen.Rewards;
@@ -22,7 +20,7 @@ public sealed record StageResult(Janus Model, RunRecord Record);
 /// The paper's story in miniature, stage by stage: tokenizer → base → SFT → RL and its ablations. A preset decides whether a stage is trained here,
 /// resuming what is there, or read from what ships. Everything a notebook needs to build its own variant is public.
 /// </summary>
-public sealed class Study
+public sealed partial class Study
 {
 
     /// <param name="config">What is trained, and what is read.</param>
@@ -108,42 +106,6 @@ public sealed class Study
         return model;
     }
 
-    /// <summary>The image tokenizer.</summary>
-    public StageResult ImageTokenizer()
-    {
-        var model = NewModel();
-        return new(model, Record("tokenizer"));
-    }
-
-    /// <summary>The base model: prompt → picture, and some prompt → rationale.</summary>
-    public StageResult Base() => Supervised("base", null, Config.BaseSteps, batches => batches.Base);
-
-    /// <summary>The base model after supervised fine-tuning on prompt → rationale → picture.</summary>
-    public StageResult Sft() => Supervised("sft", Base, Config.SftSteps, batches => batches.Rationale);
-
-    /// <summary>An arm of reinforcement learning, by name; see <see cref="Arms"/>.</summary>
-    public StageResult Rl(string arm)
-    {
-        if (!Arms.Contains(arm))
-        {
-            throw new ArgumentException($"there is no arm '{arm}'; there are {string.Join(", ", Arms)}", nameof(arm));
-        }
-
-        return Stage(arm, () => (arm == "rl-without-sft" ? Base() : Sft()).Model, Config.RlSteps, (model, record) =>
-        {
-            using var trainer = GrpoTrainer(model, Entropy(arm));
-            record.Settings = new JObject { ["grpo"] = JObject.FromObject(trainer.Config), ["entropy"] = arm, ["steps"] = Config.RlSteps };
-            RunSteps(arm, record, Config.RlSteps, () => (int)trainer.StepCount, trainer.Save, trainer.Resume, 20, () =>
-            {
-                var step = trainer.Step(Cancel);
-                record.Add(("step", step.Step), ("reward", step.Reward), ("groups", step.Groups), ("zero_variance", step.ZeroVariance), ("rounds", step.Rounds),
-                    ("text_entropy", step.TextEntropy), ("image_entropy", step.ImageEntropy), ("text_alpha", step.TextAlpha), ("image_alpha", step.ImageAlpha),
-                    ("clip_fraction", step.ClipFraction), ("kl", step.Divergence), ("gradient_norm", step.GradientNorm), ("rationale_tokens", step.RationaleTokens),
-                    ("seconds", step.Seconds));
-            });
-        });
-    }
-
     /// <summary>Training batches of the world.</summary>
     public WorldBatches Batches(Janus model, string stage) => new(new WorldStream(World, Seeds.Mix(Config.Seed, stage == "base" ? 11 : 12)), model.ImageTokenizer, Tokenizer,
         PromptTemplate.Mini, new WorldBatchConfig());
@@ -181,85 +143,6 @@ public sealed class Study
         _ => new AdaptiveEntropyTerm(new() { Target = 0.25, LearningRate = 5e-4, Bound = 0.01 }, new() { Target = 1.5, LearningRate = 5e-4, Bound = 0.01 }),
     };
 
-    /// <summary>Benchmark of a stage at temperature 1, at 0.5 and greedy, as it is recorded.</summary>
-    public JObject Measure(Janus model, bool rationale, int promptsPerTask)
-    {
-        var results = new JObject();
-        foreach (var (name, temperature) in new[] { ("t1", 1.0), ("t0.5", 0.5), ("greedy", 0.0) })
-        {
-            var result = Benchmark.Run(Policy(model, rationale, temperature), promptsPerTask, cancel: Cancel);
-            results[name] = new JObject
-            {
-                ["mean"] = Math.Round(result.Mean, 4), ["standard_error"] = Math.Round(result.StandardError, 4), ["tasks"] = JObject.FromObject(result.Tasks),
-                ["plan_correct"] = Rounded(result.PlanCorrect), ["image_follows_plan"] = Rounded(result.ImageFollowsPlan), ["layout_entropy"] = Rounded(result.LayoutEntropy),
-            };
-        }
-
-        results["prompts_per_task"] = promptsPerTask;
-        return results;
-    }
-
-    private static JToken Rounded(double value) => double.IsNaN(value) ? JValue.CreateNull() : Math.Round(value, 4);
-
-    private StageResult Supervised(string stage, Func<StageResult>? before, int steps, Func<WorldBatches, Func<long, SftBatch>> source) =>
-        Stage(stage, () => before?.Invoke().Model ?? NewModel(), steps, (model, record) =>
-        {
-            using var trainer = SftTrainer(model, stage);
-            record.Settings = new JObject { ["sft"] = JObject.FromObject(trainer.Config), ["data"] = JObject.FromObject(new WorldBatchConfig()) };
-            RunSteps(stage, record, steps, () => (int)trainer.StepCount, trainer.Save, trainer.Resume, 200, () =>
-            {
-                var step = trainer.Step();
-                record.Add(("step", step.Step), ("loss", step.Loss), ("text_loss", step.TextLoss), ("image_loss", step.ImageLoss),
-                    ("gradient_norm", step.GradientNorm), ("learning_rate", step.LearningRate), ("tokens", step.Tokens), ("seconds", step.Seconds));
-            });
-        });
-
-    // A finished stage is read; otherwise, when training from scratch, it is trained, measured and kept.
-    private StageResult Stage(string stage, Func<Janus> start, int steps, Action<Janus, RunRecord> train)
-    {
-        if (!Config.FromScratch || (File.Exists(CheckpointPath(stage)) && File.Exists(Path.Combine(Folder, "runs", stage + ".json"))))
-        {
-            return new(Load(stage), Record(stage));
-        }
-
-        var model = start();
-        var record = NewRecord(stage);
-        train(model, record);
-        Safetensors.Save(CheckpointPath(stage), Weights(model).Select(pair => pair), Description(stage), ScalarType.Float16);
-        Safetensors.LoadInto(Weights(model), CheckpointPath(stage)); // what is measured is what ships
-        record.Results = Measure(model, stage != "base", Config.BenchmarkPromptsPerTask);
-        record.Save(Path.Combine(Folder, "runs"));
-        foreach (var leftover in new[] { StatePath(stage), Path.Combine(Folder, "partial", stage + ".csv"), Path.Combine(Folder, "partial", stage + ".json") }.Where(File.Exists))
-        {
-            File.Delete(leftover);
-        }
-
-        return new(model, record);
-    }
-
-    private void TrainTokenizer(Janus model)
-    {
-        var record = NewRecord("tokenizer");
-        var config = new VqTrainerConfig { TotalSteps = Config.TokenizerSteps, Seed = Seeds.Mix(Config.Seed, 2) };
-        record.Settings = JObject.FromObject(config);
-        using (var trainer = TokenizerTrainer(model, config))
-        {
-            foreach (var step in trainer.Steps(cancel: Cancel))
-            {
-                record.Add(("step", step.Step), ("loss", step.Loss), ("squared_error", step.SquaredError), ("codes_in_use", step.CodesInUse),
-                    ("perplexity", step.Perplexity), ("seconds", step.Seconds));
-                record.Seconds += step.Seconds;
-                OnStep?.Invoke(record, Config.TokenizerSteps);
-            }
-        }
-
-        Cancel.ThrowIfCancellationRequested();
-        Safetensors.Save(CheckpointPath("tokenizer"), TokenizerWeights(model), Description("tokenizer"), ScalarType.Float16);
-        Safetensors.LoadInto(TokenizerWeights(model), CheckpointPath("tokenizer"));
-        record.Results = new JObject { ["round_trip_textured"] = RoundTrip(model, Look.Textured, 3000), ["round_trip_plain"] = RoundTrip(model, Look.Plain, 3000) };
-        record.Save(Path.Combine(Folder, "runs"));
-    }
-
     /// <summary>A trainer of the image tokenizer, on three textured pictures for each plain one.</summary>
     public VqTrainer TokenizerTrainer(Janus model, VqTrainerConfig config)
     {
@@ -290,38 +173,7 @@ public sealed class Study
         return right / (double)scenes;
     }
 
-    private void RunSteps(string stage, RunRecord record, int steps, Func<int> done, Action<string> save, Action<string> resume, int saveEvery, Action step)
-    {
-        var partial = Path.Combine(Folder, "partial");
-        if (File.Exists(StatePath(stage)))
-        {
-            resume(StatePath(stage));
-            var rows = RunRecord.Load(partial, stage);
-            rows.TruncateTo(done());
-            record.Continue(rows);
-        }
-
-        while (done() < steps)
-        {
-            step();
-            record.Seconds += record.Last("seconds");
-            OnStep?.Invoke(record, steps);
-            if (done() % saveEvery == 0 || Cancel.IsCancellationRequested)
-            {
-                record.Save(partial);
-                save(StatePath(stage));
-                Cancel.ThrowIfCancellationRequested();
-            }
-        }
-    }
-
-    private RunRecord NewRecord(string stage) => new(stage, Config.Seed, $"dotnet run -c Release --project lib/ReasonGen.Host -- study {stage} --seed {Config.Seed}");
-
-    private Dictionary<string, string> Description(string stage) => new() { ["stage"] = stage, ["seed"] = Config.Seed.ToString(), ["commit"] = RunRecord.CurrentCommit };
-
     private string CheckpointPath(string stage) => Path.Combine(Folder, "checkpoints", stage + ".safetensors");
-
-    private string StatePath(string stage) => Path.Combine(Folder, "partial", stage + ".state.safetensors");
 
     private static Dictionary<string, Tensor> Weights(Janus model) => model.TrainableParameters().ToDictionary(p => p.Name, p => (Tensor)p.Parameter);
 
