@@ -19,7 +19,7 @@ public sealed record StudyConfig
     public int BaseSteps { get; init; } = 1500;
 
     /// <summary>Optimizer steps of supervised fine-tuning. At least 1.</summary>
-    public int SftSteps { get; init; } = 3000;
+    public int SftSteps { get; init; } = 900;
 
     /// <summary>GRPO steps of each arm. At least 1; the entropy ablation wants 200 or more.</summary>
     public int RlSteps { get; init; } = 200;
