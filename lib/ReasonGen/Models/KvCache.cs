@@ -22,6 +22,9 @@ public sealed class KvCache : IDisposable
     /// <summary>Tokens held by every layer.</summary>
     public int Length { get; private set; }
 
+    /// <summary>What one layer holds: [B, heads, tokens so far, head width] each, sharing memory.</summary>
+    internal (Tensor Keys, Tensor Values) Layer(int layer) => (layers[layer].Keys.narrow(2, 0, Length), layers[layer].Values.narrow(2, 0, Length));
+
     /// <summary>Stores the keys and values of new tokens in one layer and gives all of that layer's so far.</summary>
     /// <param name="layer">Layer index.</param>
     /// <param name="keys">[B, heads, T, head width].</param>

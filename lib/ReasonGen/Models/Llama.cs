@@ -163,7 +163,7 @@ internal sealed class LlamaModel : Module
         }
 
         positionIds ??= arange(cached, cached + tokens, device: embeddings.device).unsqueeze(0);
-        var (cos, sin) = RotaryAngles(positionIds, embeddings.dtype);
+        var (cos, sin) = RotaryAngles(config, positionIds, embeddings.dtype);
         var pass = new PassContext(cos, sin, Visible(attentionMask, tokens, cached), attentionMask is null && tokens > 1 && cached == 0, cache);
         var x = embeddings;
         foreach (var layer in layers)
@@ -175,7 +175,7 @@ internal sealed class LlamaModel : Module
         return norm.forward(x).MoveToOuterDisposeScope();
     }
 
-    private (Tensor Cos, Tensor Sin) RotaryAngles(Tensor positions, ScalarType type)
+    internal static (Tensor Cos, Tensor Sin) RotaryAngles(LlamaConfig config, Tensor positions, ScalarType type)
     {
         int half = config.HeadWidth / 2;
         var exponents = arange(half, ScalarType.Float32, positions.device).mul(2f / config.HeadWidth);
