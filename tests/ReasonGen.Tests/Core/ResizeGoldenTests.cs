@@ -28,7 +28,7 @@ public sealed class ResizeGoldenTests
     [Fact]
     public void Large_pictures_equal_the_reference_to_the_byte()
     {
-        foreach (var row in Golden.Token("resize/large"))
+        foreach (var row in Golden.List("resize/large"))
         {
             var picture = ByFormula(row["formula"]!);
             Assert.Equal((string?)row["input_sha256"], Hash(picture));
@@ -43,7 +43,7 @@ public sealed class ResizeGoldenTests
     [Fact]
     public void What_the_judge_is_shown_equals_the_reference()
     {
-        foreach (var row in Golden.Token("resize/judge_image"))
+        foreach (var row in Golden.List("resize/judge_image"))
         {
             var fitted = Resampling.FitPixels(ByFormula(row["formula"]!));
             Assert.Equal(((int)row["width"]!, (int)row["height"]!), (fitted.Width, fitted.Height));
