@@ -42,7 +42,7 @@ public enum SuiteOutcome
 /// <summary>Prompts and the folder that their pictures fill: resumable, and safe against several processes at once.</summary>
 public sealed class PictureSuite
 {
-    private const string SettingsFile = "generation.json";
+    private const string SettingsFile = "generation.json", ClaimFolder = ".claims";
 
     private PictureSuite(string folder, int perPrompt, IEnumerable<SuiteItem> items) => (Folder, PerPrompt, Items) = (folder, perPrompt, [.. items]);
 
@@ -96,23 +96,26 @@ public sealed class PictureSuite
     /// <summary>Whether all pictures of a prompt are there.</summary>
     public bool IsDone(SuiteItem item) => item.Pictures.All(file => File.Exists(Path.Combine(Folder, file)));
 
+    /// <summary>Finds out, before a model is loaded, whether the folder can be filled.</summary>
+    /// <exception cref="CheckpointException">The folder cannot be written.</exception>
+    public void CheckWritable() => WorkClaim.TryTake(Path.Combine(Folder, ClaimFolder), $".{Guid.NewGuid():N}", ClaimExpiry)?.Dispose();
+
     /// <summary>Records how the pictures are made, or checks that those already there were made in the same way.</summary>
     /// <param name="settings">All that decides what is drawn.</param>
     /// <param name="about">Revision, command and whatever else is worth keeping.</param>
     /// <exception cref="CheckpointException">The folder cannot be written, or was filled with other settings.</exception>
     public void Begin(JObject settings, JObject about)
     {
-        var path = Path.Combine(Folder, SettingsFile);
-        if (!File.Exists(path))
+        var bytes = Encoding.UTF8.GetBytes(new JObject { ["settings"] = settings, ["about"] = about }.ToString());
+        Write(SettingsFile, bytes, overwrite: false);
+        var found = ReadSettings(Path.Combine(Folder, SettingsFile));
+        string[] different = [.. settings.Properties().Where(p => Plain(p.Value) != Plain(found[p.Name])).Select(p => $"{p.Name} is {Plain(p.Value)} and was {Plain(found[p.Name])}")];
+        if (different.Length > 0 && !Items.Any(IsDone) && Directory.GetFiles(Path.Combine(Folder, ClaimFolder)).Length == 0)
         {
-            Write(SettingsFile, Encoding.UTF8.GetBytes(new JObject { ["settings"] = settings, ["about"] = about }.ToString()), overwrite: false);
+            Write(SettingsFile, bytes); // nothing was drawn with them
         }
-
-        var found = JObject.Parse(ReadText(path))["settings"];
-        if (!JToken.DeepEquals(JToken.Parse(settings.ToString()), found))
+        else if (different.Length > 0)
         {
-            var different = settings.Properties().Where(p => !JToken.DeepEquals(JToken.Parse(JsonConvert.SerializeObject(p.Value)), found?[p.Name]))
-                .Select(p => $"{p.Name} is {p.Value.ToString(Formatting.None)} and was {found?[p.Name]?.ToString(Formatting.None) ?? "not set"}");
             throw new CheckpointException(Folder, $"its pictures were made with other settings: {string.Join("; ", different)}", "choose another output folder, or repeat those settings");
         }
     }
@@ -131,7 +134,7 @@ public sealed class PictureSuite
 
     private SuiteOutcome Draw(SuiteItem item, Func<SuiteItem, WorkClaim, (IReadOnlyList<Picture> Pictures, IReadOnlyList<string> Rationales)> draw, Func<Picture, byte[]> encode)
     {
-        using var claim = WorkClaim.TryTake(Path.Combine(Folder, ".claims"), item.Name, ClaimExpiry);
+        using var claim = WorkClaim.TryTake(Path.Combine(Folder, ClaimFolder), item.Name, ClaimExpiry);
         if (claim is null || IsDone(item)) // finished by another process just before it was claimed
         {
             return claim is null ? SuiteOutcome.Taken : SuiteOutcome.Found;
@@ -192,6 +195,20 @@ public sealed class PictureSuite
         catch (Exception e) when (e is JsonException or ArgumentException)
         {
             throw new CheckpointException(file, $"line {number} is no prompt of GenEval: {e.Message.TrimEnd('.')}", "write a JSON object with \"prompt\" on every line, or plain text on every line", e);
+        }
+    }
+
+    private static string Plain(JToken? value) => value?.ToString(Formatting.None) ?? "not set";
+
+    private static JObject ReadSettings(string path)
+    {
+        try
+        {
+            return JObject.Parse(ReadText(path))["settings"] as JObject ?? throw new JsonException("it has no settings");
+        }
+        catch (JsonException e)
+        {
+            throw new CheckpointException(path, "it does not hold the settings of earlier pictures", "choose another output folder, or remove the file", e);
         }
     }
 

@@ -55,8 +55,8 @@ public sealed class JanusChatSession
         JanusTurn[] asked = [.. turns, new(JanusChat.User, string.Concat(shown.Select(_ => JanusChat.ImagePlaceholder + "\n")) + question)];
         var text = JanusChat.Text([.. asked, new(JanusChat.Assistant, "")], Opening);
         var ids = JanusChat.ExpandPictures([tokenizer.Special.Bos, .. tokenizer.Encode(text)], tokenizer.Special, model.Config.Vision?.Patches ?? 0);
-        return ids.Length + generator.Config.MaxTokens <= JanusPipeline.Context ? Answer(asked, ids, [.. pictures, .. shown], seed, cancel)
-            : throw new ArgumentException($"the chat has {ids.Length} tokens; with an answer of up to {generator.Config.MaxTokens} it passes {JanusPipeline.Context}. Start a new one.");
+        return ids.Length + generator.Config.MaxTokens <= model.Config.Language.Positions ? Answer(asked, ids, [.. pictures, .. shown], seed, cancel)
+            : throw new ArgumentException($"the chat has {ids.Length} tokens; with an answer of up to {generator.Config.MaxTokens} it passes the {model.Config.Language.Positions} that the model was made for. Start a new one.");
     }
 
     private IEnumerable<string> Answer(JanusTurn[] asked, int[] ids, Picture[] shown, long seed, CancellationToken cancel)

@@ -15,9 +15,6 @@ public sealed record Drawing(Picture Picture, string Rationale);
 /// <summary>A Janus with its tokenizer, as people use it: draws pictures of a prompt, and talks about pictures.</summary>
 public sealed class JanusPipeline : IDisposable
 {
-    /// <summary>Tokens that the published models were made for (max_position_embeddings).</summary>
-    public const int Context = 16384;
-
     private const int RowsAtATime = 16;
     private readonly string source;
 
@@ -28,7 +25,7 @@ public sealed class JanusPipeline : IDisposable
     /// <exception cref="CheckpointException">The tokenizer has ids that the model lacks.</exception>
     public JanusPipeline(Janus model, ITokenizer tokenizer, PictureProcessor? processor = null, string source = "the model")
     {
-        var largest = new[] { tokenizer.Special.Bos, tokenizer.Special.Eos, tokenizer.Special.Pad, tokenizer.Special.BeginOfImage, tokenizer.VocabularySize - 1 }.Max();
+        var largest = tokenizer is HuggingFaceTokenizer published ? published.LargestId : tokenizer.VocabularySize - 1;
         if (largest >= model.VocabularySize)
         {
             model.Dispose();
@@ -62,7 +59,7 @@ public sealed class JanusPipeline : IDisposable
     {
         int[] tokens = [Tokenizer.Special.Bos, .. Tokenizer.Encode(template.Fill(prompt))];
         tokens = tokens[^1] == Tokenizer.Special.BeginOfImage ? tokens[..^1] : tokens; // the sampler puts it there
-        var room = Context - config.TextBudget - config.ImageTokens - 1;
+        var room = Model.Config.Language.Positions - config.TextBudget - config.ImageTokens - 1;
         return tokens.Length <= room ? tokens : throw new ArgumentException($"the prompt \"{(prompt.Length <= 60 ? prompt : prompt[..60] + "…")}\" has {tokens.Length} tokens; "
             + $"{room} fit beside {config.TextBudget} of a rationale and {config.ImageTokens} of a picture. Shorten it.");
     }

@@ -38,6 +38,9 @@ internal sealed class ByteLevelBpe
         byteIds = [.. CharacterOf.Select(c => vocabulary.GetValueOrDefault(c.ToString(), -1))];
     }
 
+    /// <summary>What the vocabulary writes for a byte.</summary>
+    internal static char Character(byte value) => CharacterOf[value];
+
     /// <summary>Appends the ids of one piece.</summary>
     internal void Encode(ReadOnlySpan<char> piece, List<int> ids)
     {
