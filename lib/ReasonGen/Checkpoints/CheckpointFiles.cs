@@ -43,22 +43,9 @@ public sealed class CheckpointFiles
     /// <exception cref="CheckpointException">Names or shapes differ (all differences are listed at once), or the data are damaged or not finite.</exception>
     public void LoadInto(IReadOnlyDictionary<string, Tensor> targets, Func<string, bool>? optional = null, bool finite = true)
     {
-        optional ??= _ => false;
+        Check(targets, optional);
         var found = Entries.ToDictionary(entry => entry.Name);
         bool Fits(string name) => found.TryGetValue(name, out var entry) && entry.Shape.SequenceEqual(targets[name].shape);
-        string[] problems =
-        [
-            .. targets.Keys.Where(name => !found.ContainsKey(name) && !optional(name)).Select(name => $"{name} is missing"),
-            .. found.Keys.Where(name => !targets.ContainsKey(name) && !optional(name)).Select(name => $"{name} is not part of the model"),
-            .. targets.Keys.Where(name => found.ContainsKey(name) && !Fits(name) && !optional(name))
-                .Select(name => $"{name} is [{string.Join(", ", found[name].Shape)}], the model has [{string.Join(", ", targets[name].shape)}]"),
-        ];
-        if (problems.Length > 0)
-        {
-            throw new CheckpointException(Path, $"{problems.Length} tensors do not fit the model: {string.Join("; ", problems.Take(20))}"
-                + (problems.Length > 20 ? "; …" : ""), "use the checkpoint of this model, or the configuration that lies beside the checkpoint");
-        }
-
         using var free = no_grad();
         foreach (var (name, target) in targets)
         {
@@ -70,6 +57,26 @@ public sealed class CheckpointFiles
 
         using var reader = new TensorReader(finite);
         reader.Fill(Entries.Where(entry => targets.ContainsKey(entry.Name) && Fits(entry.Name)).Select(entry => (entry, targets[entry.Name])));
+    }
+
+    /// <summary>Compares names and shapes, without reading weights; tensors of the meta device will do.</summary>
+    /// <exception cref="CheckpointException">They differ: all differences are listed at once.</exception>
+    public void Check(IReadOnlyDictionary<string, Tensor> targets, Func<string, bool>? optional = null)
+    {
+        optional ??= _ => false;
+        var found = Entries.ToDictionary(entry => entry.Name);
+        string[] problems =
+        [
+            .. targets.Keys.Where(name => !found.ContainsKey(name) && !optional(name)).Select(name => $"{name} is missing"),
+            .. found.Keys.Where(name => !targets.ContainsKey(name) && !optional(name)).Select(name => $"{name} is not part of the model"),
+            .. targets.Keys.Where(name => found.TryGetValue(name, out var entry) && !entry.Shape.SequenceEqual(targets[name].shape) && !optional(name))
+                .Select(name => $"{name} is [{string.Join(", ", found[name].Shape)}], the model has [{string.Join(", ", targets[name].shape)}]"),
+        ];
+        if (problems.Length > 0)
+        {
+            throw new CheckpointException(Path, $"{problems.Length} tensors do not fit the model: {string.Join("; ", problems.Take(20))}"
+                + (problems.Length > 20 ? "; …" : ""), "use the checkpoint of this model, or the configuration that lies beside the checkpoint");
+        }
     }
 
     /// <summary>Every tensor on the CPU, in the type it is stored in, weights that are not finite included. The caller disposes them.</summary>

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
+using Newtonsoft.Json;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -51,6 +52,78 @@ public static class Safetensors
         {
             File.Delete(temporary);
             throw new CheckpointException(path, $"it could not be written: {e.Message.TrimEnd('.')}", "free space or choose a folder that can be written; what was saved before is intact", e);
+        }
+    }
+
+    /// <summary>
+    /// Writes tensors into a folder as the Python tools do: model.safetensors, or shards and their index where that would be too large.
+    /// All is written aside first and then moved in place, so that an earlier checkpoint stays whole if anything fails before.
+    /// </summary>
+    /// <param name="folder">The folder; it is made when missing. Shards of an earlier checkpoint in it are removed.</param>
+    /// <param name="tensors">What to write, in the order in which it fills the shards; none leaves the weights in the folder alone.</param>
+    /// <param name="maxShardBytes">Largest size of a shard; a larger tensor has a shard of its own.</param>
+    /// <param name="storeAs">Type to store floating-point tensors in; their own when null.</param>
+    /// <param name="texts">Text files to put beside them, such as config.json.</param>
+    /// <exception cref="CheckpointException">The folder cannot be written; what was in it is intact.</exception>
+    public static void SaveFolder(string folder, IEnumerable<KeyValuePair<string, Tensor>> tensors, long maxShardBytes = 5_000_000_000,
+        ScalarType? storeAs = null, IReadOnlyDictionary<string, string>? texts = null)
+    {
+        var shards = new List<(long Bytes, List<KeyValuePair<string, Tensor>> Tensors)>();
+        foreach (var pair in tensors)
+        {
+            var bytes = pair.Value.numel() * ElementTypes.SizeOf(storeAs is { } type && pair.Value.is_floating_point() ? type : pair.Value.dtype);
+            if (shards.Count == 0 || shards[^1].Bytes + bytes > maxShardBytes)
+            {
+                shards.Add((0, []));
+            }
+
+            shards[^1].Tensors.Add(pair);
+            shards[^1] = (shards[^1].Bytes + bytes, shards[^1].Tensors);
+        }
+
+        var aside = Path.Combine(folder, $".saving-{Environment.ProcessId}");
+        try
+        {
+            Directory.CreateDirectory(aside);
+            var files = new List<string>();
+            var map = new SortedDictionary<string, string>(StringComparer.Ordinal);
+            foreach (var (i, (_, held)) in shards.Index())
+            {
+                files.Add(shards.Count == 1 ? "model.safetensors" : $"model-{i + 1:00000}-of-{shards.Count:00000}.safetensors");
+                Save(Path.Combine(aside, files[i]), held, new Dictionary<string, string> { ["format"] = "pt" }, storeAs);
+                held.ForEach(pair => map.Add(pair.Key, files[i]));
+            }
+
+            var others = (texts ?? new Dictionary<string, string>()).ToDictionary();
+            if (shards.Count > 1)
+            {
+                var metadata = new { total_parameters = shards.Sum(shard => shard.Tensors.Sum(pair => pair.Value.numel())), total_size = shards.Sum(shard => shard.Bytes) };
+                others["model.safetensors.index.json"] = JsonConvert.SerializeObject(new { metadata, weight_map = map }, Formatting.Indented) + "\n";
+            }
+
+            foreach (var (name, text) in others)
+            {
+                File.WriteAllText(Path.Combine(aside, name), text);
+                files.Add(name);
+            }
+
+            files.ForEach(name => File.Move(Path.Combine(aside, name), Path.Combine(folder, name), overwrite: true));
+            foreach (var stale in Directory.GetFiles(folder, "model*.safetensors*").Where(path => shards.Count > 0 && !files.Contains(Path.GetFileName(path))))
+            {
+                File.Delete(stale);
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or CheckpointException)
+        {
+            throw new CheckpointException(folder, $"the checkpoint could not be written: {(e.InnerException ?? e).Message.TrimEnd('.')}",
+                "free space or choose a folder that can be written", e);
+        }
+        finally
+        {
+            if (Directory.Exists(aside))
+            {
+                Directory.Delete(aside, recursive: true);
+            }
         }
     }
 

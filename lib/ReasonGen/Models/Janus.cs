@@ -66,7 +66,7 @@ public sealed class Janus : Module, IImageTextModel
         var width = config.Language.Width;
         vision_model = config.Vision is null ? null : new SigLip(config.Vision, target);
         aligner = config.Vision is null ? null : new Aligner(config.Vision.Width, width, target);
-        gen_vision_model = new VqTokenizer(config.ImageTokenizer, target, Math.Min(65536, 4 * config.ImageTokenizer.CodebookSize));
+        gen_vision_model = new VqTokenizer(config.ImageTokenizer, target, config.ImageTokenizer.UsedCodes);
         gen_aligner = new Aligner(config.ImageTokenizer.CodeWidth, width, target);
         gen_head = new ImageHead(width, config.ImageTokenizer.CodebookSize, target);
         gen_embed = Embedding(config.ImageTokenizer.CodebookSize, config.ImageTokenizer.CodeWidth, device: target.Device, dtype: target.DType);
@@ -77,7 +77,7 @@ public sealed class Janus : Module, IImageTextModel
 
     public JanusConfig Config { get; }
 
-    public ComputeTarget Target { get; }
+    public ComputeTarget Target { get; internal set; }
 
     public int VocabularySize => Config.Language.VocabularySize;
 
