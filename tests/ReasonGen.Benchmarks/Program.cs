@@ -1,6 +1,7 @@
 // Speed of the miniature's hot paths, for comparing within one run:  dotnet run -c Release --project tests/ReasonGen.Benchmarks
 // Loading at full size (4 or 15 GB of disk and memory):  dotnet run -c Release --project tests/ReasonGen.Benchmarks -- checkpoint 1b|7b
 using System.Diagnostics;
+using ReasonGen.Benchmarks;
 using ReasonGen.Core;
 using ReasonGen.Grpo;
 using ReasonGen.Studies;
@@ -15,6 +16,18 @@ if (args is ["checkpoint", ..])
 if (args is ["checkpoint-load", var folder])
 {
     return CheckpointBenchmark.Load(folder);
+}
+
+if (args is ["tokenizer", .. var files])
+{
+    // ... -- tokenizer FILE.json ... [TEXT.txt]
+    var lines = files.Where(file => !file.EndsWith(".json")).SelectMany(File.ReadLines).ToArray();
+    foreach (var file in files.Where(file => file.EndsWith(".json")))
+    {
+        TokenizerSpeed.Measure(file, lines.Length > 0 ? lines : TokenizerSpeed.Prose());
+    }
+
+    return 0;
 }
 
 var study = new Study(StudyConfig.Quick);

@@ -27,6 +27,7 @@ public sealed class HuggingFaceTokenizer : ITokenizer
         normalized = new([.. file.Added.Where(token => token.Normalized).Select(token => (Normalize(token.Text), token))]);
         ids = file.Added.ToDictionary(token => token.Text, token => token.Id);
         tokens = file.Vocabulary.Select(pair => (pair.Value, pair.Key)).Union(file.Added.Select(token => (token.Id, token.Text))).ToDictionary();
+        VocabularySize = tokens.Keys.DefaultIfEmpty(-1).Max() + 1;
         special = [.. file.Added.Where(token => token.Special).Select(token => token.Id)];
     }
 
@@ -34,10 +35,8 @@ public sealed class HuggingFaceTokenizer : ITokenizer
     /// <exception cref="CheckpointException">The file is missing, broken or of another kind.</exception>
     public static HuggingFaceTokenizer Load(string path) => new(Directory.Exists(path) ? Path.Combine(path, "tokenizer.json") : path);
 
-    public int VocabularySize => tokens.Count;
-
-    /// <summary>The largest id; a model needs more rows than that.</summary>
-    public int LargestId => tokens.Keys.Max();
+    /// <summary>The largest id and one: the rows a model must have.</summary>
+    public int VocabularySize { get; }
 
     /// <summary>The six tokens of Janus, by their texts.</summary>
     /// <exception cref="CheckpointException">This is the tokenizer of another model.</exception>

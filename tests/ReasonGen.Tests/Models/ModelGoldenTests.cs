@@ -50,9 +50,10 @@ public sealed class ModelGoldenTests
             Golden.Close(t[name], cache.Layer(0).Keys.select(1, int.Parse(name["key_head".Length..])), 1e-4, name);
         }
 
-        var (cos, sin) = LlamaModel.RotaryAngles(config, t["rope_positions"].unsqueeze(0), ScalarType.Float32);
-        Golden.Close(t["rope_cos"], cos[0, 0], 1e-6, "cos");
-        Golden.Close(t["rope_sin"].narrow(1, 0, config.HeadWidth / 2), sin[0, 0].narrow(1, config.HeadWidth / 2, config.HeadWidth / 2), 1e-6, "sin");
+        Golden.Close(t["inv_freq"], Rotary.Frequencies(config.HeadWidth, config.RopeTheta, CPU), 1e-7, "frequencies");
+        var (cos, sin) = Rotary.CosSin(Rotary.Angles(t["rope_positions"].unsqueeze(0), config.HeadWidth, config.RopeTheta, null), ScalarType.Float32);
+        Golden.Close(t["rope_cos"], cos[0], 1e-6, "cos");
+        Golden.Close(t["rope_sin"].narrow(1, 0, config.HeadWidth / 2), sin[0].narrow(1, config.HeadWidth / 2, config.HeadWidth / 2), 1e-6, "sin");
     }
 
     [Fact]
