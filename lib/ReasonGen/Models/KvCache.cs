@@ -40,6 +40,9 @@ public sealed class KvCache : IDisposable
         return (allKeys.narrow(2, 0, Length + added), allValues.narrow(2, 0, Length + added));
     }
 
+    /// <summary>What one layer holds.</summary>
+    internal (Tensor Keys, Tensor Values) Layer(int layer) => (layers[layer].Keys.narrow(2, 0, Length), layers[layer].Values.narrow(2, 0, Length));
+
     /// <summary>Counts tokens that every layer has stored.</summary>
     internal void Advance(int tokens) => Length += tokens;
 

@@ -1,7 +1,7 @@
-// The decoder of Janus-Pro's language model, after Llama (transformers' modeling_llama.py):
+// The decoder of Janus-Pro's language model, after Llama (transformers' modeling_llama.py), and, with biased q, k, v, of Qwen2.5-VL's:
 //   h = x + Attention(RMSNorm(x));  y = h + down( silu(gate(n)) * up(n) ) with n = RMSNorm(h);  a last RMSNorm after all layers.
 //   RMSNorm(x) = x / sqrt(mean(x²) + ε) in fp32, cast back, then times the weight.
-//   RoPE: (x₁, x₂) → (x₁ cos − x₂ sin, x₂ cos + x₁ sin) over the two halves of a head, angle = position · θ^(−2j/K) in fp32.
+//   RoPE: see Rotary.cs.
 // Shapes: B batch, T tokens, S cached + new tokens, D width, H heads, K head width.
 // Deviations: mean(x²) is taken from the vector norm, which is one pass over x instead of three and equal up to rounding.
 using ReasonGen.Core;
@@ -51,9 +51,9 @@ internal sealed class LlamaAttention : Module
     internal LlamaAttention(LlamaConfig config, int layer, Device device, ScalarType type) : base("self_attn")
     {
         var keyValueWidth = config.KeyValueHeads * config.HeadWidth;
-        q_proj = Linear(config.Width, config.Width, false, device, type);
-        k_proj = Linear(config.Width, keyValueWidth, false, device, type);
-        v_proj = Linear(config.Width, keyValueWidth, false, device, type);
+        q_proj = Linear(config.Width, config.Width, config.AttentionBias, device, type);
+        k_proj = Linear(config.Width, keyValueWidth, config.AttentionBias, device, type);
+        v_proj = Linear(config.Width, keyValueWidth, config.AttentionBias, device, type);
         o_proj = Linear(config.Width, config.Width, false, device, type);
         RegisterComponents();
         (heads, keyValueHeads, headWidth, this.layer) = (config.Heads, config.KeyValueHeads, config.HeadWidth, layer);
@@ -63,8 +63,8 @@ internal sealed class LlamaAttention : Module
     {
         using var scope = NewDisposeScope();
         long rows = x.shape[0], tokens = x.shape[1];
-        var q = Rotate(q_proj.forward(x).view(rows, tokens, heads, headWidth).transpose(1, 2), pass); // [B, H, T, K]
-        var k = Rotate(k_proj.forward(x).view(rows, tokens, keyValueHeads, headWidth).transpose(1, 2), pass);
+        var q = Rotary.Turn(q_proj.forward(x).view(rows, tokens, heads, headWidth).transpose(1, 2), pass.Cos, pass.Sin); // [B, H, T, K]
+        var k = Rotary.Turn(k_proj.forward(x).view(rows, tokens, keyValueHeads, headWidth).transpose(1, 2), pass.Cos, pass.Sin);
         var v = v_proj.forward(x).view(rows, tokens, keyValueHeads, headWidth).transpose(1, 2);
         if (pass.Cache is not null)
         {
@@ -80,9 +80,6 @@ internal sealed class LlamaAttention : Module
         var mixed = functional.scaled_dot_product_attention(q, k, v, pass.Mask, 0, pass.Causal); // [B, H, T, K]
         return o_proj.forward(mixed.transpose(1, 2).reshape(rows, tokens, -1)).MoveToOuterDisposeScope();
     }
-
-    // [x₁, x₂] cos + [x₂, x₁] [−sin, sin]
-    private Tensor Rotate(Tensor x, PassContext pass) => x.mul(pass.Cos).addcmul_(x.roll(headWidth / 2, -1), pass.Sin, 1);
 }
 
 internal sealed class LlamaMlp : Module
@@ -147,6 +144,9 @@ internal sealed class LlamaModel : Module
 
     internal Tensor Embed(Tensor ids) => embed_tokens.forward(ids);
 
+    /// <summary>The embedding as a text head: […, D] → […, V].</summary>
+    internal Tensor Unembed(Tensor hidden) => functional.linear(hidden, embed_tokens.weight!);
+
     internal Tensor Forward(Tensor embeddings, Tensor? attentionMask, Tensor? positionIds, KvCache? cache)
     {
         using var scope = NewDisposeScope();
@@ -163,8 +163,8 @@ internal sealed class LlamaModel : Module
         }
 
         positionIds ??= arange(cached, cached + tokens, device: embeddings.device).unsqueeze(0);
-        var (cos, sin) = RotaryAngles(positionIds, embeddings.dtype);
-        var pass = new PassContext(cos, sin, Visible(attentionMask, tokens, cached), attentionMask is null && tokens > 1 && cached == 0, cache);
+        var (cos, sin) = Rotary.CosSin(Rotary.Angles(positionIds, config.HeadWidth, config.RopeTheta, config.RopeSections), embeddings.dtype);
+        var pass = new PassContext(cos.unsqueeze(1), sin.unsqueeze(1), Visible(attentionMask, tokens, cached), attentionMask is null && tokens > 1 && cached == 0, cache);
         var x = embeddings;
         foreach (var layer in layers)
         {
@@ -173,16 +173,6 @@ internal sealed class LlamaModel : Module
 
         cache?.Advance((int)tokens);
         return norm.forward(x).MoveToOuterDisposeScope();
-    }
-
-    private (Tensor Cos, Tensor Sin) RotaryAngles(Tensor positions, ScalarType type)
-    {
-        int half = config.HeadWidth / 2;
-        var exponents = arange(half, ScalarType.Float32, positions.device).mul(2f / config.HeadWidth);
-        var frequencies = pow(config.RopeTheta, exponents).reciprocal(); // [K/2]
-        var angles = positions.to(ScalarType.Float32).unsqueeze(-1).mul(frequencies).unsqueeze(1); // [B, 1, T, K/2]
-        Tensor cos = angles.cos(), sin = angles.sin();
-        return (cat([cos, cos], -1).to(type), cat([sin.neg(), sin], -1).to(type));
     }
 
     // Padding and causality together; a query that may see no key at all sees every key, so that no NaN arises on padding.

@@ -24,6 +24,14 @@ public sealed record LlamaConfig
     /// <summary>Base of the rotary angles (rope_theta). Default 10000.</summary>
     public double RopeTheta { get; init; } = 10000;
 
+    /// <summary>
+    /// How many of the K/2 rotary frequencies follow time, row and column (mrope_section), in this order; null gives all of them one position.
+    /// </summary>
+    public IReadOnlyList<int>? RopeSections { get; init; }
+
+    /// <summary>Whether queries, keys and values have a bias, as in Qwen2. Default false, as in Llama.</summary>
+    public bool AttentionBias { get; init; }
+
     /// <summary>Added under the root of RMSNorm. Default 1e-6.</summary>
     public double RmsNormEpsilon { get; init; } = 1e-6;
 
@@ -52,6 +60,11 @@ public sealed record LlamaConfig
         if (Heads % KeyValueHeads != 0)
         {
             throw new ArgumentException($"{nameof(KeyValueHeads)} is {KeyValueHeads}; it must divide the {Heads} heads");
+        }
+
+        if (RopeSections is not null && (RopeSections.Count != 3 || RopeSections.Sum() != HeadWidth / 2))
+        {
+            throw new ArgumentException($"{nameof(RopeSections)} is [{string.Join(", ", RopeSections)}]; it must be three counts with sum {HeadWidth / 2}");
         }
     }
 }

@@ -1,0 +1,173 @@
+using Newtonsoft.Json;
+using Newtonsoft.Json.Linq;
+using ReasonGen.Checkpoints;
+
+namespace ReasonGen.Models;
+
+/// <summary>Sizes of Qwen2.5-VL's vision tower.</summary>
+public sealed record QwenVisionConfig
+{
+    /// <summary>Blocks (depth). At least 1.</summary>
+    public int Layers { get; init; } = 32;
+
+    /// <summary>Width of the tower (hidden_size): a multiple of four times the heads, for RoPE over rows and columns.</summary>
+    public int Width { get; init; } = 1280;
+
+    /// <summary>Attention heads.</summary>
+    public int Heads { get; init; } = 16;
+
+    /// <summary>Width of the gated MLP (intermediate_size).</summary>
+    public int MlpWidth { get; init; } = 3420;
+
+    /// <summary>Pixels a side of a patch.</summary>
+    public int PatchSize { get; init; } = 14;
+
+    /// <summary>Frames a patch spans; a picture is repeated so often.</summary>
+    public int TemporalPatchSize { get; init; } = 2;
+
+    /// <summary>Patches a side that become one token of the decoder (spatial_merge_size).</summary>
+    public int MergeSize { get; init; } = 2;
+
+    /// <summary>Pixels a side of an attention window: a multiple of what a token covers.</summary>
+    public int WindowSize { get; init; } = 112;
+
+    /// <summary>Blocks that attend over the whole picture (fullatt_block_indexes).</summary>
+    public IReadOnlyList<int> FullAttentionLayers { get; init; } = [7, 15, 23, 31];
+
+    /// <summary>K, the width of one head.</summary>
+    public int HeadWidth => Width / Heads;
+
+    /// <summary>Tokens of the decoder along one side of a window.</summary>
+    public int WindowUnits => WindowSize / MergeSize / PatchSize;
+
+    /// <summary>Values of one patch: three channels, frames, rows, columns.</summary>
+    public int PatchValues => 3 * TemporalPatchSize * PatchSize * PatchSize;
+}
+
+/// <summary>Sizes of a Qwen2.5-VL: the miniature judges and the published models differ in nothing else.</summary>
+public sealed record QwenConfig
+{
+    /// <summary>The decoder.</summary>
+    public required LlamaConfig Language { get; init; }
+
+    /// <summary>The vision tower.</summary>
+    public required QwenVisionConfig Vision { get; init; }
+
+    /// <summary>Whether the head is the token embedding (tie_word_embeddings).</summary>
+    public bool TiedHead { get; init; }
+
+    /// <summary>Id that picture features replace (image_token_id).</summary>
+    public int ImageToken { get; init; } = 151655;
+
+    /// <summary>Id that opens a picture (vision_start_token_id).</summary>
+    public int VisionStart { get; init; } = 151652;
+
+    /// <summary>Ids that end an answer.</summary>
+    public IReadOnlyList<int> EndTokens { get; init; } = [151645, 151643];
+
+    /// <summary>Id that pads shorter prompts on the left.</summary>
+    public int Pad { get; init; } = 151643;
+
+    /// <summary>Qwen2.5-VL-3B-Instruct.</summary>
+    public static QwenConfig Qwen3B { get; } = new()
+    {
+        Language = Decoder(151936, 2048, 11008, 36, 16, 2), Vision = new(), TiedHead = true,
+    };
+
+    /// <summary>Qwen2.5-VL-7B-Instruct, the paper's judge.</summary>
+    public static QwenConfig Qwen7B { get; } = new() { Language = Decoder(152064, 3584, 18944, 28, 28, 4), Vision = new() };
+
+    /// <summary>
+    /// The miniature for 32x32 pictures: 16 patches, a token and a window for each cell of the world. Ids are those of the word tokenizer.
+    /// </summary>
+    public static QwenConfig Mini(int vocabularySize, int width, int layers, int visionWidth, int visionLayers) => new()
+    {
+        Language = new()
+        {
+            VocabularySize = vocabularySize, Width = width, MlpWidth = 2 * width, Layers = layers, Heads = width / 16, RopeTheta = 100,
+            RopeSections = [2, 3, 3], AttentionBias = true,
+        },
+        Vision = new()
+        {
+            Layers = visionLayers, Width = visionWidth, Heads = visionWidth / 16, MlpWidth = 2 * visionWidth, PatchSize = 8, TemporalPatchSize = 1, WindowSize = 16,
+            FullAttentionLayers = [visionLayers - 1],
+        },
+        TiedHead = true, ImageToken = 5, VisionStart = 3, EndTokens = [2], Pad = 0,
+    };
+
+    /// <summary>The <c>config.json</c> of a model folder, in the published layout or in that of newer libraries.</summary>
+    /// <exception cref="CheckpointException">It is missing, damaged, or of another architecture.</exception>
+    public static QwenConfig FromFolder(string folder)
+    {
+        var path = Path.Combine(folder, "config.json");
+        try
+        {
+            var json = JObject.Parse(File.ReadAllText(path));
+            if ((string?)json["model_type"] != "qwen2_5_vl")
+            {
+                throw new CheckpointException(path, $"it describes a '{json["model_type"]}', not a 'qwen2_5_vl'", "give the folder of a Qwen2.5-VL-Instruct model");
+            }
+
+            var config = FromJson(json);
+            config.Validate();
+            return config;
+        }
+        catch (Exception e) when (e is IOException or JsonException or ArgumentException or InvalidCastException or FormatException)
+        {
+            throw new CheckpointException(path, $"the configuration cannot be read: {e.Message.TrimEnd('.')}", "download the model's folder again", e);
+        }
+    }
+
+    /// <summary>Reads a configuration; keys it does not know are passed over.</summary>
+    /// <exception cref="ArgumentException">A size is missing.</exception>
+    public static QwenConfig FromJson(JObject json)
+    {
+        var text = json["text_config"] as JObject ?? json;
+        var vision = json["vision_config"] as JObject ?? throw new ArgumentException("it has no 'vision_config'");
+        var scaling = text["rope_scaling"] ?? text["rope_parameters"];
+        QwenConfig published = Qwen7B;
+        return new()
+        {
+            Language = Decoder(Size(text, "vocab_size"), Size(text, "hidden_size"), Size(text, "intermediate_size"), Size(text, "num_hidden_layers"),
+                Size(text, "num_attention_heads"), Size(text, "num_key_value_heads")) with
+            {
+                RopeTheta = (double?)text["rope_theta"] ?? (double?)scaling?["rope_theta"] ?? 1e6, RmsNormEpsilon = (double?)text["rms_norm_eps"] ?? 1e-6,
+                RopeSections = scaling?["mrope_section"]?.ToObject<int[]>() ?? throw new ArgumentException("it has no 'mrope_section'"),
+            },
+            Vision = new()
+            {
+                Layers = Size(vision, "depth"), Width = Size(vision, "hidden_size"), Heads = Size(vision, "num_heads"), MlpWidth = Size(vision, "intermediate_size"),
+                PatchSize = Size(vision, "patch_size"), TemporalPatchSize = (int?)vision["temporal_patch_size"] ?? 2, MergeSize = (int?)vision["spatial_merge_size"] ?? 2,
+                WindowSize = Size(vision, "window_size"), FullAttentionLayers = vision["fullatt_block_indexes"]?.ToObject<int[]>() ?? [7, 15, 23, 31],
+            },
+            TiedHead = (bool?)json["tie_word_embeddings"] ?? (bool?)text["tie_word_embeddings"] ?? false,
+            ImageToken = (int?)json["image_token_id"] ?? published.ImageToken, VisionStart = (int?)json["vision_start_token_id"] ?? published.VisionStart,
+            EndTokens = (json["eos_token_id"] ?? text["eos_token_id"]) is { Type: JTokenType.Integer } end ? [(int)end, .. published.EndTokens] : published.EndTokens,
+            Pad = (int?)json["pad_token_id"] ?? (int?)text["bos_token_id"] ?? published.Pad,
+        };
+    }
+
+    /// <exception cref="ArgumentException">A size is out of range.</exception>
+    public void Validate()
+    {
+        Language.Validate();
+        if (Vision.Layers < 1 || Vision.Heads < 1 || Vision.Width % (4 * Vision.Heads) != 0)
+        {
+            throw new ArgumentException($"the vision tower has {Vision.Layers} layers of width {Vision.Width} with {Vision.Heads} heads; "
+                + "it needs at least one of each, and a head width that is a multiple of 4");
+        }
+
+        if (Vision.PatchSize < 1 || Vision.MergeSize < 1 || Vision.TemporalPatchSize < 1 || Vision.WindowUnits < 1)
+        {
+            throw new ArgumentException($"a window of {Vision.WindowSize} pixels must hold at least one token of {Vision.MergeSize}x{Vision.MergeSize} patches of {Vision.PatchSize} pixels");
+        }
+    }
+
+    private static LlamaConfig Decoder(int vocabulary, int width, int mlp, int layers, int heads, int keyValueHeads) => new()
+    {
+        VocabularySize = vocabulary, Width = width, MlpWidth = mlp, Layers = layers, Heads = heads, KeyValueHeads = keyValueHeads, RopeTheta = 1e6,
+        RopeSections = [16, 24, 24], AttentionBias = true,
+    };
+
+    private static int Size(JObject json, string key) => (int?)json[key] ?? throw new ArgumentException($"it has no '{key}'");
+}

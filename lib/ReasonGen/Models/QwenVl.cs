@@ -1,0 +1,138 @@
+// Qwen2.5-VL (transformers: modeling_qwen2_5_vl.py): a vision tower whose vectors take the places of image tokens in a decoder, which is Llama's
+// with biased q, k, v, grouped keys and M-RoPE. The published judges, and the miniatures of it.
+using ReasonGen.Core;
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+using static TorchSharp.torch.nn;
+
+namespace ReasonGen.Models;
+
+/// <summary>A prompt batch: text and the pictures in it.</summary>
+/// <param name="Ids">[B, T] int64, left-padded; each picture has as many image tokens as its grid gives.</param>
+/// <param name="Mask">[B, T] int64, 0 on pads.</param>
+/// <param name="Patches">[S, values] of all pictures in order; null without pictures.</param>
+/// <param name="Grids">One a picture.</param>
+public sealed record QwenInput(Tensor Ids, Tensor Mask, Tensor? Patches, IReadOnlyList<PatchGrid> Grids);
+
+/// <summary>Reads text and pictures, writes text.</summary>
+public sealed class QwenVl : Module
+{
+    private readonly QwenVision visual;
+    private readonly LlamaModel model;
+    private readonly Linear? lm_head;
+
+    /// <param name="config">Sizes.</param>
+    /// <param name="target">Device and dtype of the weights.</param>
+    /// <exception cref="ArgumentException">A size is out of range.</exception>
+    public QwenVl(QwenConfig config, ComputeTarget target) : base(nameof(QwenVl))
+    {
+        config.Validate();
+        visual = new QwenVision(config.Vision, config.Language.Width, target);
+        model = new LlamaModel(config.Language, target.Device, target.DType);
+        lm_head = config.TiedHead ? null : Linear(config.Language.Width, config.Language.VocabularySize, false, target.Device, target.DType);
+        RegisterComponents();
+        (Config, Target) = (config, target);
+    }
+
+    public QwenConfig Config { get; }
+
+    public ComputeTarget Target { get; }
+
+    /// <summary>Weights by name.</summary>
+    public IEnumerable<(string Name, Parameter Parameter)> Weights() => named_parameters().Select(p => (p.name, p.parameter));
+
+    /// <summary>Vectors of pictures, [S / 4, D]; see <see cref="QwenProcessor"/> for the patches.</summary>
+    /// <param name="patches">[S, values].</param>
+    /// <param name="grids">One a picture.</param>
+    /// <param name="observe">Handed every intermediate result of the tower by name.</param>
+    public Tensor EmbedPictures(Tensor patches, IReadOnlyList<PatchGrid> grids, Action<string, Tensor>? observe = null) => visual.Forward(patches, grids, observe);
+
+    /// <summary>[B, T] ids → [B, T, D], the vectors of pictures in place of image tokens.</summary>
+    /// <exception cref="ArgumentException">There are more or fewer image tokens than the pictures have.</exception>
+    public Tensor Embed(QwenInput input)
+    {
+        using var scope = NewDisposeScope();
+        var text = model.Embed(input.Ids);
+        if (input.Patches is null)
+        {
+            return text.MoveToOuterDisposeScope();
+        }
+
+        var pictures = visual.Forward(input.Patches, input.Grids).to(text.dtype);
+        var places = input.Ids.eq(Config.ImageToken);
+        var count = places.sum().item<long>();
+        return count == pictures.shape[0] ? text.masked_scatter(places.unsqueeze(-1), pictures).MoveToOuterDisposeScope()
+            : throw new ArgumentException($"the text has {count} image tokens, the pictures have {pictures.shape[0]}");
+    }
+
+    /// <summary>Hidden states [B, T, D] after the final norm.</summary>
+    /// <param name="embeddings">[B, T, D].</param>
+    /// <param name="mask">[B, cached + T], 0 on pads; null when there are none.</param>
+    /// <param name="positions">[3, B, T] of <see cref="QwenPositions"/>, or [B, T] where the three are equal.</param>
+    /// <param name="cache">Keys and values so far; extended by T.</param>
+    public Tensor Hidden(Tensor embeddings, Tensor? mask, Tensor positions, KvCache? cache = null) => model.Forward(embeddings, mask, positions, cache);
+
+    /// <summary>[…, D] → […, V].</summary>
+    public Tensor Logits(Tensor hidden) => lm_head is null ? model.Unembed(hidden) : lm_head.forward(hidden);
+
+    /// <summary>Logits of a whole batch, [B, T, V].</summary>
+    public Tensor Logits(QwenInput input)
+    {
+        using var scope = NewDisposeScope();
+        var positions = QwenPositions.Of(input.Ids, input.Mask, input.Grids, Config);
+        return Logits(Hidden(Embed(input), input.Mask, positions.Ids)).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>An empty cache.</summary>
+    public KvCache NewCache(int rows, int tokens) => new(
+        Config.Language.Layers, rows, Config.Language.KeyValueHeads, tokens, Config.Language.HeadWidth, Target.Device, Target.DType);
+
+    /// <summary>The likeliest continuation of each row, token by token, until every row has ended.</summary>
+    /// <param name="input">The prompts.</param>
+    /// <param name="maxTokens">Most tokens of an answer; at least 1.</param>
+    /// <param name="ends">Ids that end a row; null takes the model's own.</param>
+    /// <param name="cache">A cache to fill, of at least T + maxTokens tokens; null makes one.</param>
+    /// <param name="observe">Handed the logits [B, V] of each step.</param>
+    /// <param name="cancel">Ends it between tokens.</param>
+    /// <returns>Tokens [B, n], pads behind a row's end, and the probability of each, [B, n] fp32.</returns>
+    public (Tensor Tokens, Tensor Probabilities) Generate(QwenInput input, int maxTokens, IReadOnlyList<int>? ends = null, KvCache? cache = null,
+        Action<Tensor>? observe = null, CancellationToken cancel = default)
+    {
+        using var free = no_grad();
+        using var scope = NewDisposeScope();
+        int rows = (int)input.Ids.shape[0], columns = (int)input.Ids.shape[1];
+        using var own = cache is null ? NewCache(rows, columns + maxTokens) : null;
+        cache ??= own!;
+        var mask = cat([input.Mask, ones(rows, maxTokens, ScalarType.Int64, input.Mask.device)], 1);
+        var positions = QwenPositions.Of(input.Ids, input.Mask, input.Grids, Config);
+        var hidden = Hidden(Embed(input), input.Mask, positions.Ids, cache).narrow(1, columns - 1, 1);
+        var ending = tensor((ends ?? Config.EndTokens).Select(id => (long)id).ToArray(), device: input.Ids.device);
+        var ended = zeros(rows, 1, ScalarType.Bool, input.Ids.device);
+        List<Tensor> tokens = [], probabilities = [];
+        while (true)
+        {
+            cancel.ThrowIfCancellationRequested();
+            using var step = NewDisposeScope();
+            var logits = Logits(hidden).squeeze(1).to(ScalarType.Float32); // [B, V]
+            observe?.Invoke(logits);
+            var (best, next) = functional.softmax(logits, -1).max(-1, keepdim: true);
+            tokens.Add(next.masked_fill(ended, Config.Pad).MoveToOuterDisposeScope());
+            probabilities.Add(best.MoveToOuterDisposeScope());
+            ended = ended.logical_or(next.eq(ending).any(1, keepdim: true)).MoveToOuterDisposeScope();
+            if (tokens.Count == maxTokens || ended.all().ToBoolean())
+            {
+                break;
+            }
+
+            var at = columns + tokens.Count;
+            hidden = Hidden(model.Embed(next), mask.narrow(1, 0, at), positions.Deltas.add(at - 1), cache).MoveToOuterDisposeScope();
+        }
+
+        return (cat(tokens, 1).MoveToOuterDisposeScope(), cat(probabilities, 1).MoveToOuterDisposeScope());
+    }
+
+    /// <summary>Fresh weights from a seed: normal with variance 1 / inputs (0.02 for embeddings), biases 0, norms 1.</summary>
+    public void Initialize(long seed) => Initializer.Apply(Weights(), seed,
+        (name, shape) => name.Contains("embed_tokens") ? 0.02 : Math.Sqrt(shape[0] / (double)shape.Aggregate((a, b) => a * b)));
+}

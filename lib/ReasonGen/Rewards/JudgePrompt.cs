@@ -1,0 +1,80 @@
+using ReasonGen.Core;
+
+namespace ReasonGen.Rewards;
+
+/// <summary>What a judge is asked.</summary>
+/// <param name="Template">The user's turn: "{prompt}" stands for the prompt, "&lt;image&gt;" for the picture.</param>
+/// <param name="Picture">The tokens of a picture's place; the one in <paramref name="Patch"/> is repeated for each token of the picture.</param>
+/// <param name="Patch">The token that picture features replace.</param>
+/// <param name="Chat">The chat up to where the judge goes on, "{}" standing for the user's turn.</param>
+public sealed record JudgePrompt(string Template, string Picture, string Patch, string Chat)
+{
+    private const string Placeholder = "<image>";
+
+    /// <summary>
+    /// The paper's, word for word, its spelling included (janus_rl.sh). The box is written with two backslashes: the command line's quotes do not
+    /// unescape them.
+    /// </summary>
+    public static JudgePrompt Paper { get; } = new(string.Join('\n',
+        "You are given a text prompt: \"{prompt}\" ",
+        "Below is one generated image:",
+        "<image>",
+        "",
+        "1. Describe the image thoroughly (objects, colors, layout, etc.), do not be affected by the prompt.",
+        "2. Identify key visual elements and instructions from the prompt.",
+        "3. Evaluate how well the image follows the prompt:",
+        "   - Are all required elements present?",
+        "   - Are object counts, colors, and positions accurate?",
+        "",
+        "Be extremly strict and precise:",
+        @"Only if the image matches the prompt perfectly, respond with: \\boxed{1}",
+        @"Otherwise, respond with: \\boxed{0}",
+        "",
+        "Reason before your final boxed answer. Only one number should appear inside the box."),
+        "<|vision_start|><|image_pad|><|vision_end|>", "<|image_pad|>",
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n");
+
+    /// <summary>The miniature's: picture and prompt, in the word tokenizer's marks.</summary>
+    public static JudgePrompt Mini { get; } =
+        new("<image> {prompt}", "<begin_of_image> <image_placeholder> <end_of_image>", "<image_placeholder>", "<|User|> {} <|Assistant|>");
+
+    /// <summary>The user's turn; "A photo of " is dropped from the prompt wherever it stands, as in the reference.</summary>
+    public string Turn(string prompt) => Template.Replace("{prompt}", prompt.Replace("A photo of ", ""));
+
+    /// <summary>The user's turn with the picture's tokens in it.</summary>
+    /// <param name="prompt">The prompt the picture was drawn for.</param>
+    /// <param name="pictureTokens">Tokens of the picture.</param>
+    /// <exception cref="ArgumentException">The prompt itself holds the mark of a picture.</exception>
+    public string TurnWithPicture(string prompt, int pictureTokens = 1) => prompt.Contains(Placeholder)
+        ? throw new ArgumentException($"the prompt '{prompt}' contains {Placeholder}, which marks the picture's place in the judge's question", nameof(prompt))
+        : Turn(prompt).Replace(Placeholder, Picture.Replace(Patch, string.Concat(Enumerable.Repeat(Patch, pictureTokens))));
+
+    /// <summary>The whole text that the judge goes on from.</summary>
+    public string Fill(string prompt, int pictureTokens = 1) => Chat.Replace("{}", TurnWithPicture(prompt, pictureTokens));
+}
+
+/// <summary>The size in which a picture is sent to the judge (fsdp_workers.py process_image).</summary>
+/// <param name="MinPixels">Fewer are enlarged. Paper: 512².</param>
+/// <param name="MaxPixels">More are shrunk. Paper: 2048².</param>
+public sealed record JudgeImage(int MinPixels = 512 * 512, int MaxPixels = 2048 * 2048)
+{
+    /// <summary>The picture, shrunk, then enlarged where needed; sides are rounded down.</summary>
+    public Picture Prepare(Picture picture) => Sizes(picture.Width, picture.Height).Aggregate(picture, (p, size) => Resampling.Resize(p, size.Width, size.Height));
+
+    /// <summary>The sizes a picture passes through; none when it stays as it is.</summary>
+    public IEnumerable<(int Width, int Height)> Sizes(int width, int height)
+    {
+        if ((long)width * height > MaxPixels)
+        {
+            var shrink = Math.Sqrt(MaxPixels / ((double)width * height));
+            (width, height) = ((int)(width * shrink), (int)(height * shrink));
+            yield return (width, height);
+        }
+
+        if ((long)width * height < MinPixels)
+        {
+            var enlarge = Math.Sqrt(MinPixels / ((double)width * height));
+            yield return ((int)(width * enlarge), (int)(height * enlarge));
+        }
+    }
+}

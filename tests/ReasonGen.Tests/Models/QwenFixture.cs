@@ -1,0 +1,49 @@
+using ReasonGen.Checkpoints;
+using ReasonGen.Core;
+using ReasonGen.Models;
+using SkiaSharp;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Tests.Models;
+
+/// <summary>The tiny Qwen2.5-VL of golden/qwen25vl, and its inputs.</summary>
+internal static class QwenFixture
+{
+    internal static QwenVl Untied() => Model("untied");
+
+    internal static QwenVl Model(string folder)
+    {
+        var path = Golden.Path("qwen25vl/" + folder);
+        var model = new QwenVl(QwenConfig.FromFolder(path), new ComputeTarget(CPU, ScalarType.Float32));
+        using var free = no_grad();
+        var tensors = Directory.GetFiles(path, "*.safetensors").SelectMany(Safetensors.Load).ToDictionary(pair => pair.Key, pair => pair.Value);
+        foreach (var (name, parameter) in model.Weights())
+        {
+            parameter.copy_(tensors[name]);
+        }
+
+        return model;
+    }
+
+    /// <summary>A case of logits.safetensors: text, and the pixels of its pictures.</summary>
+    internal static QwenInput Input(Dictionary<string, Tensor> t, string name)
+    {
+        var pixels = Golden.Tensors("qwen25vl/processor");
+        var pictures = Golden.Json("qwen25vl/cases")[name]!["images"]!.Select(picture => pixels[$"{picture}.pixel_values"]).ToArray();
+        return new(t[name + ".input_ids"], t[name + ".attention_mask"], pictures.Length == 0 ? null : cat(pictures),
+            t.TryGetValue(name + ".image_grid_thw", out var grids) ? Grids(grids) : []);
+    }
+
+    internal static PatchGrid[] Grids(Tensor grids) => Enumerable.Range(0, (int)grids.shape[0])
+        .Select(i => new PatchGrid((int)grids[i, 0].item<long>(), (int)grids[i, 1].item<long>(), (int)grids[i, 2].item<long>())).ToArray();
+
+    /// <summary>A picture file; transparency is dropped, as the reference does.</summary>
+    internal static Picture Read(string path)
+    {
+        using var codec = SKCodec.Create(path);
+        var info = new SKImageInfo(codec.Info.Width, codec.Info.Height, SKColorType.Rgba8888, SKAlphaType.Unpremul);
+        Xunit.Assert.Equal(SKCodecResult.Success, codec.GetPixels(info, out var pixels));
+        return new Picture(info.Width, info.Height, [.. pixels.Where((_, i) => i % 4 != 3)]);
+    }
+}

@@ -1,0 +1,67 @@
+using Newtonsoft.Json.Linq;
+using ReasonGen.Core;
+using ReasonGen.Models;
+using TorchSharp;
+using Xunit;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Tests.Models;
+
+public sealed class QwenProcessorTests
+{
+    [Fact]
+    [Trait("Category", "Golden")]
+    public void Sizes_equal_the_reference()
+    {
+        var json = Golden.Json("qwen25vl/smart_resize");
+        foreach (var (bounds, limits) in (JObject)json["bounds"]!)
+        {
+            var processor = new QwenProcessor { MinPixels = (int)limits!["min_pixels"]!, MaxPixels = (int)limits["max_pixels"]! };
+            foreach (var (size, result) in json["sizes"]!.Zip(json["versions"]!["4.51.0"]!))
+            {
+                int height = (int)size[0]!, width = (int)size[1]!;
+                if (result[bounds] is JArray expected)
+                {
+                    Assert.Equal(((int)expected[0]!, (int)expected[1]!), processor.SmartSize(height, width));
+                }
+                else
+                {
+                    Assert.Contains($"{width}x{height}", Assert.Throws<ArgumentException>(() => processor.SmartSize(height, width)).Message);
+                }
+            }
+        }
+    }
+
+    [Fact]
+    [Trait("Category", "Golden")]
+    public void Pixels_equal_the_reference()
+    {
+        using var scope = NewDisposeScope();
+        var processor = QwenProcessor.FromJson(Golden.Json("qwen25vl/preprocessor_config"));
+        var t = Golden.Tensors("qwen25vl/processor");
+        var names = t.Keys.Select(key => key.Split('.')[0]).Distinct().Order().ToArray();
+        var pictures = names.Select(name => QwenFixture.Read(Golden.Path($"qwen25vl/images/{name}.png"))).ToArray();
+        foreach (var (name, picture) in names.Zip(pictures))
+        {
+            var (patches, grids) = processor.Process([picture]);
+            Assert.Equal(QwenFixture.Grids(t[name + ".grid_thw"]), grids);
+            Golden.Close(t[name + ".pixel_values"], patches, 1e-6, name);
+        }
+
+        var all = processor.Process(pictures);
+        Golden.Close(cat(names.Select(name => t[name + ".pixel_values"]).ToArray()), all.Patches, 1e-6, "all at once");
+        Golden.Equal(cat([all.Patches, all.Patches]), processor.Process([.. pictures, .. pictures]).Patches, "twice");
+    }
+
+    [Fact]
+    public void Pictures_of_one_size_are_processed_as_one_by_one()
+    {
+        var random = new Random(3);
+        var pictures = Enumerable.Range(0, 3).Select(_ => { var rgb = new byte[32 * 32 * 3]; random.NextBytes(rgb); return new Picture(32, 32, rgb); }).ToArray();
+        var processor = QwenProcessor.For(QwenConfig.Mini(100, 32, 1, 32, 1).Vision);
+        using var scope = NewDisposeScope();
+        var (patches, grids) = processor.Process(pictures);
+        Assert.Equal(Enumerable.Repeat(new PatchGrid(1, 4, 4), 3), grids);
+        Golden.Equal(cat(pictures.Select(picture => processor.Process([picture]).Patches).ToArray()), patches);
+    }
+}

@@ -1,0 +1,112 @@
+using System.Security.Cryptography;
+using Newtonsoft.Json.Linq;
+using ReasonGen.Core;
+using ReasonGen.Rewards;
+using TorchSharp;
+using Xunit;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Tests.Rewards;
+
+[Trait("Category", "Golden")]
+public sealed class JudgeTests
+{
+    [Fact]
+    public void Verdicts_equal_the_reference()
+    {
+        foreach (var c in Golden.Json("reward/boxed")["cases"]!)
+        {
+            var answer = (string)c["answer"]!;
+            Assert.Equal((string)c["content"]!, BoxedAnswer.Parse(answer));
+            Assert.Equal((float)c["reward"]!, BoxedAnswer.Score(answer));
+            Assert.Equal(((float)c["paired_scores"]![0]!, (float)c["paired_scores"]![1]!), BoxedAnswer.PairedScores(answer));
+        }
+    }
+
+    [Fact]
+    public void The_question_equals_the_reference_byte_for_byte()
+    {
+        var json = Golden.Json("reward/judge_prompt");
+        var judge = JudgePrompt.Paper;
+        Assert.Equal(((string)json["template_after_hydra"]!).Replace("{{", "{").Replace("}}", "}"), judge.Template);
+        foreach (var row in json["rows"]!)
+        {
+            var prompt = (string)row["raw_prompt"]!;
+            if (row["error"] is not null)
+            {
+                Assert.Contains(prompt, Assert.Throws<ArgumentException>(() => judge.Fill(prompt)).Message);
+                continue;
+            }
+
+            Assert.Equal((string)row["user_text"]!, judge.Turn(prompt));
+            Assert.Equal((string)row["text_sent_to_engine"]!, judge.TurnWithPicture(prompt));
+            foreach (var expanded in ((JObject)row).Properties().Where(p => p.Name.StartsWith("text_with_expanded_image_tokens_grid_")))
+            {
+                var grid = expanded.Name.Split('_')[^3..].Select(int.Parse).ToArray();
+                Assert.Equal((string)expanded.Value!, judge.TurnWithPicture(prompt, grid[0] * grid[1] * grid[2] / 4));
+            }
+
+            Assert.Equal($"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{row["text_sent_to_engine"]}<|im_end|>\n<|im_start|>assistant\n", judge.Fill(prompt));
+        }
+
+        Assert.Equal((int)json["sampling"]!["max_tokens"]!, JudgeConfig.Paper.MaxTokens);
+    }
+
+    [Fact]
+    public void The_picture_that_is_sent_equals_the_reference()
+    {
+        var json = Golden.Json("reward/judge_image");
+        var t = Golden.Tensors("reward/judge_image");
+        foreach (var (name, c) in json)
+        {
+            if (c is JObject && t.TryGetValue(name + ".input", out var input))
+            {
+                var image = new JudgeImage((int)c["min_pixels"]!, (int?)c["max_pixels"] ?? new JudgeImage().MaxPixels);
+                var sent = image.Prepare(new Picture((int)input.shape[1], (int)input.shape[0], input.to(ScalarType.Byte).Values<byte>()));
+                var output = t[name + ".output"];
+                Assert.Equal(((int)output.shape[1], (int)output.shape[0]), (sent.Width, sent.Height));
+                Assert.Equal(output.to(ScalarType.Byte).Values<byte>(), sent.Rgb);
+            }
+        }
+
+        foreach (var c in json["sizes_default_bounds"]!)
+        {
+            int width = (int)c["in_wh"]![0]!, height = (int)c["in_wh"]![1]!;
+            var last = new JudgeImage().Sizes(width, height).Append((width, height)).ToArray();
+            var (w, h) = last.Length > 1 ? last[^2] : last[0];
+            Assert.Equal(((int)c["out_wh"]![0]!, (int)c["out_wh"]![1]!), (w, h));
+        }
+    }
+
+    [Fact]
+    public void Large_pictures_are_sent_like_the_reference()
+    {
+        foreach (var c in JArray.Parse(File.ReadAllText(Golden.Path("resize/judge_image.json"))))
+        {
+            int width = (int)c["formula"]!["width"]!, height = (int)c["formula"]!["height"]!, k = (int)c["formula"]!["k"]!;
+            var rgb = new byte[width * height * 3];
+            for (var at = 0; at < width * height; at++)
+            {
+                for (long x = at % width, y = at / width, channel = 0; channel < 3; channel++)
+                {
+                    rgb[at * 3 + channel] = (byte)((x * x * (channel + 1) + y * y * 3 + x * y * (2 * channel + 1) + 17 * channel + k) >> 4);
+                }
+            }
+
+            var sent = new JudgeImage().Prepare(new Picture(width, height, rgb));
+            Assert.Equal(((int)c["width"]!, (int)c["height"]!), (sent.Width, sent.Height));
+            Assert.Equal((string)c["sha256"]!, Convert.ToHexStringLower(SHA256.HashData(sent.Rgb)));
+        }
+    }
+
+    [Fact]
+    public void A_picture_of_the_policy_gives_324_tokens()
+    {
+        var sent = JudgeConfig.Paper.Image.Prepare(new Picture(384, 384, new byte[384 * 384 * 3]));
+        Assert.Equal((512, 512), (sent.Width, sent.Height));
+        using var scope = NewDisposeScope();
+        var (patches, grids) = JudgeConfig.Paper.Processor.Process([sent]);
+        Assert.Equal(new ReasonGen.Models.PatchGrid(1, 36, 36), Assert.Single(grids));
+        Assert.Equal([36 * 36, 1176], patches.shape);
+    }
+}
