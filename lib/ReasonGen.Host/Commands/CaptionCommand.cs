@@ -60,19 +60,16 @@ internal static class CaptionCommand
 
     private static async Task<int> RunAsync(Captioner captioner, CaptionerConfig config, string folder, string output, bool dryRun, CancellationToken cancel)
     {
-        var (pictures, strangers) = Find(folder, cancel);
-        strangers.ForEach(name => Console.Error.WriteLine($"{name} is no picture that can be read; it is left out."));
-        var estimate = captioner.Estimate(pictures);
-        var money = config.PriceIn + config.PriceOut > 0 ? string.Create(CultureInfo.InvariantCulture, $", about {estimate.Cost:0.00} at the prices given") : "; no price was given";
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{pictures.Count} pictures, {estimate.Finished} of them finished. To ask: {estimate.Pictures} calls, "
-            + $"about {estimate.TokensIn:N0} tokens read and {estimate.TokensOut:N0} written{money}."));
-        if (dryRun)
-        {
-            return 0;
-        }
-
         try
         {
+            var (pictures, strangers) = Find(folder, cancel);
+            strangers.ForEach(name => Console.Error.WriteLine($"{name} is no picture that can be read; it is left out."));
+            Console.WriteLine(Describe(captioner.Estimate(pictures), pictures.Count, priced: config.PriceIn + config.PriceOut > 0));
+            if (dryRun)
+            {
+                return 0;
+            }
+
             CaptionOutcome? outcome = null;
             await AnsiConsole.Progress().AutoClear(true).Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn())
                 .StartAsync(async context =>
@@ -99,6 +96,10 @@ internal static class CaptionCommand
             throw new InvalidOperationException($"{e.Message} What was answered is in {captioner.Journal}; the same command goes on from there.", e);
         }
     }
+
+    private static string Describe(CaptionEstimate estimate, int pictures, bool priced) => string.Create(CultureInfo.InvariantCulture,
+        $"{pictures} pictures, {estimate.Finished} of them finished. To ask: {estimate.Pictures} calls, about {estimate.TokensIn:N0} tokens read and {estimate.TokensOut:N0} written; ")
+        + (priced ? string.Create(CultureInfo.InvariantCulture, $"about {estimate.Cost:0.00} at the prices given, more where answers are asked for again.") : "no price was given.");
 
     private static (List<CaptionPicture> Pictures, List<string> Strangers) Find(string folder, CancellationToken cancel)
     {

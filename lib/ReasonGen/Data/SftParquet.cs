@@ -37,7 +37,7 @@ public sealed class SftParquet
                 "give a set in the published schema, or make one with 'reasongen caption'");
     });
 
-    /// <summary>The rows of one row group.</summary>
+    /// <summary>The rows of one row group. A member that is null or an empty list is left out of the row's record.</summary>
     /// <exception cref="CheckpointException">The file is damaged, or a row holds no picture; the row is named.</exception>
     public SftRow[] ReadGroup(int group) => Guard(Path, $"row group {group} of {GroupRows.Count} is damaged", async () =>
     {
@@ -80,7 +80,10 @@ public sealed class SftParquet
         }
         finally
         {
-            File.Delete(temporary);
+            if (File.Exists(temporary))
+            {
+                File.Delete(temporary);
+            }
         }
     }
 
@@ -93,7 +96,7 @@ public sealed class SftParquet
             throw new CheckpointException(Path, $"row {index} holds no picture", "write the set with the pictures' bytes in its column 'image'");
         }
 
-        var record = new JObject(row.Where(pair => pair.Key != "image").Select(pair => new JProperty(pair.Key, Json(pair.Value))));
+        var record = new JObject(row.Where(pair => pair.Key != "image" && pair.Value is not null).Select(pair => new JProperty(pair.Key, Json(pair.Value))));
         return new(bytes, (string?)Json(image?["path"]), record);
     }
 

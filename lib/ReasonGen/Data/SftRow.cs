@@ -10,13 +10,14 @@ namespace ReasonGen.Data;
 /// <param name="Record">brief_caption, detailed_caption, augmented_prompts and whatever else the row holds: what <see cref="PromptAugmentation"/> reads.</param>
 public sealed record SftRow(byte[] Image, string? ImagePath, JObject Record)
 {
-    /// <summary>A sample of the drawn world, as a captioner would have stored it.</summary>
-    public static SftRow Of(WorldSample sample, WorldConfig config, string? path = null)
+    /// <summary>Samples of the drawn world, as a captioner would have stored them: the first so many of a stream.</summary>
+    public static IEnumerable<SftRow> OfWorld(WorldStream stream, int count) => Enumerable.Range(0, count).Select(i =>
     {
+        var sample = stream[i];
         string plain = sample.Caption(CaptionStyle.Plain), tags = sample.Caption(CaptionStyle.Tags), objects = sample.Caption(CaptionStyle.ObjectCentred);
         var captions = new SftCaptions(plain, sample.Rationale, plain, [plain, objects], [plain, tags], tags.Split(" , "), objects["shapes : ".Length..].Split(" and "));
-        return new(Png.Encode(sample.Picture(config)), path, captions.ToRecord());
-    }
+        return new SftRow(Png.Encode(sample.Picture(stream.Config)), $"shapes/{i:000}.png", captions.ToRecord());
+    });
 }
 
 /// <summary>What is written about a picture: captions in the paper's styles, and the chain of thought that leads to it.</summary>

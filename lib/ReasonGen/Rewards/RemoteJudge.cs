@@ -26,22 +26,18 @@ public sealed class RemoteJudge : IReward
 {
     private const string PicturePlace = "<image>";
     private readonly IChatClient client;
-    private readonly Func<RewardRequest, string> prompt;
-    private readonly Func<string, float?> read;
     private readonly ChatCaller caller;
     private readonly RemoteJudgeCache cache;
     private long requested, cached, failed, unboxed;
 
     /// <param name="client">The endpoint; it stays the caller's to dispose.</param>
     /// <param name="config">Settings.</param>
-    /// <param name="prompt">The user's turn, the picture standing where it says "&lt;image&gt;".</param>
-    /// <param name="read">The reward in an answer; null when it holds no box.</param>
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
-    public RemoteJudge(IChatClient client, RemoteJudgeConfig config, Func<RewardRequest, string> prompt, Func<string, float?> read)
+    public RemoteJudge(IChatClient client, RemoteJudgeConfig config)
     {
         config.Validate();
-        (this.client, Config, this.prompt, this.read) = (client, config, prompt, read);
-        (caller, cache) = (new ChatCaller(client, config.Calls), new RemoteJudgeCache(config.CacheFolder, config.CachedAnswers));
+        (this.client, Config, caller) = (client, config, new ChatCaller(client, config.Calls));
+        cache = new RemoteJudgeCache(config.CacheFolder, config.CachedAnswers);
     }
 
     public RemoteJudgeConfig Config { get; }
@@ -62,12 +58,14 @@ public sealed class RemoteJudge : IReward
 
     /// <summary>Rewards with the answers that they come from, in the order of the requests.</summary>
     /// <exception cref="EndpointException">As <see cref="Score"/>.</exception>
+    /// <exception cref="ArgumentException">A prompt holds the mark of a picture.</exception>
     public async Task<RemoteVerdict[]> JudgeAsync(IReadOnlyList<RewardRequest> requests, CancellationToken cancel = default)
     {
         var questions = requests.Select(request =>
         {
-            var text = prompt(request);
-            return (Key: RemoteJudgeCache.Key(Config.Model, Config.MaxAnswerTokens, text, request.Picture), Text: text, request.Picture);
+            var text = Config.Prompt.Turn(request.Prompt.Text);
+            return text.Split(PicturePlace).Length == 2 ? (Key: RemoteJudgeCache.Key(Config, text, request.Picture), Text: text, request.Picture)
+                : throw new ArgumentException($"the judge's question must say {PicturePlace} once, where the picture belongs, and the prompt never: '{request.Prompt.Text}'", nameof(requests));
         }).ToArray();
         var verdicts = new Dictionary<string, RemoteVerdict>();
         var open = new List<(string Key, string Text, Picture Picture)>();
@@ -120,19 +118,13 @@ public sealed class RemoteJudge : IReward
         }
     }
 
-    private RemoteVerdict Verdict(string answer) => read(answer) is { } reward ? new(reward, answer, true) : new(0, answer, false);
+    private static RemoteVerdict Verdict(string answer) => new(BoxedAnswer.Score(answer), answer, BoxedAnswer.Parse(answer) != "None");
 
-    // Text, picture, text, as a server joins them: byte for byte the prompt that the reference hands to its engine.
-    private static AIContent[] Turn(string text, Picture picture)
+    // Text, picture, text, as a server joins them: byte for byte the turn that the reference hands to its engine.
+    private IList<AIContent> Turn(string text, Picture picture)
     {
-        var place = text.IndexOf(PicturePlace, StringComparison.Ordinal);
-        if (place < 0 || place != text.LastIndexOf(PicturePlace, StringComparison.Ordinal))
-        {
-            throw new ArgumentException($"the judge's prompt must say {PicturePlace} once, where the picture belongs: {text}", nameof(text));
-        }
-
-        var png = new DataContent(Png.Encode(picture), "image/png");
-        string before = text[..place], after = text[(place + PicturePlace.Length)..];
-        return [.. before.Length > 0 ? [new TextContent(before)] : Array.Empty<AIContent>(), png, .. after.Length > 0 ? [new TextContent(after)] : Array.Empty<AIContent>()];
+        var around = text.Split(PicturePlace);
+        AIContent[] parts = [new TextContent(around[0]), new DataContent(Png.Encode(Config.Image.Prepare(picture)), "image/png"), new TextContent(around[1])];
+        return [.. parts.Where(part => part is not TextContent { Text: "" })];
     }
 }

@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using System.Security.Cryptography;
 using System.Text;
 using Newtonsoft.Json;
@@ -14,23 +13,13 @@ internal sealed class RemoteJudgeCache(string? folder, int capacity)
     private readonly Dictionary<string, string> answers = [];
     private readonly Queue<string> order = [];
 
-    /// <summary>Names a question: the same for the same model, text, answer length and pixels, and for nothing else.</summary>
-    internal static string Key(string model, int maxTokens, string text, Picture picture)
+    /// <summary>Names a question: the same for the same model, settings, text and pixels, and for nothing else.</summary>
+    internal static string Key(RemoteJudgeConfig config, string text, Picture picture)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        var numbers = new byte[20];
-        var (modelBytes, textBytes) = (Encoding.UTF8.GetBytes(model), Encoding.UTF8.GetBytes(text));
-        ReadOnlySpan<int> sizes = [maxTokens, modelBytes.Length, textBytes.Length, picture.Width, picture.Height];
-        for (var i = 0; i < sizes.Length; i++)
-        {
-            BinaryPrimitives.WriteInt32LittleEndian(numbers.AsSpan(4 * i), sizes[i]);
-        }
-
-        foreach (var part in new[] { numbers, modelBytes, textBytes, picture.Rgb })
-        {
-            hash.AppendData(part);
-        }
-
+        hash.AppendData(Encoding.UTF8.GetBytes(new JArray(config.Model, text, config.MaxAnswerTokens, config.Image.MinPixels, config.Image.MaxPixels, picture.Width, picture.Height)
+            .ToString(Formatting.None)));
+        hash.AppendData(picture.Rgb);
         return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
 

@@ -18,6 +18,12 @@ public sealed record RemoteJudgeConfig
     /// <summary>Model as the endpoint names it, e.g. "Qwen/Qwen2.5-VL-7B-Instruct". Not empty.</summary>
     public required string Model { get; init; }
 
+    /// <summary>What it is asked; the server adds its own chat around the turn. Default: the paper's question.</summary>
+    public JudgePrompt Prompt { get; init; } = JudgePrompt.Paper;
+
+    /// <summary>The size in which pictures are sent. Default: the paper's, at least 512².</summary>
+    public JudgeImage Image { get; init; } = new();
+
     /// <summary>What a failed call comes to. Default: the run stops.</summary>
     public FailedCall OnFailure { get; init; } = FailedCall.Stop;
 

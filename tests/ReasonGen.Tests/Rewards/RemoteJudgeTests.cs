@@ -1,4 +1,4 @@
-using Microsoft.Extensions.AI;
+using Newtonsoft.Json.Linq;
 using ReasonGen.Core;
 using ReasonGen.Notebook;
 using ReasonGen.Rewards;
@@ -44,9 +44,39 @@ public sealed class RemoteJudgeTests : IDisposable
         var message = Assert.Single(body["messages"]!);
         Assert.Equal("user", (string?)message["role"]);
         Assert.Equal(["text", "image_url", "text"], message["content"]!.Select(part => (string?)part["type"]));
-        Assert.Equal(Prompt(request).Split("<image>"), message["content"]!.Where(part => (string?)part["type"] == "text").Select(part => (string?)part["text"]));
+        Assert.Equal(Question.Turn(request.Prompt.Text).Split("<image>"), message["content"]!.Where(part => (string?)part["type"] == "text").Select(part => (string?)part["text"]));
         using var bitmap = SKBitmap.Decode(FaultyEndpoint.PictureOf(body));
         Assert.Equal(request.Picture.Rgb, bitmap.Pixels.SelectMany(pixel => new[] { pixel.Red, pixel.Green, pixel.Blue }));
+    }
+
+    [Fact]
+    [Trait("Category", "Golden")]
+    public void The_paper_s_question_arrives_byte_for_byte()
+    {
+        var rows = Golden.Json("reward/judge_prompt")["rows"]!.ToArray();
+        using var endpoint = new FaultyEndpoint((_, _) => Says(1));
+        var judge = new RemoteJudge(ChatEndpoint.Connect(endpoint.Address, "m"), new() { Model = "m", Calls = Quick with { ConcurrentCalls = 1 } });
+        RewardRequest Request(JToken row) => new(new Prompt((string)row["raw_prompt"]!, "", []), "", new Picture(384, 384, new byte[384 * 384 * 3]));
+        var good = rows.Where(row => row["error"] is null).ToArray();
+        Assert.All(judge.Score([.. good.Select(Request)]), reward => Assert.Equal(1, reward));
+        var sent = endpoint.Requests.Select(request => request.Body).ToArray();
+        Assert.Equal(good.Select(row => (string)row["text_sent_to_engine"]!).Distinct(), sent.Select(body => string.Concat(body["messages"]![0]!["content"]!
+            .Select(part => (string?)part["text"] ?? "<|vision_start|><|image_pad|><|vision_end|>"))));
+        foreach (var (body, row) in sent.Zip(good.DistinctBy(row => (string)row["text_sent_to_engine"]!)))
+        {
+            Assert.Equal(row["judge_image_size"]!.Select(side => (int)side), PictureFile.Measure(FaultyEndpoint.PictureOf(body)) is var (width, height, _) ? [width, height] : []);
+        }
+
+        Assert.All(rows.Except(good), row => Assert.Contains("<image>", Assert.Throws<ArgumentException>(() => judge.Score([Request(row)])).Message));
+    }
+
+    [Fact]
+    [Trait("Category", "Golden")]
+    public void Answers_are_read_like_the_reference()
+    {
+        var cases = Golden.Json("reward/boxed")["cases"]!.ToArray();
+        using var endpoint = new FaultyEndpoint((request, _) => Reply.Says((string)cases[Number(request)]["answer"]!));
+        Assert.Equal(cases.Select(c => (float)c["reward"]!), Judge(endpoint.Address, new() { Model = "m" }).Score(Requests(cases.Length)));
     }
 
     [Fact]
@@ -260,12 +290,12 @@ public sealed class RemoteJudgeTests : IDisposable
     private static RewardRequest[] Requests(int count) => [.. Enumerable.Range(0, count).Select(i =>
         new RewardRequest(new Prompt($"picture {i}", "counting", []), "", new Picture(3, 2, [.. Enumerable.Range(0, 18).Select(k => (byte)(k * 14 + i))])))];
 
-    private static string Prompt(RewardRequest request) => $"Is this \"{request.Prompt.Text}\"?\n<image>\nAnswer in \\boxed{{}}.";
+    private static JudgePrompt Question { get; } = JudgePrompt.Paper with { Template = "Is this \"{prompt}\"?\n<image>\nAnswer in \\boxed{}." };
 
-    private static int Number(Newtonsoft.Json.Linq.JObject request) => int.Parse(FaultyEndpoint.TextOf(request).Split('"')[1]["picture ".Length..]);
+    private static int Number(JObject request) => int.Parse(FaultyEndpoint.TextOf(request).Split('"')[1]["picture ".Length..]);
 
-    private RemoteJudge Judge(string address, RemoteJudgeConfig config, string? key = null) => new(ChatEndpoint.Connect(address, config.Model, key), config, Prompt,
-        answer => answer.Contains("\\boxed{1}") ? 1 : answer.Contains("\\boxed{0}") ? 0 : null)
+    private RemoteJudge Judge(string address, RemoteJudgeConfig config, string? key = null) =>
+        new(ChatEndpoint.Connect(address, config.Model, key), config.Prompt == JudgePrompt.Paper ? config with { Prompt = Question, Image = new(1) } : config)
     {
         Wait = (wait, _) =>
         {
