@@ -1,54 +1,59 @@
-using System.Runtime.InteropServices;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using SkiaSharp;
 
 namespace ReasonGen.Notebook;
 
-/// <summary>Pictures to files and back.</summary>
+/// <summary>Encoded pictures (PNG, JPEG, WebP, …) to pixels.</summary>
 public static class PictureFile
 {
-    /// <summary>The bytes of a PNG; every pixel is kept.</summary>
-    public static byte[] Png(Picture picture)
-    {
-        using var bitmap = new SKBitmap(picture.Width, picture.Height, SKColorType.Rgba8888, SKAlphaType.Opaque);
-        var pixels = new byte[picture.Width * picture.Height * 4];
-        for (int from = 0, to = 0; from < picture.Rgb.Length; from += 3, to += 4)
-        {
-            picture.Rgb.AsSpan(from, 3).CopyTo(pixels.AsSpan(to));
-            pixels[to + 3] = byte.MaxValue;
-        }
-
-        Marshal.Copy(pixels, 0, bitmap.GetPixels(), pixels.Length);
-        using var data = bitmap.Encode(SKEncodedImageFormat.Png, 100);
-        return data.ToArray();
-    }
-
-    /// <summary>A PNG, JPEG, WebP, BMP or GIF; what is transparent becomes black, as when a picture is converted to RGB.</summary>
+    /// <summary>The picture in a file.</summary>
     /// <exception cref="CheckpointException">The file is missing or no picture.</exception>
     public static Picture Read(string path)
     {
         try
         {
-            using var file = File.OpenRead(path);
-            using var codec = SKCodec.Create(file);
-            using var bitmap = codec is null ? null : SKBitmap.Decode(codec, new SKImageInfo(codec.Info.Width, codec.Info.Height, SKColorType.Rgba8888, SKAlphaType.Unpremul));
-            if (bitmap is null)
-            {
-                throw new CheckpointException(path, "it is no picture, or a damaged one", "give a PNG, JPEG, WebP, BMP or GIF file");
-            }
-
-            var (pixels, rgb) = (bitmap.Bytes, new byte[bitmap.Width * bitmap.Height * 3]);
-            for (int from = 0, to = 0; to < rgb.Length; from += 4, to += 3)
-            {
-                pixels.AsSpan(from, 3).CopyTo(rgb.AsSpan(to));
-            }
-
-            return new(bitmap.Width, bitmap.Height, rgb);
+            return Decode(File.ReadAllBytes(path)) ?? throw new CheckpointException(path, "it is no picture, or a damaged one", "give a PNG, JPEG, WebP, BMP or GIF file");
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new CheckpointException(path, $"the picture cannot be read: {e.Message.TrimEnd('.')}", "give the path of a PNG, JPEG, WebP, BMP or GIF file", e);
+            throw new CheckpointException(path, $"the picture cannot be read: {e.Message.TrimEnd('.')}", "check the path", e);
         }
+    }
+
+    /// <summary>The picture, transparent parts on white; null where the bytes are no picture, or one that is cut short.</summary>
+    public static Picture? Decode(byte[] encoded)
+    {
+        using var codec = SKCodec.Create(new SKMemoryStream(encoded));
+        if (codec is null)
+        {
+            return null;
+        }
+
+        var info = new SKImageInfo(codec.Info.Width, codec.Info.Height, SKColorType.Rgba8888, SKAlphaType.Unpremul);
+        using var bitmap = new SKBitmap(info);
+        if (codec.GetPixels(info, bitmap.GetPixels()) != SKCodecResult.Success)
+        {
+            return null;
+        }
+
+        var rgb = new byte[info.Width * info.Height * 3];
+        var rgba = bitmap.GetPixelSpan();
+        for (var i = 0; i < rgb.Length / 3; i++)
+        {
+            for (var c = 0; c < 3; c++)
+            {
+                rgb[3 * i + c] = (byte)((rgba[4 * i + c] * rgba[4 * i + 3] + 255 * (255 - rgba[4 * i + 3]) + 127) / 255);
+            }
+        }
+
+        return new Picture(info.Width, info.Height, rgb);
+    }
+
+    /// <summary>Size and media type from the first bytes alone; null where they are no picture.</summary>
+    public static (int Width, int Height, string MediaType)? Measure(byte[] encoded)
+    {
+        using var codec = SKCodec.Create(new SKMemoryStream(encoded));
+        return codec is null ? null : (codec.Info.Width, codec.Info.Height, $"image/{codec.EncodedFormat.ToString().ToLowerInvariant()}");
     }
 }

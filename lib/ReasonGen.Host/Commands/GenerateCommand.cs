@@ -3,7 +3,6 @@ using Newtonsoft.Json.Linq;
 using ReasonGen.Core;
 using ReasonGen.Evaluation;
 using ReasonGen.Host.Notebooks;
-using ReasonGen.Notebook;
 using ReasonGen.Rollouts;
 using ReasonGen.Studies;
 using ReasonGen.Text;
@@ -93,7 +92,7 @@ internal static class GenerateCommand
                 Progress($"{item.Index + 1}/{suite.Items.Count} {item.Name} {share:0%}");
             }, cancel);
             return ([.. drawings.Select(drawing => drawing.Picture)], [.. drawings.Select(drawing => drawing.Rationale)]);
-        }, PictureFile.Png);
+        });
         try
         {
             foreach (var step in steps)

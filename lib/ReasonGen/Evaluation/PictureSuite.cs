@@ -122,17 +122,16 @@ public sealed class PictureSuite
 
     /// <summary>Draws what is missing, prompt by prompt.</summary>
     /// <param name="draw">Makes the pictures and rationales of a prompt; the claim it is given wants to be touched often.</param>
-    /// <param name="encode">The bytes of a PNG.</param>
-    public IEnumerable<SuiteStep> Fill(Func<SuiteItem, WorkClaim, (IReadOnlyList<Picture> Pictures, IReadOnlyList<string> Rationales)> draw, Func<Picture, byte[]> encode)
+    public IEnumerable<SuiteStep> Fill(Func<SuiteItem, WorkClaim, (IReadOnlyList<Picture> Pictures, IReadOnlyList<string> Rationales)> draw)
     {
         foreach (var item in Items)
         {
             var watch = System.Diagnostics.Stopwatch.StartNew();
-            yield return new(item, IsDone(item) ? SuiteOutcome.Found : Draw(item, draw, encode), watch.Elapsed.TotalSeconds);
+            yield return new(item, IsDone(item) ? SuiteOutcome.Found : Draw(item, draw), watch.Elapsed.TotalSeconds);
         }
     }
 
-    private SuiteOutcome Draw(SuiteItem item, Func<SuiteItem, WorkClaim, (IReadOnlyList<Picture> Pictures, IReadOnlyList<string> Rationales)> draw, Func<Picture, byte[]> encode)
+    private SuiteOutcome Draw(SuiteItem item, Func<SuiteItem, WorkClaim, (IReadOnlyList<Picture> Pictures, IReadOnlyList<string> Rationales)> draw)
     {
         using var claim = WorkClaim.TryTake(Path.Combine(Folder, ClaimFolder), item.Name, ClaimExpiry);
         if (claim is null || IsDone(item)) // finished by another process just before it was claimed
@@ -154,7 +153,7 @@ public sealed class PictureSuite
         // pictures last: they are what makes a prompt done
         foreach (var (file, picture) in item.Pictures.Zip(item.Pictures.Length == pictures.Count ? pictures : [Core.Pictures.Grid(pictures)]))
         {
-            Write(file, encode(picture));
+            Write(file, Png.Encode(picture));
         }
 
         return SuiteOutcome.Drawn;

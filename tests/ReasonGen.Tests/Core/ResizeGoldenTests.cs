@@ -78,7 +78,7 @@ public sealed class ResizeGoldenTests
             var picture = PictureFile.Read(Golden.Path($"resize/images/{name}.png"));
             Assert.Equal(pixels.Values<byte>(), picture.Rgb);
             var file = Path.GetTempFileName();
-            File.WriteAllBytes(file, PictureFile.Png(picture));
+            File.WriteAllBytes(file, Png.Encode(picture));
             Assert.Equal(picture.Rgb, PictureFile.Read(file).Rgb);
             File.WriteAllText(file, "no picture");
             Assert.Contains("picture", Assert.Throws<ReasonGen.Checkpoints.CheckpointException>(() => PictureFile.Read(file)).Message);

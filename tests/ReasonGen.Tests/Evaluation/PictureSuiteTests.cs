@@ -2,6 +2,7 @@ using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Evaluation;
+using ReasonGen.Notebook;
 using Xunit;
 
 namespace ReasonGen.Tests.Evaluation;
@@ -16,7 +17,7 @@ public sealed class PictureSuiteTests : IDisposable
     {
         var lines = File.ReadAllLines(Golden.Path("geneval/metadata.jsonl"));
         var suite = PictureSuite.GenEval(Golden.Path("geneval/metadata.jsonl"), Out, 4);
-        Assert.All(suite.Fill(Draw, Encode), step => Assert.Equal(SuiteOutcome.Drawn, step.Outcome));
+        Assert.All(suite.Fill(Draw), step => Assert.Equal(SuiteOutcome.Drawn, step.Outcome));
         foreach (var (index, line) in lines.Index())
         {
             var item = Path.Combine(Out, $"{index:00000}");
@@ -28,7 +29,7 @@ public sealed class PictureSuiteTests : IDisposable
         }
 
         Assert.Equal(lines.Length, Directory.GetDirectories(Out).Count(path => Path.GetFileName(path).All(char.IsAsciiDigit)));
-        Assert.All(suite.Fill((_, _) => throw new InvalidOperationException("nothing is drawn twice"), Encode), step => Assert.Equal(SuiteOutcome.Found, step.Outcome));
+        Assert.All(suite.Fill((_, _) => throw new InvalidOperationException("nothing is drawn twice")), step => Assert.Equal(SuiteOutcome.Found, step.Outcome));
     }
 
     [Fact]
@@ -39,10 +40,10 @@ public sealed class PictureSuiteTests : IDisposable
         File.WriteAllText(Path.Combine(In, "a.txt"), " A photo of a cat. ");
         var suite = PictureSuite.Dpg(In, Out, 4);
         Assert.Equal(["a cat.", "a photo of a dog"], suite.Items.Select(item => item.Prompt));
-        Assert.Equal(2, suite.Fill(Draw, Encode).Count());
+        Assert.Equal(2, suite.Fill(Draw).Count());
         Assert.Equal(["a.png", "b.12.png"], Names(Path.Combine(Out, "generated_images")));
         // 2x1 pixels each, picture i all of value i: rows of the square are 0 0 1 1 and 2 2 3 3
-        Assert.Equal(new byte[] { 0, 0, 1, 1, 2, 2, 3, 3 }, File.ReadAllBytes(Path.Combine(Out, "generated_images", "a.png")).Where((_, i) => i % 3 == 0));
+        Assert.Equal(new byte[] { 0, 0, 1, 1, 2, 2, 3, 3 }, PictureFile.Read(Path.Combine(Out, "generated_images", "a.png")).Rgb.Where((_, i) => i % 3 == 0));
         Assert.Equal(4, Names(Path.Combine(Out, "cots", "b.12")).Length);
         Assert.Contains("form none", Assert.Throws<ArgumentException>(() => PictureSuite.Dpg(In, Out, 3)).Message);
     }
@@ -53,7 +54,7 @@ public sealed class PictureSuiteTests : IDisposable
         File.WriteAllText(In, "a \"red\" cube\r\n\nA photo of two dogs\n");
         var suite = PictureSuite.GenEval(In, Out, 1);
         Assert.Equal(["a \"red\" cube", "two dogs"], suite.Items.Select(item => item.Prompt));
-        Assert.Equal(2, suite.Fill(Draw, Encode).Count());
+        Assert.Equal(2, suite.Fill(Draw).Count());
         Assert.Equal("{\"prompt\": \"a \\\"red\\\" cube\"}", File.ReadAllText(Path.Combine(Out, "00000", "metadata.jsonl")));
     }
 
@@ -67,7 +68,7 @@ public sealed class PictureSuiteTests : IDisposable
             drawn.Add(item.Index);
             Thread.Sleep(2);
             return Draw(item, claim);
-        }, Encode).ToArray())));
+        }).ToArray())));
         Assert.Equal(Enumerable.Range(0, 40), drawn.Order());
         Assert.Empty(Names(Path.Combine(Out, ".claims")));
     }
@@ -82,7 +83,7 @@ public sealed class PictureSuiteTests : IDisposable
             Assert.Null(WorkClaim.TryTake(claims, "a", TimeSpan.FromMinutes(1)));
             File.WriteAllText(In, "a prompt");
             using var held = WorkClaim.TryTake(claims, "00000", TimeSpan.FromMinutes(1));
-            Assert.Equal(SuiteOutcome.Taken, PictureSuite.GenEval(In, Out, 1).Fill(Draw, Encode).Single().Outcome);
+            Assert.Equal(SuiteOutcome.Taken, PictureSuite.GenEval(In, Out, 1).Fill(Draw).Single().Outcome);
             File.SetLastWriteTimeUtc(Path.Combine(claims, "a"), DateTime.UtcNow.AddMinutes(-2));
             using var second = WorkClaim.TryTake(claims, "a", TimeSpan.FromMinutes(1));
             Assert.NotNull(second);
@@ -90,7 +91,7 @@ public sealed class PictureSuiteTests : IDisposable
             Assert.True(File.Exists(Path.Combine(claims, "a")));
         }
 
-        Assert.Equal(SuiteOutcome.Drawn, PictureSuite.GenEval(In, Out, 1).Fill(Draw, Encode).Single().Outcome);
+        Assert.Equal(SuiteOutcome.Drawn, PictureSuite.GenEval(In, Out, 1).Fill(Draw).Single().Outcome);
     }
 
     [Fact]
@@ -98,10 +99,10 @@ public sealed class PictureSuiteTests : IDisposable
     {
         File.WriteAllLines(In, ["one", "two", "three"]);
         var suite = PictureSuite.GenEval(In, Out, 2);
-        Assert.Throws<OperationCanceledException>(() => suite.Fill((item, claim) => item.Index == 1 ? throw new OperationCanceledException() : Draw(item, claim), Encode).ToArray());
+        Assert.Throws<OperationCanceledException>(() => suite.Fill((item, claim) => item.Index == 1 ? throw new OperationCanceledException() : Draw(item, claim)).ToArray());
         Assert.Equal([true, false, false], suite.Items.Select(suite.IsDone));
         Assert.Empty(Names(Path.Combine(Out, ".claims")));
-        Assert.Equal([SuiteOutcome.Found, SuiteOutcome.Drawn, SuiteOutcome.Drawn], suite.Fill(Draw, Encode).Select(step => step.Outcome));
+        Assert.Equal([SuiteOutcome.Found, SuiteOutcome.Drawn, SuiteOutcome.Drawn], suite.Fill(Draw).Select(step => step.Outcome));
     }
 
     [Fact]
@@ -111,7 +112,7 @@ public sealed class PictureSuiteTests : IDisposable
         suite.CheckWritable();
         suite.Begin(new JObject { ["seed"] = 1L, ["guidance"] = 5.0 }, new JObject { ["commit"] = "x" });
         suite.Begin(new JObject { ["seed"] = 2L, ["guidance"] = 5.0 }, []); // nothing was drawn with the others
-        _ = suite.Fill(Draw, Encode).ToArray();
+        _ = suite.Fill(Draw).ToArray();
         suite.Begin(new JObject { ["seed"] = 2L, ["guidance"] = 5.0 }, []);
         var error = Assert.Throws<CheckpointException>(() => suite.Begin(new JObject { ["seed"] = 3L, ["guidance"] = 5.0 }, []));
         Assert.Contains("seed is 3 and was 2", error.Message);
@@ -144,8 +145,6 @@ public sealed class PictureSuiteTests : IDisposable
         claim.Touch();
         return ([.. item.Rationales.Select((_, i) => new Picture(2, 1, Enumerable.Repeat((byte)i, 6).ToArray()))], [.. item.Rationales.Select((_, i) => $"rationale {i} of {item.Prompt}")]);
     }
-
-    private static byte[] Encode(Picture picture) => picture.Rgb;
 
     private static string[] Names(string path) => [.. Directory.GetFiles(path).Select(file => Path.GetFileName(file)).Order(StringComparer.Ordinal)];
 }
