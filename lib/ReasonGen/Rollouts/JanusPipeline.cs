@@ -25,11 +25,10 @@ public sealed class JanusPipeline : IDisposable
     /// <exception cref="CheckpointException">The tokenizer has ids that the model lacks.</exception>
     public JanusPipeline(Janus model, ITokenizer tokenizer, PictureProcessor? processor = null, string source = "the model")
     {
-        var largest = tokenizer is HuggingFaceTokenizer published ? published.LargestId : tokenizer.VocabularySize - 1;
-        if (largest >= model.VocabularySize)
+        if (tokenizer.VocabularySize > model.VocabularySize)
         {
             model.Dispose();
-            throw new CheckpointException(source, $"the tokenizer has ids up to {largest}, the model only {model.VocabularySize} embeddings",
+            throw new CheckpointException(source, $"the tokenizer has ids up to {tokenizer.VocabularySize - 1}, the model only {model.VocabularySize} embeddings",
                 "put the tokenizer.json of this very model beside its weights");
         }
 

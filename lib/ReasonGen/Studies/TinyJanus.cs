@@ -32,7 +32,7 @@ public static class TinyJanus
     public static string Write(string folder, long seed = 1)
     {
         using var model = Build(seed);
-        JanusFiles.Save(model, folder);
+        JanusFiles.Save(model, folder, JanusLayout.Original);
         File.WriteAllText(Path.Combine(folder, "tokenizer.json"), Tokenizer().ToString());
         return folder;
     }

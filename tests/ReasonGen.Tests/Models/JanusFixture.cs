@@ -13,28 +13,19 @@ internal static class JanusFixture
 {
     internal static ComputeTarget Cpu { get; } = new(CPU, ScalarType.Float32);
 
+    /// <summary>The checkpoint in the original layout, perhaps with a configuration changed in what is no size.</summary>
     internal static Janus Load(Func<JanusConfig, JanusConfig>? change = null, ComputeTarget? target = null)
     {
-        var json = Golden.Json("janus/checkpoint/config");
-        var (v, g, l) = (json["vision_config"]!["params"]!, json["gen_vision_config"]!["params"]!, json["language_config"]!);
-        var config = new JanusConfig
+        var loaded = JanusFiles.Load(Golden.Path("janus/checkpoint"), target ?? Cpu);
+        if (change is null)
         {
-            Language = new() { VocabularySize = (int)l["vocab_size"]!, Width = (int)l["hidden_size"]!, MlpWidth = (int)l["intermediate_size"]!, Layers = (int)l["num_hidden_layers"]!, Heads = (int)l["num_attention_heads"]! },
-            ImageTokenizer = new() { CodebookSize = (int)g["image_token_size"]!, CodeWidth = (int)g["n_embed"]!, Channels = (int)g["ch"]!, Multipliers = g["encoder_ch_mult"]!.ToObject<int[]>()!, ResidualBlocks = (int)g["num_res_blocks"]!, LatentChannels = (int)g["z_channels"]! },
-            Vision = new() { ImageSize = (int)v["image_size"]!, PatchSize = (int)v["patch_size"]!, Width = (int)v["width"]!, Layers = (int)v["layers"]!, Heads = (int)v["heads"]!, MlpRatio = (int)v["mlp_ratio"]! },
-            ImageTokens = (int)Golden.Json("janus/made_with")["shape"]!["tokens"]!,
-        };
-        var model = new Janus(change?.Invoke(config) ?? config, target ?? Cpu);
-        var t = Golden.Tensors("janus_hf/model/model");
-        var names = Golden.Json("janus_hf/names");
-        using var free = no_grad();
-        foreach (var (name, parameter) in model.named_parameters())
-        {
-            var parts = names[name]!.Select(n => t[(string)n!]).ToArray();
-            if (parts.Length > 0) parameter.copy_(cat(parts).view(parameter.shape));
+            return loaded;
         }
 
-        return model;
+        var changed = new Janus(change(loaded.Config), loaded.Target);
+        changed.load_state_dict(loaded.state_dict());
+        loaded.Dispose();
+        return changed;
     }
 
     internal static SpecialTokens Special { get; } = Golden.Json("janus/made_with")["shape"]!["ids"] is { } ids
