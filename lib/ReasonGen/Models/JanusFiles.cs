@@ -21,12 +21,13 @@ public enum JanusLayout
 /// <summary>Reads and writes a Janus as a folder of weights and config.json.</summary>
 public static class JanusFiles
 {
-    private const string Tower = "vision_model.vision_tower.";
+    private const string Tower = "vision_model.vision_tower.", UsedCodes = "gen_vision_model.quantize.codebook_used";
 
     private static readonly (string Original, string Native)[] Prefixes =
     [
         ("language_model.model.", "model.language_model."), ("language_model.lm_head.", "lm_head."),
-        (Tower + "patch_embed.proj.", "model.vision_model.embeddings.patch_embedding."), (Tower + "pos_embed", "model.vision_model.embeddings.position_embedding.weight"),
+        (Tower + "patch_embed.proj.", "model.vision_model.embeddings.patch_embedding."),
+        (Tower + "pos_embed", "model.vision_model.embeddings.position_embedding.weight"),
         (Tower + "blocks.", "model.vision_model.encoder.layers."), (Tower + "norm.", "model.vision_model.post_layernorm."),
         ("aligner.layers.0.", "model.aligner.fc1."), ("aligner.layers.2.", "model.aligner.hidden_layers.0."),
         ("gen_aligner.layers.0.", "model.generation_aligner.fc1."), ("gen_aligner.layers.2.", "model.generation_aligner.hidden_layers.0."),
@@ -49,12 +50,13 @@ public static class JanusFiles
 
     /// <summary>The type of model that config.json says a folder is of (model_type); null where there is none.</summary>
     /// <exception cref="CheckpointException">config.json is damaged.</exception>
-    public static string? ModelType(string folder) => Path.Combine(folder, "config.json") is var path && File.Exists(path) ? JanusConfigJson.Parse(path).Type : null;
+    public static string? ModelType(string folder) => Path.Combine(folder, "config.json") is var path && File.Exists(path)
+        ? ConfigSection.Read(path).Text("model_type", "") : null;
 
     /// <summary>Builds the model and streams its weights in; beside the weights hardly any memory is taken.</summary>
     /// <param name="folder">Folder with config.json and weights in either layout: safetensors or torch files, whole or in shards.</param>
     /// <param name="target">Device and type of the weights.</param>
-    /// <exception cref="CheckpointException">Something is missing, damaged, not finite, or does not fit; all names that do not fit are listed.</exception>
+    /// <exception cref="CheckpointException">Something is missing, damaged, not finite, or does not fit; all names that do not are listed.</exception>
     public static Janus Load(string folder, ComputeTarget target)
     {
         var (files, model, layout) = Open(folder, target.DType);
@@ -94,15 +96,17 @@ public static class JanusFiles
     /// <param name="layout">Names and configuration.</param>
     /// <param name="maxShardBytes">Largest size of one file.</param>
     /// <param name="storeAs">Type to store weights in; that of the model when null.</param>
-    /// <param name="ids">Ids of special tokens, which the native layout keeps in its configuration; those the model was loaded with when null.</param>
+    /// <param name="ids">Ids of special tokens, for the configuration of the native layout; those the model was loaded with when null.</param>
     /// <param name="from">Folder whose tokenizer and processor files are put beside the weights.</param>
     /// <exception cref="ArgumentException">The model has no understanding path, or the native layout lacks token ids.</exception>
     /// <exception cref="CheckpointException">The folder cannot be written.</exception>
-    public static void Save(Janus model, string folder, JanusLayout layout, long maxShardBytes = 5_000_000_000, ScalarType? storeAs = null,
-        JanusTokenIds? ids = null, string? from = null)
+    public static void Save(Janus model, string folder, JanusLayout layout, long maxShardBytes = Safetensors.UsualShardBytes,
+        ScalarType? storeAs = null, JanusTokenIds? ids = null, string? from = null)
     {
-        var texts = JanusConfigJson.Write(model.Config with { TokenIds = ids ?? model.Config.TokenIds }, layout, storeAs ?? model.Target.DType);
-        foreach (var path in from is null ? [] : Directory.GetFiles(from, "*token*.json").Concat(Directory.GetFiles(from, "*processor_config.json")))
+        var config = model.Config with { TokenIds = ids ?? model.Config.TokenIds };
+        var texts = JanusConfigJson.Write(config, layout, storeAs ?? model.Target.DType);
+        string[] patterns = from is null ? [] : ["*token*.json", "*processor_config.json"];
+        foreach (var path in patterns.SelectMany(pattern => Directory.GetFiles(from!, pattern)))
         {
             texts[Path.GetFileName(path)] = File.ReadAllText(path);
         }
@@ -121,9 +125,9 @@ public static class JanusFiles
     {
         var (config, layout) = JanusConfigJson.Read(folder);
         var files = CheckpointFiles.Open(folder);
-        if (files.Entries.FirstOrDefault(entry => entry.Name == "gen_vision_model.quantize.codebook_used") is { Shape: [> 0 and <= int.MaxValue] } used)
+        if (files.Entries.FirstOrDefault(entry => entry.Name == UsedCodes) is { Shape: [> 0 and <= int.MaxValue and var length] })
         {
-            config = config with { ImageTokenizer = config.ImageTokenizer with { UsedCodes = (int)used.Shape[0] } };
+            config = config with { ImageTokenizer = config.ImageTokenizer with { UsedCodes = (int)length } };
         }
 
         var model = new Janus(config, new ComputeTarget(META, type));
@@ -133,7 +137,7 @@ public static class JanusFiles
     }
 
     // what some files have and nothing here reads
-    private static bool IsUnread(string name) => name.StartsWith(Tower + "attn_pool.") || name.EndsWith(".quantize.codebook_used") || name.EndsWith(".rotary_emb.inv_freq");
+    private static bool IsUnread(string name) => name == UsedCodes || name.StartsWith(Tower + "attn_pool.") || name.EndsWith(".rotary_emb.inv_freq");
 
     private static Dictionary<string, Tensor> Names(Janus model, JanusLayout layout) => layout == JanusLayout.Original ? model.state_dict()
         : model.state_dict().Where(pair => !IsUnread(pair.Key)).SelectMany(pair => Native(pair.Key, pair.Value.detach())).ToDictionary();
@@ -142,9 +146,11 @@ public static class JanusFiles
     {
         var (original, native) = Prefixes.First(prefix => name.StartsWith(prefix.Original, StringComparison.Ordinal));
         var rest = name[original.Length..];
+        const string Qkv = ".attn.qkv.";
         var parts = original == Tower + "blocks." ? TowerParts : original == "gen_vision_model." ? VqParts : [];
         var renamed = native + parts.Aggregate("." + rest, (text, part) => text.Replace(part.Original, part.Native))[1..];
-        return rest.Contains(".attn.qkv.") ? "qkv".Zip(tensor.chunk(3), (letter, third) => KeyValuePair.Create(renamed.Replace(".attn.qkv.", $".self_attn.{letter}_proj."), third))
+        return rest.Contains(Qkv)
+            ? "qkv".Zip(tensor.chunk(3), (letter, third) => KeyValuePair.Create(renamed.Replace(Qkv, $".self_attn.{letter}_proj."), third))
             : [KeyValuePair.Create(renamed, original == Tower + "pos_embed" ? tensor.squeeze(0) : tensor)];
     }
 }

@@ -37,7 +37,7 @@ public sealed class JanusFilesTests : IDisposable
     {
         using Janus whole = JanusFiles.Load(Native, Target), rounded = JanusFiles.Load(Golden.Path("janus_hf/sharded_bf16"), Target);
         var weights = rounded.state_dict();
-        Assert.All(whole.state_dict().Where(pair => pair.Value.numel() > 0), pair => Golden.Equal(pair.Value.to(ScalarType.BFloat16), weights[pair.Key], pair.Key));
+        Assert.All(whole.state_dict(), pair => Golden.Equal(pair.Value.to(ScalarType.BFloat16), weights[pair.Key], pair.Key));
     }
 
     [Theory]
@@ -48,9 +48,10 @@ public sealed class JanusFilesTests : IDisposable
         using var model = JanusFiles.Load(Golden.Path(fixture), Target);
         JanusFiles.Save(model, folder, layout);
         Assert.Equal(Described(Golden.Path(fixture)), Described(folder));
-        foreach (var file in Directory.GetFiles(Golden.Path(fixture), "*config.json").Select(Path.GetFileName).Where(file => file != "preprocessor_config.json"))
+        foreach (var path in Directory.GetFiles(Golden.Path(fixture), "*config.json").Where(path => !path.EndsWith("preprocessor_config.json")))
         {
-            var (expected, actual) = (JObject.Parse(File.ReadAllText(Path.Combine(Golden.Path(fixture), file!))), JObject.Parse(File.ReadAllText(Path.Combine(folder, file!))));
+            var file = Path.GetFileName(path);
+            var (expected, actual) = (JObject.Parse(File.ReadAllText(path)), JObject.Parse(File.ReadAllText(Path.Combine(folder, file))));
             Assert.True(JToken.DeepEquals(Sorted(expected), Sorted(actual)), $"{file}:\n{actual}");
         }
     }
@@ -70,7 +71,8 @@ public sealed class JanusFilesTests : IDisposable
         Assert.Empty(Directory.GetDirectories(folder));
         using var again = JanusFiles.Load(folder, Target);
         var unread = Golden.Json("janus_hf/names").Properties().Where(pair => !pair.Value.Any()).Select(pair => pair.Name).ToHashSet();
-        Assert.All(model.state_dict().Where(pair => !unread.Contains(pair.Key)), pair => Golden.Equal(pair.Value, again.state_dict()[pair.Key], pair.Key));
+        var weights = again.state_dict();
+        Assert.All(model.state_dict().Where(pair => !unread.Contains(pair.Key)), pair => Golden.Equal(pair.Value, weights[pair.Key], pair.Key));
         Assert.Equal(layout == JanusLayout.Native ? new JanusTokenIds(1, 2, 3, 4, 5) : null, again.Config.TokenIds);
     }
 
@@ -98,7 +100,8 @@ public sealed class JanusFilesTests : IDisposable
     [Fact]
     public void Sizes_that_a_configuration_leaves_out_are_the_published_ones()
     {
-        File.WriteAllText(Path.Combine(folder, "config.json"), """{ "model_type": "multi_modality", "language_config": { "vocab_size": 102400, "num_hidden_layers": 30 } }""");
+        File.WriteAllText(Path.Combine(folder, "config.json"),
+            """{ "model_type": "multi_modality", "language_config": { "vocab_size": 102400, "num_hidden_layers": 30 } }""");
         var read = JanusFiles.ReadConfig(folder);
         Assert.Equal(JanusConfig.Pro7B.Language, read.Language);
         Assert.Equal(JanusConfig.Pro7B.Vision, read.Vision);
@@ -158,7 +161,8 @@ public sealed class JanusFilesTests : IDisposable
     }
 
     private static IEnumerable<string> Described(string path) =>
-        CheckpointFiles.Open(path).Entries.Select(entry => $"{entry.Name} {entry.Type} [{string.Join(", ", entry.Shape)}]").Order(StringComparer.Ordinal);
+        CheckpointFiles.Open(path).Entries.Select(e => $"{e.Name} {e.Type} [{string.Join(", ", e.Shape)}]").Order(StringComparer.Ordinal);
 
-    private static JToken Sorted(JToken token) => token is JObject map ? new JObject(map.Properties().OrderBy(pair => pair.Name, StringComparer.Ordinal).Select(pair => new JProperty(pair.Name, Sorted(pair.Value)))) : token;
+    private static JToken Sorted(JToken token) => token is not JObject map ? token
+        : new JObject(map.Properties().OrderBy(pair => pair.Name, StringComparer.Ordinal).Select(pair => new JProperty(pair.Name, Sorted(pair.Value))));
 }
