@@ -11,6 +11,8 @@ namespace ReasonGen.Text;
 /// </summary>
 internal sealed partial class OnigurumaPattern
 {
+    private const int LongestSource = 10_000, MostSets = 128; // bounds the memory that a hostile file can ask for
+
     private readonly string source;
     private readonly List<object> parts = []; // syntax as text, or a set of code points
     private int at;
@@ -19,6 +21,11 @@ internal sealed partial class OnigurumaPattern
     internal OnigurumaPattern(string source)
     {
         this.source = source;
+        if (source.Length > LongestSource)
+        {
+            throw Broken($"it has more than {LongestSource} characters");
+        }
+
         Read();
     }
 
@@ -58,6 +65,11 @@ internal sealed partial class OnigurumaPattern
                 default:
                     parts.Add(syntax);
                     break;
+            }
+
+            if (Sets.Count() > MostSets)
+            {
+                throw Broken($"it has more than {MostSets} classes");
             }
         }
 

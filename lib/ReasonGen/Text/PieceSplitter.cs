@@ -10,13 +10,20 @@ namespace ReasonGen.Text;
 /// </summary>
 internal sealed class PieceSplitter
 {
+    private const int MostSteps = 16;
+
     private readonly char[] standIns;
     private readonly Regex[] steps;
 
     /// <exception cref="FormatException">A pattern is broken or not understood.</exception>
     internal PieceSplitter(IEnumerable<string> patterns)
     {
-        var parsed = patterns.Select(pattern => new OnigurumaPattern(pattern)).ToArray();
+        var parsed = patterns.Take(MostSteps + 1).Select(pattern => new OnigurumaPattern(pattern)).ToArray();
+        if (parsed.Length > MostSteps)
+        {
+            throw new FormatException($"its pre-tokenizer has more than {MostSteps} steps");
+        }
+
         var sets = parsed.SelectMany(pattern => pattern.Sets).ToArray();
         standIns = StandIns(sets, out var examples);
         try

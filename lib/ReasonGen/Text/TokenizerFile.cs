@@ -13,7 +13,8 @@ internal sealed record TokenizerFile(
     Dictionary<string, int> Vocabulary, Dictionary<(int, int), (int Rank, int Id)> Merges, bool IgnoreMerges, AddedToken[] Added, bool Nfc,
     PieceSplitter Splitter, int[] Before, int[] After)
 {
-    private const long Largest = 256 << 20;
+    private const long Largest = 256 << 20; // bytes
+    private const int LargestId = (1 << 24) - 1;
     private const string WordPattern = @"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"; // ByteLevel's own
 
     /// <exception cref="CheckpointException">The file cannot be read, is broken, or is of another kind.</exception>
@@ -164,8 +165,8 @@ internal sealed record TokenizerFile(
 
     private static bool Flag(JsonElement parent, string name) => parent.TryGetProperty(name, out var value) && value.GetBoolean();
 
-    private static int Id(JsonElement value, string of) => value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var id) && id >= 0 ? id
-        : throw new FormatException($"the id of '{of}' is {value.GetRawText()}, not a whole number from 0 to {int.MaxValue}");
+    private static int Id(JsonElement value, string of) => value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var id) && id is >= 0 and <= LargestId ? id
+        : throw new FormatException($"the id of '{of}' is {value.GetRawText()}, not a whole number from 0 to {LargestId}");
 
     private static JsonElement Member(JsonElement parent, string name) =>
         parent.ValueKind == JsonValueKind.Object && parent.TryGetProperty(name, out var value) ? value : throw new FormatException($"'{name}' is missing");
