@@ -26,7 +26,7 @@ internal static class TokenizerSpeed
     internal static string[] Prose()
     {
         var random = Seeds.Random(1, 2);
-        string[] syllables = ["a", "ing", "ter", "com", "pre", "light", "stone", "er", "ed", "ly", "con", "tion", "al", "re", "in", "wo", "man", "ty", "vi", "blue", "over", "un", "der"];
+        var syllables = "a ing ter com pre light stone er ed ly con tion al re in wo man ty vi blue over un der".Split(' ');
         string[] words = [.. Enumerable.Range(0, 30000).Select(i =>
             string.Concat(Enumerable.Range(0, 1 + random.Next(i < 200 ? 2 : 4)).Select(_ => syllables[random.Next(syllables.Length)])))];
         string Word() => words[(int)Math.Exp(random.NextDouble() * Math.Log(words.Length - 1))] + (random.Next(9) == 0 ? "," : "");

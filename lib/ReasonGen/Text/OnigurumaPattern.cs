@@ -29,6 +29,10 @@ internal sealed partial class OnigurumaPattern
         Read();
     }
 
+    /// <summary>The pattern of a text taken word for word.</summary>
+    internal static string Literal(string text) =>
+        string.Concat(text.Select(c => char.IsAscii(c) && !char.IsAsciiLetterOrDigit(c) ? $"\\{c}" : $"{c}"));
+
     internal IEnumerable<BitArray> Sets => parts.OfType<BitArray>();
 
     /// <summary>The same pattern for .NET.</summary>

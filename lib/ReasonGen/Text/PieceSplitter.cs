@@ -25,11 +25,13 @@ internal sealed class PieceSplitter
         }
 
         var sets = parsed.SelectMany(pattern => pattern.Sets).ToArray();
-        standIns = StandIns(sets, out var examples);
+        standIns = StandIns(sets, out var known);
         try
         {
-            steps = [.. parsed.Select(pattern => new Regex(pattern.Translate(set => CodePoints.Class(set, Enumerable.Range(0, examples.Count)
-                .Where(k => set[examples[k]]).Select(k => (char)(0xD800 + k)))), RegexOptions.Compiled | RegexOptions.CultureInvariant | RegexOptions.Multiline))];
+            string Write(BitArray set) =>
+                CodePoints.Class(set, Enumerable.Range(0, known.Count).Where(k => set[known[k]]).Select(k => (char)(0xD800 + k)));
+            steps = [.. parsed.Select(pattern => new Regex(pattern.Translate(Write),
+                RegexOptions.Compiled | RegexOptions.CultureInvariant | RegexOptions.Multiline))];
         }
         catch (RegexParseException e)
         {

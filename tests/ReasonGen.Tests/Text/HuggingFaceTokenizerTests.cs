@@ -54,11 +54,11 @@ public sealed class HuggingFaceTokenizerTests : IDisposable
     [InlineData("normalizer", """{"type": "NFKC"}""", "its normalizer is NFKC")]
     [InlineData("pre_tokenizer", "null", "does not end in ByteLevel")]
     [InlineData("pre_tokenizer", """{"type": "ByteLevel", "add_prefix_space": true}""", "adds a blank")]
-    [InlineData("pre_tokenizer", """{"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"Regex": "a"}, "behavior": "Removed"}, {"type": "ByteLevel"}]}""", "not Isolated")]
+    [InlineData("pre_tokenizer.pretokenizers", """[{"type": "Split", "behavior": "Removed"}, {"type": "ByteLevel"}]""", "not Isolated")]
     [InlineData("decoder", """{"type": "WordPiece"}""", "decoder is not ByteLevel")]
     [InlineData("decoder", "null", "decoder is not ByteLevel")]
     [InlineData("post_processor", """{"type": "BertProcessing"}""", "its post-processor is BertProcessing")]
-    [InlineData("post_processor", """{"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A"}}, {"Sequence": {"id": "A"}}], "special_tokens": {}}""", "more than once")]
+    [InlineData("post_processor", """{"type": "TemplateProcessing", "single": [{"Sequence": {}}, {"Sequence": {}}]}""", "more than once")]
     [InlineData("added_tokens", """[{"id": 7, "content": "<y>"}, {"id": 8, "content": "<y>"}]""", "stands twice")]
     [InlineData("added_tokens", """[{"id": 7, "content": "<y>"}, {"id": 7, "content": "<z>"}]""", "belongs to '<y>'")]
     [InlineData("added_tokens", """[{"id": 9, "content": "ab"}]""", "in the vocabulary 3")]
@@ -66,14 +66,17 @@ public sealed class HuggingFaceTokenizerTests : IDisposable
     [InlineData("model.byte_fallback", "true", "sets byte_fallback")]
     [InlineData("model.merges", """[["a"]]""", "1 parts")]
     [InlineData("model.vocab.a", "16777216", "not a whole number")]
-    public void Load_what_would_change_ids_is_refused(string member, string value, string cause) =>
-        Refused(cause, json => (json.SelectToken(member[..Math.Max(0, member.LastIndexOf('.'))]) ?? json)[member[(member.LastIndexOf('.') + 1)..]] = JToken.Parse(value));
+    public void Load_what_would_change_ids_is_refused(string member, string value, string cause)
+    {
+        var dot = member.LastIndexOf('.');
+        Refused(cause, json => (dot < 0 ? json : json.SelectToken(member[..dot])!)[member[(dot + 1)..]] = JToken.Parse(value));
+    }
 
     [Fact]
     public void Load_too_many_steps_or_classes_are_refused()
     {
-        Refused("more than 16 steps", json => json["pre_tokenizer"] = JToken.FromObject(
-            new { type = "Sequence", pretokenizers = Enumerable.Repeat(SmallTokenizer.Split("a"), 100).Append(new { type = "ByteLevel", add_prefix_space = false }) }));
+        Refused("more than 16 steps", json => json["pre_tokenizer"]!["pretokenizers"] = JToken.FromObject(
+            Enumerable.Repeat(SmallTokenizer.Split("a"), 100).Append(new { type = "ByteLevel", add_prefix_space = false })));
         Refused("more than 128 classes", step: SmallTokenizer.Split(string.Concat(Enumerable.Repeat("[ab]", 200))));
         Refused("more than 10000 characters", step: SmallTokenizer.Split(new string('(', 20000)));
     }
@@ -111,7 +114,8 @@ public sealed class HuggingFaceTokenizerTests : IDisposable
     public void Encode_from_several_threads_agrees()
     {
         var tokenizer = SmallTokenizer.Load(folder, SmallTokenizer.Split(" ?[abc]+"));
-        string[] texts = [.. Enumerable.Range(0, 2000).Select(i => string.Concat(Enumerable.Range(0, 7).Select(k => "abc "[(i >> (2 * k)) & 3])) + "<x>c")];
+        string Written(int i) => string.Concat(Enumerable.Range(0, 7).Select(k => "abc "[(i >> (2 * k)) & 3])) + "<x>c";
+        var texts = Enumerable.Range(0, 2000).Select(Written).ToArray();
         var alone = texts.Select(text => string.Join(',', tokenizer.Encode(text))).ToArray();
         var fresh = SmallTokenizer.Load(folder, SmallTokenizer.Split(" ?[abc]+"));
         Assert.Equal(alone, texts.AsParallel().AsOrdered().Select(text => string.Join(',', fresh.Encode(text))));
