@@ -1,4 +1,5 @@
 using System.Collections;
+using System.Collections.Concurrent;
 using System.Text.RegularExpressions;
 
 namespace ReasonGen.Text;
@@ -10,10 +11,12 @@ namespace ReasonGen.Text;
 /// </summary>
 internal sealed class PieceSplitter
 {
-    private const int MostSteps = 16;
+    private const int MostSteps = 16, RememberedStep = 2, LongestRemembered = 64, MostRemembered = 1 << 17;
 
     private readonly char[] standIns;
     private readonly Regex[] steps;
+    private readonly ConcurrentDictionary<string, Range[]> remembered = new(); // what the steps from RememberedStep on make of a short piece
+    private int count;
 
     /// <exception cref="FormatException">A pattern is broken or not understood.</exception>
     internal PieceSplitter(IEnumerable<string> patterns)
@@ -74,6 +77,33 @@ internal sealed class PieceSplitter
             return;
         }
 
+        if (step == RememberedStep && step + 1 < steps.Length && text.Length <= LongestRemembered)
+        {
+            var memory = remembered.GetAlternateLookup<ReadOnlySpan<char>>();
+            if (!memory.TryGetValue(text, out var cuts))
+            {
+                var inner = new List<Range>();
+                Apply(text, step, 0, inner);
+                cuts = [.. inner];
+                if (count < MostRemembered && memory.TryAdd(text, cuts))
+                {
+                    Interlocked.Increment(ref count);
+                }
+            }
+
+            foreach (var cut in cuts)
+            {
+                pieces.Add((start + cut.Start.Value)..(start + cut.End.Value));
+            }
+
+            return;
+        }
+
+        Apply(text, step, start, pieces);
+    }
+
+    private void Apply(ReadOnlySpan<char> text, int step, int start, List<Range> pieces)
+    {
         var done = 0;
         foreach (var match in steps[step].EnumerateMatches(text))
         {

@@ -10,7 +10,7 @@ namespace ReasonGen.Text;
 /// truncation and padding are the caller's business and passed over.
 /// </summary>
 internal sealed record TokenizerFile(
-    Dictionary<string, int> Vocabulary, Dictionary<(int, int), (int Rank, int Id)> Merges, bool IgnoreMerges, AddedToken[] Added, bool Nfc,
+    Dictionary<string, int> Vocabulary, Dictionary<long, (int Rank, int Id)> Merges, bool IgnoreMerges, AddedToken[] Added, bool Nfc,
     PieceSplitter Splitter, int[] Before, int[] After)
 {
     private const long Largest = 256 << 20; // bytes
@@ -85,9 +85,9 @@ internal sealed record TokenizerFile(
     }
 
     // Pairs, or in older files texts of two parts.
-    private static Dictionary<(int, int), (int, int)> ReadMerges(JsonElement list, Dictionary<string, int> vocabulary)
+    private static Dictionary<long, (int, int)> ReadMerges(JsonElement list, Dictionary<string, int> vocabulary)
     {
-        var merges = new Dictionary<(int, int), (int, int)>();
+        var merges = new Dictionary<long, (int, int)>();
         foreach (var (rank, merge) in list.EnumerateArray().Index())
         {
             string[] parts = merge.ValueKind == JsonValueKind.String ? merge.GetString()!.Split(' ')
@@ -97,7 +97,7 @@ internal sealed record TokenizerFile(
                 throw new FormatException($"merge number {rank} has {parts.Length} parts");
             }
 
-            merges[(Known(left, rank), Known(right, rank))] = (rank, Known(left + right, rank));
+            merges[ByteLevelBpe.Pair(Known(left, rank), Known(right, rank))] = (rank, Known(left + right, rank));
         }
 
         return merges;
