@@ -41,9 +41,6 @@ internal sealed class ByteLevelBpe
         byteIds = [.. CharacterOf.Select(c => vocabulary.GetValueOrDefault(c.ToString(), -1))];
     }
 
-    /// <summary>Two adjacent ids as one key of the merges.</summary>
-    internal static long Pair(int left, int right) => ((long)left << 32) | (uint)right;
-
     /// <summary>Appends the ids of one piece.</summary>
     internal void Encode(ReadOnlySpan<char> piece, List<int> ids)
     {
@@ -83,6 +80,9 @@ internal sealed class ByteLevelBpe
     /// <summary>The bytes of a vocabulary string; one with any other character is its own text.</summary>
     internal static byte[] Bytes(string token) =>
         token.All(ByteOf.ContainsKey) ? [.. token.Select(c => ByteOf[c])] : Encoding.UTF8.GetBytes(token);
+
+    /// <summary>Two adjacent ids as one key of the merges.</summary>
+    internal static long Pair(int left, int right) => ((long)left << 32) | (uint)right;
 
     private int[] Merge(ReadOnlySpan<char> piece)
     {
