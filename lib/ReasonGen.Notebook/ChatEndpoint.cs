@@ -36,7 +36,8 @@ public static class ChatEndpoint
     /// <summary>Tells of failures as every other HTTP client does, so that the library need not know this one.</summary>
     private sealed class StatusClient(IChatClient inner) : DelegatingChatClient(inner)
     {
-        public override async Task<ChatResponse> GetResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
+        public override async Task<ChatResponse> GetResponseAsync(
+            IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
         {
             try
             {
@@ -44,7 +45,8 @@ public static class ChatEndpoint
             }
             catch (ClientResultException e)
             {
-                var failure = new HttpRequestException(e.InnerException?.Message ?? e.Message, e.InnerException ?? e, e.Status == 0 ? null : (HttpStatusCode)e.Status);
+                var failure = new HttpRequestException(e.InnerException?.Message ?? e.Message, e.InnerException ?? e,
+                    e.Status == 0 ? null : (HttpStatusCode)e.Status);
                 if (e.GetRawResponse()?.Headers.TryGetValue(ChatCaller.RetryAfter, out var wait) == true
                     && double.TryParse(wait, NumberStyles.Float, CultureInfo.InvariantCulture, out var seconds) && seconds is >= 0 and < 86400)
                 {

@@ -16,25 +16,35 @@ internal static class CaptionCommand
 
     internal static Command Create()
     {
-        var images = new Option<string>("--images") { Description = "Folder of pictures (PNG, JPEG, WebP, BMP, GIF), with its subfolders.", Required = true };
-        var output = new Option<string>("--out", "-o") { Description = "The parquet file to make; answers are kept beside it in <file>.jsonl.", Required = true };
-        var endpoint = new Option<string>("--endpoint") { Description = "OpenAI-compatible address up to its version, e.g. http://localhost:8000/v1.", Required = true };
-        var model = new Option<string>("--model") { Description = "A vision-language model, as the endpoint names it.", Required = true };
-        var key = new Option<string?>("--key-variable") { Description = "Environment variable that holds the key. Default: OPENAI_API_KEY, where it is set." };
-        var prompt = new Option<string?>("--prompt") { Description = "File with another instruction; the answer must keep the members of the built-in one." };
-        var concurrent = new Option<int>("--concurrent") { Description = "Calls under way at once.", DefaultValueFactory = _ => 4 };
-        var rate = new Option<int>("--per-minute") { Description = "Most calls started a minute; 0 sets no bound.", DefaultValueFactory = _ => 0 };
-        var timeOut = new Option<double>("--timeout") { Description = "Seconds a call may take.", DefaultValueFactory = _ => 120 };
-        var tries = new Option<int>("--tries") { Description = "Times a picture is asked about, with growing waits between.", DefaultValueFactory = _ => 4 };
-        var priceIn = new Option<double>("--price-in") { Description = "Price of a million tokens read, for the estimate.", DefaultValueFactory = _ => 0 };
-        var priceOut = new Option<double>("--price-out") { Description = "Price of a million tokens written.", DefaultValueFactory = _ => 0 };
-        var noJsonMode = new Option<bool>("--no-json-mode") { Description = "Does not ask for response_format json_object, for servers that refuse it." };
+        var images = Required("Folder of pictures (PNG, JPEG, WebP, BMP, GIF), with its subfolders.", "--images");
+        var output = Required("The parquet file to make; answers are kept beside it in <file>.jsonl.", "--out", "-o");
+        var endpoint = Required("OpenAI-compatible address up to its version, e.g. http://localhost:8000/v1.", "--endpoint");
+        var model = Required("A vision-language model, as the endpoint names it.", "--model");
+        var key = new Option<string?>("--key-variable")
+        {
+            Description = "Environment variable that holds the key. Default: OPENAI_API_KEY, where it is set.",
+        };
+        var prompt = new Option<string?>("--prompt")
+        {
+            Description = "File with another instruction; the answer must keep the members of the built-in one.",
+        };
+        var concurrent = Number<int>(4, "Calls under way at once.", "--concurrent");
+        var rate = Number<int>(0, "Most calls started a minute; 0 sets no bound.", "--per-minute");
+        var timeOut = Number<double>(120, "Seconds a call may take.", "--timeout");
+        var tries = Number<int>(4, "Times a picture is asked about, with growing waits between.", "--tries");
+        var priceIn = Number<double>(0, "Price of a million tokens read, for the estimate.", "--price-in");
+        var priceOut = Number<double>(0, "Price of a million tokens written.", "--price-out");
+        var noJsonMode = new Option<bool>("--no-json-mode")
+        {
+            Description = "Does not ask for response_format json_object, for servers that refuse it.",
+        };
         var dryRun = new Option<bool>("--dry-run") { Description = "Shows what it would take, and asks nothing." };
-        var command = new Command("caption", "Makes SFT data (parquet, published schema) from a folder of pictures: captions in several styles and a chain of thought for each, "
-            + "written by a served model. Interrupted, or given more pictures, it asks only about what is not finished.\n\nExamples:\n"
-            + "  reasongen caption --images photos --out photos.parquet --endpoint http://localhost:8000/v1 --model Qwen/Qwen2.5-VL-7B-Instruct --dry-run\n"
-            + "  reasongen caption --images photos --out photos.parquet --endpoint https://api.example.com/v1 --model large --key-variable EXAMPLE_KEY "
-            + "--per-minute 60 --price-in 2.5 --price-out 10")
+        var command = new Command("caption", "Makes SFT data (parquet, published schema) from a folder of pictures: captions in several styles and a chain of "
+            + "thought for each, written by a served model. Interrupted, or given more pictures, it asks only about what is not finished.\n\nExamples:\n"
+            + "  reasongen caption --images photos --out photos.parquet --endpoint http://localhost:8000/v1 \\\n"
+            + "    --model Qwen/Qwen2.5-VL-7B-Instruct --dry-run\n"
+            + "  reasongen caption --images photos --out photos.parquet --endpoint https://api.example.com/v1 --model large \\\n"
+            + "    --key-variable EXAMPLE_KEY --per-minute 60 --price-in 2.5 --price-out 10")
         {
             images, output, endpoint, model, key, prompt, concurrent, rate, timeOut, tries, priceIn, priceOut, noJsonMode, dryRun,
         };
@@ -43,12 +53,14 @@ internal static class CaptionCommand
             var seconds = parsed.GetValue(timeOut);
             var config = new CaptionerConfig
             {
-                Model = parsed.GetValue(model)!, JsonMode = !parsed.GetValue(noJsonMode), PriceIn = parsed.GetValue(priceIn), PriceOut = parsed.GetValue(priceOut),
+                Model = parsed.GetValue(model)!, JsonMode = !parsed.GetValue(noJsonMode),
+                PriceIn = parsed.GetValue(priceIn), PriceOut = parsed.GetValue(priceOut),
                 Prompt = parsed.GetValue(prompt) is { } file ? ReadPrompt(file) : CaptionerConfig.Instruction,
                 Calls = new()
                 {
                     ConcurrentCalls = parsed.GetValue(concurrent), CallsPerMinute = parsed.GetValue(rate), Tries = parsed.GetValue(tries),
-                    TimeOut = seconds is > 0 and < 1e6 ? TimeSpan.FromSeconds(seconds) : throw new UsageException($"--timeout is {seconds}; it must be above 0"),
+                    TimeOut = seconds is > 0 and < 1e6 ? TimeSpan.FromSeconds(seconds)
+                        : throw new UsageException($"--timeout is {seconds}; it must be above 0"),
                 },
             };
             using var client = ChatEndpoint.Connect(parsed.GetValue(endpoint)!, config.Model, Key(parsed.GetValue(key)));
@@ -58,7 +70,13 @@ internal static class CaptionCommand
         return command;
     }
 
-    private static async Task<int> RunAsync(Captioner captioner, CaptionerConfig config, string folder, string output, bool dryRun, CancellationToken cancel)
+    private static Option<string> Required(string description, params string[] names) =>
+        new(names[0], names[1..]) { Description = description, Required = true };
+
+    private static Option<T> Number<T>(T value, string description, string name) => new(name) { Description = description, DefaultValueFactory = _ => value };
+
+    private static async Task<int> RunAsync(
+        Captioner captioner, CaptionerConfig config, string folder, string output, bool dryRun, CancellationToken cancel)
     {
         try
         {
@@ -71,8 +89,8 @@ internal static class CaptionCommand
             }
 
             CaptionOutcome? outcome = null;
-            await AnsiConsole.Progress().AutoClear(true).Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn())
-                .StartAsync(async context =>
+            await AnsiConsole.Progress().AutoClear(true)
+                .Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn()).StartAsync(async context =>
                 {
                     var bar = context.AddTask("captioning", maxValue: pictures.Count);
                     outcome = await captioner.RunAsync(pictures, (done, _) => bar.Value = done, cancel);
@@ -98,8 +116,10 @@ internal static class CaptionCommand
     }
 
     private static string Describe(CaptionEstimate estimate, int pictures, bool priced) => string.Create(CultureInfo.InvariantCulture,
-        $"{pictures} pictures, {estimate.Finished} of them finished. To ask: {estimate.Pictures} calls, about {estimate.TokensIn:N0} tokens read and {estimate.TokensOut:N0} written; ")
-        + (priced ? string.Create(CultureInfo.InvariantCulture, $"about {estimate.Cost:0.00} at the prices given, more where answers are asked for again.") : "no price was given.");
+        $"{pictures} pictures, {estimate.Finished} of them finished. To ask: {estimate.Pictures} calls, about {estimate.TokensIn:N0} tokens read and ")
+        + string.Create(CultureInfo.InvariantCulture, $"{estimate.TokensOut:N0} written; ") + (priced
+        ? string.Create(CultureInfo.InvariantCulture, $"about {estimate.Cost:0.00} at the prices given, more where answers are asked for again.")
+        : "no price was given.");
 
     private static (List<CaptionPicture> Pictures, List<string> Strangers) Find(string folder, CancellationToken cancel)
     {
@@ -108,8 +128,8 @@ internal static class CaptionCommand
             throw new UsageException($"there is no folder '{folder}'; --images wants a folder of pictures");
         }
 
-        var files = Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories).Where(file => Endings.Contains(Path.GetExtension(file).ToLowerInvariant()))
-            .Order(StringComparer.Ordinal).ToArray();
+        var files = Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories)
+            .Where(file => Endings.Contains(Path.GetExtension(file).ToLowerInvariant())).Order(StringComparer.Ordinal).ToArray();
         if (files.Length == 0)
         {
             throw new UsageException($"'{folder}' holds no picture; wanted are files ending in {string.Join(", ", Endings)}");
@@ -135,7 +155,8 @@ internal static class CaptionCommand
     }
 
     private static string? Key(string? variable) => variable is null ? null
-        : Environment.GetEnvironmentVariable(variable) is { Length: > 0 } key ? key : throw new UsageException($"the environment variable '{variable}' is not set; it should hold the key");
+        : Environment.GetEnvironmentVariable(variable) is { Length: > 0 } key ? key
+        : throw new UsageException($"the environment variable '{variable}' is not set; it should hold the key");
 
     private static string ReadPrompt(string file)
     {

@@ -1,5 +1,5 @@
 // How often and how long a served model is asked, for the judge and the captioner alike.
-//   wait before try k + 1 = min(FirstDelay · 2^(k−1), LongestDelay) · u,  u uniform in [½, 1), drawn from the seed, the number of the question and k;
+//   wait before try k + 1 = min(FirstDelay · 2^(k−1), LongestDelay) · u,  u uniform in [½, 1) from the seed, the question's number and k;
 //   at least what the server asks for (Retry-After), at most LongestDelay.
 using System.Net;
 using Microsoft.Extensions.AI;
@@ -84,7 +84,8 @@ public sealed class ChatCaller(IChatClient client, ChatCallConfig config)
     /// <param name="index">Number of the question, for the waits' seed.</param>
     /// <param name="cancel">Ends it at once.</param>
     /// <exception cref="EndpointException">It failed as often as the settings allow, or in a way that trying again cannot mend.</exception>
-    public async Task<T> AskAsync<T>(IEnumerable<ChatMessage> messages, ChatOptions options, Func<string, T> read, long index, CancellationToken cancel = default)
+    public async Task<T> AskAsync<T>(
+        IEnumerable<ChatMessage> messages, ChatOptions options, Func<string, T> read, long index, CancellationToken cancel = default)
     {
         for (var attempt = 1; ; attempt++)
         {
@@ -154,7 +155,8 @@ public sealed class ChatCaller(IChatClient client, ChatCallConfig config)
             HttpRequestException { StatusCode: HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden } http =>
                 ($"it refuses the key (HTTP {(int)http.StatusCode!}: {Short(e)})", "Give the key that this endpoint expects"),
             HttpRequestException { StatusCode: HttpStatusCode.NotFound } =>
-                ($"it knows no such address or model as '{model}' (HTTP 404: {Short(e)})", "Compare the model with what GET …/models lists; the address usually ends in /v1"),
+                ($"it knows no such address or model as '{model}' (HTTP 404: {Short(e)})",
+                "Compare the model with what GET …/models lists; the address usually ends in /v1"),
             HttpRequestException { StatusCode: { } status } when IsPassing(e) => ($"asked {tried}, it failed with HTTP {(int)status}: {Short(e)}",
                 "Look at the server's log; fewer ConcurrentCalls or longer delays help an overloaded one"),
             HttpRequestException { StatusCode: { } status } => ($"it refuses the request (HTTP {(int)status}: {Short(e)})",
@@ -163,7 +165,8 @@ public sealed class ChatCaller(IChatClient client, ChatCallConfig config)
             OperationCanceledException => ($"asked {tried}, it did not answer within {config.TimeOut.TotalSeconds:0.###} s",
                 "Raise TimeOut or lower ConcurrentCalls, or look at the server's log"),
             FormatException => ($"asked {tried}, it gave no usable answer: {Short(e)}", "Ask a more capable model, or allow longer answers"),
-            _ => ($"asked {tried}, its answer cannot be read: {Short(e)}", "Check that it is an OpenAI-compatible chat endpoint, and that no proxy cuts its answers"),
+            _ => ($"asked {tried}, its answer cannot be read: {Short(e)}",
+                "Check that it is an OpenAI-compatible chat endpoint, and that no proxy cuts its answers"),
         };
         return new(endpoint, cause, remedy, e);
     }

@@ -9,8 +9,8 @@ using ReasonGen.Core;
 namespace ReasonGen.Data;
 
 /// <summary>
-/// Makes SFT data from pictures: a served model writes captions in several styles and a chain of thought for each. Every answer goes to a journal beside the
-/// set at once ("set.parquet.jsonl"), so that an interrupted run, or one with more pictures, asks only about what is new.
+/// Makes SFT data from pictures: a served model writes captions in several styles and a chain of thought for each. Every answer goes at once to
+/// a journal beside the set ("set.parquet.jsonl"), so that an interrupted run, or one with more pictures, asks only about what is new.
 /// </summary>
 public sealed class Captioner
 {
@@ -54,7 +54,8 @@ public sealed class Captioner
     /// <param name="cancel">Ends it; what was answered is kept, the set is not written.</param>
     /// <exception cref="EndpointException">The endpoint is away or refuses; what was answered is kept.</exception>
     /// <exception cref="CheckpointException">Journal or set cannot be written, or a picture changed meanwhile.</exception>
-    public async Task<CaptionOutcome> RunAsync(IReadOnlyList<CaptionPicture> pictures, Action<int, int>? progress = null, CancellationToken cancel = default)
+    public async Task<CaptionOutcome> RunAsync(
+        IReadOnlyList<CaptionPicture> pictures, Action<int, int>? progress = null, CancellationToken cancel = default)
     {
         var open = Open(pictures);
         var caller = new ChatCaller(client, config.Calls) { Wait = Wait };
@@ -92,7 +93,8 @@ public sealed class Captioner
             });
         }
 
-        var rows = pictures.Where(picture => finished.ContainsKey(picture.Hash)).Select(picture => new SftRow(Bytes(picture), picture.Name, finished[picture.Hash]));
+        var rows = pictures.Where(picture => finished.ContainsKey(picture.Hash))
+            .Select(picture => new SftRow(Bytes(picture), picture.Name, finished[picture.Hash]));
         return new(SftParquet.Write(output, rows), open.Length, [.. unusable.OrderBy(item => item.Name, StringComparer.Ordinal)]);
     }
 
@@ -101,7 +103,8 @@ public sealed class Captioner
     public static SftCaptions Read(string answer)
     {
         var text = answer.Trim();
-        if (text.StartsWith("```", StringComparison.Ordinal) && text.EndsWith("```", StringComparison.Ordinal) && text.IndexOf('\n') is > 0 and var line && line < text.Length - 3)
+        if (text.StartsWith("```", StringComparison.Ordinal) && text.EndsWith("```", StringComparison.Ordinal)
+            && text.IndexOf('\n') is > 0 and var line && line < text.Length - 3)
         {
             text = text[line..^3];
         }
@@ -125,7 +128,8 @@ public sealed class Captioner
     {
         var options = new ChatOptions
         {
-            ModelId = config.Model, Temperature = config.Temperature, MaxOutputTokens = config.MaxAnswerTokens, ResponseFormat = config.JsonMode ? ChatResponseFormat.Json : null,
+            ModelId = config.Model, Temperature = config.Temperature, MaxOutputTokens = config.MaxAnswerTokens,
+            ResponseFormat = config.JsonMode ? ChatResponseFormat.Json : null,
         };
         ChatMessage[] messages = [new(ChatRole.User, [new DataContent(Bytes(picture), picture.MediaType), new TextContent(config.Prompt)])];
         return (await caller.AskAsync(messages, options, Read, Convert.ToInt64(picture.Hash[..15], 16), cancel)).ToRecord();
@@ -140,7 +144,8 @@ public sealed class Captioner
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new CheckpointException(picture.File, $"the picture cannot be read: {e.Message}".TrimEnd('.'), "run the command again; captions that are finished are kept", e);
+            throw new CheckpointException(picture.File, $"the picture cannot be read: {e.Message}".TrimEnd('.'),
+                "run the command again; captions that are finished are kept", e);
         }
     }
 
@@ -150,7 +155,8 @@ public sealed class Captioner
         finished[picture.Hash] = record;
         try
         {
-            journal.WriteLine(new JObject { ["task"] = task, ["hash"] = picture.Hash, ["name"] = picture.Name, ["captions"] = record }.ToString(Formatting.None));
+            var entry = new JObject { ["task"] = task, ["hash"] = picture.Hash, ["name"] = picture.Name, ["captions"] = record };
+            journal.WriteLine(entry.ToString(Formatting.None));
             journal.Flush();
         }
         catch (IOException e)
@@ -170,7 +176,8 @@ public sealed class Captioner
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new CheckpointException(Journal, $"the answers cannot be kept: {e.Message}".TrimEnd('.'), "choose another folder, or let the other process end", e);
+            throw new CheckpointException(Journal, $"the answers cannot be kept: {e.Message}".TrimEnd('.'),
+                "choose another folder, or let the other process end", e);
         }
     }
 
@@ -196,7 +203,8 @@ public sealed class Captioner
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new CheckpointException(Journal, $"the journal cannot be read: {e.Message}".TrimEnd('.'), "close what holds it open, or choose another output", e);
+            throw new CheckpointException(Journal, $"the journal cannot be read: {e.Message}".TrimEnd('.'),
+                "close what holds it open, or choose another output", e);
         }
     }
 }

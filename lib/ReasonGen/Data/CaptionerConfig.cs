@@ -8,7 +8,7 @@ public sealed record CaptionerConfig
     /// <summary>Model as the endpoint names it. Not empty.</summary>
     public required string Model { get; init; }
 
-    /// <summary>What the model is told; the answer must stay the json that <see cref="SftCaptions"/> reads. Default: <see cref="Instruction"/>.</summary>
+    /// <summary>What the model is told; the answer stays what <see cref="SftCaptions"/> reads. Default: <see cref="Instruction"/>.</summary>
     public string Prompt { get; init; } = Instruction;
 
     /// <summary>Temperature; above 0 a bad answer comes out differently when asked again. Default 0.7; at least 0.</summary>
@@ -34,9 +34,12 @@ public sealed record CaptionerConfig
 
     /// <summary>The default instruction.</summary>
     public const string Instruction = """
-        You write training data for a program that thinks before it paints. Look at the picture and answer with one JSON object and nothing else. It has exactly these members:
+        You write training data for a program that thinks before it paints. Look at the picture and answer with one JSON object
+        and nothing else. It has exactly these members:
         "brief_caption": what the picture shows, in one sentence of at most 20 words.
-        "detailed_caption": the thoughts of a painter before painting exactly this picture, 60 to 150 words of running text: which objects, how many, in which colours, materials and sizes, where each stands and how it relates to the others; then background, light, style and mood. Only what can be seen.
+        "detailed_caption": the thoughts of a painter before painting exactly this picture, 60 to 150 words of running
+        text: which objects, how many, in which colours, materials and sizes, where each stands and how it relates to the others; then
+        background, light, style and mood. Only what can be seen.
         "augmented_prompts": an object with exactly these members:
           "short_caption": 3 to 8 words,
           "paraphrases": a list of 3 rewordings of brief_caption,

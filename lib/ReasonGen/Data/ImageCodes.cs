@@ -1,5 +1,5 @@
-// Image codes of a set, made once: codes = VQ(resize(centre crop(picture))). One safetensors file a row group beside the set, "<set>.codes/00012.safetensors"
-// with "codes" [rows, I] int32, so that each appears whole or not at all and an interrupted run goes on with the next group.
+// Image codes of a set, made once: codes = VQ(resize(centre crop(picture))). One safetensors file a row group beside the set,
+// "<set>.codes/00012.safetensors" with "codes" [rows, I] int32: each appears whole or not at all, and an interrupted run goes on with the next.
 // Deviation: the reference crops at random in training, anew each epoch; codes that are kept are those of the centre.
 using System.Security.Cryptography;
 using ReasonGen.Checkpoints;
@@ -24,6 +24,8 @@ public sealed class ImageCodes(SftParquet set, VqTokenizer tokenizer, int pixels
     public string Folder => set.Path + ".codes";
 
     /// <summary>Codes [rows, I] int32 of a row group: read, or else made and kept. The caller disposes them.</summary>
+    /// <param name="group">Number of the row group.</param>
+    /// <param name="rows">Its rows, where they are at hand.</param>
     /// <exception cref="CheckpointException">A row's bytes are no picture, or the codes cannot be kept.</exception>
     public Tensor Group(int group, Func<SftRow[]>? rows = null)
     {
@@ -37,7 +39,7 @@ public sealed class ImageCodes(SftParquet set, VqTokenizer tokenizer, int pixels
         using var scope = NewDisposeScope();
         var first = set.GroupRows.Take(group).Sum(count => (long)count);
         var device = tokenizer.parameters().First().device;
-        var codes = cat(Squares((rows?.Invoke() ?? set.ReadGroup(group)), first).Chunk(PicturesPerPass).Select(some =>
+        var codes = cat(Squares(rows?.Invoke() ?? set.ReadGroup(group), first).Chunk(PicturesPerPass).Select(some =>
         {
             using var pass = NewDisposeScope();
             return tokenizer.Encode(Pictures.ToTensor(some, device)).to(ScalarType.Int32).cpu().MoveToOuterDisposeScope();
@@ -69,8 +71,8 @@ public sealed class ImageCodes(SftParquet set, VqTokenizer tokenizer, int pixels
             picture = null;
         }
 
-        return picture is null ? throw new CheckpointException(set.Path, $"the image bytes of row {first + i} are no picture", "remove the row, or write the set again")
-            : Resampling.Resize(Resampling.CropCentre(picture), pixels, pixels);
+        return picture is not null ? Resampling.Resize(Resampling.CropCentre(picture), pixels, pixels) : throw new CheckpointException(
+            set.Path, $"the image bytes of row {first + i} are no picture", "remove the row, or write the set again");
     });
 
     // the set's size on disk, the square, and every weight of the tokenizer

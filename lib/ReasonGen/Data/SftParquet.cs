@@ -68,7 +68,8 @@ public sealed class SftParquet
                     written++;
                     return Stored.Of(row);
                 });
-                Task.Run(() => ParquetSerializer.SerializeAsync(stored, file, new ParquetOptions { RowGroupSize = rowsPerGroup })).GetAwaiter().GetResult();
+                var options = new ParquetOptions { RowGroupSize = rowsPerGroup };
+                Task.Run(() => ParquetSerializer.SerializeAsync(stored, file, options)).GetAwaiter().GetResult();
             }
 
             File.Move(temporary, path, overwrite: true);
@@ -96,7 +97,8 @@ public sealed class SftParquet
             throw new CheckpointException(Path, $"row {index} holds no picture", "write the set with the pictures' bytes in its column 'image'");
         }
 
-        var record = new JObject(row.Where(pair => pair.Key != "image" && pair.Value is not null).Select(pair => new JProperty(pair.Key, Json(pair.Value))));
+        var record = new JObject(row.Where(pair => pair.Key != "image" && pair.Value is not null)
+            .Select(pair => new JProperty(pair.Key, Json(pair.Value))));
         return new(bytes, (string?)Json(image?["path"]), record);
     }
 
@@ -127,7 +129,7 @@ public sealed class SftParquet
             return File.Exists(path) ? Task.Run(read).GetAwaiter().GetResult()
                 : throw new CheckpointException(path, "there is no such file", "give a parquet file, or make one with 'reasongen caption'");
         }
-        catch (Exception e) when (e is not CheckpointException)
+        catch (Exception e) when (e is not CheckpointException && e.GetBaseException() is not OutOfMemoryException)
         {
             throw new CheckpointException(path, $"{what}: {e.Message}".TrimEnd('.'), "download or write the file again", e);
         }
@@ -153,11 +155,12 @@ public sealed class SftParquet
             List<string> List(string name) => prompts?[name] is { Type: not JTokenType.Null } value ? [.. PromptAugmentation.Texts(value)] : [];
             return new()
             {
-                Image = new() { Bytes = row.Image, Path = row.ImagePath }, Brief = (string?)row.Record["brief_caption"], Detailed = (string?)row.Record["detailed_caption"],
+                Image = new() { Bytes = row.Image, Path = row.ImagePath },
+                Brief = (string?)row.Record["brief_caption"], Detailed = (string?)row.Record["detailed_caption"],
                 Augmented = new()
                 {
-                    Short = (string?)prompts?["short_caption"], Paraphrases = List("paraphrases"), Varied = List("varied_captions"), Tags = List("tags"),
-                    Objects = List("object_prompts"),
+                    Short = (string?)prompts?["short_caption"], Paraphrases = List("paraphrases"), Varied = List("varied_captions"),
+                    Tags = List("tags"), Objects = List("object_prompts"),
                 },
             };
         }

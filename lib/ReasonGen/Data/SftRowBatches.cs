@@ -1,5 +1,5 @@
-// Rows of a parquet set as training sequences (sft_dataset.py, janus_sft.sh): one of several wordings without its full stop, the template, the rationale
-// as it is, the image codes; in a share of the samples the text is blanked.
+// Rows of a parquet set as training sequences (sft_dataset.py, janus_sft.sh): one of several wordings without its full stop, the template, the
+// rationale as it is, the image codes; in a share of the samples the text is blanked.
 // Deviation: rows are shuffled within their row group and row groups among themselves, anew each epoch, so that one row group is in memory.
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
@@ -32,8 +32,8 @@ public sealed record SftRowBatchConfig
     {
         if (SamplesPerStep < 1 || MaxTokens < 1 || PromptDropout is not (>= 0 and <= 1))
         {
-            throw new ArgumentException($"{nameof(SftRowBatchConfig)} has {nameof(SamplesPerStep)} {SamplesPerStep} and {nameof(MaxTokens)} {MaxTokens}, which must be at least 1, "
-                + $"and {nameof(PromptDropout)} {PromptDropout}, which must be in [0, 1]");
+            throw new ArgumentException($"{nameof(SftRowBatchConfig)} has {nameof(SamplesPerStep)} {SamplesPerStep} and {nameof(MaxTokens)} {MaxTokens}, "
+                + $"which must be at least 1, and {nameof(PromptDropout)} {PromptDropout}, which must be in [0, 1]");
         }
     }
 }
@@ -82,13 +82,15 @@ public sealed class SftRowBatches
         try
         {
             var (record, images) = (held.Rows[row].Record, held.Codes.Length / held.Rows.Length);
-            var prompt = config.Wordings.Count == 0 ? (string?)record["brief_caption"] ?? throw new ArgumentException("the record has no brief_caption")
+            string Member(string name) => (string?)record[name] ?? throw new ArgumentException($"the record has no {name}");
+            var prompt = config.Wordings.Count == 0 ? Member("brief_caption")
                 : PromptAugmentation.Prompt(record, config.Wordings, (low, high) => random.Next(low, high + 1));
-            var rationale = (string?)record["detailed_caption"] ?? throw new ArgumentException("the record has no detailed_caption");
-            var sample = new SftSample(tokenizer.Encode(template.Fill(PromptAugmentation.WithoutFullStop(prompt))), tokenizer.Encode(rationale),
+            var sample = new SftSample(tokenizer.Encode(template.Fill(PromptAugmentation.WithoutFullStop(prompt))), 
+                tokenizer.Encode(Member("detailed_caption")),
                 [.. held.Codes.Skip(row * images).Take(images).Select(code => (long)code)], random.NextDouble() < config.PromptDropout);
             var length = sample.Prompt.Length + sample.Response.Length + images + 4;
-            return length <= config.MaxTokens ? sample : throw new ArgumentException($"its sequence has {length} tokens, more than {nameof(config.MaxTokens)} {config.MaxTokens}");
+            return length <= config.MaxTokens ? sample
+                : throw new ArgumentException($"its sequence has {length} tokens, more than {nameof(config.MaxTokens)} {config.MaxTokens}");
         }
         catch (Exception e) when (e is ArgumentException or IndexOutOfRangeException)
         {

@@ -22,7 +22,8 @@ public sealed class ExperienceCollector(IRolloutSource source, IReward reward, F
     public CollectionReport Report { get; private set; }
 
     /// <summary>Collects the groups of one iteration; null when not one group's rewards differ.</summary>
-    /// <exception cref="InvalidOperationException">Too few groups, where the configuration makes that an error. After any exception the same prompts come again.</exception>
+    /// <remarks>After any exception the same prompts come again.</remarks>
+    /// <exception cref="InvalidOperationException">Too few groups, where the configuration makes that an error.</exception>
     public (RolloutBatch Rollouts, List<Group> Groups)? Collect(CancellationToken cancel = default)
     {
         var parts = new List<(RolloutBatch Batch, long[] Rows)>();
@@ -47,7 +48,8 @@ public sealed class ExperienceCollector(IRolloutSource source, IReward reward, F
                 var rows = new List<long>();
                 for (var p = 0; p < groups.Length; p++)
                 {
-                    if (GroupFilter.Scored(groups[p].Rewards) && (!config.FilterGroups || GroupFilter.Keeps(groups[p].Rewards)) && kept.Count < config.PromptsPerStep)
+                    var usable = GroupFilter.Scored(groups[p].Rewards) && (!config.FilterGroups || GroupFilter.Keeps(groups[p].Rewards));
+                    if (usable && kept.Count < config.PromptsPerStep)
                     {
                         kept.Add(groups[p]);
                         rows.AddRange(Enumerable.Range(p * config.RolloutsPerPrompt, config.RolloutsPerPrompt).Select(row => (long)row));
@@ -66,7 +68,8 @@ public sealed class ExperienceCollector(IRolloutSource source, IReward reward, F
                 }
             }
 
-            Report = new(firstReward, rounds, equal / Math.Max(1.0, sampled), sampling.Elapsed.TotalSeconds, scoring.Elapsed.TotalSeconds, skipped, firstParts);
+            Report = new(firstReward, rounds, equal / Math.Max(1.0, sampled), sampling.Elapsed.TotalSeconds, scoring.Elapsed.TotalSeconds,
+                skipped, firstParts);
             if (config.FailOnTooFewGroups && kept.Count < config.PromptsPerStep)
             {
                 throw new InvalidOperationException($"after {rounds} rounds only {kept.Count} of {config.PromptsPerStep} groups had differing rewards"
@@ -98,7 +101,8 @@ public sealed class ExperienceCollector(IRolloutSource source, IReward reward, F
             rewards[(p * size)..((p + 1) * size)])).ToArray();
     }
 
-    private static double Mean(IEnumerable<float> rewards) => rewards.Where(value => !float.IsNaN(value)).Select(value => (double)value).DefaultIfEmpty(double.NaN).Average();
+    private static double Mean(IEnumerable<float> rewards) =>
+        rewards.Where(value => !float.IsNaN(value)).Select(value => (double)value).DefaultIfEmpty(double.NaN).Average();
 }
 
 /// <summary>What a collection saw, besides the groups it kept.</summary>

@@ -29,7 +29,7 @@ public static class GroupFilter
         return MathF.Sqrt(squares / rewards.Length) > 0;
     }
 
-    /// <summary>Whether every reward of a group is known: a reward that could not be had is NaN, and a group with a hole in it cannot be compared.</summary>
+    /// <summary>Whether every reward of a group is known. One that could not be had is NaN, and then the group cannot be compared.</summary>
     public static bool Scored(IEnumerable<float> rewards) => !rewards.Any(float.IsNaN);
 
     /// <summary>Prompts to roll out in a refill round.</summary>

@@ -5,7 +5,7 @@ namespace ReasonGen.Rewards;
 /// <summary>A reward that is made of parts, which are worth a curve each.</summary>
 public interface IRewardParts
 {
-    /// <summary>Of the last <see cref="IReward.Score"/>: each part's name and its unweighted rewards, one a request. Empty before the first.</summary>
+    /// <summary>Of the last <see cref="IReward.Score"/>: each part's name and unweighted rewards, one a request. Empty before the first.</summary>
     IReadOnlyList<(string Name, float[] Rewards)> Parts { get; }
 }
 
@@ -20,18 +20,20 @@ public sealed class EnsembleReward : IReward, IRewardParts
     {
         if (parts.Count == 0 || parts.All(part => part.Weight == 0) || parts.Any(part => !double.IsFinite(part.Weight)))
         {
-            throw new ArgumentException($"an ensemble needs a part of finite weight other than 0, not ({string.Join(", ", parts.Select(part => $"{part.Reward.Name}: {part.Weight}"))})", nameof(parts));
+            var given = string.Join(", ", parts.Select(part => $"{part.Reward.Name}: {part.Weight}"));
+            throw new ArgumentException($"an ensemble needs finite weights, one of them other than 0, not ({given})", nameof(parts));
         }
 
         if (parts.GroupBy(part => part.Reward.Name).FirstOrDefault(same => same.Count() > 1) is { } twice)
         {
-            throw new ArgumentException($"two parts are called '{twice.Key}'; their curves could not be told apart, so wrap one in a LambdaReward of another name", nameof(parts));
+            throw new ArgumentException($"two parts are called '{twice.Key}', so their curves could not be told apart; give one another name", nameof(parts));
         }
 
         members = [.. parts];
     }
 
-    public string Name => string.Join(" + ", members.Where(part => part.Weight != 0).Select(part => part.Weight == 1 ? part.Reward.Name : FormattableString.Invariant($"{part.Weight} {part.Reward.Name}")));
+    public string Name => string.Join(" + ", members.Where(part => part.Weight != 0)
+        .Select(part => part.Weight == 1 ? part.Reward.Name : FormattableString.Invariant($"{part.Weight} {part.Reward.Name}")));
 
     /// <summary>Weights of the parts, in their order.</summary>
     public IReadOnlyList<double> Weights => [.. members.Select(part => part.Weight)];
@@ -43,10 +45,12 @@ public sealed class EnsembleReward : IReward, IRewardParts
         var scored = members.Select(part => (part.Reward.Name, Rewards: part.Reward.Score(requests, cancel))).ToArray();
         if (scored.FirstOrDefault(part => part.Rewards.Length != requests.Count) is { Rewards: { } wrong } odd)
         {
-            throw new InvalidOperationException($"reward '{odd.Name}' gave {wrong.Length} values for {requests.Count} pictures; it must give one a picture");
+            throw new InvalidOperationException(
+                $"reward '{odd.Name}' gave {wrong.Length} values for {requests.Count} pictures; it must give one a picture");
         }
 
         Parts = scored;
-        return [.. Enumerable.Range(0, requests.Count).Select(i => (float)members.Select((part, p) => part.Weight == 0 ? 0 : part.Weight * scored[p].Rewards[i]).Sum())];
+        double Sum(int i) => members.Select((part, p) => part.Weight == 0 ? 0 : part.Weight * scored[p].Rewards[i]).Sum();
+        return [.. Enumerable.Range(0, requests.Count).Select(i => (float)Sum(i))];
     }
 }

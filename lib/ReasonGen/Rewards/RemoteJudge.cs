@@ -42,7 +42,7 @@ public sealed class RemoteJudge : IReward
 
     public RemoteJudgeConfig Config { get; }
 
-    public string Name => Config.Model;
+    public string Name => Config.Name ?? Config.Model;
 
     /// <summary>What it was asked so far.</summary>
     public RemoteJudgeCounts Counts => new(requested, cached, caller.Retries, failed, unboxed);
@@ -65,7 +65,8 @@ public sealed class RemoteJudge : IReward
         {
             var text = Config.Prompt.Turn(request.Prompt.Text);
             return text.Split(PicturePlace).Length == 2 ? (Key: RemoteJudgeCache.Key(Config, text, request.Picture), Text: text, request.Picture)
-                : throw new ArgumentException($"the judge's question must say {PicturePlace} once, where the picture belongs, and the prompt never: '{request.Prompt.Text}'", nameof(requests));
+                : throw new ArgumentException($"the judge's question says {PicturePlace} once, where the picture belongs, and a prompt never may: "
+                    + $"'{request.Prompt.Text}'", nameof(requests));
         }).ToArray();
         var verdicts = new Dictionary<string, RemoteVerdict>();
         var open = new List<(string Key, string Text, Picture Picture)>();
@@ -124,7 +125,8 @@ public sealed class RemoteJudge : IReward
     private IList<AIContent> Turn(string text, Picture picture)
     {
         var around = text.Split(PicturePlace);
-        AIContent[] parts = [new TextContent(around[0]), new DataContent(Png.Encode(Config.Image.Prepare(picture)), "image/png"), new TextContent(around[1])];
+        var png = new DataContent(Png.Encode(Config.Image.Prepare(picture)), "image/png");
+        AIContent[] parts = [new TextContent(around[0]), png, new TextContent(around[1])];
         return [.. parts.Where(part => part is not TextContent { Text: "" })];
     }
 }

@@ -7,7 +7,7 @@ using ReasonGen.Core;
 
 namespace ReasonGen.Rewards;
 
-/// <summary>Answers by model, prompt and picture: the newest in memory, all of them in a folder if one is given. Safe for several threads and processes.</summary>
+/// <summary>Answers by model, prompt and picture: the newest in memory, all in a folder if one is given. Safe for several threads and processes.</summary>
 internal sealed class RemoteJudgeCache(string? folder, int capacity)
 {
     private readonly Dictionary<string, string> answers = [];
@@ -17,8 +17,8 @@ internal sealed class RemoteJudgeCache(string? folder, int capacity)
     internal static string Key(RemoteJudgeConfig config, string text, Picture picture)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        hash.AppendData(Encoding.UTF8.GetBytes(new JArray(config.Model, text, config.MaxAnswerTokens, config.Image.MinPixels, config.Image.MaxPixels, picture.Width, picture.Height)
-            .ToString(Formatting.None)));
+        var question = new JArray(config.Model, text, config.MaxAnswerTokens, config.Image.MinPixels, config.Image.MaxPixels, picture.Width, picture.Height);
+        hash.AppendData(Encoding.UTF8.GetBytes(question.ToString(Formatting.None)));
         hash.AppendData(picture.Rgb);
         return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
@@ -63,7 +63,8 @@ internal sealed class RemoteJudgeCache(string? folder, int capacity)
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                throw new CheckpointException(path, $"the judge's answer cannot be kept: {e.Message}", $"give another {nameof(RemoteJudgeConfig.CacheFolder)}, or none", e);
+                throw new CheckpointException(path, $"the judge's answer cannot be kept: {e.Message}",
+                    $"give another {nameof(RemoteJudgeConfig.CacheFolder)}, or none", e);
             }
         }
 

@@ -18,6 +18,9 @@ public sealed record RemoteJudgeConfig
     /// <summary>Model as the endpoint names it, e.g. "Qwen/Qwen2.5-VL-7B-Instruct". Not empty.</summary>
     public required string Model { get; init; }
 
+    /// <summary>Name in logs and plots; the model's when null.</summary>
+    public string? Name { get; init; }
+
     /// <summary>What it is asked; the server adds its own chat around the turn. Default: the paper's question.</summary>
     public JudgePrompt Prompt { get; init; } = JudgePrompt.Paper;
 

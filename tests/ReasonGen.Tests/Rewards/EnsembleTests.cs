@@ -58,6 +58,19 @@ public sealed class EnsembleTests
     }
 
     [Fact]
+    public void Iterations_without_any_known_reward_end_the_run_with_the_cause()
+    {
+        var config = new GrpoConfig { PromptsPerStep = 2, PromptsPerUpdate = 1, RolloutsPerPrompt = 2, MaxRounds = 1, MaxEmptySteps = 2 };
+        var collector = new ExperienceCollector(new BlankRollouts(), By("a", _ => float.NaN), i => new Prompt(i.ToString(), "", []), config);
+        using var model = new ReasonGen.Models.Janus(ReasonGen.Models.JanusConfig.Mini(10), ComputeTarget.Default);
+        using var trainer = new GrpoTrainer(model, collector, new NoEntropyTerm(), 3, config);
+        var step = trainer.Step();
+        Assert.Equal((0, 2, 0.0), (step.Groups, step.SkippedGroups, step.ZeroVariance));
+        Assert.True(double.IsNaN(step.Reward));
+        Assert.Contains("2 groups were left out as a reward could not be had", Assert.Throws<InvalidOperationException>(() => trainer.Step()).Message);
+    }
+
+    [Fact]
     public void Without_the_filter_an_unknown_reward_is_dropped_all_the_same()
     {
         var config = new GrpoConfig { PromptsPerStep = 2, PromptsPerUpdate = 1, RolloutsPerPrompt = 2, MaxRounds = 1, FilterGroups = false };

@@ -98,7 +98,7 @@ public sealed class RemoteJudgeTests : IDisposable
     public void A_passing_fault_is_asked_about_again(string fault)
     {
         using var endpoint = new FaultyEndpoint((_, call) => call < 2 ? Fault(fault) : Says(1));
-        var judge = Judge(endpoint.Address, new() { Model = "m", Calls = Quick with { TimeOut = TimeSpan.FromSeconds(fault == "hang" ? 0.2 : 20) } });
+        var judge = Judge(endpoint.Address, new() { Model = "m", Calls = Quick with { TimeOut = TimeSpan.FromSeconds(fault == "hang" ? 1 : 20) } });
         Assert.Equal([1f], judge.Score(Requests(1)));
         Assert.Equal(3, endpoint.Calls);
         Assert.Equal(new RemoteJudgeCounts(1, 0, 2, 0, 0), judge.Counts);
