@@ -15,7 +15,7 @@ namespace ReasonGen.Benchmarks;
 /// </summary>
 internal static class MemoryBenchmark
 {
-    private const int Prompt = 12, Response = 52, Codes = 128; // short: every token takes 10 GFLOP
+    private const int Prompt = 24, Response = 200, Codes = 576;
 
     internal static int Run(string[] arguments)
     {
