@@ -5,7 +5,7 @@ using TorchSharp;
 namespace ReasonGen.Core;
 
 /// <summary>Prepares the process for libtorch: a native library that loads here, and an allocator that does not pay for page faults.</summary>
-public static class NativeRuntime
+public static partial class NativeRuntime
 {
     private const string Library = "libLibTorchSharp.so";
     private static readonly Lazy<string?> LoadFailure = new(TryLoad);
@@ -32,9 +32,27 @@ public static class NativeRuntime
         if (OperatingSystem.IsLinux())
         {
             AllocatorSettings.KeepFreedMemory();
+            LetWaitingThreadsSleep();
             PatchWhereNeeded(NativeFolder());
         }
     }
+
+    // libtorch's threads spin while they wait for each other; where another process wants the cores, that makes a step several times slower.
+    // The OpenMP library reads this when it is loaded, from the C library's environment, which .NET's own does not reach. The user's word counts.
+    private static void LetWaitingThreadsSleep()
+    {
+        try
+        {
+            _ = setenv("OMP_WAIT_POLICY", "passive", 0);
+        }
+        catch (Exception e) when (e is EntryPointNotFoundException or DllNotFoundException)
+        {
+            // another C library: threads spin
+        }
+    }
+
+    [LibraryImport("libc", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int setenv(string name, string value, int overwrite);
 
     /// <summary>The folder in which TorchSharp's native library lies, or null.</summary>
     internal static string? NativeFolder()

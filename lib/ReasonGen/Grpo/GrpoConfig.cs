@@ -66,7 +66,7 @@ public sealed record GrpoConfig
     /// <summary>The miniature: 16 groups of 8, two updates, a larger learning rate.</summary>
     public static GrpoConfig Mini { get; } = new()
     {
-        PromptsPerStep = 16, PromptsPerUpdate = 8, MicroBatchRollouts = 64, PromptsPerRound = 20, MaxRounds = 3,
+        PromptsPerStep = 16, PromptsPerUpdate = 8, MicroBatchRollouts = 64, PromptsPerRound = 20, MaxRounds = 2,
         LearningRate = 5e-4, WarmupSteps = 5, WeightDecay = 0,
     };
 

@@ -18,7 +18,22 @@ public sealed class PolicySampler(IImageTextModel model, ITokenizer tokenizer, P
     {
         using var scope = NewDisposeScope();
         var (ids, mask) = PromptRows(prompts.Select(prompt => prompt.Text), rolloutsPerPrompt);
-        return sampler.Generate(ids, mask, seed);
+        var parts = Math.Min(Config.Parts, (int)ids.shape[0]);
+        if (parts == 1)
+        {
+            return sampler.Generate(ids, mask, seed);
+        }
+
+        long Start(int part) => ids.shape[0] * part / parts;
+        var batches = SideBySide.Run(parts, part =>
+        {
+            using var rows = NewDisposeScope();
+            var count = Start(part + 1) - Start(part);
+            return sampler.Generate(ids.narrow(0, Start(part), count), mask.narrow(0, Start(part), count), Seeds.Mix(seed, part));
+        });
+        var joined = RolloutBatch.Join([.. batches.Select(batch => (batch, Enumerable.Range(0, batch.Count).Select(row => (long)row).ToArray()))]);
+        Array.ForEach(batches, batch => batch.Dispose());
+        return joined;
     }
 
     /// <summary>Prompts as the sampler reads them: bos, the filled template, left-padded to the longest. [N·G, P] each.</summary>
