@@ -1,10 +1,23 @@
 // Speed of the miniature's hot paths, for comparing within one run:  dotnet run -c Release --project tests/ReasonGen.Benchmarks
 using System.Diagnostics;
+using ReasonGen.Benchmarks;
 using ReasonGen.Core;
 using ReasonGen.Grpo;
 using ReasonGen.Studies;
 using ReasonGen.World;
 using static TorchSharp.torch;
+
+if (args is ["tokenizer", .. var files])
+{
+    // ... -- tokenizer FILE.json ... [TEXT.txt]
+    var lines = files.Where(file => !file.EndsWith(".json")).SelectMany(File.ReadLines).ToArray();
+    foreach (var file in files.Where(file => file.EndsWith(".json")))
+    {
+        TokenizerSpeed.Measure(file, lines.Length > 0 ? lines : TokenizerSpeed.Prose());
+    }
+
+    return 0;
+}
 
 var study = new Study(StudyConfig.Quick);
 using var model = study.Load("sft");

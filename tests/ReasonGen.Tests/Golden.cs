@@ -1,4 +1,5 @@
 using System.IO.Compression;
+using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Studies;
@@ -18,16 +19,16 @@ internal static class Golden
 
     internal static Dictionary<string, Tensor> Tensors(string name) => Safetensors.Load(Path(name + ".safetensors"));
 
-    internal static JObject Json(string name)
+    internal static JObject Json(string name) => (JObject)Token(name);
+
+    internal static JArray List(string name) => (JArray)Token(name);
+
+    private static JToken Token(string name)
     {
         var zipped = Path(name + ".json.gz");
-        if (!File.Exists(zipped))
-        {
-            return JObject.Parse(File.ReadAllText(Path(name + ".json")));
-        }
-
-        using var reader = new StreamReader(new GZipStream(File.OpenRead(zipped), CompressionMode.Decompress));
-        return JObject.Parse(reader.ReadToEnd());
+        using Stream file = File.Exists(zipped) ? new GZipStream(File.OpenRead(zipped), CompressionMode.Decompress) : File.OpenRead(Path(name + ".json"));
+        using var reader = new JsonTextReader(new StreamReader(file)) { DateParseHandling = DateParseHandling.None };
+        return JToken.Load(reader);
     }
 
     internal static void Close(Tensor expected, Tensor actual, double tolerance, string what = "")

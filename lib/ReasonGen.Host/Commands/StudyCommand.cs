@@ -7,7 +7,7 @@ namespace ReasonGen.Host.Commands;
 /// <summary>reasongen study: trains the stages of the story from scratch and records them.</summary>
 internal static class StudyCommand
 {
-    private static readonly string[] Stages = ["tokenizer", "base", "sft", .. Study.Arms];
+    private static readonly string[] Stages = ["tokenizer", "base", "sft", .. Study.Arms, .. Study.Judges, .. Study.JudgeArms];
 
     internal static Command Create()
     {
@@ -42,6 +42,13 @@ internal static class StudyCommand
         {
             foreach (var stage in wanted.Length == 0 ? Stages : wanted)
             {
+                if (Study.Judges.Contains(stage))
+                {
+                    var judge = study.Judge(stage).Record;
+                    Console.WriteLine($"{stage}: {judge.Seconds:0} s of training; accuracy {judge.Results["sft"]!["Accuracy"]:0.000} on pictures of the fine-tuned policy");
+                    continue;
+                }
+
                 var result = stage switch { "tokenizer" => study.ImageTokenizer(), "base" => study.Base(), "sft" => study.Sft(), _ => study.Rl(stage) };
                 Console.WriteLine($"{stage}: {result.Record.Seconds:0} s of training; {result.Record.Results["t1"]?["mean"] ?? result.Record.Results["round_trip_textured"]}");
                 result.Model.Dispose();

@@ -10,40 +10,11 @@ public static class Safetensors
 {
     /// <summary>Every tensor of a file, on the CPU, in the type it is stored in. The caller disposes them.</summary>
     /// <exception cref="CheckpointException">The file is missing or unsound.</exception>
-    public static Dictionary<string, Tensor> Load(string path)
-    {
-        var header = SafetensorsHeader.Read(path);
-        using var file = File.OpenRead(path);
-        return header.Entries.ToDictionary(entry => entry.Name, entry => ReadTensor(file, entry));
-    }
+    public static Dictionary<string, Tensor> Load(string path) => CheckpointFiles.Open(path).Load();
 
     /// <summary>Fills tensors that exist already, converting to their type and device.</summary>
     /// <exception cref="CheckpointException">The file is missing or unsound, or names or shapes differ: all differences are listed at once.</exception>
-    public static void LoadInto(IReadOnlyDictionary<string, Tensor> targets, string path)
-    {
-        var header = SafetensorsHeader.Read(path);
-        var found = header.Entries.ToDictionary(entry => entry.Name);
-        string[] problems =
-        [
-            .. targets.Keys.Where(name => !found.ContainsKey(name)).Select(name => $"{name} is missing"),
-            .. found.Keys.Where(name => !targets.ContainsKey(name)).Select(name => $"{name} is not part of the model"),
-            .. targets.Where(pair => found.TryGetValue(pair.Key, out var entry) && !entry.Shape.SequenceEqual(pair.Value.shape))
-                .Select(pair => $"{pair.Key} is [{string.Join(", ", found[pair.Key].Shape)}], the model has [{string.Join(", ", pair.Value.shape)}]"),
-        ];
-        if (problems.Length > 0)
-        {
-            throw new CheckpointException(path, $"{problems.Length} tensors do not fit the model: {string.Join("; ", problems.Take(20))}"
-                + (problems.Length > 20 ? "; …" : ""), "use the checkpoint of this model, or the configuration that lies beside the checkpoint");
-        }
-
-        using var free = no_grad();
-        using var file = File.OpenRead(path);
-        foreach (var entry in header.Entries)
-        {
-            using var tensor = ReadTensor(file, entry);
-            targets[entry.Name].copy_(tensor);
-        }
-    }
+    public static void LoadInto(IReadOnlyDictionary<string, Tensor> targets, string path) => CheckpointFiles.Open(path).LoadInto(targets);
 
     /// <summary>Writes tensors as the format's own library does: larger types first, then by name. The file appears whole or not at all.</summary>
     /// <param name="path">The file; its folder is made when missing.</param>
@@ -55,7 +26,7 @@ public static class Safetensors
         ScalarType? storeAs = null)
     {
         var items = tensors.Select(pair => (pair.Key, pair.Value, Type: storeAs is { } type && pair.Value.is_floating_point() ? type : pair.Value.dtype))
-            .OrderByDescending(item => SafetensorsHeader.SizeOf(item.Type)).ThenBy(item => item.Key, StringComparer.Ordinal).ToArray();
+            .OrderByDescending(item => ElementTypes.SizeOf(item.Type)).ThenBy(item => item.Key, StringComparer.Ordinal).ToArray();
         var temporary = $"{path}.{Environment.ProcessId}.tmp";
         try
         {
@@ -104,7 +75,7 @@ public static class Safetensors
             foreach (var (name, tensor, type) in items)
             {
                 json.WriteStartObject(name);
-                json.WriteString("dtype", SafetensorsHeader.NameOf(type));
+                json.WriteString("dtype", ElementTypes.NameOf(type));
                 json.WriteStartArray("shape");
                 foreach (var size in tensor.shape)
                 {
@@ -114,7 +85,7 @@ public static class Safetensors
                 json.WriteEndArray();
                 json.WriteStartArray("data_offsets");
                 json.WriteNumberValue(at);
-                json.WriteNumberValue(at += tensor.numel() * SafetensorsHeader.SizeOf(type));
+                json.WriteNumberValue(at += tensor.numel() * ElementTypes.SizeOf(type));
                 json.WriteEndArray();
                 json.WriteEndObject();
             }
@@ -124,17 +95,5 @@ public static class Safetensors
 
         buffer.Write(Encoding.ASCII.GetBytes(new string(' ', (int)(-buffer.Length & 7))));
         return buffer.ToArray();
-    }
-
-    private static Tensor ReadTensor(FileStream file, TensorEntry entry)
-    {
-        var tensor = empty(entry.Shape, entry.Type, CPU);
-        if (entry.Bytes > 0)
-        {
-            file.Position = entry.Begin;
-            file.ReadExactly(tensor.bytes);
-        }
-
-        return tensor;
     }
 }

@@ -4,14 +4,6 @@ using static TorchSharp.torch;
 
 namespace ReasonGen.Checkpoints;
 
-/// <summary>One tensor of a safetensors file.</summary>
-/// <param name="Name">Name, as in the state dict.</param>
-/// <param name="Type">Element type.</param>
-/// <param name="Shape">Sizes; empty for a scalar.</param>
-/// <param name="Begin">First byte, counted from the start of the file.</param>
-/// <param name="Bytes">Number of bytes.</param>
-public sealed record TensorEntry(string Name, ScalarType Type, long[] Shape, long Begin, long Bytes);
-
 /// <summary>
 /// The header of a safetensors file, checked whole before a byte of data is read: 8 bytes of length, JSON, then data without gaps or
 /// overlaps. Stricter than the format's own library, as its text demands: no duplicate names, no white space before the brace.
@@ -19,13 +11,6 @@ public sealed record TensorEntry(string Name, ScalarType Type, long[] Shape, lon
 public sealed class SafetensorsHeader
 {
     private const long LargestHeader = 100_000_000;
-
-    private static readonly Dictionary<string, (ScalarType Type, int Bytes)> Types = new()
-    {
-        ["F64"] = (ScalarType.Float64, 8), ["I64"] = (ScalarType.Int64, 8), ["F32"] = (ScalarType.Float32, 4), ["I32"] = (ScalarType.Int32, 4),
-        ["F16"] = (ScalarType.Float16, 2), ["BF16"] = (ScalarType.BFloat16, 2), ["I16"] = (ScalarType.Int16, 2), ["I8"] = (ScalarType.Int8, 1),
-        ["U8"] = (ScalarType.Byte, 1), ["BOOL"] = (ScalarType.Bool, 1),
-    };
 
     private SafetensorsHeader(IReadOnlyList<TensorEntry> entries, IReadOnlyDictionary<string, string> metadata) =>
         (Entries, Metadata) = (entries, metadata);
@@ -36,14 +21,10 @@ public sealed class SafetensorsHeader
     /// <summary>The free text map of the file.</summary>
     public IReadOnlyDictionary<string, string> Metadata { get; }
 
-    internal static string NameOf(ScalarType type) => Types.FirstOrDefault(pair => pair.Value.Type == type).Key
-        ?? throw new ArgumentException($"safetensors files written here hold {string.Join(", ", Types.Keys)}, not {type}");
-
-    internal static int SizeOf(ScalarType type) => Types[NameOf(type)].Bytes;
-
     /// <exception cref="CheckpointException">The file is not a sound safetensors file.</exception>
     public static SafetensorsHeader Read(string path)
     {
+        FileKinds.Of(path);
         try
         {
             using var file = File.OpenRead(path);
@@ -61,16 +42,19 @@ public sealed class SafetensorsHeader
 
             var json = new byte[length];
             file.ReadExactly(json);
-            return Parse(json, 8 + (long)length, file.Length);
+            return Parse(path, json, 8 + (long)length, file.Length);
         }
-        catch (Exception e) when (e is FormatException or JsonException or InvalidOperationException or OverflowException or IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is FormatException or JsonException or InvalidOperationException or OverflowException)
         {
-            throw new CheckpointException(path, e is FileNotFoundException or DirectoryNotFoundException ? "there is no such file"
-                : $"not a sound safetensors file: {e.Message.TrimEnd('.')}", "download or write the file again", e);
+            throw new CheckpointException(path, $"not a sound safetensors file: {e.Message.TrimEnd('.')}", "download or write the file again", e);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw FileKinds.Unreadable(path, e);
         }
     }
 
-    private static SafetensorsHeader Parse(byte[] json, long dataStart, long fileLength)
+    private static SafetensorsHeader Parse(string path, byte[] json, long dataStart, long fileLength)
     {
         if (json.Length == 0 || json[0] != '{')
         {
@@ -97,7 +81,7 @@ public sealed class SafetensorsHeader
             }
             else
             {
-                entries.Add(ReadEntry(ref reader, name, dataStart));
+                entries.Add(ReadEntry(ref reader, path, name, dataStart));
             }
         }
 
@@ -122,7 +106,7 @@ public sealed class SafetensorsHeader
             : throw new FormatException($"its tensors have {end - dataStart} bytes, the file holds {fileLength - dataStart}");
     }
 
-    private static TensorEntry ReadEntry(ref Utf8JsonReader reader, string name, long dataStart)
+    private static TensorEntry ReadEntry(ref Utf8JsonReader reader, string path, string name, long dataStart)
     {
         Expect(ref reader, JsonTokenType.StartObject, name);
         string? typeName = null;
@@ -159,15 +143,13 @@ public sealed class SafetensorsHeader
             throw new FormatException($"'{name}' lacks dtype, shape or two data_offsets");
         }
 
-        if (!Types.TryGetValue(typeName, out var type))
+        if (ElementTypes.FromSafetensors(typeName) is not { } type)
         {
-            throw new FormatException($"'{name}' has the dtype {typeName}; read here are {string.Join(", ", Types.Keys)}");
+            throw new FormatException($"'{name}' has the dtype {typeName}; read here are {string.Join(", ", ElementTypes.SafetensorsNames)}");
         }
 
-        // a size of 0 empties the tensor, but the other sizes must still make sense
-        var bytes = shape.Aggregate((long)type.Bytes, (product, size) => checked(product * Math.Max(size, 1)));
-        bytes = shape.Contains(0) ? 0 : bytes;
-        return end - begin == bytes ? new(name, type.Type, [.. shape], checked(dataStart + begin), bytes)
+        var bytes = ElementTypes.BytesOf(type, shape);
+        return end - begin == bytes ? new(name, type, [.. shape], path, checked(dataStart + begin), bytes)
             : throw new FormatException($"'{name}' spans {end - begin} bytes; {typeName} [{string.Join(", ", shape)}] has {bytes}");
     }
 

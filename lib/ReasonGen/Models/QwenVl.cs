@@ -1,5 +1,6 @@
 // Qwen2.5-VL (transformers: modeling_qwen2_5_vl.py): a vision tower whose vectors take the places of image tokens in a decoder, which is Llama's
 // with biased q, k, v, grouped keys and M-RoPE. The published judges, and the miniatures of it.
+using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -33,6 +34,19 @@ public sealed class QwenVl : Module
         lm_head = config.TiedHead ? null : Linear(config.Language.Width, config.Language.VocabularySize, false, target.Device, target.DType);
         RegisterComponents();
         (Config, Target) = (config, target);
+    }
+
+    /// <summary>A published model: its folder with config.json and weights, in one file or in shards, under their old names or their new ones.</summary>
+    /// <exception cref="CheckpointException">The folder holds no such model, or a damaged one.</exception>
+    public static QwenVl Load(string folder, ComputeTarget target)
+    {
+        var model = new QwenVl(QwenConfig.FromFolder(folder), target);
+        var files = CheckpointFiles.Open(folder);
+        // newer libraries write model.visual.… and model.language_model.…
+        var renamed = files.Entries.Any(entry => entry.Name.StartsWith("model.language_model."));
+        string Name(string name) => !renamed ? name : name.StartsWith("visual.") ? "model." + name : name.StartsWith("model.") ? "model.language_model." + name[6..] : name;
+        files.LoadInto(model.Weights().ToDictionary(p => Name(p.Name), p => (Tensor)p.Parameter), name => model.Config.TiedHead && name == "lm_head.weight");
+        return model;
     }
 
     public QwenConfig Config { get; }

@@ -1,5 +1,7 @@
 // A judge's verdict (mathruler's extract_boxed_content, fsdp_workers.py get_score_from_output): what stands in the last \boxed{…}, up to the brace that
 // closes it, stripped as Python strips; "None" when there is no box, or the last one is never closed.
+using ReasonGen.Text;
+
 namespace ReasonGen.Rewards;
 
 /// <summary>Reads the verdict out of a judge's answer.</summary>
@@ -17,7 +19,7 @@ public static class BoxedAnswer
             depth += answer[i] switch { '{' => 1, '}' => -1, _ => 0 };
             if (depth == 0)
             {
-                return Strip(answer[(start + Box.Length)..i]);
+                return PythonText.Strip(answer[(start + Box.Length)..i]);
             }
         }
 
@@ -29,22 +31,4 @@ public static class BoxedAnswer
 
     /// <summary>Scores of two pictures that were compared: 1 for the one whose number the box holds.</summary>
     public static (float First, float Second) PairedScores(string answer) => Parse(answer) switch { "1" => (1, 0), "2" => (0, 1), _ => (0, 0) };
-
-    // Python's white space: .NET's, and the four separators U+001C to U+001F.
-    private static string Strip(string text)
-    {
-        static bool Blank(char c) => char.IsWhiteSpace(c) || c is >= '\u001c' and <= '\u001f';
-        int first = 0, last = text.Length;
-        while (first < last && Blank(text[first]))
-        {
-            first++;
-        }
-
-        while (last > first && Blank(text[last - 1]))
-        {
-            last--;
-        }
-
-        return text[first..last];
-    }
 }

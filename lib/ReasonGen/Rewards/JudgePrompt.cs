@@ -1,13 +1,13 @@
 using ReasonGen.Core;
+using ReasonGen.Text;
 
 namespace ReasonGen.Rewards;
 
 /// <summary>What a judge is asked.</summary>
 /// <param name="Template">The user's turn: "{prompt}" stands for the prompt, "&lt;image&gt;" for the picture.</param>
-/// <param name="Picture">The tokens of a picture's place; the one in <paramref name="Patch"/> is repeated for each token of the picture.</param>
-/// <param name="Patch">The token that picture features replace.</param>
-/// <param name="Chat">The chat up to where the judge goes on, "{}" standing for the user's turn.</param>
-public sealed record JudgePrompt(string Template, string Picture, string Patch, string Chat)
+/// <param name="Picture">A picture's place: its beginning, the token that its features replace, its end.</param>
+/// <param name="Chat">The user's turn → the chat up to where the judge goes on.</param>
+public sealed record JudgePrompt(string Template, (string Begin, string Patch, string End) Picture, Func<string, string> Chat)
 {
     private const string Placeholder = "<image>";
 
@@ -31,12 +31,11 @@ public sealed record JudgePrompt(string Template, string Picture, string Patch, 
         @"Otherwise, respond with: \\boxed{0}",
         "",
         "Reason before your final boxed answer. Only one number should appear inside the box."),
-        "<|vision_start|><|image_pad|><|vision_end|>", "<|image_pad|>",
-        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n");
+        ("<|vision_start|>", QwenChat.ImagePad, "<|vision_end|>"), turn => QwenChat.Render([new("user", turn)]));
 
     /// <summary>The miniature's: picture and prompt, in the word tokenizer's marks.</summary>
     public static JudgePrompt Mini { get; } =
-        new("<image> {prompt}", "<begin_of_image> <image_placeholder> <end_of_image>", "<image_placeholder>", "<|User|> {} <|Assistant|>");
+        new("<image> {prompt}", (JanusChat.BeginOfImage, JanusChat.ImagePlaceholder, JanusChat.EndOfImage), PromptTemplate.Mini.Chat);
 
     /// <summary>The user's turn; "A photo of " is dropped from the prompt wherever it stands, as in the reference.</summary>
     public string Turn(string prompt) => Template.Replace("{prompt}", prompt.Replace("A photo of ", ""));
@@ -47,10 +46,10 @@ public sealed record JudgePrompt(string Template, string Picture, string Patch, 
     /// <exception cref="ArgumentException">The prompt itself holds the mark of a picture.</exception>
     public string TurnWithPicture(string prompt, int pictureTokens = 1) => prompt.Contains(Placeholder)
         ? throw new ArgumentException($"the prompt '{prompt}' contains {Placeholder}, which marks the picture's place in the judge's question", nameof(prompt))
-        : Turn(prompt).Replace(Placeholder, Picture.Replace(Patch, string.Concat(Enumerable.Repeat(Patch, pictureTokens))));
+        : Turn(prompt).Replace(Placeholder, Picture.Begin + string.Concat(Enumerable.Repeat(Picture.Patch, pictureTokens)) + Picture.End);
 
     /// <summary>The whole text that the judge goes on from.</summary>
-    public string Fill(string prompt, int pictureTokens = 1) => Chat.Replace("{}", TurnWithPicture(prompt, pictureTokens));
+    public string Fill(string prompt, int pictureTokens = 1) => Chat(TurnWithPicture(prompt, pictureTokens));
 }
 
 /// <summary>The size in which a picture is sent to the judge (fsdp_workers.py process_image).</summary>

@@ -82,17 +82,18 @@ public sealed class QwenJudge(string name, QwenVl model, ITokenizer tokenizer, J
         // the one image token of a text becomes as many as the picture has
         var rows = items.Select((item, i) => tokenizer.Encode(config.Prompt.Fill(item.Prompt))
             .SelectMany(id => Enumerable.Repeat((long)id, id == model.Config.ImageToken ? grids[i].Patches / merge : 1)).ToArray()).ToArray();
-        var (ids, mask) = PadLeft(rows, model.Config.Pad);
+        var (ids, mask) = Pad(rows, model.Config.Pad, left: true);
         return new(ids.to(model.Target.Device).MoveToOuterDisposeScope(), mask.to(model.Target.Device).MoveToOuterDisposeScope(),
             patches.to(model.Target.Device).MoveToOuterDisposeScope(), grids);
     }
 
-    /// <summary>Rows of ids → [B, T] ids and mask.</summary>
-    internal static (Tensor Ids, Tensor Mask) PadLeft(IReadOnlyList<long[]> rows, long pad)
+    /// <summary>Rows of ids → [B, T] ids and mask, padded on the left or on the right.</summary>
+    internal static (Tensor Ids, Tensor Mask) Pad(IReadOnlyList<long[]> rows, long pad, bool left)
     {
         var columns = rows.Max(row => row.Length);
-        Tensor Stack(Func<long[], IEnumerable<long>> of, long fill) =>
-            tensor(rows.SelectMany(row => Enumerable.Repeat(fill, columns - row.Length).Concat(of(row))).ToArray(), [rows.Count, columns]);
+        IEnumerable<long> Filled(IEnumerable<long> row, int count, long fill) =>
+            left ? Enumerable.Repeat(fill, columns - count).Concat(row) : row.Concat(Enumerable.Repeat(fill, columns - count));
+        Tensor Stack(Func<long[], IEnumerable<long>> of, long fill) => tensor(rows.SelectMany(row => Filled(of(row), row.Length, fill)).ToArray(), [rows.Count, columns]);
         return (Stack(row => row, pad), Stack(row => row.Select(_ => 1L), 0));
     }
 

@@ -70,7 +70,7 @@ public sealed partial class Study
     }
 
     /// <summary>What ships under the data folder.</summary>
-    public static IEnumerable<string> ShippedFiles() => new[] { "tokenizer", "base", "sft" }.Concat(Arms)
+    public static IEnumerable<string> ShippedFiles() => new[] { "tokenizer", "base", "sft" }.Concat(Judges).Concat(Arms).Concat(JudgeArms)
         .SelectMany(stage => new[] { $"checkpoints/{stage}.safetensors", $"runs/{stage}.csv", $"runs/{stage}.json" });
 
     /// <summary>A fresh model with the trained image tokenizer in it.</summary>

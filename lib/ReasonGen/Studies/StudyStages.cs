@@ -4,6 +4,7 @@ using ReasonGen.Core;
 using ReasonGen.Data;
 using ReasonGen.Evaluation;
 using ReasonGen.Models;
+using ReasonGen.Rewards;
 using ReasonGen.Sft;
 using ReasonGen.World;
 using static TorchSharp.torch;
@@ -29,22 +30,24 @@ public sealed partial class Study
     /// <summary>An arm of reinforcement learning, by name; see <see cref="Arms"/>.</summary>
     public StageResult Rl(string arm)
     {
-        if (!Arms.Contains(arm))
+        if (!Arms.Contains(arm) && !JudgeArms.Contains(arm))
         {
-            throw new ArgumentException($"there is no arm '{arm}'; there are {string.Join(", ", Arms)}", nameof(arm));
+            throw new ArgumentException($"there is no arm '{arm}'; there are {string.Join(", ", Arms.Concat(JudgeArms))}", nameof(arm));
         }
 
         return Stage(arm, () => (arm == "rl-without-sft" ? Base() : Sft()).Model, Config.RlSteps, (model, record) =>
         {
-            using var trainer = GrpoTrainer(model, Entropy(arm));
+            var audit = JudgeArms.Contains(arm) ? new AuditedReward(Judge(arm["rl-".Length..]).Judge) : null;
+            using var trainer = GrpoTrainer(model, Entropy(arm), audit);
             record.Settings = new JObject { ["grpo"] = JObject.FromObject(trainer.Config), ["entropy"] = arm, ["steps"] = Config.RlSteps };
             RunSteps(arm, record, Config.RlSteps, () => (int)trainer.StepCount, trainer.Save, trainer.Resume, 20, () =>
             {
                 var step = trainer.Step(Cancel);
-                record.Add(("step", step.Step), ("reward", step.Reward), ("groups", step.Groups), ("zero_variance", step.ZeroVariance), ("rounds", step.Rounds),
+                (string, double)[] believed = audit?.Take() is var (judged, right, fooled) ? [("judged", judged), ("detector", right), ("fooled", fooled)] : [];
+                record.Add([("step", step.Step), ("reward", step.Reward), ("groups", step.Groups), ("zero_variance", step.ZeroVariance), ("rounds", step.Rounds),
                     ("text_entropy", step.TextEntropy), ("image_entropy", step.ImageEntropy), ("text_alpha", step.TextAlpha), ("image_alpha", step.ImageAlpha),
                     ("clip_fraction", step.ClipFraction), ("kl", step.Divergence), ("gradient_norm", step.GradientNorm), ("rationale_tokens", step.RationaleTokens),
-                    ("seconds", step.Seconds));
+                    .. believed, ("seconds", step.Seconds)]);
             });
         });
     }
@@ -83,7 +86,7 @@ public sealed partial class Study
     // A finished stage is read; otherwise, when training from scratch, it is trained, measured and kept.
     private StageResult Stage(string stage, Func<Janus> start, int steps, Action<Janus, RunRecord> train)
     {
-        if (!Config.FromScratch || (File.Exists(CheckpointPath(stage)) && File.Exists(Path.Combine(Folder, "runs", stage + ".json"))))
+        if (IsThere(stage))
         {
             return new(Load(stage), Record(stage));
         }
@@ -91,16 +94,22 @@ public sealed partial class Study
         var model = start();
         var record = NewRecord(stage);
         train(model, record);
-        Safetensors.Save(CheckpointPath(stage), Weights(model).Select(pair => pair), Description(stage), ScalarType.Float16);
-        Safetensors.LoadInto(Weights(model), CheckpointPath(stage)); // what is measured is what ships
-        record.Results = Measure(model, stage != "base", Config.BenchmarkPromptsPerTask);
+        Keep(stage, Weights(model), record, () => Measure(model, stage != "base", Config.BenchmarkPromptsPerTask));
+        return new(model, record);
+    }
+
+    private bool IsThere(string stage) => !Config.FromScratch || (File.Exists(CheckpointPath(stage)) && File.Exists(Path.Combine(Folder, "runs", stage + ".json")));
+
+    private void Keep(string stage, Dictionary<string, Tensor> weights, RunRecord record, Func<JObject> measure)
+    {
+        Safetensors.Save(CheckpointPath(stage), weights, Description(stage), ScalarType.Float16);
+        Safetensors.LoadInto(weights, CheckpointPath(stage)); // what is measured is what ships
+        record.Results = measure();
         record.Save(Path.Combine(Folder, "runs"));
         foreach (var leftover in new[] { StatePath(stage), Path.Combine(Folder, "partial", stage + ".csv"), Path.Combine(Folder, "partial", stage + ".json") }.Where(File.Exists))
         {
             File.Delete(leftover);
         }
-
-        return new(model, record);
     }
 
     private void TrainTokenizer(Janus model)

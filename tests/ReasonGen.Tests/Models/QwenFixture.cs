@@ -1,4 +1,3 @@
-using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Models;
 using SkiaSharp;
@@ -12,19 +11,7 @@ internal static class QwenFixture
 {
     internal static QwenVl Untied() => Model("untied");
 
-    internal static QwenVl Model(string folder)
-    {
-        var path = Golden.Path("qwen25vl/" + folder);
-        var model = new QwenVl(QwenConfig.FromFolder(path), new ComputeTarget(CPU, ScalarType.Float32));
-        using var free = no_grad();
-        var tensors = Directory.GetFiles(path, "*.safetensors").SelectMany(Safetensors.Load).ToDictionary(pair => pair.Key, pair => pair.Value);
-        foreach (var (name, parameter) in model.Weights())
-        {
-            parameter.copy_(tensors[name]);
-        }
-
-        return model;
-    }
+    internal static QwenVl Model(string folder) => QwenVl.Load(Golden.Path("qwen25vl/" + folder), new ComputeTarget(CPU, ScalarType.Float32));
 
     /// <summary>A case of logits.safetensors: text, and the pixels of its pictures.</summary>
     internal static QwenInput Input(Dictionary<string, Tensor> t, string name)

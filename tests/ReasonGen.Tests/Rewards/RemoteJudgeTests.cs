@@ -1,5 +1,7 @@
 using Newtonsoft.Json.Linq;
 using ReasonGen.Core;
+using ReasonGen.Host.Engine;
+using ReasonGen.Host.Notebooks;
 using ReasonGen.Notebook;
 using ReasonGen.Rewards;
 using ReasonGen.World;
@@ -238,6 +240,24 @@ public sealed class RemoteJudgeTests : IDisposable
         Judge(endpoint.Address, new() { Model = "m", Calls = Quick with { CallsPerMinute = 6, ConcurrentCalls = 1 } }).Score(Requests(4));
         Assert.Equal(3, waits.Count);
         Assert.All(waits.Zip([10, 20, 30]), pair => Assert.InRange(pair.First.TotalSeconds, pair.Second - 5, pair.Second)); // nothing was really waited for
+    }
+
+    [Fact]
+    public async Task A_notebook_cell_makes_one_in_a_line_and_adds_it_to_others()
+    {
+        using var endpoint = new FaultyEndpoint((_, _) => Says(1));
+        var session = new CSharpSession(Directory.GetCurrentDirectory());
+        var output = new CellRecorder(1, _ => { });
+        var result = await session.RunAsync($$"""
+            #r "ReasonGen.dll"
+            #r "ReasonGen.Notebook.dll"
+            using ReasonGen.Core; using ReasonGen.Notebook; using ReasonGen.Rewards; using ReasonGen.World;
+            var judge = new RemoteJudge(ChatEndpoint.Connect("{{endpoint.Address}}", "m"), new() { Model = "m" });
+            var reward = new EnsembleReward([(judge, 1), (new LambdaReward("dark", request => request.Picture.Rgb.Max() < 128 ? 1 : 0), 0.5)]);
+            Console.Write(reward.Score([new RewardRequest(new Prompt("a night", "", []), "", new Picture(1, 1, [0, 0, 0]))])[0]);
+            """, output, "cell 1", CancellationToken.None);
+        Assert.True(result.Ok, result.ErrorValue + string.Concat(result.Traceback ?? []));
+        Assert.Contains("1.5", output.Outputs.ToString());
     }
 
     [Theory]
