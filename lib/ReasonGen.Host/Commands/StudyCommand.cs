@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using ReasonGen.Studies;
+using static TorchSharp.torch;
 
 namespace ReasonGen.Host.Commands;
 
@@ -14,17 +15,23 @@ internal static class StudyCommand
         var stages = new Argument<string[]>("stages") { Description = $"Stages to make: {string.Join(", ", Stages)}. Default: all.", Arity = ArgumentArity.ZeroOrMore };
         var seed = new Option<long>("--seed") { Description = "Seed of everything that is drawn.", DefaultValueFactory = _ => 1 };
         var output = new Option<string?>("--out", "-o") { Description = "Folder for checkpoints and runs. Default: artifacts/study/full-seed<seed>; stages that are there are kept." };
+        var threads = new Option<int?>("--threads") { Description = "Threads of libtorch, on which the last digits depend. Default: as many as processors." };
         var command = new Command("study", "Trains the stages of the story from scratch; interrupted, it goes on where it was.\n\nExamples:\n"
-            + "  reasongen study\n  reasongen study sft --seed 2\n  reasongen study rl-adaptive rl-none --out artifacts/mine") { stages, seed, output };
-        command.SetAction((parsed, cancel) => Task.FromResult(Run(parsed.GetValue(stages) ?? [], parsed.GetValue(seed), parsed.GetValue(output), cancel)));
+            + "  reasongen study\n  reasongen study sft --seed 2\n  reasongen study rl-adaptive rl-none --threads 1 --out artifacts/mine") { stages, seed, output, threads };
+        command.SetAction((parsed, cancel) => Task.FromResult(Run(parsed.GetValue(stages) ?? [], parsed.GetValue(seed), parsed.GetValue(output), parsed.GetValue(threads), cancel)));
         return command;
     }
 
-    private static int Run(string[] wanted, long seed, string? folder, CancellationToken cancel)
+    private static int Run(string[] wanted, long seed, string? folder, int? threads, CancellationToken cancel)
     {
         if (wanted.FirstOrDefault(stage => !Stages.Contains(stage)) is { } unknown)
         {
             throw new ArgumentException($"there is no stage '{unknown}'; there are {string.Join(", ", Stages)}");
+        }
+
+        if (threads is { } count)
+        {
+            set_num_threads(count >= 1 ? count : throw new ArgumentException($"--threads is {count}; it must be at least 1"));
         }
 
         var study = new Study(StudyConfig.Preset("full", seed), folder) { Cancel = cancel };

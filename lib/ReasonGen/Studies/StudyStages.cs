@@ -160,7 +160,7 @@ public sealed partial class Study
         }
     }
 
-    private RunRecord NewRecord(string stage) => new(stage, Config.Seed, $"dotnet run -c Release --project lib/ReasonGen.Host -- study {stage} --seed {Config.Seed}");
+    private RunRecord NewRecord(string stage) => new(stage, Config.Seed, $"dotnet run -c Release --project lib/ReasonGen.Host -- study {stage} --seed {Config.Seed} --threads {get_num_threads()}");
 
     private Dictionary<string, string> Description(string stage) => new() { ["stage"] = stage, ["seed"] = Config.Seed.ToString(), ["commit"] = RunRecord.CurrentCommit };
 
