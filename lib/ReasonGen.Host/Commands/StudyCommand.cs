@@ -58,7 +58,7 @@ internal static class StudyCommand
                 if (Study.Judges.Contains(stage))
                 {
                     var judge = study.Judge(stage).Record;
-                    Console.WriteLine($"{stage}: {judge.Seconds:0} s of training; accuracy {judge.Results["sft"]!["Accuracy"]:0.000} on pictures of the fine-tuned policy");
+                    Console.WriteLine($"{stage}: {judge.Seconds:0} s of training; accuracy {judge.Results["sft"]!["accuracy"]:0.000} on pictures of the fine-tuned policy");
                     continue;
                 }
 
