@@ -1,3 +1,4 @@
+using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using SkiaSharp;
 
@@ -6,6 +7,20 @@ namespace ReasonGen.Notebook;
 /// <summary>Encoded pictures (PNG, JPEG, WebP, …) to pixels.</summary>
 public static class PictureFile
 {
+    /// <summary>The picture in a file.</summary>
+    /// <exception cref="CheckpointException">The file is missing or no picture.</exception>
+    public static Picture Read(string path)
+    {
+        try
+        {
+            return Decode(File.ReadAllBytes(path)) ?? throw new CheckpointException(path, "it is no picture, or a damaged one", "give a PNG, JPEG, WebP, BMP or GIF file");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new CheckpointException(path, $"the picture cannot be read: {e.Message.TrimEnd('.')}", "check the path", e);
+        }
+    }
+
     /// <summary>The picture, transparent parts on white; null where the bytes are no picture, or one that is cut short.</summary>
     public static Picture? Decode(byte[] encoded)
     {

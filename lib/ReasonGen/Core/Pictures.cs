@@ -33,4 +33,30 @@ public static class Pictures
             .Values<byte>();
         return Enumerable.Range(0, (int)values.shape[0]).Select(i => new Picture(width, height, bytes[(i * size)..((i + 1) * size)])).ToArray();
     }
+
+    /// <summary>Side of the square that so many pictures form; null where they form none.</summary>
+    public static int? SquareSide(int count) => count > 0 && (int)Math.Sqrt(count) is var side && side * side == count ? side : null;
+
+    /// <summary>Pictures of one size as one square picture, row by row.</summary>
+    /// <exception cref="ArgumentException">They form no square, or differ in size.</exception>
+    public static Picture Grid(IReadOnlyList<Picture> pictures)
+    {
+        var side = SquareSide(pictures.Count) ?? throw new ArgumentException($"{pictures.Count} pictures form no square", nameof(pictures));
+        var (width, height) = (pictures[0].Width, pictures[0].Height);
+        var rgb = new byte[side * width * side * height * 3];
+        foreach (var (i, picture) in pictures.Index())
+        {
+            if ((picture.Width, picture.Height) != (width, height))
+            {
+                throw new ArgumentException($"pictures of one square have one size, not {width}x{height} and {picture.Width}x{picture.Height}", nameof(pictures));
+            }
+
+            for (var y = 0; y < height; y++)
+            {
+                picture.Rgb.AsSpan(y * width * 3, width * 3).CopyTo(rgb.AsSpan(((i / side * height + y) * side + i % side) * width * 3));
+            }
+        }
+
+        return new(side * width, side * height, rgb);
+    }
 }

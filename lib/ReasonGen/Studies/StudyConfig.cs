@@ -25,10 +25,10 @@ public sealed record StudyConfig
     public int RlSteps { get; init; } = 200;
 
     /// <summary>Optimizer steps of each miniature judge. At least 1.</summary>
-    public int JudgeSteps { get; init; } = 1500;
+    public int JudgeSteps { get; init; } = 2000;
 
     /// <summary>Pictures of policies that the judges are trained on. At least 2.</summary>
-    public int JudgePictures { get; init; } = 8000;
+    public int JudgePictures { get; init; } = 6000;
 
     /// <summary>Held-out pictures of each policy that a judge is measured on. At least 1.</summary>
     public int JudgeTestPictures { get; init; } = 2000;

@@ -98,6 +98,26 @@ public sealed partial class Study
         return new(model, record);
     }
 
+    /// <summary>Takes tokenizer, base, SFT and judges over from another study, but for those that are to be made.</summary>
+    /// <exception cref="ArgumentException">There is no such folder.</exception>
+    public void CopyFoundations(string from, IReadOnlyList<string> toBeMade)
+    {
+        if (!Directory.Exists(Path.Combine(from, "checkpoints")))
+        {
+            throw new ArgumentException($"'{from}' holds no finished stages; give a folder with checkpoints and runs in it, such as data", nameof(from));
+        }
+
+        foreach (var file in new[] { "tokenizer", "base", "sft" }.Concat(Judges).Where(stage => !toBeMade.Contains(stage)).SelectMany(FilesOf))
+        {
+            var (source, target) = (Path.Combine(from, file), Path.Combine(Folder, file));
+            Directory.CreateDirectory(Path.GetDirectoryName(target)!);
+            if (File.Exists(source) && !File.Exists(target))
+            {
+                File.Copy(source, target);
+            }
+        }
+    }
+
     private bool IsThere(string stage) => !Config.FromScratch || (File.Exists(CheckpointPath(stage)) && File.Exists(Path.Combine(Folder, "runs", stage + ".json")));
 
     private void Keep(string stage, Dictionary<string, Tensor> weights, RunRecord record, Func<JObject> measure)
@@ -160,7 +180,7 @@ public sealed partial class Study
         }
     }
 
-    private RunRecord NewRecord(string stage) => new(stage, Config.Seed, $"dotnet run -c Release --project lib/ReasonGen.Host -- study {stage} --seed {Config.Seed}");
+    private RunRecord NewRecord(string stage) => new(stage, Config.Seed, $"dotnet run -c Release --project lib/ReasonGen.Host -- study {stage} --seed {Config.Seed} --threads {get_num_threads()}{(Start is null ? "" : $" --start {Start}")}");
 
     private Dictionary<string, string> Description(string stage) => new() { ["stage"] = stage, ["seed"] = Config.Seed.ToString(), ["commit"] = RunRecord.CurrentCommit };
 

@@ -12,14 +12,14 @@ namespace ReasonGen.Tests.Studies;
 
 public sealed class StudyTests : IDisposable
 {
-    private static readonly StudyConfig Tiny = StudyConfig.Full with { TokenizerSteps = 2, BaseSteps = 3, SftSteps = 4, RlSteps = 1, BenchmarkPromptsPerTask = 1 };
+    private static readonly StudyConfig Tiny = StudyConfig.Full with { TokenizerSteps = 2, BaseSteps = 3, SftSteps = 4, RlSteps = 1, BenchmarkPromptsPerTask = 1, JudgeSteps = 2, JudgePictures = 4, JudgeTestPictures = 2 };
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
 
     [Fact]
     public void Every_stage_trains_from_scratch_and_is_read_back()
     {
         var study = new Study(Tiny, folder);
-        foreach (var arm in Study.Arms)
+        foreach (var arm in Study.Arms.Concat(Study.JudgeArms))
         {
             using var trained = study.Rl(arm).Model;
             using var read = new Study(Tiny, folder).Load(arm);
