@@ -100,11 +100,12 @@ public sealed class RemoteJudgeTests : IDisposable
     public void A_passing_fault_is_asked_about_again(string fault)
     {
         using var endpoint = new FaultyEndpoint((_, call) => call < 2 ? Fault(fault) : Says(1));
-        var judge = Judge(endpoint.Address, new() { Model = "m", Calls = Quick with { TimeOut = TimeSpan.FromSeconds(fault == "hang" ? 1 : 20) } });
+        var calls = fault == "hang" ? Quick with { TimeOut = TimeSpan.FromSeconds(0.5), Tries = 50 } : Quick;
+        var judge = Judge(endpoint.Address, new() { Model = "m", Calls = calls });
         Assert.Equal([1f], judge.Score(Requests(1)));
-        Assert.Equal(3, endpoint.Calls);
-        Assert.Equal(new RemoteJudgeCounts(1, 0, 2, 0, 0), judge.Counts);
-        Assert.Equal(2, waits.Count);
+        Assert.Equal(waits.Count, judge.Counts.Retries);
+        Assert.InRange(waits.Count, 2, fault == "hang" ? 49 : 2); // on a busy machine a good call may hang too
+        Assert.Equal(new RemoteJudgeCounts(1, 0, waits.Count, 0, 0), judge.Counts);
         Assert.InRange(waits[0].TotalSeconds, fault == "too many" ? 7 : 0.5, fault == "too many" ? 7 : 1);
         Assert.InRange(waits[1].TotalSeconds, fault == "too many" ? 7 : 1, fault == "too many" ? 7 : 2);
     }
@@ -127,7 +128,7 @@ public sealed class RemoteJudgeTests : IDisposable
         Assert.StartsWith(endpoint.Address, error.Message);
         Assert.Contains(message, error.Message);
         Assert.DoesNotContain('\n', error.Message);
-        Assert.Equal(calls, endpoint.Calls);
+        Assert.Equal(calls, waits.Count + 1);
 
         var skipping = Judge(endpoint.Address, config with { OnFailure = FailedCall.SkipGroup });
         Assert.Equal([float.NaN], skipping.Score(Requests(1)));
