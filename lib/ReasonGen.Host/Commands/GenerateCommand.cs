@@ -74,7 +74,7 @@ internal static class GenerateCommand
                 ["seed"] = parsed.GetValue(seed), ["target"] = pipeline.Model.Target.ToString(),
             }, new JObject
             {
-                ["commit"] = RunRecord.CurrentCommit, ["command"] = "reasongen " + string.Join(' ', Environment.GetCommandLineArgs().Skip(1).Select(Quote)), ["model"] = path,
+                ["commit"] = RunRecord.CurrentCommit, ["command"] = "reasongen " + string.Join(' ', Environment.GetCommandLineArgs().Skip(1).Select(Quote)), ["model"] = Directory.Exists(path) ? path : model.Folder(parsed),
                 ["started"] = DateTime.UtcNow.ToString("u"), ["torchsharp"] = typeof(TorchSharp.torch).Assembly.GetName().Version!.ToString(),
             });
             return Fill(suite, pipeline, template, config, parsed.GetValue(seed), cancel);
@@ -113,9 +113,8 @@ internal static class GenerateCommand
         }
 
         int Of(SuiteOutcome outcome) => outcomes.Count(o => o == outcome);
-        Console.WriteLine($"{Of(SuiteOutcome.Drawn)} of {suite.Items.Count} prompts drawn"
-            + (Of(SuiteOutcome.Found) > 0 ? $", {Of(SuiteOutcome.Found)} were there" : "") + (Of(SuiteOutcome.Taken) > 0 ? $", {Of(SuiteOutcome.Taken)} are drawn by another process" : "")
-            + $". Pictures are in {suite.Folder}.");
+        Console.WriteLine($"{suite.Items.Count} prompts: {Of(SuiteOutcome.Drawn)} drawn, {Of(SuiteOutcome.Found)} there already, {Of(SuiteOutcome.Taken)} being drawn by another process. "
+            + $"Pictures are in {suite.Folder}.");
         return 0;
     }
 

@@ -1,6 +1,7 @@
 using Newtonsoft.Json.Linq;
 using ReasonGen.Core;
 using ReasonGen.Models;
+using ReasonGen.Rollouts;
 using ReasonGen.Text;
 using static TorchSharp.torch;
 
@@ -35,6 +36,20 @@ public static class TinyJanus
         JanusFiles.Save(model, folder, JanusLayout.Original);
         File.WriteAllText(Path.Combine(folder, "tokenizer.json"), Tokenizer().ToString());
         return folder;
+    }
+
+    /// <summary>Opens it without a folder of one's own.</summary>
+    public static JanusPipeline Open(ComputeTarget? target = null)
+    {
+        var folder = Directory.CreateTempSubdirectory("reasongen-janus-tiny").FullName;
+        try
+        {
+            return JanusPipeline.Open(Write(folder), target);
+        }
+        finally
+        {
+            Directory.Delete(folder, true);
+        }
     }
 
     /// <summary>The model alone, in fp32 on the CPU.</summary>
