@@ -11,8 +11,8 @@ internal sealed class ModelOptions
 {
     private readonly Option<string> model = new("--model", "-m")
     {
-        Description = "Folder with config.json, weights and tokenizer.json: Janus-Pro or ReasonGen-R1, in the original layout or that of transformers; "
-            + "or tiny, a built-in model of random weights that shows how everything runs.", Required = true,
+        Description = "Folder with config.json, weights and tokenizer.json: Janus-Pro or ReasonGen-R1, in the original layout or that of "
+            + "transformers; or tiny, a built-in model of random weights that shows how everything runs.", Required = true,
     };
 
     private readonly Option<string> type = new("--dtype")
