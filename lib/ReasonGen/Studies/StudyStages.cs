@@ -35,12 +35,13 @@ public sealed partial class Study
             throw new ArgumentException($"there is no arm '{arm}'; there are {string.Join(", ", Arms.Concat(JudgeArms))}", nameof(arm));
         }
 
-        return Stage(arm, () => (arm == "rl-without-sft" ? Base() : Sft()).Model, Config.RlSteps, (model, record) =>
+        var steps = JudgeArms.Contains(arm) ? Config.JudgeRlSteps : Config.RlSteps;
+        return Stage(arm, () => (arm == "rl-without-sft" ? Base() : Sft()).Model, (model, record) =>
         {
             var audit = JudgeArms.Contains(arm) ? new AuditedReward(Judge(arm["rl-".Length..]).Judge) : null;
             using var trainer = GrpoTrainer(model, Entropy(arm), audit);
-            record.Settings = new JObject { ["grpo"] = JObject.FromObject(trainer.Config), ["entropy"] = arm, ["steps"] = Config.RlSteps };
-            RunSteps(arm, record, Config.RlSteps, () => (int)trainer.StepCount, trainer.Save, trainer.Resume, 20, () =>
+            record.Settings = new JObject { ["grpo"] = JObject.FromObject(trainer.Config), ["entropy"] = arm, ["steps"] = steps };
+            RunSteps(arm, record, steps, () => (int)trainer.StepCount, trainer.Save, trainer.Resume, 20, () =>
             {
                 var step = trainer.Step(Cancel);
                 (string, double)[] believed = audit?.Take() is var (judged, right, fooled) ? [("judged", judged), ("detector", right), ("fooled", fooled)] : [];
@@ -71,7 +72,7 @@ public sealed partial class Study
     }
 
     private StageResult Supervised(string stage, Func<StageResult>? before, int steps, Func<WorldBatches, Func<long, SftBatch>> source) =>
-        Stage(stage, () => before?.Invoke().Model ?? NewModel(), steps, (model, record) =>
+        Stage(stage, () => before?.Invoke().Model ?? NewModel(), (model, record) =>
         {
             using var trainer = SftTrainer(model, stage);
             record.Settings = new JObject { ["sft"] = JObject.FromObject(trainer.Config), ["data"] = JObject.FromObject(new WorldBatchConfig()) };
@@ -84,7 +85,7 @@ public sealed partial class Study
         });
 
     // A finished stage is read; otherwise, when training from scratch, it is trained, measured and kept.
-    private StageResult Stage(string stage, Func<Janus> start, int steps, Action<Janus, RunRecord> train)
+    private StageResult Stage(string stage, Func<Janus> start, Action<Janus, RunRecord> train)
     {
         if (IsThere(stage))
         {
