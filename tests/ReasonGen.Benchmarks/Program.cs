@@ -1,4 +1,5 @@
 // Speed of the miniature's hot paths, for comparing within one run:  dotnet run -c Release --project tests/ReasonGen.Benchmarks
+// Loading at full size (4 or 15 GB of disk and memory):  dotnet run -c Release --project tests/ReasonGen.Benchmarks -- checkpoint 1b|7b
 using System.Diagnostics;
 using ReasonGen.Benchmarks;
 using ReasonGen.Core;
@@ -7,6 +8,16 @@ using ReasonGen.Rewards;
 using ReasonGen.Studies;
 using ReasonGen.World;
 using static TorchSharp.torch;
+
+if (args is ["checkpoint", ..])
+{
+    return CheckpointBenchmark.Run(args.ElementAtOrDefault(1) ?? "1b");
+}
+
+if (args is ["checkpoint-load", var folder])
+{
+    return CheckpointBenchmark.Load(folder);
+}
 
 if (args is ["tokenizer", .. var files])
 {

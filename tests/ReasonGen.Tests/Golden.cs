@@ -41,8 +41,8 @@ internal static class Golden
 
     internal static void Equal(Tensor expected, Tensor actual, string what = "") => Close(expected, actual, 0, what);
 
-    /// <summary>Weights by the rule of golden/janus/README.md.</summary>
-    internal static Tensor ByRule(string name, long[] shape)
+    /// <summary>Weights by the rule of golden/janus/README.md; not scaled, the rule's plain u.</summary>
+    internal static Tensor ByRule(string name, long[] shape, bool scaled = true)
     {
         var hash = 0xcbf29ce484222325UL;
         foreach (var b in System.Text.Encoding.UTF8.GetBytes(name))
@@ -52,7 +52,7 @@ internal static class Golden
 
         long count = shape.Aggregate(1L, (product, size) => product * size);
         var values = new float[count];
-        var scale = name.Contains("embed") && !name.Contains("patch_embed") ? 1 : Math.Sqrt(3.0 * shape[0] / count);
+        var scale = !scaled || (name.Contains("embed") && !name.Contains("patch_embed")) ? 1 : Math.Sqrt(3.0 * shape[0] / count);
         var kind = name.EndsWith("bias") ? 0 : name.Contains("norm") ? 1 : 2;
         Parallel.For(0, 16, part =>
         {

@@ -4,7 +4,9 @@ namespace ReasonGen.Checkpoints;
 public sealed class CheckpointException : Exception
 {
     public CheckpointException(string path, string cause, string remedy = "", Exception? inner = null)
-        : base($"{path}: {cause}." + (remedy.Length == 0 ? "" : $" {char.ToUpperInvariant(remedy[0])}{remedy[1..]}."), inner) => Path = path;
+        : base($"{path}: {cause.ReplaceLineEndings(" ")}."
+            + (remedy.Length == 0 ? "" : $" {char.ToUpperInvariant(remedy[0])}{remedy[1..]}."), inner) =>
+        Path = path;
 
     /// <summary>The file or folder.</summary>
     public string Path { get; }

@@ -13,9 +13,11 @@ public sealed class CheckpointFiles
 {
     private const long LargestIndex = 64 << 20;
 
-    private static readonly string[] UsualNames = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
+    private static readonly string[] UsualNames =
+        ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
 
-    private CheckpointFiles(string path, IReadOnlyList<TensorEntry> entries, IReadOnlyList<string> files) => (Path, Entries, Files) = (path, entries, files);
+    private CheckpointFiles(string path, IReadOnlyList<TensorEntry> entries, IReadOnlyList<string> files) =>
+        (Path, Entries, Files) = (path, entries, files);
 
     /// <summary>What was opened: a file, an index or a folder.</summary>
     public string Path { get; }
@@ -40,25 +42,12 @@ public sealed class CheckpointFiles
     /// <param name="targets">Tensors by the names of the checkpoint; views of a model's tensors serve where it stores them otherwise.</param>
     /// <param name="optional">Names that may be missing, superfluous or of another shape; targets that go without are set to 0.</param>
     /// <param name="finite">Refuse weights that are NaN or infinite.</param>
-    /// <exception cref="CheckpointException">Names or shapes differ (all differences are listed at once), or the data are damaged or not finite.</exception>
+    /// <exception cref="CheckpointException">Names or shapes differ (all that do are listed at once), or the data are damaged or not finite.</exception>
     public void LoadInto(IReadOnlyDictionary<string, Tensor> targets, Func<string, bool>? optional = null, bool finite = true)
     {
-        optional ??= _ => false;
+        Check(targets, optional);
         var found = Entries.ToDictionary(entry => entry.Name);
         bool Fits(string name) => found.TryGetValue(name, out var entry) && entry.Shape.SequenceEqual(targets[name].shape);
-        string[] problems =
-        [
-            .. targets.Keys.Where(name => !found.ContainsKey(name) && !optional(name)).Select(name => $"{name} is missing"),
-            .. found.Keys.Where(name => !targets.ContainsKey(name) && !optional(name)).Select(name => $"{name} is not part of the model"),
-            .. targets.Keys.Where(name => found.ContainsKey(name) && !Fits(name) && !optional(name))
-                .Select(name => $"{name} is [{string.Join(", ", found[name].Shape)}], the model has [{string.Join(", ", targets[name].shape)}]"),
-        ];
-        if (problems.Length > 0)
-        {
-            throw new CheckpointException(Path, $"{problems.Length} tensors do not fit the model: {string.Join("; ", problems.Take(20))}"
-                + (problems.Length > 20 ? "; …" : ""), "use the checkpoint of this model, or the configuration that lies beside the checkpoint");
-        }
-
         using var free = no_grad();
         foreach (var (name, target) in targets)
         {
@@ -70,6 +59,26 @@ public sealed class CheckpointFiles
 
         using var reader = new TensorReader(finite);
         reader.Fill(Entries.Where(entry => targets.ContainsKey(entry.Name) && Fits(entry.Name)).Select(entry => (entry, targets[entry.Name])));
+    }
+
+    /// <summary>Compares names and shapes, without reading weights; tensors of the meta device will do.</summary>
+    /// <exception cref="CheckpointException">They differ: all differences are listed at once.</exception>
+    public void Check(IReadOnlyDictionary<string, Tensor> targets, Func<string, bool>? optional = null)
+    {
+        optional ??= _ => false;
+        var found = Entries.ToDictionary(entry => entry.Name);
+        string[] problems =
+        [
+            .. targets.Keys.Where(name => !found.ContainsKey(name) && !optional(name)).Select(name => $"{name} is missing"),
+            .. found.Keys.Where(name => !targets.ContainsKey(name) && !optional(name)).Select(name => $"{name} is not part of the model"),
+            .. targets.Keys.Where(name => found.TryGetValue(name, out var entry) && !optional(name) && !entry.Shape.SequenceEqual(targets[name].shape))
+                .Select(name => $"{name} is [{string.Join(", ", found[name].Shape)}], the model has [{string.Join(", ", targets[name].shape)}]"),
+        ];
+        if (problems.Length > 0)
+        {
+            throw new CheckpointException(Path, $"{problems.Length} tensors do not fit the model: {string.Join("; ", problems.Take(20))}"
+                + (problems.Length > 20 ? "; …" : ""), "use the checkpoint of this model, or the configuration that lies beside the checkpoint");
+        }
     }
 
     /// <summary>Every tensor on the CPU, in the type it is stored in, weights that are not finite included. The caller disposes them.</summary>
@@ -85,7 +94,7 @@ public sealed class CheckpointFiles
     private static string Find(string folder)
     {
         var usual = UsualNames.Select(name => System.IO.Path.Combine(folder, name)).FirstOrDefault(File.Exists);
-        string[] others = [.. new[] { "*.safetensors", "*.bin" }.Select(pattern => Directory.GetFiles(folder, pattern)).FirstOrDefault(files => files.Length > 0) ?? []];
+        string[] others = Directory.GetFiles(folder, "*.safetensors") is { Length: > 0 } files ? files : Directory.GetFiles(folder, "*.bin");
         return usual ?? (others.Length == 1 ? others[0] : throw new CheckpointException(folder,
             others.Length == 0 ? "the folder holds no checkpoint" : $"the folder holds {others.Length} checkpoint files and no index that binds them",
             $"give the file itself, or a folder with {string.Join(", ", UsualNames)}"));
@@ -105,12 +114,14 @@ public sealed class CheckpointFiles
         }
 
         // a shard may hold more than the index asks it for
-        TensorEntry[] entries = [.. files.SelectMany(file => ReadFile(System.IO.Path.Combine(folder, file)).Where(entry => map.GetValueOrDefault(entry.Name) == file))];
+        TensorEntry[] entries = [.. files.SelectMany(file =>
+            ReadFile(System.IO.Path.Combine(folder, file)).Where(entry => map.GetValueOrDefault(entry.Name) == file))];
         var names = entries.Select(entry => entry.Name).ToHashSet();
         var absent = map.Keys.Where(name => !names.Contains(name)).ToArray();
         return absent.Length == 0 ? new(path, entries, [.. files.Select(file => System.IO.Path.Combine(folder, file))])
             : throw new CheckpointException(index, $"{absent.Length} tensors are not in the shard it names for them: "
-                + string.Join("; ", absent.Take(20).Select(name => $"{name} in {map[name]}")) + (absent.Length > 20 ? "; …" : ""), "download index and shards again, from one revision");
+                + string.Join("; ", absent.Take(20).Select(name => $"{name} in {map[name]}")) + (absent.Length > 20 ? "; …" : ""),
+                "download index and shards again, from one revision");
     }
 
     private static Dictionary<string, string> ReadIndex(string index)
@@ -126,7 +137,8 @@ public sealed class CheckpointFiles
             var map = json["weight_map"] as JObject ?? throw new FormatException("it has no weight_map from names to files");
             return map.Properties().ToDictionary(pair => pair.Name, pair => pair.Value.Type == JTokenType.String && (string)pair.Value! is var file
                 && file.Length > 0 && file is not ("." or "..") && file.IndexOfAny(['/', '\\', ':', '\0']) < 0
-                    ? file : throw new FormatException($"for '{pair.Name}' it names {pair.Value.ToString(Formatting.None)}, which is no name of a file beside it"));
+                    ? file : throw new FormatException(
+                        $"for '{pair.Name}' it names {pair.Value.ToString(Formatting.None)}, which is no name of a file beside it"));
         }
         catch (Exception e) when (e is FormatException or JsonException)
         {

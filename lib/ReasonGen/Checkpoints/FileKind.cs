@@ -20,7 +20,7 @@ internal static class FileKinds
     // the pickled number with which torch.save began
     internal static readonly byte[] LegacyMagic = [0x80, 2, 0x8A, 10, 0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20, 0x6A, 0xA8, 0x50, 0x19, (byte)'.'];
 
-    /// <exception cref="CheckpointException">There is no such file, or it is none of the kinds: the message says what it seems to be instead.</exception>
+    /// <exception cref="CheckpointException">There is no such file, or it is none of the kinds; the message says what it seems to be.</exception>
     internal static FileKind Of(string path)
     {
         var buffer = new byte[64];
@@ -44,17 +44,20 @@ internal static class FileKinds
             _ when head.StartsWith("PK\x03\x04"u8) || head.StartsWith("PK\x05\x06"u8) => FileKind.TorchZip,
             _ when head.StartsWith(LegacyMagic) => FileKind.TorchLegacy,
             _ when text.StartsWith("version https://git-lfs") =>
-                throw new CheckpointException(path, "it is a Git LFS pointer, not the file it stands for", "fetch the file itself with 'git lfs pull'"),
+                throw new CheckpointException(path, "it is a Git LFS pointer, not the file it stands for",
+                    "fetch the file itself with 'git lfs pull'"),
             _ when text.StartsWith("<!doctype") || text.StartsWith("<html") =>
                 throw new CheckpointException(path, "it is a web page, probably the answer to a download that failed", "download the file again"),
             _ when safetensors => FileKind.Safetensors,
             _ when read == 0 => throw new CheckpointException(path, "the file is empty", "download or write the file again"),
             _ when head[0] == 0x80 => throw new CheckpointException(path, "it is a bare pickle without the container of torch.save",
                 "give a file that torch.save or safetensors wrote"),
-            _ => throw new CheckpointException(path, "it begins neither like a safetensors file nor like one of torch.save", "give a .safetensors or .bin file"),
+            _ => throw new CheckpointException(path, "it begins neither like a safetensors file nor like one of torch.save",
+                "give a .safetensors or .bin file"),
         };
     }
 
     internal static CheckpointException Unreadable(string path, Exception e) => e is FileNotFoundException or DirectoryNotFoundException
-        ? new(path, "there is no such file", "check the path, or download the file", e) : new(path, $"it could not be read: {e.Message.TrimEnd('.')}", "", e);
+        ? new(path, "there is no such file", "check the path, or download the file", e)
+        : new(path, $"it could not be read: {e.Message.TrimEnd('.')}", "", e);
 }

@@ -42,7 +42,8 @@ internal sealed class PickledGroup(PickledKind kind)
         if (kind != PickledKind.Dictionary || key is not (string or long) || !(keys ??= []).Add(key))
         {
             throw new FormatException(kind != PickledKind.Dictionary ? "it sets a key of something that is no dictionary"
-                : key is string or long ? $"the name '{key}' stands twice in one dictionary" : "a dictionary has a key that is neither text nor a number");
+                : key is string or long ? $"the name '{key}' stands twice in one dictionary"
+                : "a dictionary has a key that is neither text nor a number");
         }
 
         items.Add(key);
@@ -139,7 +140,7 @@ internal sealed class Pickle(byte[] bytes, int start)
                 case (byte)'h': stack.Add(Recall(Take(1)[0])); break;
                 case (byte)'j': stack.Add(Recall(BinaryPrimitives.ReadUInt32LittleEndian(Take(4)))); break;
                 case (byte)'c' or (byte)'i': stack.Add(Named(Line(), Line(), code == 'i')); break;
-                case 0x93: stack.Add(PopMany(2) is [string module, string name] ? Named(module, name) : throw new FormatException("it names something without text")); break;
+                case 0x93: stack.Add(PopMany(2) is [string module, string name] ? Named(module, name) : throw new FormatException("it names no text")); break;
                 case (byte)'Q': stack.Add(Storage(Pop())); break;
                 case (byte)'R' or 0x81: stack.Add(Build(PopMany(2))); break;
                 case (byte)'b':
@@ -147,15 +148,18 @@ internal sealed class Pickle(byte[] bytes, int start)
                     Pop();
                     Require(Top() is PickledGroup { Kind: PickledKind.Dictionary }, "it sets attributes of something that is no dictionary");
                     break;
-                default: throw new FormatException($"it has the pickle instruction {code:X2}{(code is > 32 and < 127 ? $" ('{(char)code}')" : "")}, which no file of weights needs");
+                default:
+                    var shown = code is > 32 and < 127 ? $" ('{(char)code}')" : "";
+                    throw new FormatException($"it has the pickle instruction {code:X2}{shown}, which no file of weights needs");
             }
         }
 
         throw new FormatException($"its pickle takes more than {MostSteps} steps");
     }
 
-    private static object Named(string module, string name, bool asInstance = false) => !asInstance && Allowed.TryGetValue((module, name), out var known) ? known
-        : throw new FormatException($"it calls for '{module}.{name}', which is not on the list of what a file of weights may name; nothing was executed");
+    private static object Named(string module, string name, bool asInstance = false) =>
+        !asInstance && Allowed.TryGetValue((module, name), out var known) ? known : throw new FormatException(
+            $"it calls for '{module}.{name}', which is not on the list of what a file of weights may name; nothing was executed");
 
     private static PickledGroup Tuple(IEnumerable<object?> items)
     {
@@ -170,7 +174,8 @@ internal sealed class Pickle(byte[] bytes, int start)
 
     private static object? Build(object?[] call)
     {
-        var arguments = call[1] is PickledGroup { Kind: PickledKind.Tuple } tuple ? tuple.Items : throw new FormatException("it gives arguments that are no tuple");
+        var arguments = call[1] is PickledGroup { Kind: PickledKind.Tuple } tuple ? tuple.Items
+            : throw new FormatException("it gives arguments that are no tuple");
         return (call[0], arguments) switch
         {
             (Callable.Dictionary, []) => new PickledGroup(PickledKind.Dictionary),
@@ -189,7 +194,8 @@ internal sealed class Pickle(byte[] bytes, int start)
         var dictionary = new PickledGroup(PickledKind.Dictionary);
         foreach (var pair in pairs)
         {
-            var items = pair is PickledGroup { Items: [_, _] } group ? group.Items : throw new FormatException("a dictionary is made of something that is no pair");
+            var items = pair is PickledGroup { Items: [_, _] } group ? group.Items
+                : throw new FormatException("a dictionary is made of something that is no pair");
             dictionary.Add(items[0], items[1]);
         }
 
@@ -199,14 +205,15 @@ internal sealed class Pickle(byte[] bytes, int start)
     // ("storage", class, key, location, elements), in the legacy container followed by None or (key, first element, elements)
     private PickledStorage Storage(object? id)
     {
-        if (id is not PickledGroup { Kind: PickledKind.Tuple, Items: ["storage", StorageClass type, string key, _, long elements, ..] items } || items.Count > 6)
+        if (id is not PickledGroup { Kind: PickledKind.Tuple, Items: ["storage", StorageClass type, string key, _, long elements, ..] items }
+            || items.Count > 6)
         {
             var kind = id is PickledGroup { Items: [string text, ..] } ? $" of the kind '{text}'" : "";
             throw new FormatException($"a persistent id{kind} does not name a storage by class, key, location and number of elements");
         }
 
         (long, long)? view = items.Count < 6 || items[5] is null ? null
-            : items[5] is PickledGroup { Items: [_, long first, long count] } && first >= 0 && count >= 0 && elements >= 0 && first <= elements - count ? (first, count)
+            : items[5] is PickledGroup { Items: [_, long first and >= 0, long count and >= 0] } && elements >= 0 && first <= elements - count ? (first, count)
             : throw new FormatException($"a view of storage '{key}' lies outside it");
         var storage = new PickledStorage(key, type.Type, elements);
         Require(!Storages.TryGetValue(key, out var earlier) || earlier == storage, $"storage '{key}' is described in two different ways");
@@ -249,7 +256,8 @@ internal sealed class Pickle(byte[] bytes, int start)
         return line;
     }
 
-    private object? Recall(long index) => memo.TryGetValue(index, out var value) ? value : throw new FormatException("it recalls a value that was never stored");
+    private object? Recall(long index) => memo.TryGetValue(index, out var value) ? value
+        : throw new FormatException("it recalls a value that was never stored");
 
     private object? Top() => stack.Count > Floor ? stack[^1] : throw Underflow();
 

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
+using Newtonsoft.Json;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -8,12 +9,15 @@ namespace ReasonGen.Checkpoints;
 /// <summary>Reads and writes safetensors files.</summary>
 public static class Safetensors
 {
+    /// <summary>Largest file that the Python tools write unless told otherwise.</summary>
+    public const long UsualShardBytes = 5_000_000_000;
+
     /// <summary>Every tensor of a file, on the CPU, in the type it is stored in. The caller disposes them.</summary>
     /// <exception cref="CheckpointException">The file is missing or unsound.</exception>
     public static Dictionary<string, Tensor> Load(string path) => CheckpointFiles.Open(path).Load();
 
     /// <summary>Fills tensors that exist already, converting to their type and device.</summary>
-    /// <exception cref="CheckpointException">The file is missing or unsound, or names or shapes differ: all differences are listed at once.</exception>
+    /// <exception cref="CheckpointException">The file is missing or unsound, or names or shapes differ: all that do are listed at once.</exception>
     public static void LoadInto(IReadOnlyDictionary<string, Tensor> targets, string path) => CheckpointFiles.Open(path).LoadInto(targets);
 
     /// <summary>Writes tensors as the format's own library does: larger types first, then by name. The file appears whole or not at all.</summary>
@@ -25,7 +29,7 @@ public static class Safetensors
     public static void Save(string path, IEnumerable<KeyValuePair<string, Tensor>> tensors, IReadOnlyDictionary<string, string>? metadata = null,
         ScalarType? storeAs = null)
     {
-        var items = tensors.Select(pair => (pair.Key, pair.Value, Type: storeAs is { } type && pair.Value.is_floating_point() ? type : pair.Value.dtype))
+        var items = tensors.Select(pair => (pair.Key, pair.Value, Type: TypeOf(pair.Value, storeAs)))
             .OrderByDescending(item => ElementTypes.SizeOf(item.Type)).ThenBy(item => item.Key, StringComparer.Ordinal).ToArray();
         var temporary = $"{path}.{Environment.ProcessId}.tmp";
         try
@@ -50,14 +54,89 @@ public static class Safetensors
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             File.Delete(temporary);
-            throw new CheckpointException(path, $"it could not be written: {e.Message.TrimEnd('.')}", "free space or choose a folder that can be written; what was saved before is intact", e);
+            throw new CheckpointException(path, $"it could not be written: {e.Message.TrimEnd('.')}",
+                "free space or choose a folder that can be written; what was saved before is intact", e);
         }
     }
+
+    /// <summary>
+    /// Writes tensors into a folder as the Python tools do: model.safetensors, or shards and their index where that would be too large.
+    /// All is written aside first and then moved in place, so that an earlier checkpoint stays whole if anything fails before.
+    /// </summary>
+    /// <param name="folder">The folder; it is made when missing. Shards of an earlier checkpoint in it are removed.</param>
+    /// <param name="tensors">What to write, in the order in which it fills the shards; none leaves the weights in the folder alone.</param>
+    /// <param name="maxShardBytes">Largest size of a shard; a larger tensor has a shard of its own.</param>
+    /// <param name="storeAs">Type to store floating-point tensors in; their own when null.</param>
+    /// <param name="texts">Text files to put beside them, such as config.json.</param>
+    /// <exception cref="CheckpointException">The folder cannot be written; what was in it is intact.</exception>
+    public static void SaveFolder(string folder, IEnumerable<KeyValuePair<string, Tensor>> tensors, long maxShardBytes = UsualShardBytes,
+        ScalarType? storeAs = null, IReadOnlyDictionary<string, string>? texts = null)
+    {
+        var shards = new List<(long Bytes, List<KeyValuePair<string, Tensor>> Tensors)>();
+        foreach (var pair in tensors)
+        {
+            var bytes = pair.Value.numel() * ElementTypes.SizeOf(TypeOf(pair.Value, storeAs));
+            if (shards.Count == 0 || shards[^1].Bytes + bytes > maxShardBytes)
+            {
+                shards.Add((0, []));
+            }
+
+            shards[^1].Tensors.Add(pair);
+            shards[^1] = (shards[^1].Bytes + bytes, shards[^1].Tensors);
+        }
+
+        var aside = Path.Combine(folder, $".saving-{Environment.ProcessId}");
+        try
+        {
+            Directory.CreateDirectory(aside);
+            var files = new List<string>();
+            var map = new SortedDictionary<string, string>(StringComparer.Ordinal);
+            foreach (var (i, (_, held)) in shards.Index())
+            {
+                files.Add(shards.Count == 1 ? "model.safetensors" : $"model-{i + 1:00000}-of-{shards.Count:00000}.safetensors");
+                Save(Path.Combine(aside, files[i]), held, new Dictionary<string, string> { ["format"] = "pt" }, storeAs);
+                held.ForEach(pair => map.Add(pair.Key, files[i]));
+            }
+
+            var others = (texts ?? new Dictionary<string, string>()).ToDictionary();
+            if (shards.Count > 1)
+            {
+                var (elements, bytes) = (shards.Sum(shard => shard.Tensors.Sum(pair => pair.Value.numel())), shards.Sum(shard => shard.Bytes));
+                var index = new { metadata = new { total_parameters = elements, total_size = bytes }, weight_map = map };
+                others["model.safetensors.index.json"] = JsonConvert.SerializeObject(index, Formatting.Indented) + "\n";
+            }
+
+            foreach (var (name, text) in others)
+            {
+                File.WriteAllText(Path.Combine(aside, name), text);
+                files.Add(name);
+            }
+
+            files.ForEach(name => File.Move(Path.Combine(aside, name), Path.Combine(folder, name), overwrite: true));
+            var earlier = shards.Count == 0 ? [] : Directory.GetFiles(folder, "model*.safetensors*");
+            earlier.Where(path => !files.Contains(Path.GetFileName(path))).ToList().ForEach(File.Delete);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or CheckpointException)
+        {
+            throw new CheckpointException(folder, $"the checkpoint could not be written: {(e.InnerException ?? e).Message.TrimEnd('.')}",
+                "free space or choose a folder that can be written", e);
+        }
+        finally
+        {
+            if (Directory.Exists(aside))
+            {
+                Directory.Delete(aside, recursive: true);
+            }
+        }
+    }
+
+    private static ScalarType TypeOf(Tensor tensor, ScalarType? storeAs) => storeAs is { } type && tensor.is_floating_point() ? type : tensor.dtype;
 
     private static byte[] Header((string Name, Tensor Tensor, ScalarType Type)[] items, IReadOnlyDictionary<string, string>? metadata)
     {
         using var buffer = new MemoryStream();
-        using (var json = new System.Text.Json.Utf8JsonWriter(buffer, new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
+        var unescaped = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping;
+        using (var json = new System.Text.Json.Utf8JsonWriter(buffer, new() { Encoder = unescaped }))
         {
             json.WriteStartObject();
             if (metadata is { Count: > 0 })

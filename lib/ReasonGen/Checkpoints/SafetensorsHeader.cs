@@ -37,7 +37,8 @@ public sealed class SafetensorsHeader
             var length = BinaryPrimitives.ReadUInt64LittleEndian(prefix);
             if (length > LargestHeader || (long)length > file.Length - 8)
             {
-                throw new FormatException($"its header would have {length} bytes, more than {(length > LargestHeader ? "the format allows" : "the file has")}");
+                throw new FormatException(
+                    $"its header would have {length} bytes, more than {(length > LargestHeader ? "the format allows" : "the file has")}");
             }
 
             var json = new byte[length];
@@ -96,7 +97,8 @@ public sealed class SafetensorsHeader
         {
             if (entry.Begin != end)
             {
-                throw new FormatException($"the data of '{entry.Name}' begins at byte {entry.Begin - dataStart}, not at {end - dataStart}: there is a gap or an overlap");
+                throw new FormatException(
+                    $"the data of '{entry.Name}' begins at byte {entry.Begin - dataStart}, not at {end - dataStart}: there is a gap or an overlap");
             }
 
             end = checked(end + entry.Bytes);
@@ -160,7 +162,8 @@ public sealed class SafetensorsHeader
         while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
         {
             Expect(ref reader, JsonTokenType.Number, name);
-            sizes.Add(reader.TryGetInt64(out var size) && size >= 0 ? size : throw new FormatException($"'{name}' has a size or offset that is no whole number of bytes"));
+            sizes.Add(reader.TryGetInt64(out var size) && size >= 0 ? size
+                : throw new FormatException($"'{name}' has a size or offset that is no whole number of bytes"));
         }
 
         return sizes;

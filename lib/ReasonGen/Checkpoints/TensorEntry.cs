@@ -40,9 +40,11 @@ internal static class ElementTypes
 
     internal static IEnumerable<string> SafetensorsNames => All.Select(type => type.Safetensors);
 
-    internal static IEnumerable<(string Storage, string Torch, ScalarType Type)> TorchNames => All.Select(type => (type.Storage, type.Torch, type.Type));
+    internal static IEnumerable<(string Storage, string Torch, ScalarType Type)> TorchNames =>
+        All.Select(type => (type.Storage, type.Torch, type.Type));
 
-    internal static ScalarType? FromSafetensors(string name) => All.Where(type => type.Safetensors == name).Select(type => (ScalarType?)type.Type).FirstOrDefault();
+    internal static ScalarType? FromSafetensors(string name) =>
+        All.Where(type => type.Safetensors == name).Select(type => (ScalarType?)type.Type).FirstOrDefault();
 
     internal static string NameOf(ScalarType type) => Find(type).Safetensors;
 

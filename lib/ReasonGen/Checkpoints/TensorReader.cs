@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.IO.Hashing;
 using System.Numerics;
+using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 using TorchSharp;
@@ -30,7 +31,7 @@ internal sealed class TensorReader(bool finite) : IDisposable
         }
         catch (AggregateException e)
         {
-            System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(e.InnerExceptions.OfType<CheckpointException>().FirstOrDefault() ?? e.InnerExceptions[0]);
+            ExceptionDispatchInfo.Throw(e.InnerExceptions.OfType<CheckpointException>().FirstOrDefault() ?? e.InnerExceptions[0]);
         }
     }
 
@@ -54,7 +55,8 @@ internal sealed class TensorReader(bool finite) : IDisposable
         try
         {
             var file = files.GetOrAdd(entry.File, path => File.OpenHandle(path));
-            if (entry.Storage is { Crc: not 0 } storage && (storage.Bytes != entry.Bytes || entry.Strides is not null) && intact.TryAdd(storage, true))
+            var partial = entry.Strides is not null || entry.Storage?.Bytes != entry.Bytes;
+            if (entry.Storage is { Crc: not 0 } storage && partial && intact.TryAdd(storage, true))
             {
                 TorchZip.CheckCrc(storage, Crc(file, storage)); // a view does not see all bytes of its storage
             }
@@ -159,7 +161,8 @@ internal sealed class TensorReader(bool finite) : IDisposable
         };
         if (!sound)
         {
-            throw new CheckpointException(entry.File, $"'{entry.Name}' holds NaN or infinite weights", "use a checkpoint from before training went wrong");
+            throw new CheckpointException(entry.File, $"'{entry.Name}' holds NaN or infinite weights",
+                "use a checkpoint from before training went wrong");
         }
     }
 

@@ -17,7 +17,7 @@ public static class TorchFile
     /// <summary>The tensors, in the order of the file; names of nested dictionaries and lists are joined by dots.</summary>
     /// <param name="path">The file.</param>
     /// <param name="unwrap">Take only the state dict where a trainer saved one under "state_dict", "model" or "module".</param>
-    /// <exception cref="CheckpointException">The file is missing, unsound, or more than a file of weights; nothing in it is ever executed.</exception>
+    /// <exception cref="CheckpointException">The file is missing, unsound, or more than weights; nothing in it is ever executed.</exception>
     public static IReadOnlyList<TensorEntry> Read(string path, bool unwrap = true)
     {
         var kind = FileKinds.Of(path);
@@ -44,14 +44,15 @@ public static class TorchFile
     private static List<TensorEntry> ReadZip(string path, SafeFileHandle file, bool unwrap)
     {
         var entries = TorchZip.Entries(file);
-        if (entries.TryGetValue("byteorder", out var order) && Encoding.Latin1.GetString(TorchZip.Content(file, order, 64)) is var bytes && bytes != "little")
+        if (entries.TryGetValue("byteorder", out var order)
+            && Encoding.Latin1.GetString(TorchZip.Content(file, order, 64)) is var bytes && bytes != "little")
         {
             throw new FormatException($"its byte order is '{bytes}'; read here are little-endian files");
         }
 
-        var pickled = entries.TryGetValue("data.pkl", out var entry) ? TorchZip.Content(file, entry, LargestPickle) : throw new FormatException("it lacks the entry data.pkl");
-        return Tensors(path, RandomAccess.GetLength(file), new Pickle(pickled, 0).Read(), unwrap,
-            key => entries.TryGetValue("data/" + key, out var data) ? data : throw new FormatException($"it lacks the entry 'data/{key}' of a storage"));
+        var pickled = entries.TryGetValue("data.pkl", out var entry) ? TorchZip.Content(file, entry, LargestPickle)
+            : throw new FormatException("it lacks the entry data.pkl");
+        return Tensors(path, RandomAccess.GetLength(file), new Pickle(pickled, 0).Read(), unwrap, key => entries.GetValueOrDefault("data/" + key));
     }
 
     // magic number, protocol 1001, facts about the writer, the object, the storages' keys; then of each storage its length and its data
@@ -98,19 +99,19 @@ public static class TorchFile
             at = found[name].Begin + found[name].Bytes;
         }
 
-        return at == length ? Tensors(path, length, saved, unwrap, key => found.TryGetValue(key, out var data) ? data : throw new FormatException($"it lacks storage '{key}'"))
+        return at == length ? Tensors(path, length, saved, unwrap, found.GetValueOrDefault)
             : throw new FormatException($"its storages end at byte {at}, the file at {length}");
     }
 
-    private static List<TensorEntry> Tensors(string path, long fileBytes, object? saved, bool unwrap, Func<string, StoredBytes> locate)
+    private static List<TensorEntry> Tensors(string path, long fileBytes, object? saved, bool unwrap, Func<string, StoredBytes?> locate)
     {
         if (saved is not PickledGroup { Kind: PickledKind.Dictionary } top)
         {
-            throw new FormatException($"what was saved is no dictionary of tensors but {(saved is PickledGroup group ? $"a {group.Kind}".ToLowerInvariant() : saved is PickledTensor ? "one tensor" : "a plain value")}");
+            var what = saved is PickledGroup group ? $"a {group.Kind}".ToLowerInvariant() : saved is PickledTensor ? "one tensor" : "a plain value";
+            throw new FormatException($"what was saved is no dictionary of tensors but {what}");
         }
 
-        while (unwrap && !Pairs(top).Any(pair => pair.Value is PickledTensor) && Wrappers.Select(name => Pairs(top).FirstOrDefault(pair => pair.Key is string key && key == name).Value)
-            .OfType<PickledGroup>().FirstOrDefault(inner => inner.Kind == PickledKind.Dictionary) is { } inside)
+        while (unwrap && Wrapped(top) is { } inside)
         {
             top = inside;
         }
@@ -130,7 +131,8 @@ public static class TorchFile
 
             if (value is PickledTensor tensor)
             {
-                entries.Add(names.Add(name!) ? Describe(path, fileBytes, name!, tensor, locate) : throw new FormatException($"the name '{name}' stands twice"));
+                entries.Add(names.Add(name!) ? Describe(path, fileBytes, name!, tensor, locate)
+                    : throw new FormatException($"the name '{name}' stands twice"));
             }
             else if (value is PickledGroup inner)
             {
@@ -142,18 +144,23 @@ public static class TorchFile
         }
     }
 
+    private static PickledGroup? Wrapped(PickledGroup group) => Pairs(group).Any(pair => pair.Value is PickledTensor) ? null
+        : Wrappers.Select(name => Pairs(group).FirstOrDefault(pair => pair.Key.Equals(name)).Value)
+            .OfType<PickledGroup>().FirstOrDefault(inner => inner.Kind == PickledKind.Dictionary);
+
     private static IEnumerable<(object Key, object? Value)> Pairs(PickledGroup group) => group.Kind == PickledKind.Dictionary
         ? group.Items.Chunk(2).Select(pair => (pair[0]!, pair[1])) : group.Items.Select((item, i) => ((object)i, item));
 
-    private static TensorEntry Describe(string path, long fileBytes, string name, PickledTensor tensor, Func<string, StoredBytes> locate)
+    private static TensorEntry Describe(string path, long fileBytes, string name, PickledTensor tensor, Func<string, StoredBytes?> locate)
     {
-        if (tensor.Arguments is not [PickledStorage storage, long offset, PickledGroup { Kind: PickledKind.Tuple } size, PickledGroup { Kind: PickledKind.Tuple } stride]
-            || size.Items.Count != stride.Items.Count || !size.Items.Concat(stride.Items).Append(offset).All(number => number is long and >= 0) || storage.Elements < 0)
+        if (tensor.Arguments is not [PickledStorage { Elements: >= 0 } storage, long offset and >= 0,
+                PickledGroup { Kind: PickledKind.Tuple } size, PickledGroup { Kind: PickledKind.Tuple } stride]
+            || size.Items.Count != stride.Items.Count || !size.Items.Concat(stride.Items).All(number => number is long and >= 0))
         {
-            throw new FormatException($"'{name}' is not described by a storage, an offset, and as many sizes as strides, all of them whole numbers of at least 0");
+            throw new FormatException($"'{name}' is not described by a storage, an offset, and as many sizes as strides, all of at least 0");
         }
 
-        var data = locate(storage.Key);
+        var data = locate(storage.Key) ?? throw new FormatException($"it lacks the data of storage '{storage.Key}', which '{name}' views");
         long[] shape = [.. size.Items.Cast<long>()], strides = [.. stride.Items.Cast<long>()];
         long width = ElementTypes.SizeOf(storage.Type), bytes, last, begin;
         var (first, count) = storage.View ?? (0, storage.Elements);

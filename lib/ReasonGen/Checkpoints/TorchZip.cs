@@ -147,7 +147,8 @@ internal static class TorchZip
 
         if (method != 0)
         {
-            throw new FormatException($"its entry '{name}' is compressed (method {method}{(method == 8 ? ", deflate" : "")}); torch.save stores entries as they are");
+            var known = method == 8 ? ", deflate" : "";
+            throw new FormatException($"its entry '{name}' is compressed (method {method}{known}); torch.save stores entries as they are");
         }
 
         if (stored != length || U16(fixedPart, 34) != 0)

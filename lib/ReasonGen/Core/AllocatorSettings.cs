@@ -39,10 +39,24 @@ internal static partial class AllocatorSettings
             return;
         }
 
-        nint pageMask = ~((nint)(2 << 20) - 1);
-        var start = (block + (2 << 20)) & pageMask;
-        _ = madvise(start, (nuint)((block + (nint)HeapReserve - start) & pageMask), HugePages);
+        AdviseHugePages(block, HeapReserve);
         free(block);
+    }
+
+    /// <summary>The same for a stretch of memory that is about to be filled.</summary>
+    internal static void AdviseHugePages(nint block, long bytes)
+    {
+        if (!OperatingSystem.IsLinux())
+        {
+            return;
+        }
+
+        nint pageMask = ~((nint)(2 << 20) - 1);
+        nint start = (block + (2 << 20) - 1) & pageMask, end = (block + (nint)bytes) & pageMask;
+        if (end > start)
+        {
+            _ = madvise(start, (nuint)(end - start), HugePages);
+        }
     }
 
     [LibraryImport("libc")]

@@ -1,7 +1,20 @@
-// Pillow's 8-bit bicubic resize (Resample.c), bit for bit: two passes of fixed-point weights, across first, rounded to bytes in between.
+// Pillow's 8-bit resize (Resample.c, up to 12.1), bit for bit: two passes of fixed-point weights, across first, rounded to bytes in between.
 //   weight of input i for output x: f((i − centre + ½) / scale), centre = (x + ½) in/out, scale = max(in/out, 1), normalised, times 2²², rounded.
-//   f is Keys' cubic with a = −½, support 2.
+//   f is a triangle of support 1, Keys' cubic with a = −½ of support 2, or Lanczos' windowed sine of support 3.
 namespace ReasonGen.Core;
+
+/// <summary>How pixels between pixels are made up.</summary>
+public enum ResizeFilter
+{
+    /// <summary>A triangle.</summary>
+    Bilinear = 1,
+
+    /// <summary>Keys' cubic, a = −½: what every part of the reference uses.</summary>
+    Bicubic = 2,
+
+    /// <summary>A sine windowed by a wider one.</summary>
+    Lanczos = 3,
+}
 
 /// <summary>Resizes pictures exactly as the reference's image library does.</summary>
 public static class Resampling
@@ -9,35 +22,53 @@ public static class Resampling
     private const int Precision = 22;
 
     /// <summary>Resizes to so many pixels.</summary>
-    public static Picture Resize(Picture picture, int width, int height)
+    public static Picture Resize(Picture picture, int width, int height, ResizeFilter filter = ResizeFilter.Bicubic)
     {
         if (width < 1 || height < 1)
         {
             throw new ArgumentException($"a picture cannot have {width}x{height} pixels");
         }
 
-        var across = width == picture.Width ? picture : Pass(picture, width, picture.Height, horizontal: true);
-        return height == across.Height ? across : Pass(across, width, height, horizontal: false);
+        var across = width == picture.Width ? picture : Pass(picture, width, picture.Height, filter, horizontal: true);
+        return height == across.Height ? across : Pass(across, width, height, filter, horizontal: false);
     }
 
     /// <summary>The largest square in the middle.</summary>
     public static Picture CropCentre(Picture picture)
     {
         var side = Math.Min(picture.Width, picture.Height);
-        return Window(picture, (picture.Width - side) / 2, (picture.Height - side) / 2, side, 0);
+        return Window(picture, (picture.Width - side) / 2, (picture.Height - side) / 2, side, default);
     }
 
-    /// <summary>The smallest square around it, filled with one grey level (white by default).</summary>
-    public static Picture PadToSquare(Picture picture, byte fill = 255)
+    /// <summary>The smallest square around it, filled with one colour (white by default).</summary>
+    public static Picture PadToSquare(Picture picture, (byte R, byte G, byte B)? fill = null)
     {
         var side = Math.Max(picture.Width, picture.Height);
-        return Window(picture, -((side - picture.Width) / 2), -((side - picture.Height) / 2), side, fill);
+        return Window(picture, -((side - picture.Width) / 2), -((side - picture.Height) / 2), side, fill ?? (255, 255, 255));
     }
 
-    private static Picture Window(Picture picture, int left, int top, int side, byte fill)
+    /// <summary>Keeps the number of pixels within bounds and, nearly, the proportions: what the judge is shown (fsdp_workers.py: process_image).
+    /// </summary>
+    public static Picture FitPixels(Picture picture, long minPixels = 512 * 512, long maxPixels = 2048 * 2048)
+    {
+        Picture Scale(Picture p, long pixels)
+        {
+            var factor = Math.Sqrt(pixels / (double)((long)p.Width * p.Height));
+            return Resize(p, Math.Max(1, (int)(p.Width * factor)), Math.Max(1, (int)(p.Height * factor)));
+        }
+
+        picture = (long)picture.Width * picture.Height > maxPixels ? Scale(picture, maxPixels) : picture;
+        return (long)picture.Width * picture.Height < minPixels ? Scale(picture, minPixels) : picture;
+    }
+
+    private static Picture Window(Picture picture, int left, int top, int side, (byte R, byte G, byte B) fill)
     {
         var rgb = new byte[side * side * 3];
-        Array.Fill(rgb, fill);
+        for (var i = 0; i < rgb.Length; i += 3)
+        {
+            (rgb[i], rgb[i + 1], rgb[i + 2]) = fill;
+        }
+
         for (var y = Math.Max(0, -top); y < side && y + top < picture.Height; y++)
         {
             int from = Math.Max(0, -left), count = Math.Min(side - from, picture.Width - (from + left));
@@ -47,13 +78,13 @@ public static class Resampling
         return new Picture(side, side, rgb);
     }
 
-    private static Picture Pass(Picture picture, int width, int height, bool horizontal)
+    private static Picture Pass(Picture picture, int width, int height, ResizeFilter filter, bool horizontal)
     {
         var (source, target) = horizontal ? (picture.Width, width) : (picture.Height, height);
         var rgb = new byte[width * height * 3];
         for (var i = 0; i < target; i++)
         {
-            var (first, weights) = Weights(source, target, i);
+            var (first, weights) = Weights(source, target, i, filter);
             for (var other = 0; other < (horizontal ? height : width); other++)
             {
                 for (var channel = 0; channel < 3; channel++)
@@ -74,19 +105,26 @@ public static class Resampling
         return new Picture(width, height, rgb);
     }
 
-    private static (int First, int[] Weights) Weights(int source, int target, int index)
+    private static (int First, int[] Weights) Weights(int source, int target, int index, ResizeFilter filter)
     {
-        double scale = source / (double)target, filterScale = Math.Max(scale, 1), support = 2 * filterScale, centre = (index + 0.5) * scale;
+        double scale = source / (double)target, filterScale = Math.Max(scale, 1), support = (int)filter * filterScale, centre = (index + 0.5) * scale;
         int first = Math.Max((int)(centre - support + 0.5), 0), last = Math.Min((int)(centre + support + 0.5), source);
-        var weights = Enumerable.Range(first, last - first).Select(i => Cubic((i - centre + 0.5) / filterScale)).ToArray();
+        var weights = Enumerable.Range(first, last - first).Select(i => Value(filter, Math.Abs((i - centre + 0.5) / filterScale))).ToArray();
         var total = weights.Sum();
         return (first, [.. weights.Select(w => total == 0 ? w : w / total).Select(w => (int)(w * (1 << Precision) + (w < 0 ? -0.5 : 0.5)))]);
     }
 
-    private static double Cubic(double x)
+    private static double Value(ResizeFilter filter, double x)
     {
         const double a = -0.5;
-        x = Math.Abs(x);
-        return x < 1 ? ((a + 2) * x - (a + 3)) * x * x + 1 : x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
+        return filter switch
+        {
+            _ when x >= (int)filter => 0,
+            ResizeFilter.Bilinear => 1 - x,
+            ResizeFilter.Bicubic => x < 1 ? ((a + 2) * x - (a + 3)) * x * x + 1 : (((x - 5) * x + 8) * x - 4) * a,
+            _ => Sinc(x) * Sinc(x / 3),
+        };
     }
+
+    private static double Sinc(double x) => x == 0 ? 1 : Math.Sin(x * Math.PI) / (x * Math.PI);
 }

@@ -48,7 +48,7 @@ public static partial class PromptAugmentation
     public static string WithoutFullStop(string prompt) => prompt.EndsWith('.') ? prompt[..^1] : prompt;
 
     // A list, or a list that was stored as its Python text.
-    private static string[] Texts(JToken value) => value is JArray list ? [.. list.Select(text => (string)text!)]
+    internal static string[] Texts(JToken value) => value is JArray list ? [.. list.Select(text => (string)text!)]
         : [.. PythonText().Matches((string)value!).Select(match => match.Groups[2].Value)];
 
     [GeneratedRegex("""(['"])((?:\\.|(?!\1).)*)\1""")]

@@ -46,6 +46,12 @@ public sealed record GrpoStep(long Step, double Reward, int Groups, double ZeroV
     double TextAlpha, double ImageAlpha, double ClipFraction, double Divergence, double GradientNorm, double RationaleTokens,
     double SamplingSeconds, double RewardSeconds, double TrainingSeconds)
 {
+    /// <summary>Groups dropped because a reward could not be had.</summary>
+    public int SkippedGroups { get; init; }
+
+    /// <summary>Mean of each part of the reward over the first round, unweighted; empty where the reward has no parts.</summary>
+    public IReadOnlyDictionary<string, double> RewardParts { get; init; } = CollectionReport.NoParts;
+
     /// <summary>All of it.</summary>
     public double Seconds => SamplingSeconds + RewardSeconds + TrainingSeconds;
 }

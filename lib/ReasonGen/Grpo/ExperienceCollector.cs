@@ -22,12 +22,14 @@ public sealed class ExperienceCollector(IRolloutSource source, IReward reward, F
     public CollectionReport Report { get; private set; }
 
     /// <summary>Collects the groups of one iteration; null when not one group's rewards differ.</summary>
+    /// <remarks>After any exception the same prompts come again.</remarks>
     /// <exception cref="InvalidOperationException">Too few groups, where the configuration makes that an error.</exception>
     public (RolloutBatch Rollouts, List<Group> Groups)? Collect(CancellationToken cancel = default)
     {
         var parts = new List<(RolloutBatch Batch, long[] Rows)>();
         var kept = new List<Group>();
-        var (sampled, equal, rounds, firstReward) = (0, 0, 0, 0.0);
+        var (sampled, equal, skipped, rounds, firstReward, firstPrompt) = (0, 0, 0, 0, 0.0, NextPrompt);
+        IReadOnlyDictionary<string, double> firstParts = CollectionReport.NoParts;
         Stopwatch sampling = new(), scoring = new();
         try
         {
@@ -46,7 +48,8 @@ public sealed class ExperienceCollector(IRolloutSource source, IReward reward, F
                 var rows = new List<long>();
                 for (var p = 0; p < groups.Length; p++)
                 {
-                    if ((!config.FilterGroups || GroupFilter.Keeps(groups[p].Rewards)) && kept.Count < config.PromptsPerStep)
+                    var usable = GroupFilter.Scored(groups[p].Rewards) && (!config.FilterGroups || GroupFilter.Keeps(groups[p].Rewards));
+                    if (usable && kept.Count < config.PromptsPerStep)
                     {
                         kept.Add(groups[p]);
                         rows.AddRange(Enumerable.Range(p * config.RolloutsPerPrompt, config.RolloutsPerPrompt).Select(row => (long)row));
@@ -54,19 +57,32 @@ public sealed class ExperienceCollector(IRolloutSource source, IReward reward, F
                 }
 
                 parts.Add((batch, [.. rows]));
-                equal += groups.Count(group => !GroupFilter.Keeps(group.Rewards));
-                sampled += groups.Length;
-                firstReward = rounds++ == 0 ? groups.Average(group => group.Rewards.Average()) : firstReward;
+                var scored = groups.Where(group => GroupFilter.Scored(group.Rewards)).ToArray();
+                equal += scored.Count(group => !GroupFilter.Keeps(group.Rewards));
+                sampled += scored.Length;
+                skipped += groups.Length - scored.Length;
+                if (rounds++ == 0)
+                {
+                    firstReward = Mean(scored.SelectMany(group => group.Rewards));
+                    firstParts = (reward as IRewardParts)?.Parts.ToDictionary(part => part.Name, part => Mean(part.Rewards)) ?? firstParts;
+                }
             }
 
-            Report = new(firstReward, rounds, equal / (double)sampled, sampling.Elapsed.TotalSeconds, scoring.Elapsed.TotalSeconds);
+            Report = new(firstReward, rounds, equal / Math.Max(1.0, sampled), sampling.Elapsed.TotalSeconds, scoring.Elapsed.TotalSeconds,
+                skipped, firstParts);
             if (config.FailOnTooFewGroups && kept.Count < config.PromptsPerStep)
             {
-                throw new InvalidOperationException($"after {rounds} rounds only {kept.Count} of {config.PromptsPerStep} groups had differing rewards; "
+                throw new InvalidOperationException($"after {rounds} rounds only {kept.Count} of {config.PromptsPerStep} groups had differing rewards"
+                    + (skipped > 0 ? $" and {skipped} had a reward that could not be had; " : "; ")
                     + "check the reward, or let the run go on with fewer groups (FailOnTooFewGroups = false)");
             }
 
             return kept.Count == 0 ? null : (RolloutBatch.Join([.. parts.Where(part => part.Rows.Length > 0)]), kept);
+        }
+        catch
+        {
+            NextPrompt = firstPrompt;
+            throw;
         }
         finally
         {
@@ -84,7 +100,21 @@ public sealed class ExperienceCollector(IRolloutSource source, IReward reward, F
         return prompts.Select((prompt, p) => new Group(prompt, rationales[(p * size)..((p + 1) * size)], pictures[(p * size)..((p + 1) * size)],
             rewards[(p * size)..((p + 1) * size)])).ToArray();
     }
+
+    private static double Mean(IEnumerable<float> rewards) =>
+        rewards.Where(value => !float.IsNaN(value)).Select(value => (double)value).DefaultIfEmpty(double.NaN).Average();
 }
 
 /// <summary>What a collection saw, besides the groups it kept.</summary>
-public readonly record struct CollectionReport(double Reward, int Rounds, double ZeroVariance, double SamplingSeconds, double RewardSeconds);
+/// <param name="Reward">Mean of the first round over groups whose rewards are known; NaN when there are none.</param>
+/// <param name="Rounds">Rounds of rollouts.</param>
+/// <param name="ZeroVariance">Share of the groups with known rewards whose rewards were all equal.</param>
+/// <param name="SamplingSeconds">Time spent on rollouts.</param>
+/// <param name="RewardSeconds">Time spent on rewards.</param>
+/// <param name="SkippedGroups">Groups dropped because a reward could not be had.</param>
+/// <param name="RewardParts">Mean of each part of the reward in the first round; empty where it has no parts.</param>
+public readonly record struct CollectionReport(double Reward, int Rounds, double ZeroVariance, double SamplingSeconds, double RewardSeconds,
+    int SkippedGroups, IReadOnlyDictionary<string, double> RewardParts)
+{
+    internal static IReadOnlyDictionary<string, double> NoParts { get; } = new Dictionary<string, double>();
+}

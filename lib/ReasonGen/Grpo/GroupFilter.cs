@@ -29,6 +29,9 @@ public static class GroupFilter
         return MathF.Sqrt(squares / rewards.Length) > 0;
     }
 
+    /// <summary>Whether every reward of a group is known. One that could not be had is NaN, and then the group cannot be compared.</summary>
+    public static bool Scored(IEnumerable<float> rewards) => !rewards.Any(float.IsNaN);
+
     /// <summary>Prompts to roll out in a refill round.</summary>
     /// <param name="missing">Groups still wanted; at least 1.</param>
     /// <param name="batch">Most prompts a round.</param>

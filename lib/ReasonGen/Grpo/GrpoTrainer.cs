@@ -77,14 +77,18 @@ public sealed class GrpoTrainer : IDisposable
         if (emptySteps >= Config.MaxEmptySteps)
         {
             throw new InvalidOperationException($"{emptySteps} iterations in a row found no group whose rewards differ: the reward is always the same. "
-                + "Look at the pictures and at the reward; a policy that is always right or always wrong cannot be trained this way.");
+                + "Look at the pictures and at the reward; a policy that is always right or always wrong cannot be trained this way."
+                + (collector.Report is { SkippedGroups: > 0 and var skipped } ? $" In the last one {skipped} groups were left out as a reward could not be had." : ""));
         }
 
         var metrics = LastExperience is null ? default : Update(LastExperience);
         var report = collector.Report;
         return new(StepCount++, report.Reward, LastExperience?.Groups.Count ?? 0, report.ZeroVariance, report.Rounds, metrics.TextEntropy, metrics.ImageEntropy,
             metrics.Used.Text, metrics.Used.Image, metrics.ClipFraction, metrics.Divergence, metrics.GradientNorm, metrics.RationaleTokens,
-            report.SamplingSeconds, report.RewardSeconds, watch.Elapsed.TotalSeconds);
+            report.SamplingSeconds, report.RewardSeconds, watch.Elapsed.TotalSeconds)
+        {
+            SkippedGroups = report.SkippedGroups, RewardParts = report.RewardParts,
+        };
     }
 
     /// <summary>Advantages and old log-probs of collected groups.</summary>

@@ -66,7 +66,7 @@ public sealed class Janus : Module, IImageTextModel
         var width = config.Language.Width;
         vision_model = config.Vision is null ? null : new SigLip(config.Vision, target);
         aligner = config.Vision is null ? null : new Aligner(config.Vision.Width, width, target);
-        gen_vision_model = new VqTokenizer(config.ImageTokenizer, target, Math.Min(65536, 4 * config.ImageTokenizer.CodebookSize));
+        gen_vision_model = new VqTokenizer(config.ImageTokenizer, target, config.ImageTokenizer.UsedCodes);
         gen_aligner = new Aligner(config.ImageTokenizer.CodeWidth, width, target);
         gen_head = new ImageHead(width, config.ImageTokenizer.CodebookSize, target);
         gen_embed = Embedding(config.ImageTokenizer.CodebookSize, config.ImageTokenizer.CodeWidth, device: target.Device, dtype: target.DType);
@@ -77,7 +77,7 @@ public sealed class Janus : Module, IImageTextModel
 
     public JanusConfig Config { get; }
 
-    public ComputeTarget Target { get; }
+    public ComputeTarget Target { get; internal set; }
 
     public int VocabularySize => Config.Language.VocabularySize;
 
@@ -103,6 +103,26 @@ public sealed class Janus : Module, IImageTextModel
         var image = imageMask.to(ScalarType.Bool);
         var text = language_model.Embed(ids.masked_fill(image, 0));
         return where(image.unsqueeze(-1), EmbedImageCodes(ids.masked_fill(image.logical_not(), 0)), text).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Input embeddings of a text with pictures in it: each place of the mask takes the next feature of the pictures.</summary>
+    /// <param name="ids">[B, T] int64; ids below 0 count as 0.</param>
+    /// <param name="pictures">[N, 3, S, S], the pictures in the order of rows and places; see <see cref="PictureProcessor"/>.</param>
+    /// <param name="pictureMask">[B, T], N times as many places as a picture has patches.</param>
+    /// <returns>[B, T, D].</returns>
+    public Tensor Embed(Tensor ids, Tensor pictures, Tensor pictureMask)
+    {
+        using var scope = NewDisposeScope();
+        long places = pictureMask.sum().item<long>(), patches = Config.Vision?.Patches ?? 0;
+        if (places != pictures.shape[0] * patches)
+        {
+            throw new ArgumentException($"the text has {places} places for picture features; {pictures.shape[0]} pictures of {patches} patches need "
+                + $"{pictures.shape[0] * patches}", nameof(pictureMask));
+        }
+
+        var text = language_model.Embed(ids.clamp_min(0));
+        text = places == 0 ? text : text.masked_scatter(pictureMask.to(ScalarType.Bool).unsqueeze(-1), EmbedPictures(pictures));
+        return text.MoveToOuterDisposeScope();
     }
 
     /// <summary>[B, I] image codes → [B, I, D].</summary>

@@ -22,6 +22,9 @@ public sealed class KvCache : IDisposable
     /// <summary>Tokens held by every layer.</summary>
     public int Length { get; private set; }
 
+    /// <summary>What one layer holds: [B, heads, tokens so far, head width] each, sharing memory.</summary>
+    internal (Tensor Keys, Tensor Values) Layer(int layer) => (layers[layer].Keys.narrow(2, 0, Length), layers[layer].Values.narrow(2, 0, Length));
+
     /// <summary>Stores the keys and values of new tokens in one layer and gives all of that layer's so far.</summary>
     /// <param name="layer">Layer index.</param>
     /// <param name="keys">[B, heads, T, head width].</param>
@@ -39,9 +42,6 @@ public sealed class KvCache : IDisposable
         allValues.narrow(2, Length, added).copy_(values);
         return (allKeys.narrow(2, 0, Length + added), allValues.narrow(2, 0, Length + added));
     }
-
-    /// <summary>What one layer holds.</summary>
-    internal (Tensor Keys, Tensor Values) Layer(int layer) => (layers[layer].Keys.narrow(2, 0, Length), layers[layer].Values.narrow(2, 0, Length));
 
     /// <summary>Counts tokens that every layer has stored.</summary>
     internal void Advance(int tokens) => Length += tokens;

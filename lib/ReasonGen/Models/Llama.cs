@@ -135,7 +135,7 @@ internal sealed class LlamaModel : Module
     internal LlamaModel(LlamaConfig config, Device device, ScalarType type) : base("model")
     {
         config.Validate();
-        embed_tokens = Embedding(config.VocabularySize, config.Width, device: device, dtype: type);
+        embed_tokens = Table(config.VocabularySize, config.Width, device, type);
         layers = ModuleList(Enumerable.Range(0, config.Layers).Select(i => new LlamaLayer(config, i, device, type)).ToArray());
         norm = new RmsNorm(config.Width, config.RmsNormEpsilon, device, type);
         RegisterComponents();
@@ -146,6 +146,14 @@ internal sealed class LlamaModel : Module
 
     /// <summary>The embedding as a text head: […, D] → […, V].</summary>
     internal Tensor Unembed(Tensor hidden) => functional.linear(hidden, embed_tokens.weight!);
+
+    // TorchSharp's layer draws its rows on the CPU in fp32 and keeps them, wherever it is to live: made with one row, it gets its table afterwards.
+    private static Embedding Table(int rows, int width, Device device, ScalarType type)
+    {
+        var table = Embedding(1, width, device: device, dtype: type);
+        table.weight = (Parameter)new Parameter(init.normal_(empty(rows, width, type, device))).DetachFromDisposeScope();
+        return table;
+    }
 
     internal Tensor Forward(Tensor embeddings, Tensor? attentionMask, Tensor? positionIds, KvCache? cache)
     {

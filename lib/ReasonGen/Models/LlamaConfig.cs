@@ -35,6 +35,9 @@ public sealed record LlamaConfig
     /// <summary>Added under the root of RMSNorm. Default 1e-6.</summary>
     public double RmsNormEpsilon { get; init; } = 1e-6;
 
+    /// <summary>Longest sequence the weights were made for (max_position_embeddings). Default 16384; kept for files, nothing is limited by it.</summary>
+    public int Positions { get; init; } = 16384;
+
     /// <summary>K, the width of one head.</summary>
     public int HeadWidth => Width / Heads;
 

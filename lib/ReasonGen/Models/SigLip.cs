@@ -127,7 +127,7 @@ internal sealed class SigLipTower : Module<Tensor, Tensor>
     public override Tensor forward(Tensor pictures)
     {
         using var scope = NewDisposeScope();
-        var x = patch_embed.forward(pictures).add(pos_embed);
+        var x = patch_embed.forward(pictures.to(pos_embed.dtype)).add(pos_embed);
         foreach (var block in blocks)
         {
             x = block.forward(x);

@@ -30,6 +30,9 @@ public sealed record VqConfig
     /// <summary>Weight of the entropy loss that spreads the use of codes (entropy_loss_ratio); 0 as published.</summary>
     public double EntropyRatio { get; init; }
 
+    /// <summary>Length of the files' buffer of recently used codes, which nothing reads. Default: 65536 as published, less for few codes.</summary>
+    public int UsedCodes { get => field == 0 ? Math.Min(65536, 4 * CodebookSize) : field; init; }
+
     /// <summary>Pixels a side that one code stands for.</summary>
     public int PixelsPerCode => 1 << (Multipliers.Count - 1);
 

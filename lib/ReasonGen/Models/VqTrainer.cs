@@ -1,4 +1,4 @@
-// Trains the image tokenizer:  loss = mean((x' − x)²) + λ₁ mean|x' − x| + commit,  AdamW with a cosine.
+// Trains the image tokenizer:  loss = mean((x' − x)²) + λ₁ mean|x' − x| + commit + entropy,  AdamW with a cosine.
 //   Codebook by moving averages instead of a gradient: n ← γ n + (1 − γ) count,  s ← γ s + (1 − γ) Σ ẑ,  e = s / n.
 //   Codes that die are moved onto latents of the batch, for the first part of training.
 // Deviation: Janus's tokenizer was trained with perceptual and adversarial losses as well; flat drawings need neither.
@@ -84,10 +84,10 @@ public sealed class VqTrainer : IDisposable
         using var scope = NewDisposeScope();
         var pictures = batchOfStep(StepCount);
         optimizer.ZeroGradients();
-        var (reconstruction, codes, latents, _, commitment) = tokenizer.Reconstruct(pictures);
+        var (reconstruction, codes, latents, _, commitment, entropy) = tokenizer.Reconstruct(pictures);
         var error = reconstruction.to(ScalarType.Float32).sub(pictures);
         var squared = error.square().mean();
-        var loss = squared.add(error.abs().mean().mul(config.AbsoluteErrorScale)).add(commitment);
+        var loss = squared.add(error.abs().mean().mul(config.AbsoluteErrorScale)).add(commitment).add(entropy);
         loss.backward();
         var norm = GradientClip.Apply(tokenizer.parameters(), 1);
         if (!double.IsFinite(norm) || !double.IsFinite(loss.ToDouble()))

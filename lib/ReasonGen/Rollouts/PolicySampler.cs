@@ -48,16 +48,9 @@ public sealed class PolicySampler(IImageTextModel model, ITokenizer tokenizer, P
     }
 
     /// <summary>The tokens of each rationale, begin-of-image included.</summary>
-    public int[][] RationaleTokens(RolloutBatch rollouts)
-    {
-        using var scope = NewDisposeScope();
-        int columns = rollouts.ResponseColumns, start = rollouts.PromptColumns;
-        var ids = rollouts.Ids.narrow(1, start, columns).Values<long>();
-        return Enumerable.Range(0, rollouts.Count).Select(row => ids.AsSpan(row * columns, columns).ToArray()
-            .TakeUntil(id => id == tokenizer.Special.BeginOfImage).Select(id => (int)id).ToArray()).ToArray();
-    }
+    public int[][] RationaleTokens(RolloutBatch rollouts) => RolloutText.RationaleTokens(rollouts, tokenizer.Special.BeginOfImage);
 
-    public string[] Rationales(RolloutBatch rollouts) => RationaleTokens(rollouts).Select(tokens => tokenizer.Decode(tokens)).ToArray();
+    public string[] Rationales(RolloutBatch rollouts) => RolloutText.Rationales(rollouts, tokenizer);
 
     public Picture[] Pictures(RolloutBatch rollouts)
     {
@@ -66,18 +59,23 @@ public sealed class PolicySampler(IImageTextModel model, ITokenizer tokenizer, P
     }
 }
 
-internal static class Sequences
+/// <summary>What rollouts say.</summary>
+internal static class RolloutText
 {
-    /// <summary>Items up to and including the first that satisfies the condition.</summary>
-    internal static IEnumerable<T> TakeUntil<T>(this IEnumerable<T> items, Func<T, bool> last)
+    /// <summary>The tokens of each rationale, begin-of-image included.</summary>
+    internal static int[][] RationaleTokens(RolloutBatch rollouts, int beginOfImage)
     {
-        foreach (var item in items)
+        using var scope = NewDisposeScope();
+        var columns = rollouts.ResponseColumns;
+        var ids = rollouts.Ids.narrow(1, rollouts.PromptColumns, columns).Values<long>();
+        return [.. Enumerable.Range(0, rollouts.Count).Select(row =>
         {
-            yield return item;
-            if (last(item))
-            {
-                yield break;
-            }
-        }
+            var response = ids.AsSpan(row * columns, columns);
+            return response[..(response.IndexOf(beginOfImage) + 1)].ToArray().Select(id => (int)id).ToArray();
+        })];
     }
+
+    /// <summary>The rationale of each rollout as text; empty where there is none.</summary>
+    internal static string[] Rationales(RolloutBatch rollouts, ITokenizer tokenizer) =>
+        [.. RationaleTokens(rollouts, tokenizer.Special.BeginOfImage).Select(tokens => tokenizer.Decode(tokens))];
 }

@@ -32,7 +32,7 @@ public sealed record RolloutConfig
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public void Validate()
     {
-        if (TextBudget < 0 || ImageTokens < 1 || Temperature <= 0 || GuidanceScale < 0 || Parts < 1)
+        if (TextBudget < 0 || ImageTokens < 1 || !(Temperature > 0) || !(GuidanceScale >= 0) || Parts < 1)
         {
             throw new ArgumentException($"{nameof(TextBudget)} must be at least 0, {nameof(ImageTokens)} and {nameof(Parts)} at least 1, {nameof(Temperature)} above 0 "
                 + $"and {nameof(GuidanceScale)} at least 0: {this}");

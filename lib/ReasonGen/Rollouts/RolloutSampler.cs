@@ -39,9 +39,14 @@ public sealed class RolloutSampler
             throw new ArgumentException($"prompts [{string.Join(", ", promptIds.shape)}] and mask [{string.Join(", ", promptMask.shape)}] must both be [N, P]");
         }
 
+        using var generator = Seeds.Torch(seed);
+        return Generate(promptIds, promptMask, generator, tokenDone);
+    }
+
+    internal RolloutBatch Generate(Tensor promptIds, Tensor promptMask, Generator generator, Action<int>? tokenDone = null)
+    {
         using var free = no_grad();
         using var scope = NewDisposeScope();
-        using var generator = Seeds.Torch(seed);
         var layout = new RolloutLayout(promptIds, promptMask, special);
         var (text, textLogProbs) = Config.TextBudget == 0 ? (zeros([promptIds.shape[0], 0], ScalarType.Int64), zeros([promptIds.shape[0], 0]))
             : SampleText(promptIds, promptMask, generator, tokenDone);
@@ -53,30 +58,11 @@ public sealed class RolloutSampler
     private (Tensor Tokens, Tensor LogProbs) SampleText(Tensor promptIds, Tensor promptMask, Generator generator, Action<int>? tokenDone)
     {
         using var scope = NewDisposeScope();
-        int rows = (int)promptIds.shape[0], columns = (int)promptIds.shape[1];
-        using var cache = model.NewCache(rows, columns + Config.TextBudget);
-        var mask = cat([promptMask, ones(rows, Config.TextBudget, promptMask.dtype, promptMask.device)], 1);
-        var positions = promptMask.cumsum(1).sub(1).clamp_min(0);
-        var hidden = model.Hidden(model.Embed(promptIds), promptMask, positions, cache).narrow(1, columns - 1, 1);
-        var position = positions.narrow(1, columns - 1, 1);
-        var ended = zeros(rows, 1, ScalarType.Bool, promptIds.device);
-        List<Tensor> tokens = [], logProbs = [];
-        while (true)
-        {
-            var (next, logProb) = Draw(model.TextLogits(hidden).squeeze(1), generator);
-            tokens.Add(next);
-            logProbs.Add(logProb);
-            tokenDone?.Invoke(tokens.Count);
-            ended = ended.logical_or(next.eq(special.Eos)).logical_or(next.eq(special.BeginOfImage));
-            if (tokens.Count == Config.TextBudget || ended.all().ToBoolean())
-            {
-                return (cat(tokens, 1).MoveToOuterDisposeScope(), cat(logProbs, 1).MoveToOuterDisposeScope()); // [N, L]
-            }
-
-            using var step = NewDisposeScope();
-            position = position.add(1).MoveToOuterDisposeScope();
-            hidden = model.Hidden(model.Embed(next), mask.narrow(1, 0, columns + tokens.Count), position, cache).MoveToOuterDisposeScope();
-        }
+        using var feed = new TokenFeed(model, model.Embed(promptIds), promptMask, Config.TextBudget);
+        var ended = zeros(promptIds.shape[0], 1, ScalarType.Bool, promptIds.device);
+        return Sample(Config.TextBudget, step => step, tokenDone, () => Draw(model.TextLogits(feed.Hidden).squeeze(1), generator),
+            next => feed.Append(model.Embed(next)),
+            next => ended.logical_or_(next.eq(special.Eos)).logical_or_(next.eq(special.BeginOfImage)).all().ToBoolean()); // [N, L]
     }
 
     private (Tensor Codes, Tensor LogProbs) SampleImage(RolloutLayout layout, Device device, Generator generator, Action<int>? tokenDone)
@@ -84,45 +70,37 @@ public sealed class RolloutSampler
         using var scope = NewDisposeScope();
         var guided = Config.GuidanceScale != 1;
         var (ids, mask) = layout.ImagePrefill(guided, device); // [N or 2N, M]
-        int rows = (int)ids.shape[0], columns = (int)ids.shape[1];
-        using var cache = model.NewCache(rows, columns + Config.ImageTokens);
-        var fullMask = cat([mask, ones(rows, Config.ImageTokens, mask.dtype, device)], 1);
-        var positions = mask.cumsum(1).sub(1).clamp_min(0);
-        var hidden = model.Hidden(model.Embed(ids), mask, positions, cache).narrow(1, columns - 1, 1);
-        var position = positions.narrow(1, columns - 1, 1);
-        List<Tensor> codes = [], logProbs = [];
-        while (true)
+        using var feed = new TokenFeed(model, model.Embed(ids), mask, Config.ImageTokens);
+        return Sample(Config.ImageTokens, step => Config.TextBudget + step, tokenDone, () =>
         {
-            var logits = model.ImageLogits(hidden).squeeze(1); // [N or 2N, C]
-            if (guided)
-            {
-                var pairs = logits.view(rows / 2, 2, -1);
-                logits = lerp(pairs.select(1, 1), pairs.select(1, 0), Config.GuidanceScale);
-            }
-
-            var (next, logProb) = Draw(logits, generator);
-            codes.Add(next);
-            logProbs.Add(logProb);
-            tokenDone?.Invoke(Config.TextBudget + codes.Count);
-            if (codes.Count == Config.ImageTokens)
-            {
-                return (cat(codes, 1).MoveToOuterDisposeScope(), cat(logProbs, 1).MoveToOuterDisposeScope()); // [N, I]
-            }
-
-            using var step = NewDisposeScope();
-            position = position.add(1).MoveToOuterDisposeScope();
-            var fed = guided ? next.repeat_interleave(2, 0) : next;
-            hidden = model.Hidden(model.EmbedImageCodes(fed), fullMask.narrow(1, 0, columns + codes.Count), position, cache).MoveToOuterDisposeScope();
-        }
+            var logits = model.ImageLogits(feed.Hidden).squeeze(1); // [N or 2N, C]
+            var pairs = guided ? logits.view(logits.shape[0] / 2, 2, -1) : null;
+            return Draw(pairs is null ? logits : lerp(pairs.select(1, 1), pairs.select(1, 0), Config.GuidanceScale), generator);
+        }, next => feed.Append(model.EmbedImageCodes(guided ? next.repeat_interleave(2, 0) : next)), _ => false); // [N, I]
     }
 
-    // [N, C] logits → drawn ids [N, 1] and their log-probs [N, 1]. As torch.multinomial draws: argmax of p over exponential noise.
-    private (Tensor Ids, Tensor LogProbs) Draw(Tensor logits, Generator generator)
+    private (Tensor Ids, Tensor LogProbs) Draw(Tensor logits, Generator generator) =>
+        TokenSampler.Draw(logits, Config.Temperature, Config.Greedy, generator);
+
+    // Draws, and feeds what was drawn, until so many tokens are there or all rows have ended.
+    private static (Tensor Ids, Tensor LogProbs) Sample(int most, Func<int, int> done, Action<int>? tokenDone,
+        Func<(Tensor Ids, Tensor LogProbs)> draw, Action<Tensor> feed, Func<Tensor, bool> ended)
     {
-        using var scope = NewDisposeScope();
-        var probabilities = nn.functional.softmax(logits.to(ScalarType.Float32).div(Config.Temperature), -1);
-        var ids = Config.Greedy ? probabilities.argmax(-1, keepdim: true)
-            : probabilities.div(empty(probabilities.shape, ScalarType.Float32, CPU).exponential_(1, generator).to(probabilities.device)).argmax(-1, keepdim: true);
-        return (ids.MoveToOuterDisposeScope(), probabilities.gather(1, ids).log().MoveToOuterDisposeScope());
+        List<Tensor> ids = [], logProbs = [];
+        for (var more = true; more;)
+        {
+            using var step = NewDisposeScope();
+            var (next, logProb) = draw();
+            ids.Add(next.MoveToOuterDisposeScope());
+            logProbs.Add(logProb.MoveToOuterDisposeScope());
+            tokenDone?.Invoke(done(ids.Count));
+            more = !ended(next) && ids.Count < most;
+            if (more)
+            {
+                feed(next);
+            }
+        }
+
+        return (cat(ids, 1).MoveToOuterDisposeScope(), cat(logProbs, 1).MoveToOuterDisposeScope());
     }
 }

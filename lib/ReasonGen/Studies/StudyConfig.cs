@@ -24,6 +24,9 @@ public sealed record StudyConfig
     /// <summary>GRPO steps of each arm. At least 1; the entropy ablation wants 200 or more.</summary>
     public int RlSteps { get; init; } = 200;
 
+    /// <summary>GRPO steps of each arm that a judge rewards. At least 1.</summary>
+    public int JudgeRlSteps { get; init; } = 120;
+
     /// <summary>Optimizer steps of each miniature judge. At least 1.</summary>
     public int JudgeSteps { get; init; } = 1500;
 

@@ -24,7 +24,8 @@ internal sealed class AddedTokens
     internal AddedTokens(IReadOnlyList<(string Text, AddedToken Token)> tokens)
     {
         any = SearchValues.Create([.. tokens.Select(token => token.Text)], StringComparison.Ordinal);
-        byFirst = tokens.GroupBy(token => token.Text[0]).ToDictionary(group => group.Key, group => group.OrderByDescending(token => token.Text.Length).ToArray());
+        byFirst = tokens.GroupBy(token => token.Text[0])
+            .ToDictionary(group => group.Key, group => group.OrderByDescending(token => token.Text.Length).ToArray());
     }
 
     /// <summary>The parts of a text in order: added tokens, and what lies between them.</summary>
@@ -66,11 +67,14 @@ internal sealed class AddedTokens
         }
     }
 
-    private static Rune RuneBefore(string text, int end) => Rune.DecodeLastFromUtf16(text.AsSpan(0, end), out var rune, out _) == OperationStatus.Done ? rune : default;
+    private static Rune RuneBefore(string text, int end) =>
+        Rune.DecodeLastFromUtf16(text.AsSpan(0, end), out var rune, out _) == OperationStatus.Done ? rune : default;
 
-    private static Rune RuneAfter(string text, int start) => Rune.DecodeFromUtf16(text.AsSpan(start), out var rune, out _) == OperationStatus.Done ? rune : default;
+    private static Rune RuneAfter(string text, int start) =>
+        Rune.DecodeFromUtf16(text.AsSpan(start), out var rune, out _) == OperationStatus.Done ? rune : default;
 
     // \w of Unicode's regular expressions: alphabetic, mark, decimal digit, connector, joiner
     private static bool IsWord(Rune rune) => Rune.GetUnicodeCategory(rune) is <= UnicodeCategory.LetterNumber or UnicodeCategory.ConnectorPunctuation
-        || rune.Value is 0x200C or 0x200D or >= 0x24B6 and <= 0x24E9 or >= 0x1F130 and <= 0x1F149 or >= 0x1F150 and <= 0x1F169 or >= 0x1F170 and <= 0x1F189;
+        || rune.Value is 0x200C or 0x200D or >= 0x24B6 and <= 0x24E9
+            or >= 0x1F130 and <= 0x1F149 or >= 0x1F150 and <= 0x1F169 or >= 0x1F170 and <= 0x1F189;
 }

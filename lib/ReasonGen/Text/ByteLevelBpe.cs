@@ -9,17 +9,20 @@ namespace ReasonGen.Text;
 /// </summary>
 internal sealed class ByteLevelBpe
 {
-    private const int LongestCached = 64, MostCached = 1 << 17;
+    private const int LongestCached = 128, MostCached = 1 << 17;
 
     private static readonly char[] CharacterOf = new char[256];
     private static readonly Dictionary<char, byte> ByteOf = [];
 
     private readonly Dictionary<string, int> vocabulary;
-    private readonly Dictionary<(int, int), (int Rank, int Id)> merges;
+    private readonly Dictionary<long, (int Rank, int Id)> merges;
     private readonly bool ignoreMerges;
     private readonly int[] byteIds;
     private readonly ConcurrentDictionary<string, int[]> cache = new();
     private int cached;
+
+    [ThreadStatic]
+    private static PriorityQueue<(int At, int Left, int Right, int Id), long>? waiting;
 
     static ByteLevelBpe()
     {
@@ -32,11 +35,14 @@ internal sealed class ByteLevelBpe
         }
     }
 
-    internal ByteLevelBpe(Dictionary<string, int> vocabulary, Dictionary<(int, int), (int, int)> merges, bool ignoreMerges)
+    internal ByteLevelBpe(Dictionary<string, int> vocabulary, Dictionary<long, (int, int)> merges, bool ignoreMerges)
     {
         (this.vocabulary, this.merges, this.ignoreMerges) = (vocabulary, merges, ignoreMerges);
         byteIds = [.. CharacterOf.Select(c => vocabulary.GetValueOrDefault(c.ToString(), -1))];
     }
+
+    /// <summary>What the vocabulary writes for a byte.</summary>
+    internal static char Character(byte value) => CharacterOf[value];
 
     /// <summary>Appends the ids of one piece.</summary>
     internal void Encode(ReadOnlySpan<char> piece, List<int> ids)
@@ -51,9 +57,9 @@ internal sealed class ByteLevelBpe
         if (!known.TryGetValue(piece, out var found))
         {
             found = Merge(piece);
-            if (Interlocked.Increment(ref cached) <= MostCached)
+            if (cached < MostCached && known.TryAdd(piece, found))
             {
-                known.TryAdd(piece, found);
+                Interlocked.Increment(ref cached);
             }
         }
 
@@ -78,6 +84,9 @@ internal sealed class ByteLevelBpe
     internal static byte[] Bytes(string token) =>
         token.All(ByteOf.ContainsKey) ? [.. token.Select(c => ByteOf[c])] : Encoding.UTF8.GetBytes(token);
 
+    /// <summary>Two adjacent ids as one key of the merges.</summary>
+    internal static long Pair(int left, int right) => ((long)left << 32) | (uint)right;
+
     private int[] Merge(ReadOnlySpan<char> piece)
     {
         if (ignoreMerges && vocabulary.TryGetValue(Spell(piece), out var whole))
@@ -88,11 +97,11 @@ internal sealed class ByteLevelBpe
         var bytes = new byte[Encoding.UTF8.GetByteCount(piece)];
         Encoding.UTF8.GetBytes(piece, bytes);
         var ids = Array.FindAll(Array.ConvertAll(bytes, b => byteIds[b]), id => id >= 0);
-        var next = Enumerable.Range(1, ids.Length).ToArray();
-        var previous = Enumerable.Range(-1, ids.Length).ToArray();
-        var queue = new PriorityQueue<(int At, int Left, int Right, int Id), long>();
+        var (next, previous) = (new int[ids.Length], new int[ids.Length]);
+        var queue = waiting ??= new();
         for (var i = 0; i < ids.Length; i++)
         {
+            (next[i], previous[i]) = (i + 1, i - 1);
             Offer(i);
         }
 
@@ -118,7 +127,7 @@ internal sealed class ByteLevelBpe
 
         void Offer(int at)
         {
-            if (at >= 0 && next[at] < ids.Length && merges.TryGetValue((ids[at], ids[next[at]]), out var merge))
+            if (at >= 0 && next[at] < ids.Length && merges.TryGetValue(Pair(ids[at], ids[next[at]]), out var merge))
             {
                 queue.Enqueue((at, ids[at], ids[next[at]], merge.Id), ((long)merge.Rank << 32) | (uint)at);
             }

@@ -2,7 +2,9 @@ using System.Text;
 
 namespace ReasonGen.Text;
 
-/// <summary>One turn of a chat: who speaks (the role's very text, "&lt;|User|&gt;" or "&lt;|Assistant|&gt;" for Janus-Pro) and what; empty where the model goes on.</summary>
+/// <summary>One turn of a chat.</summary>
+/// <param name="Role">Who speaks, as the chat writes it: "&lt;|User|&gt;" or "&lt;|Assistant|&gt;" for Janus-Pro.</param>
+/// <param name="Content">What is said; empty where the model goes on.</param>
 public sealed record JanusTurn(string Role, string Content);
 
 /// <summary>The chat of Janus as text (conversation.py, template "deepseek") and its pictures as ids (processing_vlm.py).</summary>
@@ -13,8 +15,8 @@ public static class JanusChat
     public const string BeginOfImage = "<begin_of_image>", EndOfImage = "<end_of_image>", ImagePlaceholder = "<image_placeholder>";
 
     /// <summary>Opens the understanding chat; generation has none.</summary>
-    public const string UnderstandingSystem = "You are a helpful language and vision assistant. You are able to understand the visual content that the user provides, "
-        + "and assist the user with a variety of tasks using natural language.";
+    public const string UnderstandingSystem = "You are a helpful language and vision assistant. You are able to understand the visual "
+        + "content that the user provides, and assist the user with a variety of tasks using natural language.";
 
     /// <summary>The chat as one text: every content stripped, odd turns closed by end-of-sentence, the whole stripped.</summary>
     /// <param name="turns">The turns in order; their place, not their role, decides what closes them.</param>

@@ -11,6 +11,8 @@ namespace ReasonGen.Text;
 /// </summary>
 internal sealed partial class OnigurumaPattern
 {
+    private const int LongestSource = 10_000, MostSets = 128; // bounds the memory that a hostile file can ask for
+
     private readonly string source;
     private readonly List<object> parts = []; // syntax as text, or a set of code points
     private int at;
@@ -19,8 +21,17 @@ internal sealed partial class OnigurumaPattern
     internal OnigurumaPattern(string source)
     {
         this.source = source;
+        if (source.Length > LongestSource)
+        {
+            throw Broken($"it has more than {LongestSource} characters");
+        }
+
         Read();
     }
+
+    /// <summary>The pattern of a text taken word for word.</summary>
+    internal static string Literal(string text) =>
+        string.Concat(text.Select(c => char.IsAscii(c) && !char.IsAsciiLetterOrDigit(c) ? $"\\{c}" : $"{c}"));
 
     internal IEnumerable<BitArray> Sets => parts.OfType<BitArray>();
 
@@ -58,6 +69,11 @@ internal sealed partial class OnigurumaPattern
                 default:
                     parts.Add(syntax);
                     break;
+            }
+
+            if (Sets.Count() > MostSets)
+            {
+                throw Broken($"it has more than {MostSets} classes");
             }
         }
 

@@ -1,4 +1,5 @@
 using System.Collections;
+using System.Collections.Concurrent;
 using System.Text.RegularExpressions;
 
 namespace ReasonGen.Text;
@@ -10,19 +11,30 @@ namespace ReasonGen.Text;
 /// </summary>
 internal sealed class PieceSplitter
 {
+    private const int MostSteps = 16, RememberedStep = 2, LongestRemembered = 64, MostRemembered = 1 << 17;
+
     private readonly char[] standIns;
     private readonly Regex[] steps;
+    private readonly ConcurrentDictionary<string, Range[]> remembered = new(); // what the steps from RememberedStep on make of a short piece
+    private int count;
 
     /// <exception cref="FormatException">A pattern is broken or not understood.</exception>
     internal PieceSplitter(IEnumerable<string> patterns)
     {
-        var parsed = patterns.Select(pattern => new OnigurumaPattern(pattern)).ToArray();
+        var parsed = patterns.Take(MostSteps + 1).Select(pattern => new OnigurumaPattern(pattern)).ToArray();
+        if (parsed.Length > MostSteps)
+        {
+            throw new FormatException($"its pre-tokenizer has more than {MostSteps} steps");
+        }
+
         var sets = parsed.SelectMany(pattern => pattern.Sets).ToArray();
-        standIns = StandIns(sets, out var examples);
+        standIns = StandIns(sets, out var known);
         try
         {
-            steps = [.. parsed.Select(pattern => new Regex(pattern.Translate(set => CodePoints.Class(set, Enumerable.Range(0, examples.Count)
-                .Where(k => set[examples[k]]).Select(k => (char)(0xD800 + k)))), RegexOptions.Compiled | RegexOptions.CultureInvariant | RegexOptions.Multiline))];
+            string Write(BitArray set) =>
+                CodePoints.Class(set, Enumerable.Range(0, known.Count).Where(k => set[known[k]]).Select(k => (char)(0xD800 + k)));
+            steps = [.. parsed.Select(pattern => new Regex(pattern.Translate(Write),
+                RegexOptions.Compiled | RegexOptions.CultureInvariant | RegexOptions.Multiline))];
         }
         catch (RegexParseException e)
         {
@@ -65,6 +77,33 @@ internal sealed class PieceSplitter
             return;
         }
 
+        if (step == RememberedStep && step + 1 < steps.Length && text.Length <= LongestRemembered)
+        {
+            var memory = remembered.GetAlternateLookup<ReadOnlySpan<char>>();
+            if (!memory.TryGetValue(text, out var cuts))
+            {
+                var inner = new List<Range>();
+                Apply(text, step, 0, inner);
+                cuts = [.. inner];
+                if (count < MostRemembered && memory.TryAdd(text, cuts))
+                {
+                    Interlocked.Increment(ref count);
+                }
+            }
+
+            foreach (var cut in cuts)
+            {
+                pieces.Add((start + cut.Start.Value)..(start + cut.End.Value));
+            }
+
+            return;
+        }
+
+        Apply(text, step, start, pieces);
+    }
+
+    private void Apply(ReadOnlySpan<char> text, int step, int start, List<Range> pieces)
+    {
         var done = 0;
         foreach (var match in steps[step].EnumerateMatches(text))
         {

@@ -23,7 +23,7 @@ public sealed record PromptTemplate(string Turn, Func<string, string> Chat)
     /// <summary>The whole text of a prompt.</summary>
     public string Fill(string prompt) => Chat(Turn.Replace("{}", prompt));
 
-    /// <summary>The bare subject of a benchmark's prompt: "a photo of" is taken out wherever it stands, the rest stripped (the evaluation scripts).</summary>
+    /// <summary>The subject of a benchmark's prompt: "a photo of" is taken out wherever it stands, the rest stripped (evaluation scripts).</summary>
     public static string Subject(string prompt) => PythonText.Strip(prompt.Replace("A photo of", "").Replace("a photo of", ""));
 
     private static string Janus(string turn) => JanusChat.Prompt(turn);

@@ -10,10 +10,11 @@ namespace ReasonGen.Text;
 /// truncation and padding are the caller's business and passed over.
 /// </summary>
 internal sealed record TokenizerFile(
-    Dictionary<string, int> Vocabulary, Dictionary<(int, int), (int Rank, int Id)> Merges, bool IgnoreMerges, AddedToken[] Added, bool Nfc,
+    Dictionary<string, int> Vocabulary, Dictionary<long, (int Rank, int Id)> Merges, bool IgnoreMerges, AddedToken[] Added, bool Nfc,
     PieceSplitter Splitter, int[] Before, int[] After)
 {
-    private const long Largest = 256 << 20;
+    private const long Largest = 256 << 20; // bytes
+    private const int LargestId = (1 << 24) - 1;
     private const string WordPattern = @"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"; // ByteLevel's own
 
     /// <exception cref="CheckpointException">The file cannot be read, is broken, or is of another kind.</exception>
@@ -22,7 +23,8 @@ internal sealed record TokenizerFile(
         try
         {
             using var file = File.OpenRead(path);
-            var bytes = new byte[file.Length <= Largest ? file.Length : throw new FormatException($"it has {file.Length} bytes, more than any tokenizer")];
+            Demand(file.Length <= Largest, $"it has {file.Length} bytes, more than any tokenizer");
+            var bytes = new byte[file.Length];
             file.ReadExactly(bytes);
             using var json = Utf8.IsValid(bytes) ? JsonDocument.Parse(bytes, new JsonDocumentOptions { AllowDuplicateProperties = false })
                 : throw new FormatException("it is not UTF-8 text");
@@ -30,8 +32,9 @@ internal sealed record TokenizerFile(
         }
         catch (Exception e) when (e is FormatException or JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
         {
+            var cause = string.Concat(e.Message.Take(500).Select(c => char.IsControl(c) ? ' ' : c)).TrimEnd('.'); // may quote the file
             throw new CheckpointException(path, e is FileNotFoundException or DirectoryNotFoundException ? "there is no such file"
-                : $"not a tokenizer that can be read: {e.Message.TrimEnd('.')}", "use the tokenizer.json published with the model", e);
+                : $"not a tokenizer that can be read: {cause}", "use the tokenizer.json published with the model", e);
         }
     }
 
@@ -42,7 +45,7 @@ internal sealed record TokenizerFile(
         Demand(type == "BPE", $"its model is {type}, not BPE");
         foreach (var setting in new[] { "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback" })
         {
-            Demand(!model.TryGetProperty(setting, out var value) || value.ValueKind is JsonValueKind.Null or JsonValueKind.False || value.ToString() is "" or "0" or "0.0",
+            Demand(!model.TryGetProperty(setting, out var value) || value.ToString() is "" or "False" or "0" or "0.0",
                 $"its model sets {setting}, which is not read here");
         }
 
@@ -50,24 +53,31 @@ internal sealed record TokenizerFile(
         var texts = new Dictionary<int, string>();
         foreach (var token in Member(model, "vocab").EnumerateObject())
         {
-            vocabulary.Add(token.Name, Id(token.Value, token.Name));
-            Demand(texts.TryAdd(vocabulary[token.Name], token.Name), $"'{token.Name}' and '{texts[vocabulary[token.Name]]}' have one id");
+            var id = Id(token.Value, token.Name);
+            vocabulary.Add(token.Name, id);
+            if (!texts.TryAdd(id, token.Name))
+            {
+                throw new FormatException($"'{token.Name}' and '{texts[id]}' have one id");
+            }
         }
 
         var merges = ReadMerges(Member(model, "merges"), vocabulary);
-        var added = root.TryGetProperty("added_tokens", out var list) && list.ValueKind != JsonValueKind.Null ? list.EnumerateArray().Select(ReadAdded).ToArray() : [];
+        var listed = root.TryGetProperty("added_tokens", out var list) && list.ValueKind != JsonValueKind.Null;
+        var added = listed ? list.EnumerateArray().Select(ReadAdded).ToArray() : [];
         foreach (var token in added)
         {
             Demand(texts.TryAdd(token.Id, token.Text) || (texts[token.Id] == token.Text && vocabulary.ContainsKey(token.Text)),
                 $"the added token '{token.Text}' has the id {token.Id}, which belongs to '{texts[token.Id]}'");
-            Demand(!vocabulary.TryGetValue(token.Text, out var other) || other == token.Id, $"the added token '{token.Text}' has the id {token.Id}, in the vocabulary {other}");
+            Demand(!vocabulary.TryGetValue(token.Text, out var other) || other == token.Id,
+                $"the added token '{token.Text}' has the id {token.Id}, in the vocabulary {other}");
         }
 
         Demand(added.DistinctBy(token => token.Text).Count() == added.Length, "an added token stands twice");
         var steps = Steps(root, "pre_tokenizer", "pretokenizers");
-        Demand(steps.FindIndex(step => Kind(step) == "ByteLevel") == steps.Count - 1 && steps.Count > 0, "its pre-tokenizer does not end in ByteLevel");
+        Demand(steps.Count > 0 && steps.FindIndex(step => Kind(step) == "ByteLevel") == steps.Count - 1,
+            "its pre-tokenizer does not end in ByteLevel");
         var normalizers = Steps(root, "normalizer", "normalizers");
-        Demand(normalizers.All(step => Kind(step) == "NFC"), $"its normalizer is {string.Join(", ", normalizers.Select(Kind))}; only NFC is read here");
+        Demand(normalizers.All(step => Kind(step) == "NFC"), $"its normalizer is {Kinds(normalizers)}; only NFC is read here");
         var decoders = Steps(root, "decoder", "decoders");
         Demand(decoders is [var decoder] && Kind(decoder) == "ByteLevel", "its decoder is not ByteLevel");
         var (before, after) = ReadTemplate(Steps(root, "post_processor", "processors"), texts);
@@ -75,18 +85,25 @@ internal sealed record TokenizerFile(
     }
 
     // Pairs, or in older files texts of two parts.
-    private static Dictionary<(int, int), (int, int)> ReadMerges(JsonElement list, Dictionary<string, int> vocabulary)
+    private static Dictionary<long, (int, int)> ReadMerges(JsonElement list, Dictionary<string, int> vocabulary)
     {
-        var merges = new Dictionary<(int, int), (int, int)>();
+        var merges = new Dictionary<long, (int, int)>();
         foreach (var (rank, merge) in list.EnumerateArray().Index())
         {
-            string[] parts = merge.ValueKind == JsonValueKind.String ? merge.GetString()!.Split(' ') : [.. merge.EnumerateArray().Select(part => part.GetString()!)];
-            Demand(parts.Length == 2, $"merge number {rank} has {parts.Length} parts");
-            int Known(string token) => vocabulary.TryGetValue(token, out var id) ? id : throw new FormatException($"merge number {rank} speaks of '{token}', which the vocabulary lacks");
-            merges[(Known(parts[0]), Known(parts[1]))] = (rank, Known(parts[0] + parts[1]));
+            string[] parts = merge.ValueKind == JsonValueKind.String ? merge.GetString()!.Split(' ')
+                : [.. merge.EnumerateArray().Select(part => part.GetString() ?? "")];
+            if (parts is not [var left, var right])
+            {
+                throw new FormatException($"merge number {rank} has {parts.Length} parts");
+            }
+
+            merges[ByteLevelBpe.Pair(Known(left, rank), Known(right, rank))] = (rank, Known(left + right, rank));
         }
 
         return merges;
+
+        int Known(string token, int rank) => vocabulary.TryGetValue(token, out var id) ? id
+            : throw new FormatException($"merge number {rank} speaks of '{token}', which the vocabulary lacks");
     }
 
     private static AddedToken ReadAdded(JsonElement token)
@@ -94,7 +111,8 @@ internal sealed record TokenizerFile(
         var text = Member(token, "content").GetString();
         Demand(!string.IsNullOrEmpty(text), "an added token is empty");
         var normalized = token.TryGetProperty("normalized", out var value) ? value.GetBoolean() : !Flag(token, "special");
-        return new(Id(Member(token, "id"), text!), text!, Flag(token, "special"), Flag(token, "single_word"), Flag(token, "lstrip"), Flag(token, "rstrip"), normalized);
+        return new(Id(Member(token, "id"), text!), text!, Flag(token, "special"), Flag(token, "single_word"), Flag(token, "lstrip"),
+            Flag(token, "rstrip"), normalized);
     }
 
     private static IEnumerable<string> Patterns(JsonElement step)
@@ -102,10 +120,11 @@ internal sealed record TokenizerFile(
         switch (Kind(step))
         {
             case "Split":
-                Demand(Member(step, "behavior").GetString() == "Isolated" && !Flag(step, "invert"), "it has a Split whose behavior is not Isolated or that is inverted");
+                Demand(Member(step, "behavior").GetString() == "Isolated" && !Flag(step, "invert"),
+                    "it has a Split that is not Isolated, or inverted");
                 var pattern = Member(step, "pattern");
-                yield return pattern.TryGetProperty("String", out var plain) ? string.Concat(plain.GetString()!.Select(c => char.IsAsciiLetterOrDigit(c) ? $"{c}" : $"\\{c}"))
-                    : Member(pattern, "Regex").GetString()!;
+                yield return pattern.TryGetProperty("String", out var plain) ? OnigurumaPattern.Literal(plain.GetString() ?? "")
+                    : Member(pattern, "Regex").GetString() ?? "";
                 break;
             case "Digits":
                 yield return Flag(step, "individual_digits") ? @"\p{N}" : @"\p{N}+";
@@ -127,7 +146,7 @@ internal sealed record TokenizerFile(
     private static (int[] Before, int[] After) ReadTemplate(List<JsonElement> steps, Dictionary<int, string> texts)
     {
         var templates = steps.Where(step => Kind(step) != "ByteLevel").ToArray();
-        Demand(templates.Length <= 1 && templates.All(step => Kind(step) == "TemplateProcessing"), $"its post-processor is {string.Join(", ", steps.Select(Kind))}");
+        Demand(templates.Length <= 1 && templates.All(step => Kind(step) == "TemplateProcessing"), $"its post-processor is {Kinds(steps)}");
         if (templates is not [var template])
         {
             return ([], []);
@@ -143,7 +162,7 @@ internal sealed record TokenizerFile(
                 continue;
             }
 
-            var name = Member(Member(piece, "SpecialToken"), "id").GetString()!;
+            var name = Member(Member(piece, "SpecialToken"), "id").GetString() ?? "";
             var ids = Member(Member(Member(template, "special_tokens"), name), "ids").EnumerateArray().Select(id => Id(id, name)).ToArray();
             Demand(ids.All(texts.ContainsKey), $"its template has an id for '{name}' that no token has");
             sides[side].AddRange(ids);
@@ -162,13 +181,17 @@ internal sealed record TokenizerFile(
 
     private static string Kind(JsonElement step) => Member(step, "type").GetString() ?? "";
 
+    private static string Kinds(IEnumerable<JsonElement> steps) => string.Join(", ", steps.Select(Kind));
+
     private static bool Flag(JsonElement parent, string name) => parent.TryGetProperty(name, out var value) && value.GetBoolean();
 
-    private static int Id(JsonElement value, string of) => value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var id) && id >= 0 ? id
-        : throw new FormatException($"the id of '{of}' is {value.GetRawText()}, not a whole number from 0 to {int.MaxValue}");
+    private static int Id(JsonElement value, string of) =>
+        value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var id) && id is >= 0 and <= LargestId ? id
+        : throw new FormatException($"the id of '{of}' is {value.GetRawText()}, not a whole number from 0 to {LargestId}");
 
     private static JsonElement Member(JsonElement parent, string name) =>
-        parent.ValueKind == JsonValueKind.Object && parent.TryGetProperty(name, out var value) ? value : throw new FormatException($"'{name}' is missing");
+        parent.ValueKind == JsonValueKind.Object && parent.TryGetProperty(name, out var value) ? value
+        : throw new FormatException($"'{name}' is missing");
 
     private static void Demand(bool holds, string otherwise)
     {

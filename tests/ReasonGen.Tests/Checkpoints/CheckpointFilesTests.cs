@@ -53,7 +53,7 @@ public sealed class CheckpointFilesTests : IDisposable
     public void Weights_are_converted_to_the_type_of_the_model_and_into_views()
     {
         var stored = randn(300, 7);
-        Safetensors.Save(Path.Combine(folder, "model.safetensors"), new Dictionary<string, Tensor> { ["a"] = stored, ["b"] = stored[0], ["c"] = stored.t() });
+        Save(new() { ["a"] = stored, ["b"] = stored[0], ["c"] = stored.t() });
         Tensor whole = zeros(2, 300, 7, ScalarType.BFloat16), turned = zeros(300, 7);
         CheckpointFiles.Open(folder).LoadInto(new Dictionary<string, Tensor> { ["a"] = whole[1], ["b"] = whole[0][5], ["c"] = turned.t() });
         Golden.Equal(stored.to(ScalarType.BFloat16), whole[1]);
@@ -66,7 +66,7 @@ public sealed class CheckpointFilesTests : IDisposable
     public void Large_tensors_are_read_chunk_by_chunk()
     {
         var stored = arange(1_500_000, ScalarType.Float32);
-        Safetensors.Save(Path.Combine(folder, "model.safetensors"), new Dictionary<string, Tensor> { ["a"] = stored });
+        Save(new() { ["a"] = stored });
         Tensor same = empty(1_500_000), wider = empty(1_500_000, ScalarType.Float64);
         CheckpointFiles.Open(folder).LoadInto(new Dictionary<string, Tensor> { ["a"] = same });
         CheckpointFiles.Open(folder).LoadInto(new Dictionary<string, Tensor> { ["a"] = wider });
@@ -83,7 +83,7 @@ public sealed class CheckpointFilesTests : IDisposable
     {
         using var spoiled = ones(1003, type);
         spoiled[1000] = value;
-        Safetensors.Save(Path.Combine(folder, "model.safetensors"), new Dictionary<string, Tensor> { ["sound"] = ones(5), ["head.weight"] = spoiled });
+        Save(new() { ["sound"] = ones(5), ["head.weight"] = spoiled });
         var targets = new Dictionary<string, Tensor> { ["sound"] = zeros(5), ["head.weight"] = zeros(1003) };
         var thrown = Assert.Throws<CheckpointException>(() => CheckpointFiles.Open(folder).LoadInto(targets));
         Assert.Contains("'head.weight' holds NaN or infinite weights", thrown.Message);
@@ -93,7 +93,7 @@ public sealed class CheckpointFilesTests : IDisposable
     [Fact]
     public void Optional_names_may_be_missing_superfluous_or_misshapen()
     {
-        Safetensors.Save(Path.Combine(folder, "model.safetensors"), new Dictionary<string, Tensor> { ["a"] = ones(2), ["extra"] = ones(1), ["shape"] = ones(4) });
+        Save(new() { ["a"] = ones(2), ["extra"] = ones(1), ["shape"] = ones(4) });
         var targets = new Dictionary<string, Tensor> { ["a"] = zeros(2), ["lost"] = ones(3), ["shape"] = ones(5) };
         CheckpointFiles.Open(folder).LoadInto(targets, name => name != "a");
         Golden.Equal(ones(2), targets["a"]);
@@ -128,6 +128,8 @@ public sealed class CheckpointFilesTests : IDisposable
     }
 
     public void Dispose() => Directory.Delete(folder, true);
+
+    private void Save(Dictionary<string, Tensor> tensors) => Safetensors.Save(Path.Combine(folder, "model.safetensors"), tensors);
 
     private void Copy(string fixture, string index, string name)
     {

@@ -45,6 +45,15 @@ public sealed class ModelGoldenTests
         var hidden = model.Hidden(model.Embed(t["input_ids"]), null, t["position_ids"], cache);
         Golden.Close(t["logits"], model.Logits(hidden), 1e-4, "logits");
         Golden.Close(t["hidden_last"], hidden.narrow(1, hidden.shape[1] - t["hidden_last"].shape[1], t["hidden_last"].shape[1]), 1e-4, "hidden");
+        foreach (var name in t.Keys.Where(key => key.StartsWith("key_head")))
+        {
+            Golden.Close(t[name], cache.Layer(0).Keys.select(1, int.Parse(name["key_head".Length..])), 1e-4, name);
+        }
+
+        Golden.Close(t["inv_freq"], Rotary.Frequencies(config.HeadWidth, config.RopeTheta, CPU), 1e-7, "frequencies");
+        var (cos, sin) = Rotary.CosSin(Rotary.Angles(t["rope_positions"].unsqueeze(0), config.HeadWidth, config.RopeTheta, null), ScalarType.Float32);
+        Golden.Close(t["rope_cos"], cos[0], 1e-6, "cos");
+        Golden.Close(t["rope_sin"].narrow(1, 0, config.HeadWidth / 2), sin[0].narrow(1, config.HeadWidth / 2, config.HeadWidth / 2), 1e-6, "sin");
     }
 
     [Fact]
@@ -66,62 +75,6 @@ public sealed class ModelGoldenTests
         }
 
         Assert.Throws<InvalidOperationException>(() => model.Hidden(model.Embed(ids.narrow(1, 0, 1)), null, null, cache));
-    }
-
-    [Fact]
-    public void The_image_tokenizer_equals_the_reference_on_weights_by_rule()
-    {
-        var t = Golden.Tensors("vq/rule");
-        foreach (var (name, token) in Golden.Json("vq/rule"))
-        {
-            if (token is not JObject c || c["codes"] is null)
-            {
-                continue;
-            }
-
-            var config = new VqConfig
-            {
-                CodebookSize = (int)c["codes"]!, Channels = (int)c["ch"]!, Multipliers = c["mult"]!.ToObject<int[]>()!, ResidualBlocks = (int)c["res"]!, LatentChannels = (int)c["z"]!,
-            };
-            using var model = new VqTokenizer(config, new ComputeTarget(CPU, ScalarType.Float32));
-            using var free = no_grad();
-            using var scope = NewDisposeScope();
-            foreach (var (parameterName, parameter) in model.named_parameters())
-            {
-                parameter.copy_(Golden.ByRule(parameterName, parameter.shape));
-            }
-
-            Assert.Equal((long)c["parameters"]!, model.parameters().Sum(p => p.numel()));
-            var pictures = t[name + ".images"].to(ScalarType.Float32).div(127.5f).sub(1);
-            var latent = t[name + ".latent"];
-            Golden.Close(latent, model.Latent(pictures), 1e-4, name + " latent");
-            var certain = t[name + ".gap"].gt(1e-4);
-            Golden.Equal(t[name + ".codes"].masked_select(certain), model.Encode(pictures).reshape(-1).masked_select(certain), name + " codes");
-            Golden.Close(t[name + ".decoded"], model.Decode(t[name + ".codes"], latent.shape[2], latent.shape[3]), 1e-4, name + " decoded");
-            Golden.Close(t[name + ".random_decoded"], model.Decode(t[name + ".random_codes"], latent.shape[2], latent.shape[3]), 1e-4, name + " random codes");
-        }
-    }
-
-    [Fact]
-    public void Pixels_are_truncated_like_the_reference()
-    {
-        var t = Golden.Tensors("vq/checkpoint");
-        var pixels = Pictures.FromTensor(t["bytes.decoded"])[0];
-        Assert.Equal(t["bytes.pixels"].Values<byte>(), pixels.Rgb);
-    }
-
-    [Fact]
-    public void Sampling_draws_like_the_reference()
-    {
-        var t = Golden.Tensors("janus/multinomial");
-        using var generator = new Generator(2024, CPU);
-        for (var draw = 0; draw < t["draws"].shape[1]; draw++)
-        {
-            using var scope = NewDisposeScope();
-            var noise = empty(t["probs"].shape, ScalarType.Float32).exponential_(1, generator);
-            Golden.Close(t["noise"].select(1, draw), noise, 1e-6 * t["noise"].max().ToDouble(), "noise");
-            Golden.Equal(t["draws"].select(1, draw), t["probs"].div(noise).argmax(1), "draws");
-        }
     }
 
     internal static Janus Mini()

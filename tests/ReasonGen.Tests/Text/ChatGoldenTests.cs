@@ -13,7 +13,8 @@ public sealed class ChatGoldenTests
         var tokenizer = HuggingFaceTokenizer.Load(Golden.Path("tokenizer/janus_style.tokenizer.json"));
         foreach (var row in Golden.List("tokenizer/chat_janus"))
         {
-            var text = JanusChat.Text(Turns(row), (string)row["system_prompt"]!) + ((bool)row["append_begin_of_image"]! ? JanusChat.BeginOfImage : "");
+            var text = JanusChat.Text(Turns(row), (string)row["system_prompt"]!);
+            text += (bool)row["append_begin_of_image"]! ? JanusChat.BeginOfImage : "";
             Assert.Equal((string)row["text"]!, text);
             var ids = tokenizer.Encode(text, template: true);
             Assert.Equal(Ids(row["janus_style_ids"]!), ids);
@@ -33,7 +34,8 @@ public sealed class ChatGoldenTests
         var json = Golden.Json("janus/template");
         foreach (var row in json["cases"]!)
         {
-            Assert.Equal((string)row["result"]!, JanusChat.Text(Turns(row), (string)row["system_prompt"]!, plain: (string)row["sft_format"]! == "plain"));
+            var plain = (string)row["sft_format"]! == "plain";
+            Assert.Equal((string)row["result"]!, JanusChat.Text(Turns(row), (string)row["system_prompt"]!, plain));
         }
 
         foreach (var row in json["current_round"]!)
@@ -43,8 +45,9 @@ public sealed class ChatGoldenTests
 
         var (chat, processor) = (json["deepseek"]!, json["processor_defaults"]!);
         Assert.Equal([JanusChat.User, JanusChat.Assistant], chat["roles"]!.Select(role => (string)role!));
-        Assert.Equal([(string)chat["sep2"]!, (string)json["default_system_prompt"]!, (string)processor["image_tag"]!, (string)processor["image_start_tag"]!, (string)processor["image_end_tag"]!, (string)processor["pad_tag"]!],
-            [JanusChat.Eos, JanusChat.UnderstandingSystem, JanusChat.ImagePlaceholder, JanusChat.BeginOfImage, JanusChat.EndOfImage, JanusChat.Pad]);
+        Assert.Equal([(string)chat["sep2"]!, (string)json["default_system_prompt"]!], [JanusChat.Eos, JanusChat.UnderstandingSystem]);
+        Assert.Equal(new[] { "image_tag", "image_start_tag", "image_end_tag", "pad_tag" }.Select(tag => (string)processor[tag]!),
+            [JanusChat.ImagePlaceholder, JanusChat.BeginOfImage, JanusChat.EndOfImage, JanusChat.Pad]);
     }
 
     [Fact]
@@ -82,7 +85,13 @@ public sealed class ChatGoldenTests
         foreach (var row in Golden.List("tokenizer/chat_janus"))
         {
             var content = (string)row["conversation"]![0]!["content"]!;
-            var template = (string)row["name"]! switch { "generation" => PromptTemplate.JanusImage, "baseline" => PromptTemplate.JanusBaseline, "reasongen" => PromptTemplate.JanusRl, _ => null };
+            var template = (string)row["name"]! switch
+            {
+                "generation" => PromptTemplate.JanusImage,
+                "baseline" => PromptTemplate.JanusBaseline,
+                "reasongen" => PromptTemplate.JanusRl,
+                _ => null,
+            };
             if (template is not null)
             {
                 var (before, after) = (template.Turn.Split("{}")[0], template.Turn.Split("{}")[1]);
@@ -91,11 +100,18 @@ public sealed class ChatGoldenTests
         }
     }
 
-    private static JanusTurn[] Turns(JToken row) => [.. row["conversation"]!.Select(turn => new JanusTurn((string)turn["role"]!, (string)turn["content"]!))];
+    private static JanusTurn[] Turns(JToken row) =>
+        [.. row["conversation"]!.Select(turn => new JanusTurn((string)turn["role"]!, (string)turn["content"]!))];
 
-    private static QwenPart[] Parts(JToken content) => content.Type == JTokenType.String ? [new QwenPart.Text((string)content!)] :
-        [.. content.Select(part => (QwenPart)((string?)part["type"] == "image" || part["image"] is not null || part["image_url"] is not null ? new QwenPart.Image()
-            : (string?)part["type"] == "video" || part["video"] is not null ? new QwenPart.Video() : new QwenPart.Text((string?)part["text"] ?? "")))];
+    private static QwenPart[] Parts(JToken content) => content.Type == JTokenType.String ? [new QwenPart.Text((string)content!)]
+        : [.. content.Select(Part)];
+
+    private static QwenPart Part(JToken part)
+    {
+        var image = (string?)part["type"] == "image" || part["image"] is not null || part["image_url"] is not null;
+        var video = (string?)part["type"] == "video" || part["video"] is not null;
+        return image ? new QwenPart.Image() : video ? new QwenPart.Video() : new QwenPart.Text((string?)part["text"] ?? "");
+    }
 
     private static int[] Ids(JToken list) => [.. list.Select(id => (int)id)];
 }

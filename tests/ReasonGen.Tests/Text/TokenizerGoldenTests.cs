@@ -78,7 +78,8 @@ public sealed class TokenizerGoldenTests : IDisposable
                 run = members.Contains(rune.Value) ? 6 : run + rune.Utf8SequenceLength + 6;
             }
 
-            var tokenizer = SmallTokenizer.Load(folder, step: name == "Digits" ? new { type = "Digits", individual_digits = true } : SmallTokenizer.Split(name));
+            var step = name == "Digits" ? new { type = "Digits", individual_digits = true } : SmallTokenizer.Split(name);
+            var tokenizer = SmallTokenizer.Load(folder, step);
             Assert.True(bytes.Append(run).SequenceEqual(tokenizer.Pieces(text).Select(piece => piece.Length)), name);
         }
     }
@@ -114,5 +115,6 @@ public sealed class TokenizerGoldenTests : IDisposable
 
     private static int[] Ids(JToken list) => [.. list.Select(id => (int)id)];
 
-    private static void Same(int[] expected, int[] actual, string what) => Assert.True(expected.SequenceEqual(actual), $"[{string.Join(",", actual)}] {what}");
+    private static void Same(int[] expected, int[] actual, string what) =>
+        Assert.True(expected.SequenceEqual(actual), $"[{string.Join(",", actual)}] {what}");
 }

@@ -1,0 +1,77 @@
+using System.CommandLine;
+using ReasonGen.Checkpoints;
+using ReasonGen.Models;
+
+namespace ReasonGen.Host.Commands;
+
+/// <summary>reasongen inspect: what a checkpoint holds, without loading its weights.</summary>
+internal static class InspectCommand
+{
+    // what the names of a checkpoint's tensors give away
+    private static readonly (string Name, string Meaning)[] Signs =
+    [
+        ("optimizer.", "state of a training run of this kit"), ("gen_vision_model.", "Janus, original layout"),
+        ("model.vqmodel.", "Janus, native layout"), ("visual.", "Qwen2.5-VL"), ("model.visual.", "Qwen2.5-VL"),
+        ("gen_aligner.", "trained weights of a Janus, without its image tokenizer"), ("quantize.", "an image tokenizer"),
+    ];
+
+    internal static Command Create()
+    {
+        var path = new Argument<string>("path") { Description = "A .safetensors or .bin file, an index of shards, or a model folder." };
+        var command = new Command("inspect", "Lists what a checkpoint holds: names, types, shapes, and which model it is.\n"
+            + "Weights are not loaded, and nothing in it is executed. "
+            + "Exit code 2 where it is unsound, or does not fit the config.json beside it.\n\n"
+            + "Examples:\n  reasongen inspect Janus-Pro-1B\n  reasongen inspect Janus-Pro-7B/pytorch_model.bin.index.json\n"
+            + "  reasongen inspect data/checkpoints/sft.safetensors") { path };
+        command.SetAction(parsed => Inspect(parsed.GetValue(path)!));
+        return command;
+    }
+
+    private static int Inspect(string path)
+    {
+        var files = CheckpointFiles.Open(path);
+        var model = Model(path, files);
+        var width = Math.Min(90, files.Entries.Select(entry => entry.Name.Length).DefaultIfEmpty(0).Max());
+        foreach (var entry in files.Entries)
+        {
+            Console.WriteLine($"{Printable(entry.Name).PadRight(width)}  {Type(entry),-8}  [{string.Join(", ", entry.Shape)}]");
+        }
+
+        Console.WriteLine();
+        foreach (var file in files.Files)
+        {
+            var held = files.Entries.Where(entry => entry.File == file).ToArray();
+            Console.WriteLine($"file   {Path.GetFileName(file)}: {held.Length} tensors, {Bytes(new FileInfo(file).Length)}");
+        }
+
+        var types = files.Entries.GroupBy(Type).Select(group => $"{group.Key} {group.Sum(entry => entry.Elements):N0}");
+        var (elements, bytes) = (files.Entries.Sum(entry => entry.Elements), files.Entries.Sum(entry => entry.Bytes));
+        Console.WriteLine($"total  {files.Entries.Count} tensors, {elements:N0} elements, {Bytes(bytes)} ({string.Join(", ", types)})");
+        Console.WriteLine($"model  {model}");
+        return 0;
+    }
+
+    private static string Model(string path, CheckpointFiles files)
+    {
+        var type = Directory.Exists(path) ? JanusFiles.ModelType(path) : null;
+        if (type is not ("multi_modality" or "janus"))
+        {
+            return type is { Length: > 0 } ? $"{type}, as its config.json says"
+                : Signs.FirstOrDefault(sign => files.Entries.Any(entry => entry.Name.StartsWith(sign.Name, StringComparison.Ordinal))).Meaning
+                    ?? "not one that is known here";
+        }
+
+        var (layout, config) = (JanusFiles.Check(path), JanusFiles.ReadConfig(path));
+        return $"Janus, {layout.ToString().ToLowerInvariant()} layout; names and shapes fit its config.json: "
+            + $"{config.Language.Layers} layers of width {config.Language.Width}, {config.Language.VocabularySize} text tokens, "
+            + $"{config.ImageTokenizer.CodebookSize} image codes, {config.ImageTokens} of them a picture";
+    }
+
+    private static string Type(TensorEntry entry) => entry.Type.ToString().ToLowerInvariant();
+
+    private static string Bytes(long bytes) => bytes < 1_000_000 ? $"{bytes:N0} bytes"
+        : bytes < 1_000_000_000 ? $"{bytes / 1e6:0.0} MB" : $"{bytes / 1e9:0.00} GB";
+
+    // a file may name its tensors as it likes, but not move the cursor
+    private static string Printable(string name) => new([.. name.Select(c => char.IsControl(c) ? '?' : c)]);
+}

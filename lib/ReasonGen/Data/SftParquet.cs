@@ -1,0 +1,195 @@
+// The published SFT data (Franklin0/ReasonGen-R1-SFT-230k) and what is written in its schema:
+//   image {bytes, path} or a base64 data URL,  brief_caption,  detailed_caption,
+//   augmented_prompts {short_caption, paraphrases [], varied_captions [], tags [], object_prompts []};  lists may be stored as their Python text.
+using System.Collections;
+using System.Text.Json.Serialization;
+using Newtonsoft.Json.Linq;
+using Parquet;
+using Parquet.Serialization;
+using ReasonGen.Checkpoints;
+
+namespace ReasonGen.Data;
+
+/// <summary>A parquet file of SFT rows, read a row group at a time: the set is never held as a whole.</summary>
+public sealed class SftParquet
+{
+    private static readonly string[] Columns = ["image", "brief_caption", "detailed_caption", "augmented_prompts"];
+
+    private SftParquet(string path, int[] groupRows) => (Path, GroupRows) = (path, groupRows);
+
+    public string Path { get; }
+
+    /// <summary>Rows of each row group.</summary>
+    public IReadOnlyList<int> GroupRows { get; }
+
+    /// <summary>Rows in all.</summary>
+    public long Count => GroupRows.Sum(rows => (long)rows);
+
+    /// <summary>Opens a file and reads its footer.</summary>
+    /// <exception cref="CheckpointException">It is missing, no parquet file, or lacks a column.</exception>
+    public static SftParquet Open(string path) => Guard(path, "it cannot be read as parquet", async () =>
+    {
+        await using var reader = await ParquetReader.CreateAsync(path);
+        string[] names = [.. reader.Schema.Fields.Select(field => field.Name)];
+        var missing = Columns.Except(names).ToArray();
+        return missing.Length == 0 ? new SftParquet(path, [.. reader.RowGroups.Select(group => (int)group.RowCount)])
+            : throw new CheckpointException(path, $"it has no column {string.Join(", ", missing)}; it has {string.Join(", ", names)}",
+                "give a set in the published schema, or make one with 'reasongen caption'");
+    });
+
+    /// <summary>The rows of one row group. A member that is null or an empty list is left out of the row's record.</summary>
+    /// <exception cref="CheckpointException">The file is damaged, or a row holds no picture; the row is named.</exception>
+    public SftRow[] ReadGroup(int group) => Guard(Path, $"row group {group} of {GroupRows.Count} is damaged", async () =>
+    {
+        await using var file = File.OpenRead(Path);
+        var rows = (await ParquetSerializer.DeserializeUntypedAsync(file, null, group)).Data;
+        var first = GroupRows.Take(group).Sum(count => (long)count);
+        return rows.Select((row, i) => Row(row, first + i)).ToArray();
+    });
+
+    /// <summary>All rows in their order; one row group is in memory at a time.</summary>
+    public IEnumerable<SftRow> Rows() => Enumerable.Range(0, GroupRows.Count).SelectMany(ReadGroup);
+
+    /// <summary>Writes a file as rows come, a row group at a time. It appears whole or not at all.</summary>
+    /// <returns>Rows written.</returns>
+    /// <exception cref="CheckpointException">It cannot be written; one of that name stays as it was.</exception>
+    public static long Write(string path, IEnumerable<SftRow> rows, int rowsPerGroup = 100)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(rowsPerGroup, 1);
+        var temporary = $"{path}.{Environment.ProcessId}.tmp";
+        try
+        {
+            Directory.CreateDirectory(System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(path))!);
+            long written = 0;
+            using (var file = File.Create(temporary))
+            {
+                var stored = rows.Select(row =>
+                {
+                    written++;
+                    return Stored.Of(row);
+                });
+                var options = new ParquetOptions { RowGroupSize = rowsPerGroup };
+                Task.Run(() => ParquetSerializer.SerializeAsync(stored, file, options)).GetAwaiter().GetResult();
+            }
+
+            File.Move(temporary, path, overwrite: true);
+            return written;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new CheckpointException(path, $"the file cannot be written: {e.Message}", "choose another folder, or make room", e);
+        }
+        finally
+        {
+            if (File.Exists(temporary))
+            {
+                File.Delete(temporary);
+            }
+        }
+    }
+
+    private SftRow Row(IReadOnlyDictionary<string, object> row, long index)
+    {
+        var image = row.GetValueOrDefault("image") as IDictionary;
+        var bytes = image is not null ? Bytes(image["bytes"]) : FromDataUrl(Json(row.GetValueOrDefault("image")) as JValue);
+        if (bytes is not { Length: > 0 })
+        {
+            throw new CheckpointException(Path, $"row {index} holds no picture", "write the set with the pictures' bytes in its column 'image'");
+        }
+
+        var record = new JObject(row.Where(pair => pair.Key != "image" && pair.Value is not null)
+            .Select(pair => new JProperty(pair.Key, Json(pair.Value))));
+        return new(bytes, (string?)Json(image?["path"]), record);
+    }
+
+    private static byte[]? Bytes(object? value) => value switch { byte[] bytes => bytes, ReadOnlyMemory<byte> memory => memory.ToArray(), _ => null };
+
+    private static byte[]? FromDataUrl(JValue? url)
+    {
+        var text = url?.Value as string ?? "";
+        var buffer = new byte[text.Length];
+        return Convert.TryFromBase64String(text[(text.IndexOf(',') + 1)..], buffer, out var length) ? buffer[..length] : null;
+    }
+
+    private static JToken Json(object? value) => value switch
+    {
+        null => JValue.CreateNull(),
+        string text => text,
+        ReadOnlyMemory<char> text => text.ToString(),
+        IDictionary members => new JObject(members.Keys.Cast<object>().Select(key => new JProperty(key.ToString()!, Json(members[key])))),
+        _ when Bytes(value) is { } bytes => new JValue(bytes),
+        IEnumerable list => new JArray(list.Cast<object?>().Select(Json)),
+        _ => new JValue(value),
+    };
+
+    private static T Guard<T>(string path, string what, Func<Task<T>> read)
+    {
+        try
+        {
+            return File.Exists(path) ? Task.Run(read).GetAwaiter().GetResult()
+                : throw new CheckpointException(path, "there is no such file", "give a parquet file, or make one with 'reasongen caption'");
+        }
+        catch (Exception e) when (e is not CheckpointException && e.GetBaseException() is not OutOfMemoryException)
+        {
+            throw new CheckpointException(path, $"{what}: {e.Message}".TrimEnd('.'), "download or write the file again", e);
+        }
+    }
+
+    private sealed class Stored
+    {
+        [JsonPropertyName("image")]
+        public Picture? Image { get; set; }
+
+        [JsonPropertyName("brief_caption")]
+        public string? Brief { get; set; }
+
+        [JsonPropertyName("detailed_caption")]
+        public string? Detailed { get; set; }
+
+        [JsonPropertyName("augmented_prompts")]
+        public Prompts? Augmented { get; set; }
+
+        internal static Stored Of(SftRow row)
+        {
+            var prompts = row.Record["augmented_prompts"];
+            List<string> List(string name) => prompts?[name] is { Type: not JTokenType.Null } value ? [.. PromptAugmentation.Texts(value)] : [];
+            return new()
+            {
+                Image = new() { Bytes = row.Image, Path = row.ImagePath },
+                Brief = (string?)row.Record["brief_caption"], Detailed = (string?)row.Record["detailed_caption"],
+                Augmented = new()
+                {
+                    Short = (string?)prompts?["short_caption"], Paraphrases = List("paraphrases"), Varied = List("varied_captions"),
+                    Tags = List("tags"), Objects = List("object_prompts"),
+                },
+            };
+        }
+
+        internal sealed class Picture
+        {
+            [JsonPropertyName("bytes")]
+            public byte[]? Bytes { get; set; }
+
+            [JsonPropertyName("path")]
+            public string? Path { get; set; }
+        }
+
+        internal sealed class Prompts
+        {
+            [JsonPropertyName("short_caption")]
+            public string? Short { get; set; }
+
+            [JsonPropertyName("paraphrases")]
+            public List<string>? Paraphrases { get; set; }
+
+            [JsonPropertyName("varied_captions")]
+            public List<string>? Varied { get; set; }
+
+            [JsonPropertyName("tags")]
+            public List<string>? Tags { get; set; }
+
+            [JsonPropertyName("object_prompts")]
+            public List<string>? Objects { get; set; }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+using ReasonGen.Checkpoints;
+using ReasonGen.Core;
+using ReasonGen.Models;
+using ReasonGen.Text;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Rollouts;
+
+/// <summary>One drawn picture.</summary>
+/// <param name="Picture">The pixels.</param>
+/// <param name="Rationale">What the model wrote before it drew; empty for plain Janus-Pro.</param>
+public sealed record Drawing(Picture Picture, string Rationale);
+
+/// <summary>A Janus with its tokenizer, as people use it: draws pictures of a prompt, and talks about pictures.</summary>
+public sealed class JanusPipeline : IDisposable
+{
+    private const int RowsAtATime = 16;
+    private readonly string source;
+
+    /// <param name="model">Owned from here on.</param>
+    /// <param name="tokenizer">Its tokenizer.</param>
+    /// <param name="processor">How pictures are prepared; null where the model reads none.</param>
+    /// <param name="source">Where it came from, for messages.</param>
+    /// <exception cref="CheckpointException">The tokenizer has ids that the model lacks.</exception>
+    public JanusPipeline(Janus model, ITokenizer tokenizer, PictureProcessor? processor = null, string source = "the model")
+    {
+        if (tokenizer.VocabularySize > model.VocabularySize)
+        {
+            model.Dispose();
+            throw new CheckpointException(source,
+                $"the tokenizer has ids up to {tokenizer.VocabularySize - 1}, the model only {model.VocabularySize} embeddings",
+                "put the tokenizer.json of this very model beside its weights");
+        }
+
+        (Model, Tokenizer, Processor, this.source) = (model, tokenizer, processor, source);
+    }
+
+    public Janus Model { get; }
+
+    public ITokenizer Tokenizer { get; }
+
+    public PictureProcessor? Processor { get; }
+
+    /// <summary>Opens a folder with config.json, weights and tokenizer.json, in the original layout or that of transformers.</summary>
+    /// <exception cref="CheckpointException">A file is missing or unsound, or the parts do not belong together.</exception>
+    public static JanusPipeline Open(string folder, ComputeTarget? target = null)
+    {
+        if (!Directory.Exists(folder))
+        {
+            throw new CheckpointException(folder, "there is no such folder", "give the folder of a downloaded Janus-Pro or ReasonGen-R1");
+        }
+
+        // the tokenizer first: it is read in no time, and may be wrong
+        var tokenizer = HuggingFaceTokenizer.Load(folder);
+        _ = tokenizer.Special;
+        var model = JanusFiles.Load(folder, target ?? ComputeTarget.Default);
+        return new(model, tokenizer, model.Config.Vision is { } vision ? PictureProcessor.Read(folder, vision.ImageSize) : null, folder);
+    }
+
+    /// <summary>Tokens of a prompt as the model reads them, bos included, begin-of-image not.</summary>
+    /// <exception cref="ArgumentException">The prompt leaves no room for what is to follow.</exception>
+    public int[] PromptTokens(string prompt, PromptTemplate template, RolloutConfig config)
+    {
+        int[] tokens = [Tokenizer.Special.Bos, .. Tokenizer.Encode(template.Fill(prompt))];
+        tokens = tokens[^1] == Tokenizer.Special.BeginOfImage ? tokens[..^1] : tokens; // the sampler puts it there
+        var room = Model.Config.Language.Positions - config.TextBudget - Model.Config.ImageTokens - 1;
+        return tokens.Length <= room ? tokens : throw new ArgumentException(
+            $"the prompt \"{(prompt.Length <= 60 ? prompt : prompt[..60] + "…")}\" has {tokens.Length} tokens; "
+            + $"{room} fit beside {config.TextBudget} of a rationale and {Model.Config.ImageTokens} of a picture. Shorten it.");
+    }
+
+    /// <summary>Draws pictures of a prompt: after a rationale where <paramref name="config"/> has a text budget, at once where it has none.</summary>
+    /// <param name="prompt">What to draw.</param>
+    /// <param name="count">At least 1.</param>
+    /// <param name="template">Wraps the prompt; see <see cref="PromptTemplate"/>.</param>
+    /// <param name="config">Sampling; its image tokens are taken from the model.</param>
+    /// <param name="seed">The same seed draws the same pictures.</param>
+    /// <param name="progress">Told after each token the share of the work that is done at most, in [0, 1].</param>
+    /// <param name="cancel">Ends it between tokens.</param>
+    /// <exception cref="ArgumentException">The prompt leaves no room for what is to follow, or a setting is out of range.</exception>
+    /// <exception cref="CheckpointException">The weights give no numbers.</exception>
+    public Drawing[] Draw(string prompt, int count, PromptTemplate template, RolloutConfig config, long seed, Action<double>? progress = null,
+        CancellationToken cancel = default)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(count, 1);
+        config = config with { ImageTokens = Model.Config.ImageTokens };
+        var sampler = new RolloutSampler(Model, Tokenizer.Special, config);
+        var tokens = PromptTokens(prompt, template, config).Select(id => (long)id).ToArray();
+        var drawings = new List<Drawing>();
+        for (var start = 0; start < count; start += RowsAtATime)
+        {
+            using var scope = NewDisposeScope();
+            var (done, rows) = (start, Math.Min(RowsAtATime, count - start));
+            var ids = tensor(tokens, device: Model.Target.Device).unsqueeze(0).repeat(rows, 1);
+            using var rollouts = sampler.Generate(ids, ones_like(ids), Seeds.Mix(seed, start), token =>
+            {
+                cancel.ThrowIfCancellationRequested();
+                progress?.Invoke((done + rows * token / (double)(config.TextBudget + config.ImageTokens)) / count);
+            });
+            if (rollouts.SampledLogProbs.isnan().any().ToBoolean())
+            {
+                throw new CheckpointException(source, "its weights give no probabilities (NaN)",
+                    "check the files against the published ones, or compute in bf16 or fp32");
+            }
+
+            var pictures = Pictures.FromTensor(Model.DecodeImage(rollouts.ImageCodes));
+            var rationales = RolloutText.Rationales(rollouts, Tokenizer);
+            drawings.AddRange(pictures.Zip(rationales, (picture, text) => new Drawing(picture, PythonText.Strip(text))));
+        }
+
+        return [.. drawings];
+    }
+
+    /// <summary>Starts a chat, about pictures or not.</summary>
+    public JanusChatSession Chat(TextConfig? config = null) => new(Model, Tokenizer, Processor, config);
+
+    /// <summary>Asks about a picture; the answer comes piece by piece.</summary>
+    public IEnumerable<string> Ask(Picture picture, string question, TextConfig? config = null, long seed = 0) =>
+        Chat(config).Ask(question, [picture], seed);
+
+    public void Dispose() => Model.Dispose();
+}

@@ -1,0 +1,64 @@
+using System.Diagnostics;
+using Newtonsoft.Json.Linq;
+using ReasonGen.Checkpoints;
+using TorchSharp;
+using Xunit;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Tests.Checkpoints;
+
+[Trait("Category", "Golden")]
+public sealed class InspectCommandTests : IDisposable
+{
+    private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
+
+    [Theory]
+    [InlineData("janus/checkpoint", "Janus, original layout; names and shapes fit")]
+    [InlineData("janus_hf/sharded_bf16", "Janus, native layout; names and shapes fit")]
+    [InlineData("torchbin/sharded/pytorch_model.bin.index.json", "not one that is known here")]
+    public async Task What_a_checkpoint_holds_is_listed(string path, string model)
+    {
+        var (code, output) = await Inspect(Golden.Path(path));
+        Assert.True(code == 0, output);
+        var files = CheckpointFiles.Open(Golden.Path(path));
+        Assert.All(files.Entries, entry => Assert.Contains($"[{string.Join(", ", entry.Shape)}]", output.Split('\n').Single(line => line.Split(' ')[0] == entry.Name)));
+        Assert.Contains($"{files.Entries.Count} tensors", output);
+        Assert.Contains(model, output);
+    }
+
+    [Theory]
+    [InlineData("missing", "there is no such file")]
+    [InlineData("empty", "holds no checkpoint")]
+    [InlineData("hostile", "os.system")]
+    [InlineData("vocabulary", "embed_tokens.weight is [")]
+    public async Task What_is_unsound_is_refused_in_a_paragraph(string how, string message)
+    {
+        var path = how is "missing" ? Path.Combine(folder, "none.bin") : how is "hostile" ? Golden.Path("torchbin/malicious/exec_os_system.bin") : folder;
+        if (how == "vocabulary")
+        {
+            File.Copy(Path.Combine(Golden.Path("janus_hf/model"), "model.safetensors"), Path.Combine(folder, "model.safetensors"));
+            var config = JObject.Parse(File.ReadAllText(Path.Combine(Golden.Path("janus_hf/model"), "config.json")));
+            config["text_config"]!["vocab_size"] = (int)config["text_config"]!["vocab_size"]! + 1;
+            File.WriteAllText(Path.Combine(folder, "config.json"), config.ToString());
+        }
+
+        var (code, output) = await Inspect(path);
+        Assert.True(code == 2, output);
+        Assert.Contains(message, output);
+        Assert.Single(output.Trim().Split('\n'));
+    }
+
+    public void Dispose() => Directory.Delete(folder, true);
+
+    private static async Task<(int Code, string Output)> Inspect(string path)
+    {
+        var start = new ProcessStartInfo("dotnet", [typeof(ReasonGen.Host.Engine.CSharpSession).Assembly.Location, "inspect", path])
+        {
+            RedirectStandardOutput = true, RedirectStandardError = true,
+        };
+        using var process = Process.Start(start)!;
+        var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
+        await process.WaitForExitAsync();
+        return (process.ExitCode, await output + await error);
+    }
+}

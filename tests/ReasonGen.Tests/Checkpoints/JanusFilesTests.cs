@@ -1,0 +1,168 @@
+using Newtonsoft.Json.Linq;
+using ReasonGen.Checkpoints;
+using ReasonGen.Core;
+using ReasonGen.Models;
+using TorchSharp;
+using Xunit;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Tests.Checkpoints;
+
+[Trait("Category", "Golden")]
+public sealed class JanusFilesTests : IDisposable
+{
+    private static readonly ComputeTarget Target = new(CPU, ScalarType.Float32);
+
+    private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
+
+    private static string Original => Golden.Path("janus/checkpoint");
+
+    private static string Native => Golden.Path("janus_hf/model");
+
+    [Fact]
+    public void Both_layouts_fill_the_same_model()
+    {
+        using Janus original = JanusFiles.Load(Original, Target), native = JanusFiles.Load(Native, Target);
+        var stored = CheckpointFiles.Open(Original).Load();
+        Assert.Equal(stored.Keys.Order(), original.state_dict().Keys.Order());
+        Assert.All(original.state_dict(), pair => Golden.Equal(stored[pair.Key], pair.Value, pair.Key));
+        var read = Golden.Json("janus_hf/names").Properties().Where(pair => pair.Value.Any()).Select(pair => pair.Name);
+        Assert.All(read, name => Golden.Equal(stored[name], native.state_dict()[name], name));
+        Assert.Equal(original.Config.Language, native.Config.Language);
+        Assert.Equal(original.Config.ImageTokens, native.Config.ImageTokens);
+    }
+
+    [Fact]
+    public void Shards_in_bf16_are_the_rounded_weights()
+    {
+        using Janus whole = JanusFiles.Load(Native, Target), rounded = JanusFiles.Load(Golden.Path("janus_hf/sharded_bf16"), Target);
+        var weights = rounded.state_dict();
+        Assert.All(whole.state_dict(), pair => Golden.Equal(pair.Value.to(ScalarType.BFloat16), weights[pair.Key], pair.Key));
+    }
+
+    [Theory]
+    [InlineData(JanusLayout.Original, "janus/checkpoint")]
+    [InlineData(JanusLayout.Native, "janus_hf/model")]
+    public void A_written_folder_equals_the_reference_in_names_shapes_and_configuration(JanusLayout layout, string fixture)
+    {
+        using var model = JanusFiles.Load(Golden.Path(fixture), Target);
+        JanusFiles.Save(model, folder, layout);
+        Assert.Equal(Described(Golden.Path(fixture)), Described(folder));
+        foreach (var path in Directory.GetFiles(Golden.Path(fixture), "*config.json").Where(path => !path.EndsWith("preprocessor_config.json")))
+        {
+            var file = Path.GetFileName(path);
+            var (expected, actual) = (JObject.Parse(File.ReadAllText(path)), JObject.Parse(File.ReadAllText(Path.Combine(folder, file))));
+            Assert.True(JToken.DeepEquals(Sorted(expected), Sorted(actual)), $"{file}:\n{actual}");
+        }
+    }
+
+    [Theory]
+    [InlineData(JanusLayout.Original)]
+    [InlineData(JanusLayout.Native)]
+    public void Shards_are_written_and_read_back_the_same(JanusLayout layout)
+    {
+        using var model = JanusFiles.Load(Original, Target);
+        JanusFiles.Save(model, folder, layout, ids: new(0, 0, 0, 0, 0));
+        JanusFiles.Save(model, folder, layout, maxShardBytes: 200_000, ids: new(1, 2, 3, 4, 5), from: Native);
+        Assert.False(File.Exists(Path.Combine(folder, "model.safetensors")));
+        Assert.True(CheckpointFiles.Open(folder).Files.Count > 3);
+        Assert.Equal(layout, JanusFiles.Check(folder));
+        Assert.True(File.Exists(Path.Combine(folder, "preprocessor_config.json")));
+        Assert.Empty(Directory.GetDirectories(folder));
+        using var again = JanusFiles.Load(folder, Target);
+        var unread = Golden.Json("janus_hf/names").Properties().Where(pair => !pair.Value.Any()).Select(pair => pair.Name).ToHashSet();
+        var weights = again.state_dict();
+        Assert.All(model.state_dict().Where(pair => !unread.Contains(pair.Key)), pair => Golden.Equal(pair.Value, weights[pair.Key], pair.Key));
+        Assert.Equal(layout == JanusLayout.Native ? new JanusTokenIds(1, 2, 3, 4, 5) : null, again.Config.TokenIds);
+    }
+
+    [Fact]
+    public void Published_sizes_survive_writing_and_need_no_extra_keys()
+    {
+        foreach (var published in new[] { JanusConfig.Pro1B, JanusConfig.Pro7B })
+        {
+            using var model = new Janus(published, new ComputeTarget(META, ScalarType.BFloat16));
+            foreach (var layout in Enum.GetValues<JanusLayout>())
+            {
+                var texts = JsonOf(model, layout);
+                File.WriteAllText(Path.Combine(folder, "config.json"), texts);
+                var read = JanusFiles.ReadConfig(folder);
+                Assert.Equal(published.Language, read.Language);
+                Assert.Equal(published.Vision, read.Vision);
+                Assert.Equal(published.ImageTokens, read.ImageTokens);
+                Assert.Equal(published.ImageTokenizer.Multipliers, read.ImageTokenizer.Multipliers);
+                Assert.Equal(published.ImageTokenizer with { Multipliers = [] }, read.ImageTokenizer with { Multipliers = [] });
+                Assert.DoesNotContain("z_channels", texts);
+            }
+        }
+    }
+
+    [Fact]
+    public void Sizes_that_a_configuration_leaves_out_are_the_published_ones()
+    {
+        File.WriteAllText(Path.Combine(folder, "config.json"),
+            """{ "model_type": "multi_modality", "language_config": { "vocab_size": 102400, "num_hidden_layers": 30 } }""");
+        var read = JanusFiles.ReadConfig(folder);
+        Assert.Equal(JanusConfig.Pro7B.Language, read.Language);
+        Assert.Equal(JanusConfig.Pro7B.Vision, read.Vision);
+        Assert.Equal(JanusConfig.Pro7B.ImageTokens, read.ImageTokens);
+    }
+
+    [Theory]
+    [InlineData("language_config.vocab_size", "161", "embed_tokens.weight is [")]
+    [InlineData("language_config.num_hidden_layers", "9", "are missing|is missing")]
+    [InlineData("language_config.num_hidden_layers", "-1", "whole number of at least 0")]
+    [InlineData("language_config.num_attention_heads", "0", "Heads is 0")]
+    [InlineData("language_config.hidden_act", "\"gelu\"", "the only value that is implemented")]
+    [InlineData("language_config", "7", "an object")]
+    [InlineData("model_type", "\"qwen2_5_vl\"", "not a Janus")]
+    [InlineData("gen_vision_config.params.ch", "\"many\"", "whole number")]
+    public void A_configuration_that_does_not_fit_is_answered_in_a_sentence(string key, string value, string message)
+    {
+        File.Copy(Path.Combine(Original, "pytorch_model.bin"), Path.Combine(folder, "pytorch_model.bin"));
+        var config = JObject.Parse(File.ReadAllText(Path.Combine(Original, "config.json")));
+        var parent = key.Contains('.') ? config.SelectToken(key[..key.LastIndexOf('.')])! : config;
+        parent[key[(key.LastIndexOf('.') + 1)..]] = JToken.Parse(value);
+        File.WriteAllText(Path.Combine(folder, "config.json"), config.ToString());
+        var thrown = Assert.Throws<CheckpointException>(() => JanusFiles.Load(folder, Target).Dispose());
+        Assert.Contains(message.Split('|'), thrown.Message.Contains);
+        Assert.DoesNotContain('\n', thrown.Message);
+    }
+
+    [Fact]
+    public void A_folder_that_cannot_be_written_keeps_what_it_holds()
+    {
+        using var model = JanusFiles.Load(Original, Target);
+        JanusFiles.Save(model, folder, JanusLayout.Original);
+        var before = Directory.GetFiles(folder).ToDictionary(path => path, File.ReadAllBytes);
+        File.WriteAllText(Path.Combine(folder, $".saving-{Environment.ProcessId}"), "in the way");
+        var thrown = Assert.Throws<CheckpointException>(() => JanusFiles.Save(model, folder, JanusLayout.Original, 100_000));
+        Assert.Contains("could not be written", thrown.Message);
+        Assert.All(before, pair => Assert.Equal(pair.Value, File.ReadAllBytes(pair.Key)));
+    }
+
+    [Fact]
+    public void A_native_folder_needs_token_ids_and_both_a_vision_tower()
+    {
+        using var original = JanusFiles.Load(Original, Target);
+        Assert.Contains("token", Assert.Throws<ArgumentException>(() => JanusFiles.Save(original, folder, JanusLayout.Native)).Message);
+        using var mini = new Janus(JanusConfig.Mini(40), Target);
+        Assert.Contains("understanding path", Assert.Throws<ArgumentException>(() => JanusFiles.Save(mini, folder, JanusLayout.Original)).Message);
+    }
+
+    public void Dispose() => Directory.Delete(folder, true);
+
+    private string JsonOf(Janus model, JanusLayout layout)
+    {
+        var aside = Path.Combine(folder, layout.ToString());
+        Directory.CreateDirectory(aside);
+        JanusFiles.SaveConfig(model.Config with { TokenIds = new(100000, 100001, 100002, 100016, 100581) }, aside, layout, ScalarType.BFloat16);
+        return File.ReadAllText(Path.Combine(aside, "config.json"));
+    }
+
+    private static IEnumerable<string> Described(string path) =>
+        CheckpointFiles.Open(path).Entries.Select(e => $"{e.Name} {e.Type} [{string.Join(", ", e.Shape)}]").Order(StringComparer.Ordinal);
+
+    private static JToken Sorted(JToken token) => token is not JObject map ? token
+        : new JObject(map.Properties().OrderBy(pair => pair.Name, StringComparer.Ordinal).Select(pair => new JProperty(pair.Name, Sorted(pair.Value))));
+}

@@ -1,0 +1,124 @@
+using System.Diagnostics;
+using Newtonsoft.Json.Linq;
+using ReasonGen.Data;
+using ReasonGen.World;
+using Xunit;
+
+namespace ReasonGen.Tests.Data;
+
+/// <summary>reasongen caption as a user meets it: a process of its own, judged by output, exit code and what it leaves behind.</summary>
+public sealed class CaptionCommandTests : IDisposable
+{
+    private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
+    private readonly SftRow[] rows = [.. SftRow.OfWorld(new WorldStream(new WorldConfig(), 3), 3)];
+
+    public CaptionCommandTests()
+    {
+        Directory.CreateDirectory(Path.Combine(Images, "more"));
+        File.WriteAllBytes(Path.Combine(Images, "0.png"), rows[0].Image);
+        File.WriteAllBytes(Path.Combine(Images, "1.png"), rows[1].Image);
+        File.WriteAllBytes(Path.Combine(Images, "more", "2.png"), rows[2].Image);
+        File.WriteAllText(Path.Combine(Images, "notes.txt"), "no picture, and not named like one");
+    }
+
+    private string Images => Path.Combine(folder, "pictures");
+
+    private string Output => Path.Combine(folder, "set.parquet");
+
+    [Fact]
+    public async Task The_cost_is_shown_then_a_set_is_made_and_a_broken_picture_is_named()
+    {
+        using var endpoint = new FaultyEndpoint((request, _) => Answer(request));
+        var (code, output) = await Caption(endpoint.Address, "--dry-run", "--price-in", "2", "--price-out", "8");
+        Assert.True(code == 0, output);
+        Assert.Contains("3 pictures, 0 of them finished. To ask: 3 calls, about", output);
+        Assert.Contains("1,500 written; about 0.01 at the prices given", output);
+        Assert.Equal(0, endpoint.Calls);
+        Assert.False(File.Exists(Output));
+
+        File.WriteAllText(Path.Combine(Images, "broken.jpg"), "not a picture");
+        (code, output) = await Caption(endpoint.Address);
+        Assert.True(code == 1, output);
+        Assert.Contains("broken.jpg is no picture", output);
+        Assert.Contains("3 rows in", output);
+        var read = SftParquet.Open(Output).Rows().ToArray();
+        Assert.Equal(["0.png", "1.png", "more/2.png"], read.Select(row => row.ImagePath));
+        Assert.Equal(rows.Select(row => row.Record.ToString()), read.Select(row => row.Record.ToString()));
+    }
+
+    [Fact]
+    public async Task Ctrl_C_keeps_what_was_answered_and_the_same_command_goes_on()
+    {
+        if (OperatingSystem.IsWindows())
+        {
+            return; // no signal can be sent to another process there
+        }
+
+        var hangs = true;
+        using var endpoint = new FaultyEndpoint((request, call) => hangs && call == 2 ? Answer(request) with { Delay = Reply.Forever } : Answer(request));
+        using var process = Start(Arguments(endpoint.Address, "--concurrent", "1"));
+        var (text, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
+        while (endpoint.Calls < 3 && !process.HasExited)
+        {
+            await Task.Delay(20);
+        }
+
+        Process.Start("kill", ["-INT", process.Id.ToString()]).Dispose();
+        await process.WaitForExitAsync();
+        Assert.True(process.ExitCode == 130, await text + await error);
+        Assert.Contains("Interrupted. What was answered is in", await error);
+        Assert.False(File.Exists(Output));
+        hangs = false;
+        var (code, output) = await Caption(endpoint.Address);
+        Assert.True(code == 0, output);
+        Assert.Contains("3 pictures, 2 of them finished", output);
+        Assert.Equal(4, endpoint.Calls);
+        Assert.Equal(3, SftParquet.Open(Output).Count);
+    }
+
+    [Fact]
+    public async Task Bad_input_is_answered_in_a_sentence()
+    {
+        using var refusing = new FaultyEndpoint((_, _) => Reply.Fails(401, "no such key"));
+        var empty = Directory.CreateDirectory(Path.Combine(folder, "empty")).FullName;
+        foreach (var (address, arguments, code, message) in new (string, string[], int, string)[]
+        {
+            (refusing.Address, [], 1, "refuses the key (HTTP 401"),
+            (FaultyEndpoint.Nowhere, ["--tries", "1"], 1, "cannot be reached"),
+            ("nowhere", [], 2, "'nowhere' is no address of an endpoint"),
+            (refusing.Address, ["--images", empty], 2, "holds no picture"),
+            (refusing.Address, ["--images", empty + "/none"], 2, "there is no folder"),
+            (refusing.Address, ["--concurrent", "0"], 2, "ConcurrentCalls is 0; it must be at least 1"),
+            (refusing.Address, ["--timeout", "-1"], 2, "--timeout is -1"),
+            (refusing.Address, ["--key-variable", "REASONGEN_NO_SUCH_KEY"], 2, "'REASONGEN_NO_SUCH_KEY' is not set"),
+            (refusing.Address, ["--prompt", empty + "/none.txt"], 2, "the instruction cannot be read"),
+        })
+        {
+            var (exit, output) = await Caption(address, arguments);
+            Assert.True(exit == code, output);
+            Assert.Contains(message, output);
+            Assert.DoesNotContain("   at ", output);
+            Assert.False(File.Exists(Output));
+        }
+    }
+
+    public void Dispose() => Directory.Delete(folder, true);
+
+    private Reply Answer(JObject request) => Reply.Says(rows.First(row => row.Image.SequenceEqual(FaultyEndpoint.PictureOf(request))).Record.ToString());
+
+    private string[] Arguments(string address, params string[] more) =>
+        [.. more.Contains("--images") ? [] : new[] { "--images", Images }, "--out", Output, "--endpoint", address, "--model", "m", .. more];
+
+    private async Task<(int Code, string Output)> Caption(string address, params string[] more)
+    {
+        using var process = Start(Arguments(address, more));
+        var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
+        await process.WaitForExitAsync();
+        return (process.ExitCode, await output + await error);
+    }
+
+    private static Process Start(string[] arguments) => Process.Start(new ProcessStartInfo("dotnet", [typeof(ReasonGen.Host.Engine.CSharpSession).Assembly.Location, "caption", .. arguments])
+    {
+        RedirectStandardOutput = true, RedirectStandardError = true,
+    })!;
+}

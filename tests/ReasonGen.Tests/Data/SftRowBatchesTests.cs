@@ -1,0 +1,146 @@
+using Newtonsoft.Json.Linq;
+using ReasonGen.Checkpoints;
+using ReasonGen.Core;
+using ReasonGen.Data;
+using ReasonGen.Models;
+using ReasonGen.Notebook;
+using ReasonGen.Sft;
+using ReasonGen.Text;
+using ReasonGen.World;
+using TorchSharp;
+using Xunit;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Tests.Data;
+
+/// <summary>From rows of a parquet set to training sequences, with the image codes kept beside it.</summary>
+public sealed class SftRowBatchesTests : IDisposable
+{
+    private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
+    private readonly WordTokenizer words = new(Rationales.Words);
+    private readonly VqTokenizer images = new(VqConfig.Mini, new ComputeTarget(CPU, ScalarType.Float32));
+    private readonly WorldStream stream = new(new WorldConfig(), 1);
+    private readonly SftParquet set;
+
+    public SftRowBatchesTests()
+    {
+        images.Initialize(3);
+        SftParquet.Write(SetPath, SftRow.OfWorld(stream, 10), 4);
+        set = SftParquet.Open(SetPath);
+    }
+
+    private string SetPath => Path.Combine(folder, "set.parquet");
+
+    [Fact]
+    public void An_epoch_shows_every_row_once_with_its_own_codes_and_rationale()
+    {
+        var batches = Batches(new() { SamplesPerStep = 5, Wordings = [], PromptDropout = 0 });
+        using var pictures = Pictures.ToTensor([.. Enumerable.Range(0, 10).Select(i => stream[i].Picture(stream.Config))], CPU);
+        using var codes = images.Encode(pictures);
+        var expected = Enumerable.Range(0, 10).Select(i => (string.Join(',', words.Encode(PromptTemplate.Mini.Fill(stream[i].Caption(CaptionStyle.Plain)))),
+            string.Join(',', words.Encode(stream[i].Rationale)), string.Join(',', codes[i].Values<long>()))).Order().ToArray();
+        foreach (var epoch in new[] { 0, 1 })
+        {
+            var seen = Enumerable.Range(0, 10).Select(i => batches.Sample(10 * epoch + i)).Select(s => (string.Join(',', s.Prompt), string.Join(',', s.Response), string.Join(',', s.ImageCodes!)));
+            Assert.Equal(expected, seen.Order());
+        }
+
+        Assert.NotEqual(Enumerable.Range(0, 10).Select(i => string.Join(',', batches.Sample(i).Response)), Enumerable.Range(10, 10).Select(i => string.Join(',', batches.Sample(i).Response)));
+    }
+
+    [Fact]
+    public void A_batch_is_a_function_of_its_step()
+    {
+        var config = new SftRowBatchConfig { SamplesPerStep = 3, PromptDropout = 0.3 };
+        using var late = Batches(config).Batch(7);
+        var through = Batches(config);
+        for (var step = 0; step < 7; step++)
+        {
+            through.Batch(step).Dispose();
+        }
+
+        using var again = through.Batch(7);
+        using var other = Batches(config with { Seed = 2 }).Batch(7);
+        Assert.True(late.Ids.equal(again.Ids).all().item<bool>() && late.LossMask.equal(again.LossMask).all().item<bool>());
+        Assert.False(other.Ids.shape.SequenceEqual(late.Ids.shape) && other.Ids.equal(late.Ids).all().item<bool>());
+    }
+
+    [Fact]
+    public void Wordings_and_dropout_follow_the_settings()
+    {
+        var tags = Batches(new() { Wordings = ["tags"], PromptDropout = 1 });
+        var allowed = set.Rows().Select(row => string.Join(',', words.Encode(PromptTemplate.Mini.Fill(string.Join(',', row.Record["augmented_prompts"]!["tags"]!))))).ToHashSet();
+        Assert.All(Enumerable.Range(0, 10).Select(i => tags.Sample(i)), sample =>
+        {
+            Assert.Contains(string.Join(',', sample.Prompt), allowed);
+            Assert.True(sample.DropText);
+        });
+    }
+
+    [Fact]
+    public void Codes_are_made_once_and_an_interrupted_run_goes_on()
+    {
+        var decoded = 0;
+        Picture? Decode(byte[] bytes)
+        {
+            Interlocked.Increment(ref decoded);
+            return PictureFile.Decode(bytes);
+        }
+
+        var codes = new ImageCodes(set, images, 32, Decode);
+        using var stop = new CancellationTokenSource();
+        foreach (var (done, of) in codes.Make(stop.Token))
+        {
+            Assert.Equal((1, 3), (done, of));
+            stop.Cancel();
+        }
+
+        Assert.Equal(4, decoded);
+        Assert.Equal([(1, 3), (2, 3), (3, 3)], new ImageCodes(set, images, 32, Decode).Make());
+        Assert.Equal(10, decoded);
+        using var kept = new ImageCodes(set, images, 32, _ => throw new InvalidOperationException("nothing is to be decoded")).Group(2);
+        Assert.Equal([2, 64], kept.shape);
+        Assert.Equal(3, Directory.GetFiles(codes.Folder).Length);
+
+        images.Initialize(4); // another tokenizer: its codes are made anew
+        using var fresh = new ImageCodes(set, images, 32, Decode).Group(2);
+        Assert.Equal(12, decoded);
+        Assert.False(kept.equal(fresh).all().item<bool>());
+    }
+
+    [Fact]
+    public void Rows_that_cannot_be_trained_on_are_named()
+    {
+        var rows = SftRow.OfWorld(stream, 5).ToArray();
+        var path = Path.Combine(folder, "bad.parquet");
+        SftParquet.Write(path, [.. rows[..3], rows[3] with { Image = [1, 2, 3] }, rows[4]], 2);
+        var error = Assert.Throws<CheckpointException>(() => new ImageCodes(SftParquet.Open(path), images, 32, PictureFile.Decode).Group(1));
+        Assert.Contains("the image bytes of row 3 are no picture", error.Message);
+        SftParquet.Write(path, [.. rows[..3], rows[3] with { Image = rows[3].Image[..(rows[3].Image.Length / 2)] }, rows[4]], 2); // cut short
+        Assert.Throws<CheckpointException>(() => new ImageCodes(SftParquet.Open(path), images, 32, PictureFile.Decode).Group(1));
+
+        Assert.Contains("no wording 'longIB_captions'", Fails(new() { Wordings = ["longIB_captions"] }));
+        Assert.Contains("more than MaxTokens 20", Fails(new() { MaxTokens = 20 }));
+        Assert.Contains("SamplesPerStep", Assert.Throws<ArgumentException>(() => Batches(new() { SamplesPerStep = 0 })).Message);
+        string Fails(SftRowBatchConfig config) => Assert.Throws<CheckpointException>(() => Batches(config).Sample(0)).Message;
+    }
+
+    [Fact]
+    public void A_trainer_steps_on_the_batches()
+    {
+        var model = new Janus(JanusConfig.Mini(words.VocabularySize), ComputeTarget.Default);
+        model.Initialize(1);
+        var batches = new SftRowBatches(set, new ImageCodes(set, model.ImageTokenizer, 32, PictureFile.Decode), words, PromptTemplate.Mini, new() { SamplesPerStep = 4 });
+        using var trainer = new SftTrainer(model, batches.Batch, words.Special.BeginOfImage, SftConfig.Mini(2));
+        Assert.All(trainer.Steps(2), step => Assert.True(double.IsFinite(step.Loss)));
+        model.Dispose();
+    }
+
+    public void Dispose()
+    {
+        images.Dispose();
+        Directory.Delete(folder, true);
+    }
+
+    private SftRowBatches Batches(SftRowBatchConfig config) => new(set, new ImageCodes(set, images, 32, PictureFile.Decode), words, PromptTemplate.Mini, config);
+}

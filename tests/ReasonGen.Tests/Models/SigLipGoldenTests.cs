@@ -1,0 +1,149 @@
+using Newtonsoft.Json.Linq;
+using ReasonGen.Core;
+using ReasonGen.Models;
+using ReasonGen.Notebook;
+using TorchSharp;
+using Xunit;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Tests.Models;
+
+[Trait("Category", "Golden")]
+public sealed class SigLipGoldenTests
+{
+    [Fact]
+    public void Tower_and_aligner_equal_the_reference()
+    {
+        using var model = JanusFixture.Load();
+        var t = Golden.Tensors("siglip/tower");
+        using var free = no_grad();
+        using var scope = NewDisposeScope();
+        var parts = model.named_modules().ToDictionary(part => part.name, part => part.module);
+        Tensor Run(string part, Tensor x) => ((nn.Module<Tensor, Tensor>)parts["vision_model.vision_tower." + part]).forward(x);
+        var x = Run("patch_embed", t["pixel_values"]);
+        Golden.Close(t["patches"], x, 1e-4, "patches");
+        x = x.add(model.state_dict()["vision_model.vision_tower.pos_embed"]);
+        for (var i = 0; t.ContainsKey($"block.{i}"); i++)
+        {
+            x = Run($"blocks.{i}", x);
+            Golden.Close(t[$"block.{i}"], x, 1e-4, $"block {i}");
+        }
+
+        Golden.Close(t["tower"], ((SigLip)parts["vision_model"]).forward(t["pixel_values"]), 1e-4, "tower");
+        Golden.Close(t["aligned"], model.EmbedPictures(t["pixel_values"]), 1e-4, "aligned");
+    }
+
+    [Fact]
+    public void The_tower_of_published_size_equals_the_reference()
+    {
+        var t = Golden.Tensors("siglip/large");
+        var pixels = Golden.Json("siglip/large")["pixels"]!;
+        var shape = pixels["shape"]!.ToObject<long[]>()!;
+        int width = (int)t["aligned_mean"].shape[1], visionWidth = (int)t["tower_mean"].shape[1];
+        using var model = new Janus(new JanusConfig
+        {
+            Language = new() { VocabularySize = 2, Width = width, MlpWidth = 2, Layers = 1, Heads = 16 }, ImageTokenizer = VqConfig.Mini, ImageTokens = 1,
+            Vision = new() { ImageSize = (int)shape[2], Width = visionWidth, Heads = visionWidth / 64, Layers = (int)Golden.Json("siglip/large")["layers_built"]! },
+        }, JanusFixture.Cpu);
+        using var free = no_grad();
+        foreach (var (name, parameter) in model.named_parameters().Where(p => (p.name.StartsWith("vision_model") && !p.name.Contains("attn_pool")) || p.name.StartsWith("aligner")))
+        {
+            using var values = Golden.ByRule(name, parameter.shape);
+            parameter.copy_(values);
+        }
+
+        using var scope = NewDisposeScope();
+        var picture = Golden.ByRule((string)pixels["name"]!, shape, scaled: false);
+        var features = ((SigLip)model.named_children().Single(part => part.name == "vision_model").module).forward(picture);
+        var aligned = model.EmbedPictures(picture);
+        foreach (var (name, actual) in new[] { ("tower", features), ("aligned", aligned) })
+        {
+            Golden.Close(t[name + "_rows"], actual[0].index_select(0, t["rows"]), 1e-4, name);
+            Golden.Close(t[name + "_mean"], actual.mean([1L]), 1e-4, name + " mean");
+        }
+    }
+
+    [Fact]
+    public void Pictures_are_prepared_like_the_reference()
+    {
+        var json = Golden.Json("siglip/processor");
+        var t = Golden.Tensors("siglip/processor");
+        var configs = ((JObject)json["configs"]!).Properties().ToDictionary(p => p.Name, p => Processor(p.Value));
+        foreach (var key in t.Keys.Where(key => key.EndsWith(".resized")))
+        {
+            var parts = key.Split('.');
+            Check(configs[parts[0]], PictureFile.Read(Golden.Path($"siglip/images/{parts[1]}.png")), t[key], t[key.Replace("resized", "pixel_values")], key);
+        }
+
+        foreach (var (name, processor) in configs)
+        {
+            Assert.Equal(json["configs"]![name]!["background_color"]!.Select(c => (byte)c), new[] { processor.Background.R, processor.Background.G, processor.Background.B });
+        }
+
+        foreach (var size in json["sizes"]!)
+        {
+            var processor = configs.Values.First(); // all have one size
+            Assert.Equal(((int)size["resized_width"]!, (int)size["resized_height"]!), processor.SizeOf((int)size["width"]!, (int)size["height"]!));
+            Assert.Equal(size["final"]!.Select(side => (int)side), [processor.ImageSize, processor.ImageSize]);
+        }
+    }
+
+    [Fact]
+    public void Small_pictures_are_prepared_like_the_reference()
+    {
+        Dictionary<string, Tensor> t = Golden.Tensors("resize/janus"), inputs = Golden.Tensors("resize/inputs");
+        foreach (var key in t.Keys.Where(key => key.Contains(".resized_")))
+        {
+            var (input, name) = (key.Split('.')[0], key.Split('_')[^1]);
+            var processor = new PictureProcessor { ImageSize = (int)t[key].shape[1], Mean = name == "half" ? [0.5, 0.5, 0.5] : ClipMean, Deviation = name == "half" ? [0.5, 0.5, 0.5] : ClipDeviation };
+            var picture = PictureOf(inputs[input]);
+            Check(processor, picture, t[key], t[$"{input}.pixel_values_{name}"], key);
+            Assert.Equal(t[$"{input}.square_{name}"].Values<byte>(), Resampling.PadToSquare(picture, processor.Background).Rgb);
+        }
+    }
+
+    [Fact]
+    public void Sizes_are_rounded_like_the_reference()
+    {
+        var json = Golden.Json("resize/janus_sizes");
+        var processor = new PictureProcessor { ImageSize = (int)json["image_size"]!, MinSize = (int)json["min_size"]! };
+        foreach (var row in json["rows"]!)
+        {
+            Assert.Equal(((int)row["resized_width"]!, (int)row["resized_height"]!), processor.SizeOf((int)row["width"]!, (int)row["height"]!));
+        }
+    }
+
+    [Fact]
+    public void A_checkpoints_own_settings_are_read()
+    {
+        var processor = PictureProcessor.Read(Golden.Path("janus_hf/model"), 64);
+        var json = Golden.Json("janus_hf/model/preprocessor_config");
+        Assert.Equal(json["image_mean"]!.Select(x => (double)x), processor.Mean!);
+        Assert.Equal((int)json["min_size"]!, processor.MinSize);
+        var nothing = PictureProcessor.Read(Golden.Path("janus"), 64);
+        Assert.Equal([0.5, 0.5, 0.5], nothing.Mean!);
+        Assert.Equal(64, nothing.ImageSize);
+        var folder = Directory.CreateTempSubdirectory("reasongen").FullName;
+        File.WriteAllText(Path.Combine(folder, "preprocessor_config.json"), "{ \"image_mean\": [0.5], \"image_std\": 3 }");
+        var error = Assert.Throws<ReasonGen.Checkpoints.CheckpointException>(() => PictureProcessor.Read(folder, 64));
+        Assert.Contains("preprocessor_config.json", error.Message);
+        Directory.Delete(folder, true);
+    }
+
+    private static readonly double[] ClipMean = [0.48145466, 0.4578275, 0.40821073], ClipDeviation = [0.26862954, 0.26130258, 0.27577711];
+
+    internal static Picture PictureOf(Tensor hwc) => new((int)hwc.shape[1], (int)hwc.shape[0], hwc.Values<byte>());
+
+    private static PictureProcessor Processor(JToken c) => new()
+    {
+        ImageSize = (int)c["image_size"]!, MinSize = (int)c["min_size"]!,
+        Mean = (bool)c["do_normalize"]! ? c["image_mean"]!.ToObject<double[]>() : null, Deviation = c["image_std"]?.ToObject<double[]>() ?? [1, 1, 1],
+    };
+
+    private static void Check(PictureProcessor processor, Picture picture, Tensor resized, Tensor values, string what)
+    {
+        using var scope = NewDisposeScope();
+        Assert.Equal(resized.permute(1, 2, 0).Values<byte>(), processor.Prepare(picture).Rgb);
+        Golden.Close(values, processor.PixelValues([picture], CPU)[0], 1e-6, what);
+    }
+}
