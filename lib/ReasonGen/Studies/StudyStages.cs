@@ -167,15 +167,29 @@ public sealed partial class Study
             record.Continue(rows);
         }
 
+        void Keep()
+        {
+            record.Save(partial);
+            save(StatePath(stage));
+        }
+
         while (done() < steps)
         {
-            step();
+            try
+            {
+                step();
+            }
+            catch (Exception e) when (e is EndpointException or OperationCanceledException && done() > 0)
+            {
+                Keep(); // a step that did not come to its end changed nothing
+                throw;
+            }
+
             record.Seconds += record.Last("seconds");
             OnStep?.Invoke(record, steps);
             if (done() % saveEvery == 0 || Cancel.IsCancellationRequested)
             {
-                record.Save(partial);
-                save(StatePath(stage));
+                Keep();
                 Cancel.ThrowIfCancellationRequested();
             }
         }
