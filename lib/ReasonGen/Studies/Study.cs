@@ -126,10 +126,13 @@ public sealed partial class Study
             SftConfig.Mini(totalSteps ?? (stage == "base" ? Config.BaseSteps : Config.SftSteps)));
     }
 
+    /// <summary>The study's settings of GRPO.</summary>
+    public GrpoConfig GrpoSettings => GrpoConfig.Mini with { Seed = Seeds.Mix(Config.Seed, 21) };
+
     /// <summary>A GRPO trainer with the study's settings and the detector, or another reward.</summary>
     public GrpoTrainer GrpoTrainer(Janus model, IEntropyStrategy entropy, IReward? reward = null, GrpoConfig? config = null)
     {
-        config ??= GrpoConfig.Mini with { Seed = Seeds.Mix(Config.Seed, 21) };
+        config ??= GrpoSettings;
         var collector = new ExperienceCollector(Policy(model), reward ?? new DetectorReward(), i => Prompts.Draw(Seeds.Random(Config.Seed, 22, i)), config);
         return new(model, collector, entropy, Tokenizer.Special.BeginOfImage, config);
     }

@@ -39,7 +39,9 @@ public sealed partial class Study
         return Stage(arm, () => (arm == "rl-without-sft" ? Base() : Sft()).Model, (model, record) =>
         {
             var audit = JudgeArms.Contains(arm) ? new AuditedReward(Judge(arm["rl-".Length..]).Judge) : null;
-            using var trainer = GrpoTrainer(model, Entropy(arm), audit);
+            // a policy that fools its judge every time is a result, not a mistake: the run goes on to its end
+            var config = audit is null ? null : GrpoSettings with { MaxEmptySteps = steps };
+            using var trainer = GrpoTrainer(model, Entropy(arm), audit, config);
             record.Settings = new JObject { ["grpo"] = JObject.FromObject(trainer.Config), ["entropy"] = arm, ["steps"] = steps };
             RunSteps(arm, record, steps, () => (int)trainer.StepCount, trainer.Save, trainer.Resume, 20, () =>
             {
