@@ -1,4 +1,5 @@
 // Speed of the miniature's hot paths, for comparing within one run:  dotnet run -c Release --project tests/ReasonGen.Benchmarks
+// One training step, and decoding, at the size of Janus-Pro-1B (6 to 16 GB of memory):  ... -- memory-1b [full]  and  ... -- decode-1b
 // Loading at full size (4 or 15 GB of disk and memory):  dotnet run -c Release --project tests/ReasonGen.Benchmarks -- checkpoint 1b|7b
 using System.Diagnostics;
 using ReasonGen.Benchmarks;
@@ -17,6 +18,16 @@ if (args is ["checkpoint", ..])
 if (args is ["checkpoint-load", var folder])
 {
     return CheckpointBenchmark.Load(folder);
+}
+
+if (args is ["memory-1b" or "memory-1b-step", ..])
+{
+    return args[0] == "memory-1b" ? MemoryBenchmark.Run(args[1..]) : MemoryBenchmark.Step(args[1..]);
+}
+
+if (args is ["decode-1b", ..])
+{
+    return DecodeBenchmark.Run();
 }
 
 if (args is ["tokenizer", .. var files])

@@ -19,7 +19,7 @@ public static class GradientClip
             return 0;
         }
 
-        var norm = stack(gradients.Select(gradient => gradient.to(ScalarType.Float32).norm())).norm().ToDouble();
+        var norm = stack(gradients.Select(Norm)).norm().ToDouble();
         if (double.IsFinite(norm))
         {
             var factor = Math.Min(1, largest / (norm + 1e-6));
@@ -30,5 +30,12 @@ public static class GradientClip
         }
 
         return norm;
+    }
+
+    // a copy in fp32, one gradient at a time
+    private static Tensor Norm(Tensor gradient)
+    {
+        using var scope = NewDisposeScope();
+        return gradient.to(ScalarType.Float32).norm().MoveToOuterDisposeScope();
     }
 }

@@ -79,6 +79,9 @@ public sealed class Janus : Module, IImageTextModel
 
     public ComputeTarget Target { get; internal set; }
 
+    /// <summary>Whether decoder layers keep their input alone for the backward pass, and are computed again there. Default false.</summary>
+    public bool CheckpointActivations { get => language_model.CheckpointActivations; set => language_model.CheckpointActivations = value; }
+
     public int VocabularySize => Config.Language.VocabularySize;
 
     public int CodebookSize => Config.ImageTokenizer.CodebookSize;

@@ -63,9 +63,9 @@ internal sealed class LlamaAttention : Module
     {
         using var scope = NewDisposeScope();
         long rows = x.shape[0], tokens = x.shape[1];
-        var q = Rotary.Turn(q_proj.forward(x).view(rows, tokens, heads, headWidth).transpose(1, 2), pass.Cos, pass.Sin); // [B, H, T, K]
-        var k = Rotary.Turn(k_proj.forward(x).view(rows, tokens, keyValueHeads, headWidth).transpose(1, 2), pass.Cos, pass.Sin);
-        var v = v_proj.forward(x).view(rows, tokens, keyValueHeads, headWidth).transpose(1, 2);
+        var q = Rotary.Turn(q_proj.call(x).view(rows, tokens, heads, headWidth).transpose(1, 2), pass.Cos, pass.Sin); // [B, H, T, K]
+        var k = Rotary.Turn(k_proj.call(x).view(rows, tokens, keyValueHeads, headWidth).transpose(1, 2), pass.Cos, pass.Sin);
+        var v = v_proj.call(x).view(rows, tokens, keyValueHeads, headWidth).transpose(1, 2);
         if (pass.Cache is not null)
         {
             (k, v) = pass.Cache.Extend(layer, k, v); // [B, H, S, K]
@@ -78,7 +78,7 @@ internal sealed class LlamaAttention : Module
         }
 
         var mixed = functional.scaled_dot_product_attention(q, k, v, pass.Mask, 0, pass.Causal); // [B, H, T, K]
-        return o_proj.forward(mixed.transpose(1, 2).reshape(rows, tokens, -1)).MoveToOuterDisposeScope();
+        return o_proj.call(mixed.transpose(1, 2).reshape(rows, tokens, -1)).MoveToOuterDisposeScope();
     }
 }
 
@@ -97,7 +97,7 @@ internal sealed class LlamaMlp : Module
     internal Tensor Forward(Tensor x)
     {
         using var scope = NewDisposeScope();
-        return down_proj.forward(functional.silu(gate_proj.forward(x)).mul(up_proj.forward(x))).MoveToOuterDisposeScope();
+        return down_proj.call(functional.silu(gate_proj.call(x)).mul(up_proj.call(x))).MoveToOuterDisposeScope();
     }
 }
 
@@ -142,6 +142,9 @@ internal sealed class LlamaModel : Module
         this.config = config;
     }
 
+    /// <summary>Whether layers keep their input alone for the backward pass.</summary>
+    internal bool CheckpointActivations { get; set; }
+
     internal Tensor Embed(Tensor ids) => embed_tokens.forward(ids);
 
     /// <summary>The embedding as a text head: […, D] → […, V].</summary>
@@ -176,11 +179,23 @@ internal sealed class LlamaModel : Module
         var x = embeddings;
         foreach (var layer in layers)
         {
-            x = layer.Forward(x, pass);
+            var before = x;
+            x = CheckpointActivations && cache is null ? Checkpointed(layer, x, pass) : layer.Forward(x, pass);
+            if (!ReferenceEquals(before, embeddings))
+            {
+                before.Dispose(); // the graph, if there is one, keeps what it needs
+            }
         }
 
         cache?.Advance((int)tokens);
         return norm.forward(x).MoveToOuterDisposeScope();
+    }
+
+    private static Tensor Checkpointed(LlamaLayer layer, Tensor x, PassContext pass)
+    {
+        Tensor[] shared = pass.Mask is null ? [pass.Cos, pass.Sin] : [pass.Cos, pass.Sin, pass.Mask];
+        var (causal, masked) = (pass.Causal, pass.Mask is not null); // what the pass holds is gone when the backward pass comes
+        return ActivationCheckpoint.Run(t => layer.Forward(t[0], new PassContext(t[1], t[2], masked ? t[3] : null, causal, null)), [x, .. shared]);
     }
 
     // Padding and causality together; a query that may see no key at all sees every key, so that no NaN arises on padding.
@@ -222,6 +237,9 @@ public sealed class Llama : Module
 
     public LlamaConfig Config { get; }
 
+    /// <summary>Whether layers keep their input alone for the backward pass, and are computed again there. Default false.</summary>
+    public bool CheckpointActivations { get => model.CheckpointActivations; set => model.CheckpointActivations = value; }
+
     /// <summary>[B, T] token ids → [B, T, D].</summary>
     public Tensor Embed(Tensor ids) => model.Embed(ids);
 
@@ -230,5 +248,5 @@ public sealed class Llama : Module
         model.Forward(embeddings, attentionMask, positionIds, cache);
 
     /// <summary>[…, D] → […, V].</summary>
-    public Tensor Logits(Tensor hidden) => lm_head.forward(hidden);
+    public Tensor Logits(Tensor hidden) => lm_head.call(hidden);
 }

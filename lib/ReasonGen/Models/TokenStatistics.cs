@@ -2,7 +2,9 @@
 //   ℓ = clamp(logits / temperature, −30, 30);  log π(y) = ℓ_y − lse(ℓ);  entropy = lse(ℓ) − Σ softmax(ℓ) ℓ, all in fp32.
 // The reference pads image logits with −1e9 up to the V text classes before it clamps, which lifts the P = max(0, V − C) padded classes to −30:
 //   lse' = log(e^lse + P e^−30), and the padded classes take the share s = σ(log P − 30 − lse) of the probability.
+// Logits are made in chunks; where there are several, a chunk's logits are not kept but made again for its gradient.
 // Deviations: 1. The padded classes are added by this formula instead of being stored. 2. Each head runs only on the positions it decides.
+using ReasonGen.Core;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -14,7 +16,7 @@ public static class TokenStatistics
     /// <summary>Logits are clamped to plus or minus this in reinforcement learning (dp_actor.py).</summary>
     public const double Clamp = 30;
 
-    private const long LargestChunk = 1 << 24; // logits at a time
+    internal const long LargestChunk = 1 << 24; // logits at a time
 
     /// <summary>Statistics of labels, given the hidden states that predict them.</summary>
     /// <param name="model">Gives the heads.</param>
@@ -50,13 +52,21 @@ public static class TokenStatistics
             }
 
             var chunks = places.split(Math.Max(1, LargestChunk / classes));
-            var parts = chunks.Select(at =>
+            Tensor OfChunk(Tensor[] chunk)
             {
-                var chosen = states.index_select(0, at);
-                return OfLogits(isImage ? model.ImageLogits(chosen) : model.TextLogits(chosen), flat.index_select(0, at), padded, temperature, clamped, entropyGradient);
-            }).ToArray();
-            logProbs = logProbs.index_copy(0, places, cat(parts.Select(part => part.LogProbs).ToArray()));
-            entropies = entropies.index_copy(0, places, cat(parts.Select(part => part.Entropies).ToArray()));
+                using var pass = NewDisposeScope();
+                var logits = isImage ? model.ImageLogits(chunk[0]) : model.TextLogits(chunk[0]);
+                var (logProb, entropy) = OfLogits(logits, chunk[1], padded, temperature, clamped, entropyGradient);
+                return stack([logProb, entropy]).MoveToOuterDisposeScope(); // [2, n]
+            }
+
+            var parts = cat(chunks.Select(at =>
+            {
+                Tensor[] chunk = [states.index_select(0, at), flat.index_select(0, at)];
+                return chunks.Length == 1 ? OfChunk(chunk) : ActivationCheckpoint.Run(OfChunk, chunk);
+            }).ToArray(), 1);
+            logProbs = logProbs.index_copy(0, places, parts[0]);
+            entropies = entropies.index_copy(0, places, parts[1]);
         }
 
         return (logProbs.view(labels.shape).MoveToOuterDisposeScope(), entropies.view(labels.shape).MoveToOuterDisposeScope());

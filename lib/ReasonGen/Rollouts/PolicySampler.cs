@@ -18,19 +18,22 @@ public sealed class PolicySampler(IImageTextModel model, ITokenizer tokenizer, P
     {
         using var scope = NewDisposeScope();
         var (ids, mask) = PromptRows(prompts.Select(prompt => prompt.Text), rolloutsPerPrompt);
-        var parts = Math.Min(Config.Parts, (int)ids.shape[0]);
+        var rows = ids.shape[0];
+        var parts = (int)Math.Max(Math.Min(Config.Parts, rows), Math.Ceiling(rows / (double)Config.RowsAtATime));
         if (parts == 1)
         {
             return sampler.Generate(ids, mask, seed);
         }
 
-        long Start(int part) => ids.shape[0] * part / parts;
-        var batches = SideBySide.Run(parts, part =>
+        long Start(int part) => rows * part / parts;
+        RolloutBatch Sample(int part)
         {
-            using var rows = NewDisposeScope();
+            using var some = NewDisposeScope();
             var count = Start(part + 1) - Start(part);
             return sampler.Generate(ids.narrow(0, Start(part), count), mask.narrow(0, Start(part), count), Seeds.Mix(seed, part));
-        });
+        }
+
+        RolloutBatch[] batches = Config.Parts > 1 ? SideBySide.Run(parts, Sample) : [.. Enumerable.Range(0, parts).Select(Sample)];
         var joined = RolloutBatch.Join([.. batches.Select(batch => (batch, Enumerable.Range(0, batch.Count).Select(row => (long)row).ToArray()))]);
         Array.ForEach(batches, batch => batch.Dispose());
         return joined;
@@ -55,7 +58,11 @@ public sealed class PolicySampler(IImageTextModel model, ITokenizer tokenizer, P
     public Picture[] Pictures(RolloutBatch rollouts)
     {
         using var scope = NewDisposeScope();
-        return Core.Pictures.FromTensor(model.DecodeImage(rollouts.ImageCodes));
+        return [.. rollouts.ImageCodes.split(Math.Min(Config.RowsAtATime, rollouts.Count)).SelectMany(codes =>
+        {
+            using var some = NewDisposeScope();
+            return Core.Pictures.FromTensor(model.DecodeImage(codes));
+        })];
     }
 }
 

@@ -23,6 +23,9 @@ public sealed record RolloutConfig
     /// </summary>
     public int Parts { get; init; } = 1;
 
+    /// <summary>Most rows sampled together; more are sampled one part after the other. Default: no limit; at least 1. 16 in janus_rl.sh.</summary>
+    public int RowsAtATime { get; init; } = int.MaxValue;
+
     /// <summary>janus_rl.sh.</summary>
     public static RolloutConfig Paper { get; } = new();
 
@@ -32,9 +35,9 @@ public sealed record RolloutConfig
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public void Validate()
     {
-        if (TextBudget < 0 || ImageTokens < 1 || !(Temperature > 0) || !(GuidanceScale >= 0) || Parts < 1)
+        if (TextBudget < 0 || ImageTokens < 1 || !(Temperature > 0) || !(GuidanceScale >= 0) || Parts < 1 || RowsAtATime < 1)
         {
-            throw new ArgumentException($"{nameof(TextBudget)} must be at least 0, {nameof(ImageTokens)} and {nameof(Parts)} at least 1, {nameof(Temperature)} above 0 "
+            throw new ArgumentException($"{nameof(TextBudget)} must be at least 0, {nameof(ImageTokens)}, {nameof(Parts)} and {nameof(RowsAtATime)} at least 1, {nameof(Temperature)} above 0 "
                 + $"and {nameof(GuidanceScale)} at least 0: {this}");
         }
     }

@@ -18,6 +18,13 @@ public sealed class CommandTests : IDisposable
     [InlineData("run {0}/good.ipynb -p size=big", 2, "is a number or true/false")]
     [InlineData("frobnicate", 2, "frobnicate")]
     [InlineData("study nonsense", 2, "there is no stage 'nonsense'")]
+    [InlineData("plan --model janus-70b", 2, "there is no model 'janus-70b'")]
+    [InlineData("plan --model janus-7b --stage base", 2, "there is no stage 'base'")]
+    [InlineData("plan --model janus-7b --judge 70b", 2, "there is no judge '70b'")]
+    [InlineData("plan --model janus-7b --lora -3", 2, "--lora is -3")]
+    [InlineData("plan --model janus-7b --stage sft --judge 7b", 2, "has no judge")]
+    [InlineData("plan --model janus-7b --judge 7b", 0, "fits one 80 GB GPU")]
+    [InlineData("plan --model janus-7b --stage sft --lora 0", 0, "It would fit one 80 GB GPU with --lora 16")]
     public async Task Bad_input_is_answered_in_a_sentence(string arguments, int exitCode, string message)
     {
         var given = string.Format(arguments, folder).Split(' ');

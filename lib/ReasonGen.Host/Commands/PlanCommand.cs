@@ -1,0 +1,92 @@
+using System.CommandLine;
+using ReasonGen.Models;
+using ReasonGen.Studies;
+using Spectre.Console;
+
+namespace ReasonGen.Host.Commands;
+
+/// <summary>reasongen plan: the memory of a training run, before it starts.</summary>
+internal static class PlanCommand
+{
+    private const string Help = """
+        Prints what a training run will hold in GPU memory, and whether it fits one GPU. Nothing is loaded and no GPU is needed.
+
+        Examples:
+          reasongen plan --model janus-7b --stage grpo --judge 7b
+          reasongen plan --model janus-7b --stage sft --lora 0
+          reasongen plan --model janus-1b --stage sft --lora 16 --micro-batch 8 --no-checkpointing
+        """;
+
+    internal static Command Create()
+    {
+        var model = new Option<string>("--model", "-m") { Description = "janus-1b or janus-7b.", Required = true };
+        var stage = new Option<string>("--stage") { Description = "sft or grpo.", DefaultValueFactory = _ => "grpo" };
+        var lora = new Option<int?>("--lora") { Description = "Rank of low-rank additions; 0 trains all weights. Default: 0 for janus-1b, 16 for janus-7b." };
+        var judge = new Option<string>("--judge") { Description = "Qwen2.5-VL on the same GPU: none, 3b or 7b.", DefaultValueFactory = _ => "none" };
+        var micro = new Option<int?>("--micro-batch") { Description = "Samples or rollouts of one forward pass. Default: 4 in sft, 2 in grpo." };
+        var rows = new Option<int?>("--rows") { Description = "Rollouts sampled together. Default: 16." };
+        var plain = new Option<bool>("--no-checkpointing") { Description = "Keeps the whole graph for the backward pass." };
+        var command = new Command("plan", Help) { model, stage, lora, judge, micro, rows, plain };
+        command.SetAction(parsed =>
+        {
+            var setup = TrainingSetup.Preset(parsed.GetValue(model)!);
+            setup = parsed.GetValue(lora) is { } rank ? setup.WithLora(rank >= 0 ? rank : throw new UsageException($"--lora is {rank}; it must be at least 0")) : setup;
+            setup = parsed.GetValue(micro) is { } count ? setup.WithMicroBatch(count) : setup;
+            setup = setup with
+            {
+                CheckpointActivations = !parsed.GetValue(plain), Rollout = setup.Rollout with { RowsAtATime = parsed.GetValue(rows) ?? setup.Rollout.RowsAtATime },
+            };
+            Print(setup, Stage(parsed.GetValue(stage)!), Judge(parsed.GetValue(judge)!));
+        });
+        return command;
+    }
+
+    private static void Print(TrainingSetup setup, TrainingStage stage, QwenConfig? judge)
+    {
+        var plan = MemoryPlan.Of(setup, stage, judge);
+        AnsiConsole.WriteLine($"{setup.Name}, {stage.ToString().ToLowerInvariant()}, {(setup.Lora is { } lora ? $"LoRA of rank {lora.Rank}" : "all weights")}, "
+            + $"activations {(setup.CheckpointActivations ? "checkpointed" : "kept")}");
+        var table = new Table().Border(TableBorder.Simple).AddColumn("").AddColumn("when").AddColumn(new TableColumn("GiB").RightAligned()).AddColumn("");
+        foreach (var row in plan.Rows)
+        {
+            table.AddRow(row.What, row.When.ToString().ToLowerInvariant(), $"{row.GiB:0.00}", Markup.Escape(row.Why));
+        }
+
+        foreach (var phase in Enum.GetValues<MemoryPhase>().Where(phase => phase != MemoryPhase.Always && plan.Rows.Any(row => row.When == phase)))
+        {
+            table.AddRow("[bold]total[/]", phase.ToString().ToLowerInvariant(), $"[bold]{plan.Bytes(phase) / (1L << 30):0.00}[/]", "");
+        }
+
+        AnsiConsole.Write(table);
+        AnsiConsole.WriteLine($"The peak of {plan.PeakBytes / (1L << 30):0.0} GiB {plan.Verdict()}.");
+        if (!plan.Fits(MemoryPlan.Gpus[0].Bytes))
+        {
+            Advise(setup, stage, judge);
+        }
+    }
+
+    // the first of a few changes, mildest first, after which it fits the smaller GPU
+    private static void Advise(TrainingSetup setup, TrainingStage stage, QwenConfig? judge)
+    {
+        var (name, bytes) = MemoryPlan.Gpus[0];
+        (string How, TrainingSetup Setup)[] ways =
+        [
+            ("with checkpointed activations", setup with { CheckpointActivations = true }), ("with --micro-batch 1", setup.WithMicroBatch(1)),
+            ("with --rows 8", setup with { Rollout = setup.Rollout with { RowsAtATime = 8 } }),
+            ("with --lora 16", setup.WithLora(16)), ("with --lora 16 and checkpointed activations", setup.WithLora(16) with { CheckpointActivations = true }),
+        ];
+        var way = ways.FirstOrDefault(way => MemoryPlan.Of(way.Setup, stage, judge).Fits(bytes));
+        AnsiConsole.WriteLine(way.How is null ? $"It would need more than one {name} GPU, or a judge elsewhere." : $"It would fit one {name} GPU {way.How}.");
+    }
+
+    private static TrainingStage Stage(string name) => Enum.TryParse<TrainingStage>(name, ignoreCase: true, out var stage) && Enum.IsDefined(stage) && !char.IsDigit(name[0]) ? stage
+        : throw new UsageException($"there is no stage '{name}' to plan; choose sft or grpo");
+
+    private static QwenConfig? Judge(string name) => name.ToLowerInvariant() switch
+    {
+        "none" => null,
+        "3b" => QwenConfig.Qwen3B,
+        "7b" => QwenConfig.Qwen7B,
+        _ => throw new UsageException($"there is no judge '{name}' to plan for; choose none, 3b or 7b"),
+    };
+}

@@ -1,0 +1,89 @@
+using System.Diagnostics;
+using ReasonGen.Core;
+using ReasonGen.Models;
+using ReasonGen.Rollouts;
+using ReasonGen.Text;
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Benchmarks;
+
+/// <summary>
+/// Drawing image tokens at the size of Janus-Pro-1B in bf16, random weights, beside what memory allows: every token reads all weights of the
+/// decoder and of the image head once.
+/// </summary>
+internal static class DecodeBenchmark
+{
+    private const int Tokens = 40;
+
+    internal static int Run()
+    {
+        NativeRuntime.EnsureLoaded();
+        using var model = new Janus(JanusConfig.Pro1B with { Vision = null }, new ComputeTarget(CPU, ScalarType.BFloat16));
+        bool IsRead(string name) => name.Contains(".layers.") && !name.StartsWith("gen_vision_model") || name.StartsWith("gen_head") || name.EndsWith("model.norm.weight");
+        var bytes = model.named_parameters().Where(p => IsRead(p.name)).Sum(p => p.parameter.numel() * p.parameter.element_size());
+        Console.WriteLine($"{bytes / 1e9:0.000} GB of weights a token, {get_num_threads()} threads");
+        var sampler = new RolloutSampler(model, new SpecialTokens(100000, 100001, 100002, 100016, 100593, 100594), new() { TextBudget = 0, ImageTokens = Tokens });
+        for (var round = 0; round < 2; round++)
+        {
+            var bandwidth = Bandwidth();
+            var products = Products(model, bytes);
+            Console.WriteLine($"  reading memory: {bandwidth:0.0} GB/s, hence at most {bandwidth * 1e9 / bytes:0.00} steps/s; the matrix products alone at batch 1: {products:0.00} steps/s");
+            foreach (var rows in new[] { 1, 16 })
+            {
+                var steps = 1 / Step(sampler, rows);
+                Console.WriteLine($"  batch {rows}: {steps:0.00} steps/s, {rows * steps:0.0} tokens/s, {steps * bytes / bandwidth / 1e9:0.00} of the bound, {steps / products:0.00} of the products");
+            }
+        }
+
+        return 0;
+    }
+
+    // the fastest of several sums over more memory than any cache holds
+    private static double Bandwidth()
+    {
+        using var block = ones(1L << 28); // 1 GiB of fp32
+        return block.numel() * 4 / 1e9 / Enumerable.Range(0, 7).Min(_ => Seconds(() => block.sum().Dispose()));
+    }
+
+    // all matrices of a step with one row each
+    private static double Products(Janus model, long bytes)
+    {
+        using var free = no_grad();
+        Linear[] layers = [.. model.named_modules().Where(m => m.module is Linear && (m.name.Contains("model.layers.") || m.name.StartsWith("gen_head"))).Select(m => (Linear)m.module)];
+        var inputs = layers.ToDictionary(layer => layer, layer => ones(1, 1, layer.weight.shape[1], ScalarType.BFloat16));
+        void All()
+        {
+            foreach (var layer in layers)
+            {
+                layer.forward(inputs[layer]).Dispose();
+            }
+        }
+
+        All();
+        return 1 / Enumerable.Range(0, 7).Select(_ => Seconds(All)).Order().ElementAt(3);
+    }
+
+    private static double Step(RolloutSampler sampler, int rows)
+    {
+        using var scope = NewDisposeScope();
+        var ids = randint(100, 90000, [rows, 24], ScalarType.Int64);
+        ids[.., 0] = 100000;
+        var times = new List<double>();
+        var watch = Stopwatch.StartNew();
+        using var rollouts = sampler.Generate(ids, ones_like(ids), 1, _ =>
+        {
+            times.Add(watch.Elapsed.TotalSeconds);
+            watch.Restart();
+        });
+        return times.Skip(4).Order().ElementAt((times.Count - 4) / 2);
+    }
+
+    private static double Seconds(Action work)
+    {
+        var watch = Stopwatch.StartNew();
+        work();
+        return watch.Elapsed.TotalSeconds;
+    }
+}

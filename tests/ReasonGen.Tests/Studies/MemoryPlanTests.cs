@@ -1,0 +1,65 @@
+using ReasonGen.Core;
+using ReasonGen.Models;
+using ReasonGen.Studies;
+using TorchSharp;
+using Xunit;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Tests.Studies;
+
+public sealed class MemoryPlanTests
+{
+    [Theory]
+    [InlineData("janus-1b", 1_652_656_128L, 4_214_784L + 37_767_168, 6_295_552L)]
+    [InlineData("janus-7b", 6_910_365_696L, 16_818_176L + 83_906_560, 20_979_712L)]
+    public void Weights_and_optimizer_are_counted_exactly(string name, long language, long drawing, long aligner)
+    {
+        // counts of the published models: vision tower, image tokenizer and image embedding are the same in both
+        const long tower = 303_688_704, tokenizer = 71_883_403, embedding = 131_072, usedCodes = 65536;
+        var plan = MemoryPlan.Of(TrainingSetup.Preset(name).WithLora(0), TrainingStage.Sft);
+        double Bytes(string what, MemoryPhase when) => plan.Rows.Single(row => row.What == what && row.When == when).Bytes;
+        long trained = language + drawing + embedding, all = trained + aligner + tower + tokenizer;
+        Assert.InRange(Bytes("weights", MemoryPhase.Always), 2.0 * all, 2.0 * all + 8 * usedCodes);
+        Assert.Equal(4.0 * trained, Bytes("fp32 masters", MemoryPhase.Always));
+        Assert.Equal(8.0 * trained, Bytes("AdamW moments", MemoryPhase.Always));
+        Assert.Equal(2.0 * trained, Bytes("gradients", MemoryPhase.Training));
+    }
+
+    [Fact]
+    public void What_fits_a_gpu_follows_from_the_choices()
+    {
+        var (one, seven) = (TrainingSetup.Janus1B, TrainingSetup.Janus7B);
+        bool Fits(TrainingSetup setup, TrainingStage stage, double bytes, QwenConfig? judge = null) => MemoryPlan.Of(setup, stage, judge).Fits(bytes);
+        Assert.True(Fits(one, TrainingStage.Sft, 80e9) && Fits(one, TrainingStage.Grpo, 80e9, QwenConfig.Qwen7B));
+        Assert.True(Fits(seven, TrainingStage.Sft, 80e9) && Fits(seven, TrainingStage.Grpo, 80e9, QwenConfig.Qwen7B));
+        Assert.False(Fits(seven.WithLora(0), TrainingStage.Sft, 80e9));
+        Assert.True(Fits(seven.WithLora(0), TrainingStage.Sft, 141e9));
+        Assert.False(Fits(seven.WithMicroBatch(16) with { CheckpointActivations = false }, TrainingStage.Sft, 80e9));
+        Assert.False(Fits(seven with { Rollout = seven.Rollout with { RowsAtATime = 256 } }, TrainingStage.Grpo, 80e9));
+        var table = MemoryPlan.Of(seven, TrainingStage.Grpo, QwenConfig.Qwen7B).Table().ToArray();
+        Assert.Equal("peak", table[^1][0]);
+        Assert.Contains("fits one 80 GB GPU", (string)table[^1][3]!);
+    }
+
+    [Fact]
+    public void A_lora_is_as_large_as_its_plan_says()
+    {
+        NativeRuntime.EnsureLoaded();
+        using var model = TinyJanus.Build();
+        var setup = TrainingSetup.Janus1B.WithLora(3) with { Model = TinyJanus.Config, DType = ScalarType.Float32 };
+        using var lora = (Lora)setup.Prepare(model);
+        var plan = MemoryPlan.Of(setup, TrainingStage.Sft);
+        Assert.True(model.CheckpointActivations);
+        Assert.Equal(4.0 * lora.TrainableParameters().Sum(p => p.Parameter.numel()), plan.Rows.Single(row => row is { What: "gradients", When: MemoryPhase.Update }).Bytes);
+        Assert.Equal(1e-4, setup.Sft.LearningRate, 1e-12);
+        Assert.Equal(1e-5, setup.WithLora(0).Sft.LearningRate, 1e-12);
+    }
+
+    [Fact]
+    public void Bad_plans_are_named()
+    {
+        Assert.Contains("choose janus-1b or janus-7b", Assert.Throws<ArgumentException>(() => TrainingSetup.Preset("janus-70b")).Message);
+        Assert.Contains("has no judge", Assert.Throws<ArgumentException>(() => MemoryPlan.Of(TrainingSetup.Janus1B, TrainingStage.Sft, QwenConfig.Qwen3B)).Message);
+        Assert.Contains("MicroBatchSamples is 0", Assert.Throws<ArgumentException>(() => MemoryPlan.Of(TrainingSetup.Janus1B.WithMicroBatch(0), TrainingStage.Sft)).Message);
+    }
+}
