@@ -1,4 +1,5 @@
 using System.CommandLine;
+using ReasonGen.Host.Notebooks;
 using ReasonGen.Models;
 using ReasonGen.Studies;
 using Spectre.Console;
