@@ -20,7 +20,7 @@ internal static class DecodeBenchmark
     internal static int Run()
     {
         NativeRuntime.EnsureLoaded();
-        using var model = new Janus(JanusConfig.Pro1B with { Vision = null }, new ComputeTarget(CPU, ScalarType.BFloat16));
+        using var model = FilledJanus.Make(JanusConfig.Pro1B with { Vision = null }, ScalarType.BFloat16);
         bool IsRead(string name) => name.Contains(".layers.") && !name.StartsWith("gen_vision_model") || name.StartsWith("gen_head") || name.EndsWith("model.norm.weight");
         var bytes = model.named_parameters().Where(p => IsRead(p.name)).Sum(p => p.parameter.numel() * p.parameter.element_size());
         Console.WriteLine($"{bytes / 1e9:0.000} GB of weights a token, {get_num_threads()} threads");

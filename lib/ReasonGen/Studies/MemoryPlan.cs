@@ -85,9 +85,11 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, IReadO
         Add("activations", MemoryPhase.Training, (language.Layers + 1) * (setup.CheckpointActivations ? input : graph),
             $"{(setup.CheckpointActivations ? "inputs" : "graphs")} of {language.Layers} layers, {micro} x {tokens / micro:0} tokens");
         Add("one layer's backward pass", MemoryPhase.Training, backward + (setup.CheckpointActivations ? graph : 0), setup.CheckpointActivations ? "computed again, with its graph" : "");
-        var chunk = Math.Min(TokenStatistics.LargestChunk, tokens * language.VocabularySize);
+        var text = micro * (sft ? Math.Max(1, setup.SequenceTokens - setup.Model.ImageTokens) : setup.Rollout.TextBudget + 1);
+        var logits = Math.Max(text * language.VocabularySize, micro * setup.Model.ImageTokens * setup.Model.ImageTokenizer.CodebookSize);
+        var chunk = Math.Min(TokenStatistics.LargestChunk, logits);
         Add("chunk of logits", MemoryPhase.Training, chunk * (size + 20) + (policy is null ? largest * size : 0),
-            $"{chunk / language.VocabularySize:0} text tokens at a time" + (policy is null ? "; the head's gradient" : ""));
+            $"{chunk / 1e6:0.0} of {logits / 1e6:0} million at a time" + (policy is null ? "; a part of the head's gradient" : ""));
         Add("one weight's update", MemoryPhase.Update, largest * (size < 4 ? 8 : 4), $"fp32 copies of the largest, {largest / 1e6:0.0} million");
         if (!sft)
         {
