@@ -40,7 +40,7 @@ public sealed partial class Study
         {
             var audit = JudgeArms.Contains(arm) ? new AuditedReward(Judge(arm["rl-".Length..]).Judge) : null;
             // a policy that fools its judge every time is a result, not a mistake: the run goes on to its end
-            var config = audit is null ? null : GrpoSettings with { MaxEmptySteps = steps };
+            var config = audit is null ? null : GrpoSettings with { MaxEmptySteps = steps + 1 };
             using var trainer = GrpoTrainer(model, Entropy(arm), audit, config);
             record.Settings = new JObject { ["grpo"] = JObject.FromObject(trainer.Config), ["entropy"] = arm, ["steps"] = steps };
             RunSteps(arm, record, steps, () => (int)trainer.StepCount, trainer.Save, trainer.Resume, 20, () =>

@@ -30,7 +30,8 @@ public sealed class MiniJudgeTests : IDisposable
             Assert.NotEmpty(Study.JudgeTokenizer.Encode(sample.Prompt));
             Assert.NotEqual("None", BoxedAnswer.Parse(sample.Answer));
             right += (int)BoxedAnswer.Score(sample.Answer);
-            Assert.Equal(sample, Data[i]);
+            Assert.Equal((sample.Prompt, sample.Answer), (Data[i].Prompt, Data[i].Answer));
+            Assert.Equal(sample.Picture.Rgb, Data[i].Picture.Rgb);
         }
 
         Assert.InRange(right, 60, 240);
@@ -71,7 +72,7 @@ public sealed class MiniJudgeTests : IDisposable
     [Fact]
     public void Training_lowers_the_loss_and_resumes_to_the_same_weights()
     {
-        const int steps = 12;
+        const int steps = 32;
         var config = new JudgeTrainerConfig { TotalSteps = steps, SamplesPerStep = 16 };
         JudgeTrainer New((ReasonGen.Models.QwenVl Model, QwenJudge Judge) of) => new(of.Model, of.Judge, Study.JudgeTokenizer, i => Data[i], config);
         var (whole, half) = (Study.NewJudge("judge-small"), Study.NewJudge("judge-small"));
