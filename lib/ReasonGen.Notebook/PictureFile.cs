@@ -13,7 +13,8 @@ public static class PictureFile
     {
         try
         {
-            return Decode(File.ReadAllBytes(path)) ?? throw new CheckpointException(path, "it is no picture, or a damaged one", "give a PNG, JPEG, WebP, BMP or GIF file");
+            return Decode(File.ReadAllBytes(path))
+                ?? throw new CheckpointException(path, "it is no picture, or a damaged one", "give a PNG, JPEG, WebP, BMP or GIF file");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -5,6 +5,7 @@ using System.Diagnostics;
 using ReasonGen.Benchmarks;
 using ReasonGen.Core;
 using ReasonGen.Grpo;
+using ReasonGen.Rewards;
 using ReasonGen.Studies;
 using ReasonGen.World;
 using static TorchSharp.torch;
@@ -59,6 +60,12 @@ using (var rollouts = policy.Generate(prompts, 8, 1))
     Report("decoding 144 pictures", Times(8, () => policy.Pictures(rollouts)), 144, "pictures");
     var pictures = policy.Pictures(rollouts);
     Report("judging 144 pictures", Times(20, () => pictures.Select((picture, i) => Detector.Check(picture, prompts[i / 8])).Count(verdict => verdict.Correct)), 144, "pictures");
+    var requests = pictures.Select((picture, i) => new RewardRequest(prompts[i / 8], "", picture)).ToArray();
+    foreach (var name in Study.Judges)
+    {
+        var judge = study.LoadJudge(name);
+        Report($"judging 144 pictures by {name}", Times(8, () => judge.Score(requests)), 144, "pictures");
+    }
 }
 
 using (var trainer = study.GrpoTrainer(model, new AdaptiveEntropyTerm(new() { Target = 0.3 }, new() { Target = 2 })))

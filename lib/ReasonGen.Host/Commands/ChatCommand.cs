@@ -23,12 +23,21 @@ internal static class ChatCommand
     internal static Command Create()
     {
         var model = new ModelOptions();
-        var question = new Argument<string[]>("question") { Description = "The question; none for a conversation.", Arity = ArgumentArity.ZeroOrMore };
-        var images = new Option<string[]>("--image", "-i") { Description = "A picture that comes with the first question; may be repeated.", AllowMultipleArgumentsPerToken = false };
+        var question = new Argument<string[]>("question")
+        {
+            Description = "The question; none for a conversation.", Arity = ArgumentArity.ZeroOrMore,
+        };
+        var images = new Option<string[]>("--image", "-i") { Description = "A picture that comes with the first question; may be repeated." };
         var defaults = new TextConfig();
         var tokens = new Option<int>("--max-tokens") { Description = "Most tokens of an answer.", DefaultValueFactory = _ => defaults.MaxTokens };
-        var temperature = new Option<double>("--temperature") { Description = "0 takes the likeliest token.", DefaultValueFactory = _ => defaults.Temperature };
-        var topP = new Option<double>("--top-p") { Description = "Share of the probability that is sampled from.", DefaultValueFactory = _ => defaults.TopP };
+        var temperature = new Option<double>("--temperature")
+        {
+            Description = "0 takes the likeliest token.", DefaultValueFactory = _ => defaults.Temperature,
+        };
+        var topP = new Option<double>("--top-p")
+        {
+            Description = "Share of the probability that is sampled from.", DefaultValueFactory = _ => defaults.TopP,
+        };
         var seed = new Option<long>("--seed") { Description = "Of sampled answers.", DefaultValueFactory = _ => 1 };
         var command = new Command("chat", Help) { question, images, tokens, temperature, topP, seed };
         model.AddTo(command);
@@ -37,7 +46,10 @@ internal static class ChatCommand
 
         int Run(ParseResult parsed, CancellationToken cancel)
         {
-            var config = new TextConfig { MaxTokens = parsed.GetValue(tokens), Temperature = parsed.GetValue(temperature), TopP = parsed.GetValue(topP) };
+            var config = new TextConfig
+            {
+                MaxTokens = parsed.GetValue(tokens), Temperature = parsed.GetValue(temperature), TopP = parsed.GetValue(topP),
+            };
             config.Validate();
             List<Picture> shown = [.. (parsed.GetValue(images) ?? []).Select(PictureFile.Read)];
             using var pipeline = model.Open(parsed);

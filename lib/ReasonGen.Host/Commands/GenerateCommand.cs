@@ -29,15 +29,22 @@ internal static class GenerateCommand
         var prompt = new Option<string?>("--prompt", "-p") { Description = "What to draw." };
         var prompts = new Option<string?>("--prompts")
         {
-            Description = "Instead: GenEval's evaluation_metadata.jsonl or a text file with a prompt a line (GenEval's folders), or DPG-Bench's folder of text files (its pictures).",
+            Description = "Instead: GenEval's evaluation_metadata.jsonl or a text file with a prompt a line (both into GenEval's folders), "
+                + "or DPG-Bench's folder of text files (into its squares).",
         };
         var count = new Option<int>("--count", "-n") { Description = "Pictures of each prompt.", DefaultValueFactory = _ => 4 };
-        var guidance = new Option<double>("--guidance") { Description = "Scale of classifier-free guidance; 1 for none.", DefaultValueFactory = _ => 5 };
+        var guidance = new Option<double>("--guidance") { Description = "Scale of guidance; 1 for none.", DefaultValueFactory = _ => 5 };
         var temperature = new Option<double>("--temperature") { Description = "Divides all logits.", DefaultValueFactory = _ => 1 };
         var seed = new Option<long>("--seed") { Description = "The same seed draws the same pictures.", DefaultValueFactory = _ => 1 };
-        var budget = new Option<int>("--text-budget") { Description = "Most tokens of a rationale.", DefaultValueFactory = _ => RolloutConfig.Paper.TextBudget };
+        var budget = new Option<int>("--text-budget")
+        {
+            Description = "Most tokens of a rationale.", DefaultValueFactory = _ => RolloutConfig.Paper.TextBudget,
+        };
         var plain = new Option<bool>("--no-rationale") { Description = "Draws at once, as plain Janus-Pro does." };
-        var output = new Option<string>("--out", "-o") { Description = "Folder for pictures, rationales and generation.json, which holds every setting.", Required = true };
+        var output = new Option<string>("--out", "-o")
+        {
+            Description = "Folder for pictures, rationales and generation.json, which holds every setting.", Required = true,
+        };
         var command = new Command("generate", Help) { prompt, prompts, count, guidance, temperature, seed, budget, plain, output };
         model.AddTo(command);
         command.SetAction((parsed, cancel) => Task.FromResult(Run(parsed, cancel)));
@@ -45,17 +52,20 @@ internal static class GenerateCommand
 
         int Run(ParseResult parsed, CancellationToken cancel)
         {
-            var (one, many, folder, perPrompt) = (parsed.GetValue(prompt), parsed.GetValue(prompts), parsed.GetValue(output)!, parsed.GetValue(count));
+            var (one, many) = (parsed.GetValue(prompt), parsed.GetValue(prompts));
+            var (folder, perPrompt) = (parsed.GetValue(output)!, parsed.GetValue(count));
             if (string.IsNullOrWhiteSpace(one) == string.IsNullOrWhiteSpace(many) || perPrompt < 1)
             {
-                throw new UsageException("generate wants either --prompt with a text or --prompts with a file or folder, and a --count of at least 1. See 'reasongen generate --help'.");
+                throw new UsageException("generate wants either --prompt with a text or --prompts with a file or folder, and a --count of 1 or more. "
+                    + "See 'reasongen generate --help'.");
             }
 
             var suite = many is null ? PictureSuite.Single(parsed.GetValue(plain) ? one! : PromptTemplate.Subject(one!), folder, perPrompt)
                 : Directory.Exists(many) ? PictureSuite.Dpg(many, folder, perPrompt) : PictureSuite.GenEval(many, folder, perPrompt);
             var config = new RolloutConfig
             {
-                TextBudget = parsed.GetValue(plain) ? 0 : parsed.GetValue(budget), GuidanceScale = parsed.GetValue(guidance), Temperature = parsed.GetValue(temperature),
+                TextBudget = parsed.GetValue(plain) ? 0 : parsed.GetValue(budget),
+                GuidanceScale = parsed.GetValue(guidance), Temperature = parsed.GetValue(temperature),
             };
             config.Validate();
             var template = config.TextBudget > 0 ? PromptTemplate.JanusRl : many is null ? PromptTemplate.JanusImage : PromptTemplate.JanusBaseline;
@@ -69,19 +79,23 @@ internal static class GenerateCommand
             var path = Path.TrimEndingDirectorySeparator(Path.GetFullPath(model.Folder(parsed)));
             suite.Begin(new JObject
             {
-                ["model"] = Path.GetFileName(path), ["prompts"] = one ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(many!)), ["text"] = template.Fill("{}"), ["count"] = perPrompt,
-                ["guidance"] = config.GuidanceScale, ["temperature"] = config.Temperature, ["text_budget"] = config.TextBudget, ["image_tokens"] = pipeline.Model.Config.ImageTokens,
-                ["seed"] = parsed.GetValue(seed), ["target"] = pipeline.Model.Target.ToString(),
+                ["model"] = Path.GetFileName(path), ["prompts"] = one ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(many!)),
+                ["text"] = template.Fill("{}"), ["count"] = perPrompt, ["guidance"] = config.GuidanceScale, ["temperature"] = config.Temperature,
+                ["text_budget"] = config.TextBudget, ["image_tokens"] = pipeline.Model.Config.ImageTokens, ["seed"] = parsed.GetValue(seed),
+                ["target"] = pipeline.Model.Target.ToString(),
             }, new JObject
             {
-                ["commit"] = RunRecord.CurrentCommit, ["command"] = "reasongen " + string.Join(' ', Environment.GetCommandLineArgs().Skip(1).Select(Quote)), ["model"] = path,
-                ["started"] = DateTime.UtcNow.ToString("u"), ["torchsharp"] = typeof(TorchSharp.torch).Assembly.GetName().Version!.ToString(),
+                ["commit"] = RunRecord.CurrentCommit,
+                ["command"] = "reasongen " + string.Join(' ', Environment.GetCommandLineArgs().Skip(1).Select(Quote)),
+                ["model"] = Directory.Exists(path) ? path : model.Folder(parsed), ["started"] = DateTime.UtcNow.ToString("u"),
+                ["torchsharp"] = typeof(TorchSharp.torch).Assembly.GetName().Version!.ToString(),
             });
             return Fill(suite, pipeline, template, config, parsed.GetValue(seed), cancel);
         }
     }
 
-    private static int Fill(PictureSuite suite, JanusPipeline pipeline, PromptTemplate template, RolloutConfig config, long seed, CancellationToken cancel)
+    private static int Fill(
+        PictureSuite suite, JanusPipeline pipeline, PromptTemplate template, RolloutConfig config, long seed, CancellationToken cancel)
     {
         var outcomes = new List<SuiteOutcome>();
         var steps = suite.Fill((item, claim) =>
@@ -101,21 +115,23 @@ internal static class GenerateCommand
                 if (step.Outcome == SuiteOutcome.Drawn)
                 {
                     Progress("");
-                    Console.WriteLine($"{step.Item.Index + 1}/{suite.Items.Count} {step.Item.Name} {step.Seconds:0.0} s  {step.Item.Prompt.ReplaceLineEndings(" ")}");
+                    var item = step.Item;
+                    var text = item.Prompt.ReplaceLineEndings(" ");
+                    Console.WriteLine($"{item.Index + 1}/{suite.Items.Count} {item.Name} {step.Seconds:0.0} s  {text}");
                 }
             }
         }
         catch (OperationCanceledException)
         {
             Progress("");
-            Console.Error.WriteLine($"Interrupted. {suite.Items.Count(suite.IsDone)} of {suite.Items.Count} prompts are in {suite.Folder}; the same command goes on from there.");
+            Console.Error.WriteLine($"Interrupted. {suite.Items.Count(suite.IsDone)} of {suite.Items.Count} prompts are in {suite.Folder}; "
+                + "the same command goes on from there.");
             return 130;
         }
 
         int Of(SuiteOutcome outcome) => outcomes.Count(o => o == outcome);
-        Console.WriteLine($"{Of(SuiteOutcome.Drawn)} of {suite.Items.Count} prompts drawn"
-            + (Of(SuiteOutcome.Found) > 0 ? $", {Of(SuiteOutcome.Found)} were there" : "") + (Of(SuiteOutcome.Taken) > 0 ? $", {Of(SuiteOutcome.Taken)} are drawn by another process" : "")
-            + $". Pictures are in {suite.Folder}.");
+        Console.WriteLine($"{suite.Items.Count} prompts: {Of(SuiteOutcome.Drawn)} drawn, {Of(SuiteOutcome.Found)} there already, "
+            + $"{Of(SuiteOutcome.Taken)} being drawn by another process. Pictures are in {suite.Folder}.");
         return 0;
     }
 
@@ -128,5 +144,6 @@ internal static class GenerateCommand
         }
     }
 
-    private static string Quote(string argument) => argument.Length > 0 && argument.All(c => char.IsLetterOrDigit(c) || "-_./=".Contains(c)) ? argument : $"'{argument.Replace("'", "'\\''")}'";
+    private static string Quote(string argument) =>
+        argument.Length > 0 && argument.All(c => char.IsLetterOrDigit(c) || "-_./=".Contains(c)) ? argument : $"'{argument.Replace("'", "'\\''")}'";
 }

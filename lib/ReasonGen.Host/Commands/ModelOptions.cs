@@ -1,6 +1,7 @@
 using System.CommandLine;
 using ReasonGen.Core;
 using ReasonGen.Rollouts;
+using ReasonGen.Studies;
 using TorchSharp;
 
 namespace ReasonGen.Host.Commands;
@@ -10,7 +11,8 @@ internal sealed class ModelOptions
 {
     private readonly Option<string> model = new("--model", "-m")
     {
-        Description = "Folder with config.json, weights and tokenizer.json: Janus-Pro or ReasonGen-R1, in the original layout or that of transformers.", Required = true,
+        Description = "Folder with config.json, weights and tokenizer.json: Janus-Pro or ReasonGen-R1, in the original layout or that of "
+            + "transformers; or tiny, a built-in model of random weights that shows how everything runs.", Required = true,
     };
 
     private readonly Option<string> type = new("--dtype")
@@ -36,5 +38,6 @@ internal sealed class ModelOptions
         _ => ComputeTarget.Default,
     };
 
-    internal JanusPipeline Open(ParseResult parsed) => JanusPipeline.Open(Folder(parsed), Target(parsed));
+    internal JanusPipeline Open(ParseResult parsed) => Folder(parsed) == "tiny" && !Directory.Exists("tiny") ? TinyJanus.Open(Target(parsed))
+        : JanusPipeline.Open(Folder(parsed), Target(parsed));
 }

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using ReasonGen.Studies;
+using static TorchSharp.torch;
 
 namespace ReasonGen.Host.Commands;
 
@@ -14,20 +15,32 @@ internal static class StudyCommand
         var stages = new Argument<string[]>("stages") { Description = $"Stages to make: {string.Join(", ", Stages)}. Default: all.", Arity = ArgumentArity.ZeroOrMore };
         var seed = new Option<long>("--seed") { Description = "Seed of everything that is drawn.", DefaultValueFactory = _ => 1 };
         var output = new Option<string?>("--out", "-o") { Description = "Folder for checkpoints and runs. Default: artifacts/study/full-seed<seed>; stages that are there are kept." };
+        var threads = new Option<int?>("--threads") { Description = "Threads of libtorch, on which the last digits depend. Default: as many as processors." };
+        var start = new Option<string?>("--start") { Description = "Folder whose tokenizer, base, SFT and judges are taken, \"data\" for what ships. Default: they are trained." };
         var command = new Command("study", "Trains the stages of the story from scratch; interrupted, it goes on where it was.\n\nExamples:\n"
-            + "  reasongen study\n  reasongen study sft --seed 2\n  reasongen study rl-adaptive rl-none --out artifacts/mine") { stages, seed, output };
-        command.SetAction((parsed, cancel) => Task.FromResult(Run(parsed.GetValue(stages) ?? [], parsed.GetValue(seed), parsed.GetValue(output), cancel)));
+            + "  reasongen study\n  reasongen study sft --seed 2\n  reasongen study rl-adaptive rl-none --threads 1 --out artifacts/mine\n  reasongen study rl-judge-small --seed 2 --start data --out artifacts/seed2") { stages, seed, output, threads, start };
+        command.SetAction((parsed, cancel) => Task.FromResult(Run(parsed.GetValue(stages) ?? [], parsed.GetValue(seed), parsed.GetValue(output), parsed.GetValue(threads), parsed.GetValue(start), cancel)));
         return command;
     }
 
-    private static int Run(string[] wanted, long seed, string? folder, CancellationToken cancel)
+    private static int Run(string[] wanted, long seed, string? folder, int? threads, string? start, CancellationToken cancel)
     {
         if (wanted.FirstOrDefault(stage => !Stages.Contains(stage)) is { } unknown)
         {
             throw new ArgumentException($"there is no stage '{unknown}'; there are {string.Join(", ", Stages)}");
         }
 
-        var study = new Study(StudyConfig.Preset("full", seed), folder) { Cancel = cancel };
+        if (threads is { } count)
+        {
+            set_num_threads(count >= 1 ? count : throw new ArgumentException($"--threads is {count}; it must be at least 1"));
+        }
+
+        var study = new Study(StudyConfig.Preset("full", seed), folder) { Cancel = cancel, Start = start };
+        if (start is not null)
+        {
+            study.CopyFoundations(start, wanted);
+        }
+
         var (watch, last) = (Stopwatch.StartNew(), TimeSpan.FromHours(-1));
         study.OnStep = (record, total) =>
         {
@@ -45,7 +58,7 @@ internal static class StudyCommand
                 if (Study.Judges.Contains(stage))
                 {
                     var judge = study.Judge(stage).Record;
-                    Console.WriteLine($"{stage}: {judge.Seconds:0} s of training; accuracy {judge.Results["sft"]!["Accuracy"]:0.000} on pictures of the fine-tuned policy");
+                    Console.WriteLine($"{stage}: {judge.Seconds:0} s of training; accuracy {judge.Results["sft"]!["accuracy"]:0.000} on pictures of the fine-tuned policy");
                     continue;
                 }
 

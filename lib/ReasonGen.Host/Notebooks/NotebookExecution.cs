@@ -36,16 +36,18 @@ internal static class NotebookExecution
         var session = new CSharpSession(Directory.GetCurrentDirectory());
         JObject[] cells = [.. notebook.Cells.Where(cell => (string?)cell["cell_type"] == "code")];
         var outcome = new NotebookOutcome(Path.GetFileNameWithoutExtension(path), notebook.Title, executedPath, 0, 0);
+        var number = 0; // as in the notebook that was given: the cell that sets parameters is not counted
         for (var i = 0; i < cells.Length && outcome.Ok; i++)
         {
+            number += cells[i]["metadata"]?["tags"] is JArray tags && tags.Any(tag => (string?)tag == "injected-parameters") ? 0 : 1;
             Tell(new { cell = i + 1, of = cells.Length, title = notebook.Title });
             var recorder = new CellRecorder(i + 1, line => Tell(new { cell = i + 1, of = cells.Length, title = notebook.Title, line }));
             var source = NotebookFile.Source(cells[i]);
-            var result = await session.RunAsync(source, recorder, $"cell {i + 1}", cancel);
+            var result = await session.RunAsync(source, recorder, $"cell {number}", cancel);
             if (!result.Ok)
             {
                 recorder.Fail(result);
-                outcome = outcome with { FailedCell = i + 1, Source = source, Error = result.ErrorValue == "compilation error" ? string.Join('\n', result.Traceback!) : result.ErrorValue };
+                outcome = outcome with { FailedCell = number, Source = source, Error = result.ErrorValue == "compilation error" ? string.Join('\n', result.Traceback!) : result.ErrorValue };
             }
 
             cells[i]["execution_count"] = i + 1;

@@ -21,7 +21,8 @@ public static class Pictures
             pictures[i].Rgb.CopyTo(bytes, i * pictures[i].Rgb.Length);
         }
 
-        return tensor(bytes, [pictures.Count, height, width, 3], ScalarType.Byte).to(device).to(ScalarType.Float32).div(127.5f).sub(1).permute(0, 3, 1, 2).contiguous().MoveToOuterDisposeScope();
+        var values = tensor(bytes, [pictures.Count, height, width, 3], ScalarType.Byte).to(device).to(ScalarType.Float32).div(127.5f).sub(1);
+        return values.permute(0, 3, 1, 2).contiguous().MoveToOuterDisposeScope();
     }
 
     /// <summary>[B, 3, H, W] nominally in [-1, 1] → pictures: (x + 1) / 2 · 255, clipped, truncated as the reference does.</summary>
@@ -48,7 +49,7 @@ public static class Pictures
         {
             if ((picture.Width, picture.Height) != (width, height))
             {
-                throw new ArgumentException($"pictures of one square have one size, not {width}x{height} and {picture.Width}x{picture.Height}", nameof(pictures));
+                throw new ArgumentException($"pictures of one square have one size, not {width}x{height} and {picture.Width}x{picture.Height}");
             }
 
             for (var y = 0; y < height; y++)

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.IO.Compression;
+using System.IO.Hashing;
 
 namespace ReasonGen.Core;
 
@@ -40,23 +41,7 @@ public static class Png
         BinaryPrimitives.WriteInt32BigEndian(bytes, content.Length);
         type.CopyTo(bytes.AsSpan(4));
         content.CopyTo(bytes.AsSpan(8));
-        BinaryPrimitives.WriteUInt32BigEndian(bytes.AsSpan(bytes.Length - 4), Checksum(bytes.AsSpan(4, content.Length + 4)));
+        BinaryPrimitives.WriteUInt32BigEndian(bytes.AsSpan(bytes.Length - 4), Crc32.HashToUInt32(bytes.AsSpan(4, content.Length + 4)));
         png.Write(bytes);
-    }
-
-    // CRC-32 as the format wants it, bit by bit: a picture is small.
-    private static uint Checksum(ReadOnlySpan<byte> bytes)
-    {
-        var crc = uint.MaxValue;
-        foreach (var value in bytes)
-        {
-            crc ^= value;
-            for (var bit = 0; bit < 8; bit++)
-            {
-                crc = (crc >> 1) ^ ((crc & 1) * 0xEDB88320);
-            }
-        }
-
-        return ~crc;
     }
 }

@@ -47,7 +47,8 @@ public static class Resampling
         return Window(picture, -((side - picture.Width) / 2), -((side - picture.Height) / 2), side, fill ?? (255, 255, 255));
     }
 
-    /// <summary>Keeps the number of pixels within bounds and, nearly, the proportions: what the judge is shown (fsdp_workers.py: process_image).</summary>
+    /// <summary>Keeps the number of pixels within bounds and, nearly, the proportions: what the judge is shown (fsdp_workers.py: process_image).
+    /// </summary>
     public static Picture FitPixels(Picture picture, long minPixels = 512 * 512, long maxPixels = 2048 * 2048)
     {
         Picture Scale(Picture p, long pixels)

@@ -1,8 +1,8 @@
 // Folders in which the benchmarks' own scripts look for pictures (ReasonGen-R1: benchmark/generate_inference_{geneval,dpg}.py):
 //   GenEval    {index, 5 digits}/metadata.jsonl, samples/{0000 …}.png, cots/{0000 …}.txt
 //   DPG-Bench  generated_images/{name}.png, all pictures of a prompt as one square, row by row
-// Deviations: 1. cots hold the rationale alone, without the prompt before it. 2. Surplus files are left alone. 3. Rationales of DPG-Bench are kept, in
-//   cots/{name}. 4. Any number of processes share the work prompt by prompt.
+// Deviations: 1. cots hold the rationale alone, without the prompt before it. 2. Surplus files are left alone. 3. Rationales of DPG-Bench are kept,
+//   in cots/{name}. 4. Any number of processes share the work prompt by prompt.
 using System.Text;
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
@@ -19,7 +19,8 @@ namespace ReasonGen.Evaluation;
 /// <param name="Pictures">Picture files below the suite's folder.</param>
 /// <param name="Rationales">Rationale files below the suite's folder, one a picture drawn.</param>
 /// <param name="Extra">A file that belongs to it, and its text; null for none.</param>
-public sealed record SuiteItem(int Index, string Name, string Prompt, string[] Pictures, string[] Rationales, (string File, string Text)? Extra = null);
+public sealed record SuiteItem(
+    int Index, string Name, string Prompt, string[] Pictures, string[] Rationales, (string File, string Text)? Extra = null);
 
 /// <summary>What became of one prompt.</summary>
 /// <param name="Item">The prompt.</param>
@@ -89,7 +90,8 @@ public sealed class PictureSuite
         return new(folder, perPrompt, Some(files, prompts, "is no folder with a text file (*.txt) a prompt").Select((file, index) =>
         {
             var name = Path.GetFileNameWithoutExtension(file);
-            return new SuiteItem(index, name, PythonText.Strip(ReadText(file).Replace("A photo of", "")), [$"generated_images/{name}.png"], Numbered($"cots/{name}/", ".txt", perPrompt));
+            return new SuiteItem(index, name, PythonText.Strip(ReadText(file).Replace("A photo of", "")),
+                [$"generated_images/{name}.png"], Numbered($"cots/{name}/", ".txt", perPrompt));
         }));
     }
 
@@ -109,14 +111,16 @@ public sealed class PictureSuite
         var bytes = Encoding.UTF8.GetBytes(new JObject { ["settings"] = settings, ["about"] = about }.ToString());
         Write(SettingsFile, bytes, overwrite: false);
         var found = ReadSettings(Path.Combine(Folder, SettingsFile));
-        string[] different = [.. settings.Properties().Where(p => Plain(p.Value) != Plain(found[p.Name])).Select(p => $"{p.Name} is {Plain(p.Value)} and was {Plain(found[p.Name])}")];
+        string[] different = [.. settings.Properties().Where(p => Plain(p.Value) != Plain(found[p.Name]))
+            .Select(p => $"{p.Name} is {Plain(p.Value)} and was {Plain(found[p.Name])}")];
         if (different.Length > 0 && !Items.Any(IsDone) && Directory.GetFiles(Path.Combine(Folder, ClaimFolder)).Length == 0)
         {
             Write(SettingsFile, bytes); // nothing was drawn with them
         }
         else if (different.Length > 0)
         {
-            throw new CheckpointException(Folder, $"its pictures were made with other settings: {string.Join("; ", different)}", "choose another output folder, or repeat those settings");
+            throw new CheckpointException(Folder, $"its pictures were made with other settings: {string.Join("; ", different)}",
+                "choose another output folder, or repeat those settings");
         }
     }
 
@@ -176,14 +180,17 @@ public sealed class PictureSuite
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new CheckpointException(path, $"it could not be written: {e.Message.TrimEnd('.')}", "free space or choose a folder that can be written; what was written before is intact", e);
+            throw new CheckpointException(path, $"it could not be written: {e.Message.TrimEnd('.')}", 
+                "free space or choose a folder that can be written; what was written before is intact", e);
         }
     }
 
-    private static string[] Numbered(string prefix, string extension, int count) => [.. Enumerable.Range(0, count).Select(i => $"{prefix}{i:0000}{extension}")];
+    private static string[] Numbered(string prefix, string extension, int count) =>
+        [.. Enumerable.Range(0, count).Select(i => $"{prefix}{i:0000}{extension}")];
 
     private static IEnumerable<T> Some<T>(IEnumerable<T> items, string path, string otherwise) => items.Any() ? items
-        : throw new CheckpointException(path, $"it {otherwise}", "give GenEval's evaluation_metadata.jsonl, a text file with a prompt a line, or DPG-Bench's folder of prompts");
+        : throw new CheckpointException(path, $"it {otherwise}",
+            "give GenEval's evaluation_metadata.jsonl, a text file with a prompt a line, or DPG-Bench's folder of prompts");
 
     private static string PromptOf(string line, string file, int number)
     {
@@ -193,7 +200,8 @@ public sealed class PictureSuite
         }
         catch (Exception e) when (e is JsonException or ArgumentException)
         {
-            throw new CheckpointException(file, $"line {number} is no prompt of GenEval: {e.Message.TrimEnd('.')}", "write a JSON object with \"prompt\" on every line, or plain text on every line", e);
+            throw new CheckpointException(file, $"line {number} is no prompt of GenEval: {e.Message.TrimEnd('.')}",
+                "write a JSON object with \"prompt\" on every line, or plain text on every line", e);
         }
     }
 
@@ -207,7 +215,8 @@ public sealed class PictureSuite
         }
         catch (JsonException e)
         {
-            throw new CheckpointException(path, "it does not hold the settings of earlier pictures", "choose another output folder, or remove the file", e);
+            throw new CheckpointException(path, "it does not hold the settings of earlier pictures",
+                "choose another output folder, or remove the file", e);
         }
     }
 

@@ -3,8 +3,8 @@ using ReasonGen.Checkpoints;
 namespace ReasonGen.Evaluation;
 
 /// <summary>
-/// A file that says "I am at it" to other processes. It is made exclusively and kept young while the work goes on; one that has grown old was left by a
-/// process that died and is taken over. Should two processes ever take over at once, both do the same work to the same bytes.
+/// A file that says "I am at it" to other processes. It is made exclusively and kept young while the work goes on; one that has grown old was
+/// left by a process that died and is taken over. Should two processes ever take over at once, both do the same work to the same bytes.
 /// </summary>
 public sealed class WorkClaim : IDisposable
 {

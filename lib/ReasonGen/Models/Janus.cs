@@ -124,7 +124,8 @@ public sealed class Janus : Module, IImageTextModel
         }
 
         var text = language_model.Embed(ids.clamp_min(0));
-        return (places == 0 ? text : text.masked_scatter(pictureMask.to(ScalarType.Bool).unsqueeze(-1), EmbedPictures(pictures))).MoveToOuterDisposeScope();
+        text = places == 0 ? text : text.masked_scatter(pictureMask.to(ScalarType.Bool).unsqueeze(-1), EmbedPictures(pictures));
+        return text.MoveToOuterDisposeScope();
     }
 
     /// <summary>[B, I] image codes → [B, I, D].</summary>

@@ -47,11 +47,13 @@ public sealed record PictureProcessor
                 Deviation = json["image_std"]?.ToObject<double[]>() ?? defaults.Deviation,
             };
             return read is { MinSize: >= 1, Mean: null or { Count: 3 }, Deviation.Count: 3 } && !read.Deviation.Contains(0) ? read
-                : throw new CheckpointException(path, "it needs three means and three deviations that are not 0, and a least size of 1 or more", "restore the published file");
+                : throw new CheckpointException(path, "it needs three means and three deviations that are not 0, and a least size of 1 or more",
+                    "restore the published file");
         }
         catch (Exception e) when (e is Newtonsoft.Json.JsonException or FormatException or InvalidCastException or ArgumentException)
         {
-            throw new CheckpointException(path, $"it is damaged: {e.Message.TrimEnd('.')}", "restore the published file, or remove it for the defaults", e);
+            throw new CheckpointException(path, $"it is damaged: {e.Message.TrimEnd('.')}",
+                "restore the published file, or remove it for the defaults", e);
         }
     }
 
@@ -63,7 +65,8 @@ public sealed record PictureProcessor
     }
 
     /// <summary>The colour around a picture that is no square.</summary>
-    public (byte R, byte G, byte B) Background => Mean is { } mean ? ((byte)(mean[0] * 255), (byte)(mean[1] * 255), (byte)(mean[2] * 255)) : ((byte)127, (byte)127, (byte)127);
+    public (byte R, byte G, byte B) Background => (Mean ?? [0.5, 0.5, 0.5]) is var mean
+        ? ((byte)(mean[0] * 255), (byte)(mean[1] * 255), (byte)(mean[2] * 255)) : default;
 
     /// <summary>Resized and padded to a square.</summary>
     public Picture Prepare(Picture picture)

@@ -35,7 +35,8 @@ internal sealed class VectorQuantizer : Module
     {
         using var scope = NewDisposeScope();
         var codebook = Codebook();
-        return latents.square().sum([-1L], keepdim: true).add(codebook.square().sum([-1L])).sub(latents.matmul(codebook.t()).mul(2)).MoveToOuterDisposeScope();
+        var squares = latents.square().sum([-1L], keepdim: true).add(codebook.square().sum([-1L]));
+        return squares.sub(latents.matmul(codebook.t()).mul(2)).MoveToOuterDisposeScope();
     }
 }
 
@@ -114,8 +115,9 @@ public sealed class VqTokenizer : Module
     }
 
     /// <summary>One training pass.</summary>
-    /// <returns>The reconstruction [B, 3, H, W], the codes [B·h·w], the normalised latents [B·h·w, 8], and codebook, commitment and entropy loss.</returns>
-    internal (Tensor Reconstruction, Tensor Codes, Tensor Latents, Tensor CodebookLoss, Tensor CommitmentLoss, Tensor EntropyLoss) Reconstruct(Tensor pictures)
+    /// <returns>Reconstruction [B, 3, H, W], codes [B·h·w], normalised latents [B·h·w, 8], and codebook, commitment and entropy loss.</returns>
+    internal (Tensor Reconstruction, Tensor Codes, Tensor Latents, Tensor CodebookLoss, Tensor CommitmentLoss, Tensor EntropyLoss) Reconstruct(
+        Tensor pictures)
     {
         using var scope = NewDisposeScope();
         var latent = Latent(pictures);

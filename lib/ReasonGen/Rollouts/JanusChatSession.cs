@@ -21,7 +21,8 @@ public sealed class JanusChatSession
     /// <param name="processor">How pictures are prepared; null where the model reads none.</param>
     /// <param name="config">How answers are drawn; greedy by default.</param>
     /// <param name="system">Opens the chat; the reference's words by default.</param>
-    public JanusChatSession(Janus model, ITokenizer tokenizer, PictureProcessor? processor, TextConfig? config = null, string system = JanusChat.UnderstandingSystem)
+    public JanusChatSession(
+        Janus model, ITokenizer tokenizer, PictureProcessor? processor, TextConfig? config = null, string system = JanusChat.UnderstandingSystem)
     {
         (this.model, this.tokenizer, this.processor, Opening) = (model, tokenizer, processor, system);
         generator = new TextGenerator(model, tokenizer.Special.Eos, config ?? new());
@@ -38,25 +39,27 @@ public sealed class JanusChatSession
     /// <param name="shown">Pictures that come with it.</param>
     /// <param name="seed">Of a sampled answer.</param>
     /// <param name="cancel">Ends the answer between tokens.</param>
-    /// <exception cref="ArgumentException">The question is empty or holds a picture's placeholder, the model reads no pictures, or the chat has grown too long.</exception>
+    /// <exception cref="ArgumentException">Nothing is asked, the model reads no pictures, or the chat is too long.</exception>
     public IEnumerable<string> Ask(string question, IReadOnlyList<Picture>? shown = null, long seed = 0, CancellationToken cancel = default)
     {
         shown ??= [];
         if (PythonText.Strip(question).Length == 0 || question.Contains(JanusChat.ImagePlaceholder))
         {
-            throw new ArgumentException($"a question is a text of its own, without {JanusChat.ImagePlaceholder}: pictures are given beside it", nameof(question));
+            throw new ArgumentException($"a question is a text of its own, without {JanusChat.ImagePlaceholder}: pictures are given beside it");
         }
 
         if (shown.Count > 0 && processor is null)
         {
-            throw new ArgumentException("this Janus has no vision tower: it draws pictures, but cannot look at one", nameof(shown));
+            throw new ArgumentException("this Janus has no vision tower: it draws pictures, but cannot look at one");
         }
 
         JanusTurn[] asked = [.. turns, new(JanusChat.User, string.Concat(shown.Select(_ => JanusChat.ImagePlaceholder + "\n")) + question)];
         var text = JanusChat.Text([.. asked, new(JanusChat.Assistant, "")], Opening);
         var ids = JanusChat.ExpandPictures([tokenizer.Special.Bos, .. tokenizer.Encode(text)], tokenizer.Special, model.Config.Vision?.Patches ?? 0);
-        return ids.Length + generator.Config.MaxTokens <= model.Config.Language.Positions ? Answer(asked, ids, [.. pictures, .. shown], seed, cancel)
-            : throw new ArgumentException($"the chat has {ids.Length} tokens; with an answer of up to {generator.Config.MaxTokens} it passes the {model.Config.Language.Positions} that the model was made for. Start a new one.");
+        var (most, room) = (generator.Config.MaxTokens, model.Config.Language.Positions);
+        return ids.Length + most <= room ? Answer(asked, ids, [.. pictures, .. shown], seed, cancel)
+            : throw new ArgumentException($"the chat has {ids.Length} tokens; with an answer of up to {most} it passes the {room} "
+                + "that the model was made for. Start a new one.");
     }
 
     private IEnumerable<string> Answer(JanusTurn[] asked, int[] ids, Picture[] shown, long seed, CancellationToken cancel)

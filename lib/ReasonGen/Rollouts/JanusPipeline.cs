@@ -28,7 +28,8 @@ public sealed class JanusPipeline : IDisposable
         if (tokenizer.VocabularySize > model.VocabularySize)
         {
             model.Dispose();
-            throw new CheckpointException(source, $"the tokenizer has ids up to {tokenizer.VocabularySize - 1}, the model only {model.VocabularySize} embeddings",
+            throw new CheckpointException(source,
+                $"the tokenizer has ids up to {tokenizer.VocabularySize - 1}, the model only {model.VocabularySize} embeddings",
                 "put the tokenizer.json of this very model beside its weights");
         }
 
@@ -45,6 +46,11 @@ public sealed class JanusPipeline : IDisposable
     /// <exception cref="CheckpointException">A file is missing or unsound, or the parts do not belong together.</exception>
     public static JanusPipeline Open(string folder, ComputeTarget? target = null)
     {
+        if (!Directory.Exists(folder))
+        {
+            throw new CheckpointException(folder, "there is no such folder", "give the folder of a downloaded Janus-Pro or ReasonGen-R1");
+        }
+
         // the tokenizer first: it is read in no time, and may be wrong
         var tokenizer = HuggingFaceTokenizer.Load(folder);
         _ = tokenizer.Special;
@@ -58,12 +64,13 @@ public sealed class JanusPipeline : IDisposable
     {
         int[] tokens = [Tokenizer.Special.Bos, .. Tokenizer.Encode(template.Fill(prompt))];
         tokens = tokens[^1] == Tokenizer.Special.BeginOfImage ? tokens[..^1] : tokens; // the sampler puts it there
-        var room = Model.Config.Language.Positions - config.TextBudget - config.ImageTokens - 1;
-        return tokens.Length <= room ? tokens : throw new ArgumentException($"the prompt \"{(prompt.Length <= 60 ? prompt : prompt[..60] + "…")}\" has {tokens.Length} tokens; "
-            + $"{room} fit beside {config.TextBudget} of a rationale and {config.ImageTokens} of a picture. Shorten it.");
+        var room = Model.Config.Language.Positions - config.TextBudget - Model.Config.ImageTokens - 1;
+        return tokens.Length <= room ? tokens : throw new ArgumentException(
+            $"the prompt \"{(prompt.Length <= 60 ? prompt : prompt[..60] + "…")}\" has {tokens.Length} tokens; "
+            + $"{room} fit beside {config.TextBudget} of a rationale and {Model.Config.ImageTokens} of a picture. Shorten it.");
     }
 
-    /// <summary>Draws pictures of a prompt: with a rationale first where <paramref name="config"/> has a text budget, at once where it has none.</summary>
+    /// <summary>Draws pictures of a prompt: after a rationale where <paramref name="config"/> has a text budget, at once where it has none.</summary>
     /// <param name="prompt">What to draw.</param>
     /// <param name="count">At least 1.</param>
     /// <param name="template">Wraps the prompt; see <see cref="PromptTemplate"/>.</param>
@@ -73,7 +80,8 @@ public sealed class JanusPipeline : IDisposable
     /// <param name="cancel">Ends it between tokens.</param>
     /// <exception cref="ArgumentException">The prompt leaves no room for what is to follow, or a setting is out of range.</exception>
     /// <exception cref="CheckpointException">The weights give no numbers.</exception>
-    public Drawing[] Draw(string prompt, int count, PromptTemplate template, RolloutConfig config, long seed, Action<double>? progress = null, CancellationToken cancel = default)
+    public Drawing[] Draw(string prompt, int count, PromptTemplate template, RolloutConfig config, long seed, Action<double>? progress = null,
+        CancellationToken cancel = default)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(count, 1);
         config = config with { ImageTokens = Model.Config.ImageTokens };
@@ -92,11 +100,13 @@ public sealed class JanusPipeline : IDisposable
             });
             if (rollouts.SampledLogProbs.isnan().any().ToBoolean())
             {
-                throw new CheckpointException(source, "its weights give no probabilities (NaN)", "check the files against the published ones, or compute in bf16 or fp32");
+                throw new CheckpointException(source, "its weights give no probabilities (NaN)",
+                    "check the files against the published ones, or compute in bf16 or fp32");
             }
 
             var pictures = Pictures.FromTensor(Model.DecodeImage(rollouts.ImageCodes));
-            drawings.AddRange(pictures.Zip(RolloutText.Rationales(rollouts, Tokenizer), (picture, text) => new Drawing(picture, PythonText.Strip(text))));
+            var rationales = RolloutText.Rationales(rollouts, Tokenizer);
+            drawings.AddRange(pictures.Zip(rationales, (picture, text) => new Drawing(picture, PythonText.Strip(text))));
         }
 
         return [.. drawings];
@@ -106,7 +116,8 @@ public sealed class JanusPipeline : IDisposable
     public JanusChatSession Chat(TextConfig? config = null) => new(Model, Tokenizer, Processor, config);
 
     /// <summary>Asks about a picture; the answer comes piece by piece.</summary>
-    public IEnumerable<string> Ask(Picture picture, string question, TextConfig? config = null, long seed = 0) => Chat(config).Ask(question, [picture], seed);
+    public IEnumerable<string> Ask(Picture picture, string question, TextConfig? config = null, long seed = 0) =>
+        Chat(config).Ask(question, [picture], seed);
 
     public void Dispose() => Model.Dispose();
 }

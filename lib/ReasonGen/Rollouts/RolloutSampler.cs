@@ -79,11 +79,12 @@ public sealed class RolloutSampler
         }, next => feed.Append(model.EmbedImageCodes(guided ? next.repeat_interleave(2, 0) : next)), _ => false); // [N, I]
     }
 
-    private (Tensor Ids, Tensor LogProbs) Draw(Tensor logits, Generator generator) => TokenSampler.Draw(logits, Config.Temperature, Config.Greedy, generator);
+    private (Tensor Ids, Tensor LogProbs) Draw(Tensor logits, Generator generator) =>
+        TokenSampler.Draw(logits, Config.Temperature, Config.Greedy, generator);
 
     // Draws, and feeds what was drawn, until so many tokens are there or all rows have ended.
-    private static (Tensor Ids, Tensor LogProbs) Sample(int most, Func<int, int> done, Action<int>? tokenDone, Func<(Tensor Ids, Tensor LogProbs)> draw,
-        Action<Tensor> feed, Func<Tensor, bool> ended)
+    private static (Tensor Ids, Tensor LogProbs) Sample(int most, Func<int, int> done, Action<int>? tokenDone,
+        Func<(Tensor Ids, Tensor LogProbs)> draw, Action<Tensor> feed, Func<Tensor, bool> ended)
     {
         List<Tensor> ids = [], logProbs = [];
         for (var more = true; more;)

@@ -22,7 +22,8 @@ public sealed record TextConfig
     {
         if (MaxTokens < 1 || !(Temperature >= 0) || !(TopP > 0) || TopP > 1)
         {
-            throw new ArgumentException($"{nameof(MaxTokens)} must be at least 1, {nameof(Temperature)} at least 0 and {nameof(TopP)} in (0, 1]: {this}");
+            throw new ArgumentException(
+                $"{nameof(MaxTokens)} must be at least 1, {nameof(Temperature)} at least 0 and {nameof(TopP)} in (0, 1]: {this}");
         }
     }
 }

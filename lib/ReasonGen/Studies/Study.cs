@@ -42,6 +42,9 @@ public sealed partial class Study
     /// <summary>The word tokenizer of the miniature.</summary>
     public WordTokenizer Tokenizer { get; } = new(Rationales.Words);
 
+    /// <summary>The folder that foundations were taken from, for the command that remakes a run; null when all were made here.</summary>
+    public string? Start { get; init; }
+
     /// <summary>Called after each recorded step with the record so far and the number of steps to come in all.</summary>
     public Action<RunRecord, int>? OnStep { get; set; }
 
@@ -71,7 +74,9 @@ public sealed partial class Study
 
     /// <summary>What ships under the data folder.</summary>
     public static IEnumerable<string> ShippedFiles() => new[] { "tokenizer", "base", "sft" }.Concat(Judges).Concat(Arms).Concat(JudgeArms)
-        .SelectMany(stage => new[] { $"checkpoints/{stage}.safetensors", $"runs/{stage}.csv", $"runs/{stage}.json" });
+        .SelectMany(FilesOf).Concat(JudgeArms.SelectMany(arm => new[] { $"runs/seed2/{arm}.csv", $"runs/seed2/{arm}.json" }));
+
+    private static string[] FilesOf(string stage) => [$"checkpoints/{stage}.safetensors", $"runs/{stage}.csv", $"runs/{stage}.json"];
 
     /// <summary>A fresh model with the trained image tokenizer in it.</summary>
     public Janus NewModel()
@@ -98,6 +103,9 @@ public sealed partial class Study
     /// <summary>The record of a finished stage.</summary>
     public RunRecord Record(string stage) => RunRecord.Load(Path.Combine(Folder, "runs"), stage);
 
+    /// <summary>The record that ships of an arm made once more, with another seed, from the same fine-tuned model.</summary>
+    public static RunRecord RecordOfSeed(string arm, long seed) => RunRecord.Load(Path.Combine(DataFolder(), "runs", $"seed{seed}"), arm);
+
     /// <summary>Weights of a finished stage.</summary>
     public Janus Load(string stage)
     {
@@ -118,10 +126,13 @@ public sealed partial class Study
             SftConfig.Mini(totalSteps ?? (stage == "base" ? Config.BaseSteps : Config.SftSteps)));
     }
 
+    /// <summary>The study's settings of GRPO.</summary>
+    public GrpoConfig GrpoSettings => GrpoConfig.Mini with { Seed = Seeds.Mix(Config.Seed, 21) };
+
     /// <summary>A GRPO trainer with the study's settings and the detector, or another reward.</summary>
     public GrpoTrainer GrpoTrainer(Janus model, IEntropyStrategy entropy, IReward? reward = null, GrpoConfig? config = null)
     {
-        config ??= GrpoConfig.Mini with { Seed = Seeds.Mix(Config.Seed, 21) };
+        config ??= GrpoSettings;
         var collector = new ExperienceCollector(Policy(model), reward ?? new DetectorReward(), i => Prompts.Draw(Seeds.Random(Config.Seed, 22, i)), config);
         return new(model, collector, entropy, Tokenizer.Special.BeginOfImage, config);
     }

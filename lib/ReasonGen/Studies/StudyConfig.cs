@@ -24,11 +24,14 @@ public sealed record StudyConfig
     /// <summary>GRPO steps of each arm. At least 1; the entropy ablation wants 200 or more.</summary>
     public int RlSteps { get; init; } = 200;
 
+    /// <summary>GRPO steps of each arm that a judge rewards. At least 1.</summary>
+    public int JudgeRlSteps { get; init; } = 120;
+
     /// <summary>Optimizer steps of each miniature judge. At least 1.</summary>
     public int JudgeSteps { get; init; } = 1500;
 
-    /// <summary>Pictures of policies that the judges are trained on. At least 2.</summary>
-    public int JudgePictures { get; init; } = 8000;
+    /// <summary>Pictures of policies that the judges are trained on. At least 3.</summary>
+    public int JudgePictures { get; init; } = 6000;
 
     /// <summary>Held-out pictures of each policy that a judge is measured on. At least 1.</summary>
     public int JudgeTestPictures { get; init; } = 2000;

@@ -110,14 +110,22 @@ public sealed partial class Study
         }
 
         Keep(stage, JudgeWeights(model), record, () => new JObject(new[] { "base", "sft" }.Select(policy =>
-            new JProperty(policy, JObject.FromObject(Quality(judge, Draw(policy, Config.JudgeTestPictures, 33)))))) { ["weights"] = model.parameters().Sum(p => p.numel()) });
+        {
+            var quality = Quality(judge, Draw(policy, Config.JudgeTestPictures, 33));
+            return new JProperty(policy, new JObject
+            {
+                ["accuracy"] = Rounded(quality.Accuracy), ["precision"] = Rounded(quality.Precision), ["recall"] = Rounded(quality.Recall),
+                ["right"] = Rounded(quality.Right), ["pictures"] = quality.Pictures,
+            });
+        })) { ["weights"] = model.parameters().Sum(p => p.numel()) });
         return (judge, record);
     }
 
-    /// <summary>A trainer of a judge on what the base and the fine-tuned policy draw.</summary>
+    /// <summary>A trainer of a judge on what the base (a third) and the fine-tuned policy draw.</summary>
     public JudgeTrainer JudgeTrainer(QwenVl model, QwenJudge judge, int totalSteps)
     {
-        drawn ??= [.. Draw("base", Config.JudgePictures / 2, 32), .. Draw("sft", Config.JudgePictures - Config.JudgePictures / 2, 32)];
+        var some = Config.JudgePictures / 3;
+        drawn ??= [.. Draw("base", some, 32), .. Draw("sft", Config.JudgePictures - some, 32)];
         var data = new JudgeData(drawn, new WorldStream(World, Seeds.Mix(Config.Seed, 34)), Seeds.Mix(Config.Seed, 35));
         return new(model, judge, JudgeTokenizer, i => data[i], new() { TotalSteps = totalSteps });
     }

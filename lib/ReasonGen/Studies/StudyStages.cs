@@ -35,12 +35,15 @@ public sealed partial class Study
             throw new ArgumentException($"there is no arm '{arm}'; there are {string.Join(", ", Arms.Concat(JudgeArms))}", nameof(arm));
         }
 
-        return Stage(arm, () => (arm == "rl-without-sft" ? Base() : Sft()).Model, Config.RlSteps, (model, record) =>
+        var steps = JudgeArms.Contains(arm) ? Config.JudgeRlSteps : Config.RlSteps;
+        return Stage(arm, () => (arm == "rl-without-sft" ? Base() : Sft()).Model, (model, record) =>
         {
             var audit = JudgeArms.Contains(arm) ? new AuditedReward(Judge(arm["rl-".Length..]).Judge) : null;
-            using var trainer = GrpoTrainer(model, Entropy(arm), audit);
-            record.Settings = new JObject { ["grpo"] = JObject.FromObject(trainer.Config), ["entropy"] = arm, ["steps"] = Config.RlSteps };
-            RunSteps(arm, record, Config.RlSteps, () => (int)trainer.StepCount, trainer.Save, trainer.Resume, 20, () =>
+            // a policy that fools its judge every time is a result, not a mistake: the run goes on to its end
+            var config = audit is null ? null : GrpoSettings with { MaxEmptySteps = steps + 1 };
+            using var trainer = GrpoTrainer(model, Entropy(arm), audit, config);
+            record.Settings = new JObject { ["grpo"] = JObject.FromObject(trainer.Config), ["entropy"] = arm, ["steps"] = steps };
+            RunSteps(arm, record, steps, () => (int)trainer.StepCount, trainer.Save, trainer.Resume, 20, () =>
             {
                 var step = trainer.Step(Cancel);
                 (string, double)[] believed = audit?.Take() is var (judged, right, fooled) ? [("judged", judged), ("detector", right), ("fooled", fooled)] : [];
@@ -71,7 +74,7 @@ public sealed partial class Study
     }
 
     private StageResult Supervised(string stage, Func<StageResult>? before, int steps, Func<WorldBatches, Func<long, SftBatch>> source) =>
-        Stage(stage, () => before?.Invoke().Model ?? NewModel(), steps, (model, record) =>
+        Stage(stage, () => before?.Invoke().Model ?? NewModel(), (model, record) =>
         {
             using var trainer = SftTrainer(model, stage);
             record.Settings = new JObject { ["sft"] = JObject.FromObject(trainer.Config), ["data"] = JObject.FromObject(new WorldBatchConfig()) };
@@ -84,7 +87,7 @@ public sealed partial class Study
         });
 
     // A finished stage is read; otherwise, when training from scratch, it is trained, measured and kept.
-    private StageResult Stage(string stage, Func<Janus> start, int steps, Action<Janus, RunRecord> train)
+    private StageResult Stage(string stage, Func<Janus> start, Action<Janus, RunRecord> train)
     {
         if (IsThere(stage))
         {
@@ -96,6 +99,26 @@ public sealed partial class Study
         train(model, record);
         Keep(stage, Weights(model), record, () => Measure(model, stage != "base", Config.BenchmarkPromptsPerTask));
         return new(model, record);
+    }
+
+    /// <summary>Takes tokenizer, base, SFT and judges over from another study, but for those that are to be made.</summary>
+    /// <exception cref="ArgumentException">There is no such folder.</exception>
+    public void CopyFoundations(string from, IReadOnlyList<string> toBeMade)
+    {
+        if (!Directory.Exists(Path.Combine(from, "checkpoints")))
+        {
+            throw new ArgumentException($"'{from}' holds no finished stages; give a folder with checkpoints and runs in it, such as data", nameof(from));
+        }
+
+        foreach (var file in new[] { "tokenizer", "base", "sft" }.Concat(Judges).Where(stage => !toBeMade.Contains(stage)).SelectMany(FilesOf))
+        {
+            var (source, target) = (Path.Combine(from, file), Path.Combine(Folder, file));
+            Directory.CreateDirectory(Path.GetDirectoryName(target)!);
+            if (File.Exists(source) && !File.Exists(target))
+            {
+                File.Copy(source, target);
+            }
+        }
     }
 
     private bool IsThere(string stage) => !Config.FromScratch || (File.Exists(CheckpointPath(stage)) && File.Exists(Path.Combine(Folder, "runs", stage + ".json")));
@@ -146,21 +169,35 @@ public sealed partial class Study
             record.Continue(rows);
         }
 
+        void Keep()
+        {
+            record.Save(partial);
+            save(StatePath(stage));
+        }
+
         while (done() < steps)
         {
-            step();
+            try
+            {
+                step();
+            }
+            catch (Exception e) when (e is EndpointException or OperationCanceledException && done() > 0)
+            {
+                Keep(); // a step that did not come to its end changed nothing
+                throw;
+            }
+
             record.Seconds += record.Last("seconds");
             OnStep?.Invoke(record, steps);
             if (done() % saveEvery == 0 || Cancel.IsCancellationRequested)
             {
-                record.Save(partial);
-                save(StatePath(stage));
+                Keep();
                 Cancel.ThrowIfCancellationRequested();
             }
         }
     }
 
-    private RunRecord NewRecord(string stage) => new(stage, Config.Seed, $"dotnet run -c Release --project lib/ReasonGen.Host -- study {stage} --seed {Config.Seed}");
+    private RunRecord NewRecord(string stage) => new(stage, Config.Seed, $"dotnet run -c Release --project lib/ReasonGen.Host -- study {stage} --seed {Config.Seed} --threads {get_num_threads()}{(Start is null ? "" : $" --start {Start}")}");
 
     private Dictionary<string, string> Description(string stage) => new() { ["stage"] = stage, ["seed"] = Config.Seed.ToString(), ["commit"] = RunRecord.CurrentCommit };
 

@@ -1,6 +1,7 @@
 using Newtonsoft.Json.Linq;
 using ReasonGen.Core;
 using ReasonGen.Models;
+using ReasonGen.Rollouts;
 using ReasonGen.Text;
 using static TorchSharp.torch;
 
@@ -14,7 +15,8 @@ public static class TinyJanus
 {
     private static readonly string[] Special =
     [
-        JanusChat.Bos, JanusChat.Eos, JanusChat.Pad, JanusChat.BeginOfImage, JanusChat.EndOfImage, JanusChat.ImagePlaceholder, JanusChat.User, JanusChat.Assistant,
+        JanusChat.Bos, JanusChat.Eos, JanusChat.Pad, JanusChat.BeginOfImage, JanusChat.EndOfImage, JanusChat.ImagePlaceholder,
+        JanusChat.User, JanusChat.Assistant,
     ];
 
     /// <summary>Its sizes: pictures of 32x32 pixels and 16 tokens; it looks at pictures of 32x32 pixels and 16 patches.</summary>
@@ -37,14 +39,31 @@ public static class TinyJanus
         return folder;
     }
 
+    /// <summary>Opens it without a folder of one's own.</summary>
+    public static JanusPipeline Open(ComputeTarget? target = null)
+    {
+        var folder = Directory.CreateTempSubdirectory("reasongen-janus-tiny").FullName;
+        try
+        {
+            return JanusPipeline.Open(Write(folder), target);
+        }
+        finally
+        {
+            Directory.Delete(folder, true);
+        }
+    }
+
     /// <summary>The model alone, in fp32 on the CPU.</summary>
     public static Janus Build(long seed = 1)
     {
         NativeRuntime.EnsureLoaded();
         var model = new Janus(Config, new ComputeTarget(CPU, ScalarType.Float32));
         using var free = no_grad();
-        Initializer.Apply(model.named_parameters().Select(p => (p.name, p.parameter)), seed,
-            (name, shape) => name.Contains("embed") && !name.Contains("patch_embed") ? 1 : 1.5 / Math.Sqrt(shape.Skip(1).Aggregate(1L, (product, size) => product * size)));
+        Initializer.Apply(model.named_parameters().Select(p => (p.name, p.parameter)), seed, (name, shape) =>
+        {
+            var inputs = shape.Skip(1).Aggregate(1L, (product, size) => product * size);
+            return name.Contains("embed") && !name.Contains("patch_embed") ? 1 : 1.5 / Math.Sqrt(inputs);
+        });
         return model;
     }
 
@@ -55,14 +74,18 @@ public static class TinyJanus
         var bytes = Enumerable.Range(0, 256).Select(b => ByteLevelBpe.Character((byte)b).ToString()).Order(StringComparer.Ordinal);
         JObject Added(string text, int id) => new()
         {
-            ["id"] = id, ["content"] = text, ["single_word"] = false, ["lstrip"] = false, ["rstrip"] = false, ["normalized"] = false, ["special"] = true,
+            ["id"] = id, ["content"] = text, ["single_word"] = false, ["lstrip"] = false, ["rstrip"] = false, ["normalized"] = false,
+            ["special"] = true,
         };
         JObject ByteLevel() => new() { ["type"] = "ByteLevel", ["add_prefix_space"] = false, ["trim_offsets"] = true, ["use_regex"] = false };
         return new()
         {
-            ["version"] = "1.0", ["truncation"] = null, ["padding"] = null, ["added_tokens"] = new JArray(Special.Select((text, i) => Added(text, 256 + i))),
-            ["normalizer"] = null, ["pre_tokenizer"] = ByteLevel(), ["post_processor"] = ByteLevel(), ["decoder"] = ByteLevel(),
-            ["model"] = new JObject { ["type"] = "BPE", ["vocab"] = new JObject(bytes.Select((text, id) => new JProperty(text, id))), ["merges"] = new JArray() },
+            ["version"] = "1.0", ["added_tokens"] = new JArray(Special.Select((text, i) => Added(text, 256 + i))), ["normalizer"] = null,
+            ["pre_tokenizer"] = ByteLevel(), ["post_processor"] = ByteLevel(), ["decoder"] = ByteLevel(),
+            ["model"] = new JObject
+            {
+                ["type"] = "BPE", ["vocab"] = new JObject(bytes.Select((text, id) => new JProperty(text, id))), ["merges"] = new JArray(),
+            },
         };
     }
 }

@@ -15,11 +15,11 @@ public sealed class MemoryPlanTests
     public void Weights_and_optimizer_are_counted_exactly(string name, long language, long drawing, long aligner)
     {
         // counts of the published models: vision tower, image tokenizer and image embedding are the same in both
-        const long tower = 303_688_704, tokenizer = 71_883_403, embedding = 131_072, usedCodes = 65536;
+        const long tower = 303_688_704, tokenizer = 71_883_403, embedding = 131_072, unread = 13_000_000; // the tower's pooling, at most
         var plan = MemoryPlan.Of(TrainingSetup.Preset(name).WithLora(0), TrainingStage.Sft);
         double Bytes(string what, MemoryPhase when) => plan.Rows.Single(row => row.What == what && row.When == when).Bytes;
         long trained = language + drawing + embedding, all = trained + aligner + tower + tokenizer;
-        Assert.InRange(Bytes("weights", MemoryPhase.Always), 2.0 * all, 2.0 * all + 8 * usedCodes);
+        Assert.InRange(Bytes("weights", MemoryPhase.Always), 2.0 * all, 2.0 * (all + unread));
         Assert.Equal(4.0 * trained, Bytes("fp32 masters", MemoryPhase.Always));
         Assert.Equal(8.0 * trained, Bytes("AdamW moments", MemoryPhase.Always));
         Assert.Equal(2.0 * trained, Bytes("gradients", MemoryPhase.Training));

@@ -1,0 +1,165 @@
+using System.Diagnostics;
+using Newtonsoft.Json.Linq;
+using ReasonGen.Core;
+using ReasonGen.Models;
+using ReasonGen.Notebook;
+using ReasonGen.Rollouts;
+using ReasonGen.Studies;
+using ReasonGen.Text;
+using TorchSharp;
+using Xunit;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Tests.Host;
+
+/// <summary>generate and chat as a user meets them: processes of their own on a tiny model, judged by files, output and exit code.</summary>
+public sealed class JanusCommandTests : IDisposable
+{
+    private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
+
+    [Fact]
+    public async Task Generate_writes_pictures_rationales_and_settings()
+    {
+        TinyJanus.Write(At("model"));
+        string[] command = ["generate", "--model", At("model"), "--prompt", "A photo of a red cube", "--count", "3", "--guidance", "4", "--temperature", "0.9", "--seed", "7",
+            "--text-budget", "12", "--dtype", "fp32", "--out", At("out")];
+        var (code, output) = await Reasongen(command);
+        Assert.True(code == 0, output);
+        using var pipeline = JanusPipeline.Open(At("model"), new ComputeTarget(CPU, ScalarType.Float32));
+        var drawings = pipeline.Draw("a red cube", 3, PromptTemplate.JanusRl, new RolloutConfig { TextBudget = 12, GuidanceScale = 4, Temperature = 0.9 }, Seeds.Mix(7, 0));
+        foreach (var (i, drawing) in drawings.Index())
+        {
+            Assert.Equal(drawing.Picture.Rgb, PictureFile.Read(At($"out/000{i}.png")).Rgb);
+            Assert.Equal(drawing.Rationale, File.Exists(At($"out/000{i}.txt")) ? File.ReadAllText(At($"out/000{i}.txt")) : "");
+        }
+
+        var json = JObject.Parse(File.ReadAllText(At("out/generation.json")));
+        Assert.Equal((7, 4.0, 0.9, 12, 3), ((int)json["settings"]!["seed"]!, (double)json["settings"]!["guidance"]!, (double)json["settings"]!["temperature"]!,
+            (int)json["settings"]!["text_budget"]!, (int)json["settings"]!["count"]!));
+        Assert.Equal(RunRecord.CurrentCommit, (string?)json["about"]!["commit"]);
+        Assert.Contains("--seed 7", (string?)json["about"]!["command"]);
+
+        Assert.Contains("0 drawn, 1 there already", (await Reasongen(command)).Output);
+        command[Array.IndexOf(command, "7")] = "8";
+        (code, output) = await Reasongen(command);
+        Assert.Equal(2, code);
+        Assert.Contains("seed is 8 and was 7", output);
+        Assert.Equal(drawings[0].Picture.Rgb, PictureFile.Read(At("out/0000.png")).Rgb);
+    }
+
+    [Fact]
+    public async Task Two_processes_fill_one_folder_and_an_interrupted_one_goes_on()
+    {
+        File.WriteAllLines(At("prompts.txt"), Enumerable.Range(0, 12).Select(i => $"A photo of {i} cubes"));
+        string[] command = ["generate", "--model", "tiny", "--prompts", At("prompts.txt"), "--count", "2", "--text-budget", "60", "--out", At("out")];
+        if (!OperatingSystem.IsWindows())
+        {
+            using var interrupted = Start(command);
+            Assert.Contains("1/12 00000", await interrupted.StandardOutput.ReadLineAsync());
+            using var kill = Process.Start("kill", ["-INT", $"{interrupted.Id}"]);
+            var (rest, error) = (interrupted.StandardOutput.ReadToEndAsync(), interrupted.StandardError.ReadToEndAsync());
+            await interrupted.WaitForExitAsync();
+            Assert.True(interrupted.ExitCode == 130, await rest + await error);
+            Assert.Contains("the same command goes on from there", await error);
+            Assert.Empty(Directory.GetFiles(At("out/.claims")));
+            Assert.False(File.Exists(At("out/00011/samples/0001.png")));
+        }
+
+        var both = await Task.WhenAll(Reasongen(command), Reasongen(command));
+        Assert.All(both, run => Assert.True(run.Code == 0, run.Output));
+        using var pipeline = TinyJanus.Open(new ComputeTarget(CPU, ScalarType.Float32));
+        for (var i = 0; i < 12; i++)
+        {
+            Assert.Equal(2, Directory.GetFiles(At($"out/{i:00000}/samples")).Length);
+            Assert.True(File.Exists(At($"out/{i:00000}/metadata.jsonl")));
+        }
+
+        var last = pipeline.Draw("11 cubes", 2, PromptTemplate.JanusRl, new RolloutConfig { TextBudget = 60, GuidanceScale = 5 }, Seeds.Mix(1, 11));
+        Assert.Equal(last[1].Picture.Rgb, PictureFile.Read(At("out/00011/samples/0001.png")).Rgb);
+    }
+
+    [Fact]
+    public async Task Dpg_prompts_become_squares_of_plain_Janus()
+    {
+        Directory.CreateDirectory(At("prompts"));
+        File.WriteAllText(At("prompts/partiprompts1.txt"), "A photo of a cat, seen from above.\n");
+        var (code, output) = await Reasongen("generate", "--model", "tiny", "--prompts", At("prompts"), "--no-rationale", "--out", At("out"));
+        Assert.True(code == 0, output);
+        var square = PictureFile.Read(At("out/generated_images/partiprompts1.png"));
+        Assert.Equal((64, 64), (square.Width, square.Height));
+        Assert.False(Directory.Exists(At("out/cots")));
+        Assert.Contains("A photo of {}.", (string?)JObject.Parse(File.ReadAllText(At("out/generation.json")))["settings"]!["text"]);
+    }
+
+    [Fact]
+    [Trait("Category", "Golden")]
+    public async Task Chat_answers_about_a_picture_and_holds_a_conversation()
+    {
+        // a model of the native layout, for a tokenizer that merges and splits as the published one does
+        File.Copy(Golden.Path("tokenizer/janus_style.tokenizer.json"), Directory.CreateDirectory(At("model")).FullName + "/tokenizer.json");
+        var tokenizer = HuggingFaceTokenizer.Load(At("model"));
+        var special = tokenizer.Special;
+        using (var model = new Janus(TinyJanus.Config with { Language = TinyJanus.Config.Language with { VocabularySize = tokenizer.VocabularySize } }, new ComputeTarget(CPU, ScalarType.Float32)))
+        {
+            model.Initialize(3);
+            JanusFiles.Save(model, At("model"), JanusLayout.Native, ids: new(special.Bos, special.Eos, special.Pad, special.BeginOfImage, special.ImagePlaceholder));
+        }
+
+        File.WriteAllBytes(At("picture.png"), Png.Encode(new Picture(20, 10, [.. Enumerable.Range(0, 600).Select(i => (byte)i)])));
+        using var pipeline = JanusPipeline.Open(At("model"), new ComputeTarget(CPU, ScalarType.Float32));
+        var expected = string.Concat(pipeline.Ask(PictureFile.Read(At("picture.png")), "What is this?", new TextConfig { MaxTokens = 8 }));
+        var (code, output) = await Reasongen("chat", "--model", At("model"), "--dtype", "fp32", "--image", At("picture.png"), "--max-tokens", "8", "What is this?");
+        Assert.True(code == 0, output);
+        Assert.Equal(expected.Trim(), output.Trim());
+
+        using var talking = Start(["chat", "--model", At("model"), "--dtype", "fp32", "--max-tokens", "8"]);
+        await talking.StandardInput.WriteAsync($"/image {At("none.png")}\n/image {At("picture.png")}\nWhat is this?\n/new\n/exit\nnever read\n");
+        talking.StandardInput.Close();
+        var (said, error) = (talking.StandardOutput.ReadToEndAsync(), talking.StandardError.ReadToEndAsync());
+        await talking.WaitForExitAsync();
+        Assert.True(talking.ExitCode == 0, await error);
+        Assert.Equal(expected.Trim(), (await said).Trim());
+        Assert.Contains("none.png", await error);
+    }
+
+    [Theory]
+    [InlineData("generate --model {0}/none --prompt x --out {0}/out", "{0}/none")]
+    [InlineData("generate --model {0}/foreign --prompt x --out {0}/out", "tokenizer of another model")]
+    [InlineData("generate --model tiny --prompt x --out {0}/file/out", "cannot be written")]
+    [InlineData("generate --model tiny --prompts {0}/long.txt --out {0}/out", "fit beside")]
+    [InlineData("generate --model tiny --prompts {0}/none.jsonl --out {0}/out", "none.jsonl")]
+    [InlineData("generate --model tiny --out {0}/out", "either --prompt")]
+    [InlineData("generate --model tiny --prompt x --temperature 0 --out {0}/out", "Temperature")]
+    [InlineData("generate --prompt x --out {0}/out", "--model")]
+    [InlineData("chat --model tiny --image {0}/file what", "no picture")]
+    [InlineData("chat --model {0}/none what", "{0}/none")]
+    public async Task Bad_input_is_answered_in_a_paragraph(string arguments, string message)
+    {
+        File.WriteAllText(At("file"), "a file");
+        File.WriteAllText(At("long.txt"), "a cat\n" + new string('x', 5000));
+        File.WriteAllText(Path.Combine(TinyJanus.Write(At("foreign")), "tokenizer.json"), TinyJanus.Tokenizer().ToString().Replace("<begin_of_image>", "<start_of_image>"));
+        var (code, output) = await Reasongen([.. arguments.Split(' ').Select(argument => string.Format(argument, folder))]);
+        Assert.True(code == 2, output);
+        Assert.Contains(string.Format(message, folder), output);
+        Assert.DoesNotContain("   at ", output);
+        Assert.Empty(Directory.Exists(At("out")) ? Directory.GetFiles(At("out")) : []);
+    }
+
+    public void Dispose() => Directory.Delete(folder, true);
+
+    private string At(string path) => Path.Combine(folder, path);
+
+    private static Process Start(string[] arguments) => Process.Start(new ProcessStartInfo("dotnet", [typeof(ReasonGen.Host.Engine.CSharpSession).Assembly.Location, .. arguments])
+    {
+        RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true,
+    })!;
+
+    private static async Task<(int Code, string Output)> Reasongen(params string[] arguments)
+    {
+        using var process = Start(arguments);
+        process.StandardInput.Close();
+        var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
+        await process.WaitForExitAsync();
+        return (process.ExitCode, await output + await error);
+    }
+}
