@@ -91,9 +91,16 @@ public sealed class AdamW : IDisposable
         }
 
         var wide = gradient.to(ScalarType.Float32);
-        mean.copy_(mean.to(ScalarType.Float32).lerp(wide, 1 - Beta1));
-        square.copy_(square.to(ScalarType.Float32).mul(Beta2));
-        square.copy_(square.to(ScalarType.Float32).addcmul(wide, wide, 1 - Beta2));
+        Rounded(mean, m => m.lerp_(wide, 1 - Beta1));
+        Rounded(square, v => v.mul_(Beta2));
+        Rounded(square, v => v.addcmul_(wide, wide, 1 - Beta2));
+    }
+
+    // one copy in fp32 at a time
+    private static void Rounded(Tensor moment, Func<Tensor, Tensor> change)
+    {
+        using var scope = NewDisposeScope();
+        moment.copy_(change(moment.to(ScalarType.Float32)));
     }
 
     /// <summary>Moments and master weights, by name; the tensors are the optimizer's own.</summary>
