@@ -13,9 +13,10 @@ internal static class Style
     internal const string Right = "#2e9e5b", Wrong = "#c8452f";
 
     internal static string Number(double value) => !double.IsFinite(value) ? "–"
-        : value == Math.Floor(value) && Math.Abs(value) < 1e6 ? value.ToString("0", CultureInfo.InvariantCulture)
+        : value == Math.Floor(value) && Math.Abs(value) < 1e6 ? (value + 0.0).ToString("0", CultureInfo.InvariantCulture)
         : Math.Abs(value) >= 100 ? value.ToString("0.#", CultureInfo.InvariantCulture)
         : Math.Abs(value) >= 0.01 ? value.ToString("0.###", CultureInfo.InvariantCulture)
+        : Math.Abs(value) >= 0.001 ? value.ToString("0.####", CultureInfo.InvariantCulture)
         : value.ToString("0.##e0", CultureInfo.InvariantCulture);
 
     internal static string Fixed(double value) => value.ToString("0.##", CultureInfo.InvariantCulture);

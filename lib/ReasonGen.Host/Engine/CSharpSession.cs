@@ -108,7 +108,7 @@ public sealed class CSharpSession
         {
             var script = state is null ? CSharpScript.Create<object>(code, options, null, loader) : state.Script.ContinueWith<object>(code, options);
             var compilation = script.GetCompilation();
-            foreach (var warning in compilation.GetDiagnostics(cancel).Where(d => d.Severity == DiagnosticSeverity.Warning))
+            foreach (var warning in compilation.GetDiagnostics(cancel).Where(d => d.Severity == DiagnosticSeverity.Warning && d.Id is not ("CS1701" or "CS1702"))) // versions of assemblies: as .NET Interactive
             {
                 output.Stream("stderr", warning + "\n");
             }
