@@ -40,7 +40,10 @@ public sealed class QwenVl : Module
     /// <exception cref="CheckpointException">The folder holds no such model, or a damaged one.</exception>
     public static QwenVl Load(string folder, ComputeTarget target)
     {
-        var model = new QwenVl(QwenConfig.FromFolder(folder), target);
+        // built without memory, so that no weight is drawn in vain or held twice
+        var model = new QwenVl(QwenConfig.FromFolder(folder), target with { Device = META });
+        BareWeights.Allocate(model, target.Device);
+        model.Target = target;
         var files = CheckpointFiles.Open(folder);
         // newer libraries write model.visual.… and model.language_model.…
         var renamed = files.Entries.Any(entry => entry.Name.StartsWith("model.language_model."));
@@ -51,7 +54,7 @@ public sealed class QwenVl : Module
 
     public QwenConfig Config { get; }
 
-    public ComputeTarget Target { get; }
+    public ComputeTarget Target { get; private set; }
 
     /// <summary>Weights by name.</summary>
     public IEnumerable<(string Name, Parameter Parameter)> Weights() => named_parameters().Select(p => (p.name, p.parameter));
