@@ -21,10 +21,12 @@ internal static class DecodeBenchmark
     {
         NativeRuntime.EnsureLoaded();
         using var model = FilledJanus.Make(JanusConfig.Pro1B with { Vision = null }, ScalarType.BFloat16);
-        bool IsRead(string name) => name.Contains(".layers.") && !name.StartsWith("gen_vision_model") || name.StartsWith("gen_head") || name.EndsWith("model.norm.weight");
+        bool IsRead(string name) => name.Contains(".layers.") && !name.StartsWith("gen_vision_model") || name.StartsWith("gen_head")
+            || name.EndsWith("model.norm.weight");
         var bytes = model.named_parameters().Where(p => IsRead(p.name)).Sum(p => p.parameter.numel() * p.parameter.element_size());
         Console.WriteLine($"{bytes / 1e9:0.000} GB of weights a token, {get_num_threads()} threads");
-        var sampler = new RolloutSampler(model, new SpecialTokens(100000, 100001, 100002, 100016, 100593, 100594), new() { TextBudget = 0, ImageTokens = Tokens });
+        var sampler = new RolloutSampler(model, new SpecialTokens(100000, 100001, 100002, 100016, 100593, 100594),
+            new() { TextBudget = 0, ImageTokens = Tokens });
         for (var round = 0; round < 2; round++)
         {
             var bandwidth = Bandwidth();
@@ -34,7 +36,8 @@ internal static class DecodeBenchmark
             foreach (var rows in new[] { 1, 16 })
             {
                 var steps = 1 / Step(sampler, rows);
-                Console.WriteLine($"  batch {rows}: {steps:0.00} steps/s, {rows * steps:0.0} tokens/s, {steps * bytes / bandwidth / 1e9:0.00} of the bound, {steps / products:0.00} of the products");
+                Console.WriteLine($"  batch {rows}: {steps:0.00} steps/s, {rows * steps:0.0} tokens/s, "
+                    + $"{steps * bytes / bandwidth / 1e9:0.00} of the bound, {steps / products:0.00} of the products");
             }
         }
 
@@ -52,7 +55,8 @@ internal static class DecodeBenchmark
     private static (double Ours, double Libtorch) Products(Janus model)
     {
         using var free = no_grad();
-        Projection[] layers = [.. model.named_modules().Where(m => m.module is Projection && (m.name.Contains("model.layers.") || m.name.StartsWith("gen_head"))).Select(m => (Projection)m.module)];
+        Projection[] layers = [.. model.named_modules().Where(m => m.module is Projection
+            && (m.name.Contains("model.layers.") || m.name.StartsWith("gen_head"))).Select(m => (Projection)m.module)];
         var inputs = layers.ToDictionary(layer => layer, layer => ones(1, 1, layer.Weight.shape[1], ScalarType.BFloat16));
         double Rate(Func<Projection, Tensor> product)
         {

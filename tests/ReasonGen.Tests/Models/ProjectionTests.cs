@@ -36,8 +36,10 @@ public sealed class ProjectionTests
             return;
         }
 
-        var exact = nn.functional.linear(x.to(ScalarType.Float64), weights["weight"].to(ScalarType.Float64), bias ? weights["bias"].to(ScalarType.Float64) : null);
-        Assert.True(y.to(ScalarType.Float64).sub(exact).abs().le(exact.abs().div(250).add(1e-5)).all().ToBoolean(), "off by more than one rounding"); // 2⁻⁸ of the value
+        var exact = nn.functional.linear(x.to(ScalarType.Float64), weights["weight"].to(ScalarType.Float64), bias
+            ? weights["bias"].to(ScalarType.Float64) : null);
+        Assert.True(y.to(ScalarType.Float64).sub(exact).abs().le(exact.abs().div(250).add(1e-5)).all().ToBoolean(),
+            "off by more than one rounding"); // 2⁻⁸ of the value
         Assert.True(layer.forward(x).requires_grad, "a graph where one is wanted");
     }
 }
