@@ -21,19 +21,23 @@ internal static class DecodeBenchmark
     {
         NativeRuntime.EnsureLoaded();
         using var model = FilledJanus.Make(JanusConfig.Pro1B with { Vision = null }, ScalarType.BFloat16);
-        bool IsRead(string name) => name.Contains(".layers.") && !name.StartsWith("gen_vision_model") || name.StartsWith("gen_head") || name.EndsWith("model.norm.weight");
+        bool IsRead(string name) => name.Contains(".layers.") && !name.StartsWith("gen_vision_model") || name.StartsWith("gen_head")
+            || name.EndsWith("model.norm.weight");
         var bytes = model.named_parameters().Where(p => IsRead(p.name)).Sum(p => p.parameter.numel() * p.parameter.element_size());
         Console.WriteLine($"{bytes / 1e9:0.000} GB of weights a token, {get_num_threads()} threads");
-        var sampler = new RolloutSampler(model, new SpecialTokens(100000, 100001, 100002, 100016, 100593, 100594), new() { TextBudget = 0, ImageTokens = Tokens });
+        var sampler = new RolloutSampler(model, new SpecialTokens(100000, 100001, 100002, 100016, 100593, 100594),
+            new() { TextBudget = 0, ImageTokens = Tokens });
         for (var round = 0; round < 2; round++)
         {
             var bandwidth = Bandwidth();
-            var products = Products(model, bytes);
-            Console.WriteLine($"  reading memory: {bandwidth:0.0} GB/s, hence at most {bandwidth * 1e9 / bytes:0.00} steps/s; the matrix products alone at batch 1: {products:0.00} steps/s");
+            var (products, libtorch) = Products(model);
+            Console.WriteLine($"  reading memory: {bandwidth:0.0} GB/s, hence at most {bandwidth * 1e9 / bytes:0.00} steps/s; "
+                + $"the matrix products alone at batch 1: {products:0.00} steps/s, by libtorch {libtorch:0.00}");
             foreach (var rows in new[] { 1, 16 })
             {
                 var steps = 1 / Step(sampler, rows);
-                Console.WriteLine($"  batch {rows}: {steps:0.00} steps/s, {rows * steps:0.0} tokens/s, {steps * bytes / bandwidth / 1e9:0.00} of the bound, {steps / products:0.00} of the products");
+                Console.WriteLine($"  batch {rows}: {steps:0.00} steps/s, {rows * steps:0.0} tokens/s, "
+                    + $"{steps * bytes / bandwidth / 1e9:0.00} of the bound, {steps / products:0.00} of the products");
             }
         }
 
@@ -48,21 +52,20 @@ internal static class DecodeBenchmark
     }
 
     // all matrices of a step with one row each
-    private static double Products(Janus model, long bytes)
+    private static (double Ours, double Libtorch) Products(Janus model)
     {
         using var free = no_grad();
-        Linear[] layers = [.. model.named_modules().Where(m => m.module is Linear && (m.name.Contains("model.layers.") || m.name.StartsWith("gen_head"))).Select(m => (Linear)m.module)];
-        var inputs = layers.ToDictionary(layer => layer, layer => ones(1, 1, layer.weight.shape[1], ScalarType.BFloat16));
-        void All()
+        Projection[] layers = [.. model.named_modules().Where(m => m.module is Projection
+            && (m.name.Contains("model.layers.") || m.name.StartsWith("gen_head"))).Select(m => (Projection)m.module)];
+        var inputs = layers.ToDictionary(layer => layer, layer => ones(1, 1, layer.Weight.shape[1], ScalarType.BFloat16));
+        double Rate(Func<Projection, Tensor> product)
         {
-            foreach (var layer in layers)
-            {
-                layer.forward(inputs[layer]).Dispose();
-            }
+            void All() => Array.ForEach(layers, layer => product(layer).Dispose());
+            All();
+            return 1 / Enumerable.Range(0, 7).Select(_ => Seconds(All)).Order().ElementAt(3);
         }
 
-        All();
-        return 1 / Enumerable.Range(0, 7).Select(_ => Seconds(All)).Order().ElementAt(3);
+        return (Rate(layer => layer.forward(inputs[layer])), Rate(layer => nn.functional.linear(inputs[layer], layer.Weight)));
     }
 
     private static double Step(RolloutSampler sampler, int rows)

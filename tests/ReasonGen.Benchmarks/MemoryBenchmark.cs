@@ -20,7 +20,7 @@ internal static partial class MemoryBenchmark
 
     internal static int Run(string[] arguments)
     {
-        using var child = Process.Start(new ProcessStartInfo(Environment.ProcessPath!, ["memory-1b-step", .. arguments]) { UseShellExecute = false })!;
+        using var child = Process.Start(Environment.ProcessPath!, ["memory-1b-step", .. arguments]);
         child.WaitForExit();
         return child.ExitCode;
     }
@@ -28,27 +28,30 @@ internal static partial class MemoryBenchmark
     internal static int Step(string[] arguments)
     {
         var full = arguments.Contains("full");
-        var setup = TrainingSetup.Janus1B.WithLora(full ? 0 : 16).WithMicroBatch(1) with { SequenceTokens = Prompt + Response + JanusConfig.Pro1B.ImageTokens + 4 };
-        setup = setup with { Sft = setup.Sft with { KeepMasters = !full } };
+        var setup = TrainingSetup.Janus1B.WithLora(full ? 0 : 16).WithMicroBatch(1);
+        setup = setup with { SequenceTokens = Prompt + Response + setup.Model.ImageTokens + 4, Sft = setup.Sft with { KeepMasters = !full } };
         var plan = MemoryPlan.Of(setup, TrainingStage.Sft);
         GiveMemoryBack();
-        Train(setup with { Model = TinyJanus.Config with { Language = TinyJanus.Config.Language with { VocabularySize = 102400, Width = 8 }, Vision = null } }, null); // libraries come in
+        var tiny = TinyJanus.Config with { Language = TinyJanus.Config.Language with { VocabularySize = 102400, Width = 8 }, Vision = null };
+        Train(setup with { Model = tiny }, () => { }); // libraries come in
         GC.Collect();
         _ = malloc_trim(0);
         var before = Process.GetCurrentProcess().WorkingSet64;
-        Train(setup, () => Console.WriteLine($"{(full ? "all weights" : "LoRA of rank 16")}: {Peak(before):0.000} GiB before the step; plan {plan.Bytes(MemoryPhase.Always) / (1L << 30):0.000}"));
+        var always = plan.Bytes(MemoryPhase.Always) / (1L << 30);
+        Train(setup, () => Console.WriteLine($"{(full ? "all weights" : "a LoRA")}: {Peak(before):0.000} GiB before the step, plan {always:0.000}"));
         double measured = Peak(before), planned = plan.PeakBytes / (1L << 30), weights = plan.Rows[0].GiB;
-        Console.WriteLine($"  peak {measured:0.000} GiB, plan {planned:0.000} GiB, plan / peak {planned / measured:0.000}; beyond the weights {measured - weights:0.000}, plan {planned - weights:0.000}");
+        Console.WriteLine($"  peak {measured:0.000} GiB, plan {planned:0.000} GiB, plan / peak {planned / measured:0.000}; "
+            + $"beyond the weights {measured - weights:0.000}, plan {planned - weights:0.000}");
         return Math.Abs(planned / measured - 1) <= 0.1 ? 0 : 1;
     }
 
-    private static void Train(TrainingSetup setup, Action? ready)
+    private static void Train(TrainingSetup setup, Action ready)
     {
         using var model = FilledJanus.Make(setup.Model, setup.DType);
         var policy = setup.Prepare(model);
         using var lora = policy as Lora;
         using var trainer = new SftTrainer(policy, _ => Batch(setup.Model), 100016, setup.Sft);
-        ready?.Invoke();
+        ready();
         var step = trainer.Step();
         Console.WriteLine($"  {step.Tokens} tokens, loss {step.Loss:0.000}, {step.Seconds:0.0} s");
     }
@@ -64,10 +67,12 @@ internal static partial class MemoryBenchmark
         var random = Seeds.Random(1);
         int[] Text(int count) => [.. Enumerable.Range(0, count).Select(_ => random.Next(100000))];
         var codes = Enumerable.Range(0, model.ImageTokens).Select(_ => (long)random.Next(model.ImageTokenizer.CodebookSize)).ToArray();
-        return SftBatch.Build([new SftSample(Text(Prompt), Text(Response), codes)], new SpecialTokens(100000, 100001, 100002, 100016, 100593, 100594));
+        return SftBatch.Build([new SftSample(Text(Prompt), Text(Response), codes)],
+            new SpecialTokens(100000, 100001, 100002, 100016, 100593, 100594));
     }
 
-    // The library keeps what tensors free, for speed; then gaps between blocks count as memory. Here each large block comes from the kernel and goes back.
+    // The library keeps what tensors free, for speed; then gaps between blocks count as memory. Here each large block comes from the kernel and
+    // goes back.
     private static void GiveMemoryBack()
     {
         const int trimThreshold = -1, mapThreshold = -3, mapMost = -4;

@@ -22,7 +22,10 @@ internal static class PlanCommand
     {
         var model = new Option<string>("--model", "-m") { Description = "janus-1b or janus-7b.", Required = true };
         var stage = new Option<string>("--stage") { Description = "sft or grpo.", DefaultValueFactory = _ => "grpo" };
-        var lora = new Option<int?>("--lora") { Description = "Rank of low-rank additions; 0 trains all weights. Default: 0 for janus-1b, 16 for janus-7b." };
+        var lora = new Option<int?>("--lora")
+        {
+            Description = "Rank of low-rank additions; 0 trains all weights. Default: 0 for janus-1b, 16 for janus-7b.",
+        };
         var judge = new Option<string>("--judge") { Description = "Qwen2.5-VL on the same GPU: none, 3b or 7b.", DefaultValueFactory = _ => "none" };
         var micro = new Option<int?>("--micro-batch") { Description = "Samples or rollouts of one forward pass. Default: 4 in sft, 2 in grpo." };
         var rows = new Option<int?>("--rows") { Description = "Rollouts sampled together. Default: 16." };
@@ -31,11 +34,17 @@ internal static class PlanCommand
         command.SetAction(parsed =>
         {
             var setup = TrainingSetup.Preset(parsed.GetValue(model)!);
-            setup = parsed.GetValue(lora) is { } rank ? setup.WithLora(rank >= 0 ? rank : throw new UsageException($"--lora is {rank}; it must be at least 0")) : setup;
+            setup = parsed.GetValue(lora) switch
+            {
+                null => setup,
+                >= 0 and var rank => setup.WithLora(rank),
+                var rank => throw new UsageException($"--lora is {rank}; it must be at least 0"),
+            };
             setup = parsed.GetValue(micro) is { } count ? setup.WithMicroBatch(count) : setup;
             setup = setup with
             {
-                CheckpointActivations = !parsed.GetValue(plain), Rollout = setup.Rollout with { RowsAtATime = parsed.GetValue(rows) ?? setup.Rollout.RowsAtATime },
+                CheckpointActivations = !parsed.GetValue(plain),
+                Rollout = setup.Rollout with { RowsAtATime = parsed.GetValue(rows) ?? setup.Rollout.RowsAtATime },
             };
             Print(setup, Stage(parsed.GetValue(stage)!), Judge(parsed.GetValue(judge)!));
         });
@@ -45,9 +54,11 @@ internal static class PlanCommand
     private static void Print(TrainingSetup setup, TrainingStage stage, QwenConfig? judge)
     {
         var plan = MemoryPlan.Of(setup, stage, judge);
-        AnsiConsole.WriteLine($"{setup.Name}, {stage.ToString().ToLowerInvariant()}, {(setup.Lora is { } lora ? $"LoRA of rank {lora.Rank}" : "all weights")}, "
+        var trained = setup.Lora is { } lora ? $"LoRA of rank {lora.Rank}" : "all weights";
+        AnsiConsole.WriteLine($"{setup.Name}, {stage.ToString().ToLowerInvariant()}, {trained}, "
             + $"activations {(setup.CheckpointActivations ? "checkpointed" : "kept")}");
-        var table = new Table().Border(TableBorder.Simple).AddColumn("").AddColumn("when").AddColumn(new TableColumn("GiB").RightAligned()).AddColumn("");
+        var table = new Table().Border(TableBorder.Simple).AddColumn("").AddColumn("when").AddColumn(new TableColumn("GiB").RightAligned())
+            .AddColumn("");
         foreach (var row in plan.Rows)
         {
             table.AddRow(row.What, row.When.ToString().ToLowerInvariant(), $"{row.GiB:0.00}", Markup.Escape(row.Why));
@@ -74,13 +85,16 @@ internal static class PlanCommand
         [
             ("with checkpointed activations", setup with { CheckpointActivations = true }), ("with --micro-batch 1", setup.WithMicroBatch(1)),
             ("with --rows 8", setup with { Rollout = setup.Rollout with { RowsAtATime = 8 } }),
-            ("with --lora 16", setup.WithLora(16)), ("with --lora 16 and checkpointed activations", setup.WithLora(16) with { CheckpointActivations = true }),
+            ("with --lora 16", setup.WithLora(16)),
+            ("with --lora 16 and checkpointed activations", setup.WithLora(16) with { CheckpointActivations = true }),
         ];
         var way = ways.FirstOrDefault(way => MemoryPlan.Of(way.Setup, stage, judge).Fits(bytes));
-        AnsiConsole.WriteLine(way.How is null ? $"It would need more than one {name} GPU, or a judge elsewhere." : $"It would fit one {name} GPU {way.How}.");
+        AnsiConsole.WriteLine(way.How is null ? $"It would need more than one {name} GPU, or a judge elsewhere."
+            : $"It would fit one {name} GPU {way.How}.");
     }
 
-    private static TrainingStage Stage(string name) => Enum.TryParse<TrainingStage>(name, ignoreCase: true, out var stage) && Enum.IsDefined(stage) && !char.IsDigit(name[0]) ? stage
+    private static TrainingStage Stage(string name) => Enum.TryParse<TrainingStage>(name, ignoreCase: true, out var stage) && Enum.IsDefined(stage)
+        && !char.IsDigit(name[0]) ? stage
         : throw new UsageException($"there is no stage '{name}' to plan; choose sft or grpo");
 
     private static QwenConfig? Judge(string name) => name.ToLowerInvariant() switch

@@ -31,12 +31,12 @@ internal sealed class Aligner : Module<Tensor, Tensor>
 
 internal sealed class ImageHead : Module<Tensor, Tensor>
 {
-    private readonly Linear output_mlp_projector, vision_head;
+    private readonly Projection output_mlp_projector, vision_head;
 
     internal ImageHead(int width, int codes, ComputeTarget target) : base("gen_head")
     {
-        output_mlp_projector = Linear(width, width, true, target.Device, target.DType);
-        vision_head = Linear(width, codes, true, target.Device, target.DType);
+        output_mlp_projector = new Projection(width, width, true, target.Device, target.DType);
+        vision_head = new Projection(width, codes, true, target.Device, target.DType);
         RegisterComponents();
     }
 

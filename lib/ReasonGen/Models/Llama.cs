@@ -45,16 +45,16 @@ internal readonly record struct PassContext(Tensor Cos, Tensor Sin, Tensor? Mask
 
 internal sealed class LlamaAttention : Module
 {
-    private readonly Linear q_proj, k_proj, v_proj, o_proj;
+    private readonly Projection q_proj, k_proj, v_proj, o_proj;
     private readonly int heads, keyValueHeads, headWidth, layer;
 
     internal LlamaAttention(LlamaConfig config, int layer, Device device, ScalarType type) : base("self_attn")
     {
         var keyValueWidth = config.KeyValueHeads * config.HeadWidth;
-        q_proj = Linear(config.Width, config.Width, config.AttentionBias, device, type);
-        k_proj = Linear(config.Width, keyValueWidth, config.AttentionBias, device, type);
-        v_proj = Linear(config.Width, keyValueWidth, config.AttentionBias, device, type);
-        o_proj = Linear(config.Width, config.Width, false, device, type);
+        q_proj = new Projection(config.Width, config.Width, config.AttentionBias, device, type);
+        k_proj = new Projection(config.Width, keyValueWidth, config.AttentionBias, device, type);
+        v_proj = new Projection(config.Width, keyValueWidth, config.AttentionBias, device, type);
+        o_proj = new Projection(config.Width, config.Width, false, device, type);
         RegisterComponents();
         (heads, keyValueHeads, headWidth, this.layer) = (config.Heads, config.KeyValueHeads, config.HeadWidth, layer);
     }
@@ -84,13 +84,13 @@ internal sealed class LlamaAttention : Module
 
 internal sealed class LlamaMlp : Module
 {
-    private readonly Linear gate_proj, up_proj, down_proj;
+    private readonly Projection gate_proj, up_proj, down_proj;
 
     internal LlamaMlp(LlamaConfig config, Device device, ScalarType type) : base("mlp")
     {
-        gate_proj = Linear(config.Width, config.MlpWidth, false, device, type);
-        up_proj = Linear(config.Width, config.MlpWidth, false, device, type);
-        down_proj = Linear(config.MlpWidth, config.Width, false, device, type);
+        gate_proj = new Projection(config.Width, config.MlpWidth, false, device, type);
+        up_proj = new Projection(config.Width, config.MlpWidth, false, device, type);
+        down_proj = new Projection(config.MlpWidth, config.Width, false, device, type);
         RegisterComponents();
     }
 
@@ -223,14 +223,14 @@ internal sealed class LlamaModel : Module
 public sealed class Llama : Module
 {
     private readonly LlamaModel model;
-    private readonly Linear lm_head;
+    private readonly Projection lm_head;
 
     /// <param name="config">Sizes.</param>
     /// <param name="target">Device and dtype of the weights.</param>
     public Llama(LlamaConfig config, ComputeTarget target) : base(nameof(Llama))
     {
         model = new LlamaModel(config, target.Device, target.DType);
-        lm_head = Linear(config.Width, config.VocabularySize, false, target.Device, target.DType);
+        lm_head = new Projection(config.Width, config.VocabularySize, false, target.Device, target.DType);
         RegisterComponents();
         Config = config;
     }

@@ -24,7 +24,8 @@ public sealed record LoraConfig
     {
         if (Rank < 1 || !(Alpha > 0) || Targets.Count == 0)
         {
-            throw new ArgumentException($"a LoRA has rank {Rank}, alpha {Alpha} and {Targets.Count} targets; it needs a rank of at least 1, an alpha above 0 and a target");
+            throw new ArgumentException($"a LoRA has rank {Rank}, alpha {Alpha} and {Targets.Count} targets; "
+                + "it needs a rank of at least 1, an alpha above 0 and a target");
         }
     }
 }
@@ -35,7 +36,7 @@ public sealed record LoraConfig
 /// </summary>
 public sealed class Lora : IImageTextModel, IDisposable
 {
-    private sealed record Addition(string Name, Linear Layer, Parameter A, Parameter B)
+    private sealed record Addition(string Name, Projection Layer, Parameter A, Parameter B)
     {
         public Action Remove { get; set; } = () => { };
     }
@@ -53,16 +54,18 @@ public sealed class Lora : IImageTextModel, IDisposable
     {
         config.Validate();
         (this.model, Config, scale) = (model, config, config.Alpha / config.Rank);
-        var layers = model.named_modules().Where(m => m.name.StartsWith("language_model.") && m.module is Linear).ToArray();
+        var layers = model.named_modules().Where(m => m.name.StartsWith("language_model.") && m.module is Projection).ToArray();
         static string Last(string name) => name[(name.LastIndexOf('.') + 1)..];
         if (config.Targets.Except(layers.Select(layer => Last(layer.name))).ToArray() is { Length: > 0 } missing)
         {
-            throw new ArgumentException($"the language model has no linear layer '{string.Join("', '", missing)}'; it has {string.Join(", ", layers.Select(l => Last(l.name)).Distinct())}");
+            throw new ArgumentException($"the language model has no linear layer '{string.Join("', '", missing)}'; "
+                + $"it has {string.Join(", ", layers.Select(layer => Last(layer.name)).Distinct())}");
         }
 
         frozen = [.. model.parameters().Where(parameter => parameter.requires_grad)];
         Array.ForEach(frozen, parameter => parameter.requires_grad = false);
-        additions = [.. layers.Where(layer => config.Targets.Contains(Last(layer.name))).Select((layer, i) => Add(layer.name, (Linear)layer.module, seed, i))];
+        additions = [.. layers.Where(layer => config.Targets.Contains(Last(layer.name)))
+            .Select((layer, i) => Add(layer.name, (Projection)layer.module, seed, i))];
     }
 
     public LoraConfig Config { get; }
@@ -98,7 +101,7 @@ public sealed class Lora : IImageTextModel, IDisposable
         {
             using var scope = NewDisposeScope();
             var product = addition.B.to(ScalarType.Float32).matmul(addition.A.to(ScalarType.Float32));
-            addition.Layer.weight.copy_(addition.Layer.weight.to(ScalarType.Float32).add(product, scale));
+            addition.Layer.Weight.copy_(addition.Layer.Weight.to(ScalarType.Float32).add(product, scale));
             addition.B.zero_();
         }
     }
@@ -115,12 +118,13 @@ public sealed class Lora : IImageTextModel, IDisposable
         Array.ForEach(frozen, parameter => parameter.requires_grad = true);
     }
 
-    private Addition Add(string name, Linear layer, long seed, int index)
+    private Addition Add(string name, Projection layer, long seed, int index)
     {
         using var scope = NewDisposeScope();
         using var generator = Seeds.Torch(seed, index);
-        var (weight, bound) = (layer.weight, 1 / Math.Sqrt(layer.weight.shape[1]));
-        var a = rand(Config.Rank, weight.shape[1], ScalarType.Float32, CPU, generator: generator).mul(2 * bound).sub(bound).to(weight.dtype, weight.device);
+        var (weight, bound) = (layer.Weight, 1 / Math.Sqrt(layer.Weight.shape[1]));
+        var a = rand(Config.Rank, weight.shape[1], ScalarType.Float32, CPU, generator: generator).mul(2 * bound).sub(bound)
+            .to(weight.dtype, weight.device);
         var addition = new Addition(name, layer, Owned(a), Owned(zeros(weight.shape[0], Config.Rank, weight.dtype, weight.device)));
         var hook = layer.register_forward_hook((_, x, y) =>
         {

@@ -37,7 +37,8 @@ public sealed record RolloutConfig
     {
         if (TextBudget < 0 || ImageTokens < 1 || !(Temperature > 0) || !(GuidanceScale >= 0) || Parts < 1 || RowsAtATime < 1)
         {
-            throw new ArgumentException($"{nameof(TextBudget)} must be at least 0, {nameof(ImageTokens)}, {nameof(Parts)} and {nameof(RowsAtATime)} at least 1, {nameof(Temperature)} above 0 "
+            throw new ArgumentException($"{nameof(TextBudget)} must be at least 0, {nameof(ImageTokens)}, {nameof(Parts)} and "
+                + $"{nameof(RowsAtATime)} at least 1, {nameof(Temperature)} above 0 "
                 + $"and {nameof(GuidanceScale)} at least 0: {this}");
         }
     }

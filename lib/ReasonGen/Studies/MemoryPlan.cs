@@ -70,8 +70,10 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, IReadO
         long[] trained = [.. ((IImageTextModel?)policy ?? model).TrainableParameters().Select(p => p.Parameter.numel())];
         var (language, size) = (setup.Model.Language, model.TrainableParameters().First().Parameter.element_size());
         bool sft = stage == TrainingStage.Sft, masters = size < 4 && (!sft || setup.Sft.KeepMasters);
-        double weights = model.state_dict().Values.Sum(tensor => (double)tensor.numel() * tensor.element_size()), all = trained.Sum(), largest = trained.Max();
-        Add("weights", MemoryPhase.Always, weights + (policy is null ? 0 : all * size), policy is null ? $"{setup.DType}" : $"{setup.DType}, LoRA of rank {setup.Lora!.Rank} included");
+        double weights = model.state_dict().Values.Sum(tensor => (double)tensor.numel() * tensor.element_size()), all = trained.Sum();
+        double largest = trained.Max();
+        Add("weights", MemoryPhase.Always, weights + (policy is null ? 0 : all * size), 
+            policy is null ? $"{setup.DType}" : $"{setup.DType}, LoRA of rank {setup.Lora!.Rank} included");
         Add("fp32 masters", MemoryPhase.Always, masters ? 4 * all : 0, masters ? $"of {all / 1e6:0} million trained weights" : "none are kept");
         Add("AdamW moments", MemoryPhase.Always, 2 * all * (masters ? 4 : size), "two of each trained weight");
         foreach (var phase in new[] { MemoryPhase.Training, MemoryPhase.Update })
@@ -79,12 +81,14 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, IReadO
             Add("gradients", phase, all * size, "one of each trained weight");
         }
 
-        double micro = sft ? setup.Sft.MicroBatchSamples : setup.Grpo.MicroBatchRollouts, response = setup.Rollout.TextBudget + setup.Model.ImageTokens;
+        double micro = sft ? setup.Sft.MicroBatchSamples : setup.Grpo.MicroBatchRollouts;
+        double response = setup.Rollout.TextBudget + setup.Model.ImageTokens;
         double tokens = micro * (sft ? setup.SequenceTokens : setup.PromptTokens + response), input = tokens * language.Width * size;
         double graph = tokens * Graph(language, size, setup.Lora?.Rank), backward = tokens * (3.0 * language.MlpWidth + 2 * language.Width) * size;
         Add("activations", MemoryPhase.Training, (language.Layers + 1) * (setup.CheckpointActivations ? input : graph),
             $"{(setup.CheckpointActivations ? "inputs" : "graphs")} of {language.Layers} layers, {micro} x {tokens / micro:0} tokens");
-        Add("one layer's backward pass", MemoryPhase.Training, backward + (setup.CheckpointActivations ? graph : 0), setup.CheckpointActivations ? "computed again, with its graph" : "");
+        Add("one layer's backward pass", MemoryPhase.Training, backward + (setup.CheckpointActivations ? graph : 0),
+            setup.CheckpointActivations ? "computed again, with its graph" : "");
         var text = micro * (sft ? Math.Max(1, setup.SequenceTokens - setup.Model.ImageTokens) : setup.Rollout.TextBudget + 1);
         var logits = Math.Max(text * language.VocabularySize, micro * setup.Model.ImageTokens * setup.Model.ImageTokenizer.CodebookSize);
         var chunk = Math.Min(TokenStatistics.LargestChunk, logits);
@@ -105,11 +109,13 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, IReadO
     }
 
     /// <summary>The rows as a table for a notebook: what, when, GiB, why.</summary>
-    public IEnumerable<IReadOnlyList<object?>> Table() => Rows.Select(row => new object?[] { row.What, row.When.ToString().ToLowerInvariant(), Math.Round(row.GiB, 2), row.Why })
+    public IEnumerable<IReadOnlyList<object?>> Table() => Rows.Select(row =>
+        new object?[] { row.What, row.When.ToString().ToLowerInvariant(), Math.Round(row.GiB, 2), row.Why })
         .Append(["peak", "", Math.Round(PeakBytes / (1L << 30), 2), Verdict()]);
 
     /// <summary>What it fits, in one sentence.</summary>
-    public string Verdict() => string.Join(", ", Gpus.Select(gpu => Fits(gpu.Bytes) ? $"fits one {gpu.Name} GPU" : $"does not fit one {gpu.Name} GPU"))
+    public string Verdict() => string.Join(", ", Gpus.Select(gpu => Fits(gpu.Bytes) ? $"fits one {gpu.Name} GPU"
+        : $"does not fit one {gpu.Name} GPU"))
         + $" ({GpuReserve / (1L << 30):0.0} GiB of it set aside for CUDA)";
 
     private static double Graph(LlamaConfig language, double size, int? rank)
@@ -122,7 +128,8 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, IReadO
     private static void Rollouts(TrainingSetup setup, double size, double response, Action<string, MemoryPhase, double, string> add)
     {
         var (language, picture) = (setup.Model.Language, setup.Model.ImageTokenizer);
-        double rows = Math.Min(setup.Rollout.RowsAtATime, (double)setup.Grpo.PromptsPerRound * setup.Grpo.RolloutsPerPrompt), guided = setup.Rollout.GuidanceScale == 1 ? 1 : 2;
+        double rows = Math.Min(setup.Rollout.RowsAtATime, (double)setup.Grpo.PromptsPerRound * setup.Grpo.RolloutsPerPrompt);
+        double guided = setup.Rollout.GuidanceScale == 1 ? 1 : 2;
         var tokens = setup.PromptTokens + response;
         add("KV cache", MemoryPhase.Sampling, 2.0 * language.Layers * guided * rows * tokens * language.KeyValueHeads * language.HeadWidth * size,
             $"{guided * rows} rows of {tokens} tokens");
@@ -141,7 +148,8 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, IReadO
         using var model = new QwenVl(judge, new ComputeTarget(META, ScalarType.BFloat16));
         add("judge", MemoryPhase.Always, model.Weights().Sum(p => p.Parameter.numel()) * 2.0, "bf16");
         var (config, language) = (Rewards.JudgeConfig.Paper, judge.Language);
-        add("judge's KV cache", MemoryPhase.Sampling, 2.0 * language.Layers * config.PicturesPerBatch * (JudgePromptTokens + config.MaxTokens) * language.KeyValueHeads * language.HeadWidth * size,
+        double rows = config.PicturesPerBatch, tokens = JudgePromptTokens + config.MaxTokens;
+        add("judge's KV cache", MemoryPhase.Sampling, 2 * language.Layers * rows * tokens * language.KeyValueHeads * language.HeadWidth * size,
             $"{config.PicturesPerBatch} pictures at a time");
     }
 

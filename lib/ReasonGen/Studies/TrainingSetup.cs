@@ -6,7 +6,8 @@ using static TorchSharp.torch;
 
 namespace ReasonGen.Studies;
 
-/// <summary>How a model of real size is trained: all weights with fp32 masters or low-rank additions, what is kept for the backward pass, and the settings of both stages.</summary>
+/// <summary>How a model of real size is trained: all weights with fp32 masters or low-rank additions, what is kept for the backward pass, and the
+/// settings of both stages.</summary>
 public sealed record TrainingSetup
 {
     /// <summary>As given to <c>reasongen plan --model</c>.</summary>
@@ -40,9 +41,13 @@ public sealed record TrainingSetup
     public RolloutConfig Rollout { get; init; } = RolloutConfig.Paper with { RowsAtATime = 16 };
 
     /// <summary>Janus-Pro-1B, all weights: fits one 80 GB GPU.</summary>
-    public static TrainingSetup Janus1B { get; } = new() { Name = "janus-1b", Model = JanusConfig.Pro1B, Sft = SftConfig.Paper(PaperSteps), Grpo = GrpoConfig.Paper };
+    public static TrainingSetup Janus1B { get; } = new()
+    {
+        Name = "janus-1b", Model = JanusConfig.Pro1B, Sft = SftConfig.Paper(PaperSteps), Grpo = GrpoConfig.Paper,
+    };
 
-    /// <summary>Janus-Pro-7B by low-rank additions, with ten times the paper's learning rates, as they need: fits one 80 GB GPU, judge included.</summary>
+    /// <summary>Janus-Pro-7B by low-rank additions, with ten times the paper's learning rates, as they need: fits one 80 GB GPU, judge
+    /// included.</summary>
     public static TrainingSetup Janus7B { get; } = new()
     {
         Name = "janus-7b", Model = JanusConfig.Pro7B, Lora = new(), Sft = SftConfig.Paper(PaperSteps) with { LearningRate = 1e-4 },
@@ -72,9 +77,13 @@ public sealed record TrainingSetup
     }
 
     /// <summary>The same setup with another micro-batch in both stages.</summary>
-    public TrainingSetup WithMicroBatch(int rows) => this with { Sft = Sft with { MicroBatchSamples = rows }, Grpo = Grpo with { MicroBatchRollouts = rows } };
+    public TrainingSetup WithMicroBatch(int rows) => this with
+    {
+        Sft = Sft with { MicroBatchSamples = rows }, Grpo = Grpo with { MicroBatchRollouts = rows },
+    };
 
-    /// <summary>Makes a model ready: what comes back goes to trainers and samplers in its place. Dispose it before the model if it is a <see cref="Models.Lora"/>.</summary>
+    /// <summary>Makes a model ready: what comes back goes to trainers and samplers in its place. Dispose it before the model if it is a
+    /// <see cref="Models.Lora"/>.</summary>
     public IImageTextModel Prepare(Janus model, long seed = 1)
     {
         Validate();
@@ -92,7 +101,8 @@ public sealed record TrainingSetup
         Rollout.Validate();
         if (SequenceTokens < 2 || PromptTokens < 1)
         {
-            throw new ArgumentException($"{nameof(SequenceTokens)} is {SequenceTokens} and {nameof(PromptTokens)} {PromptTokens}; they must be at least 2 and 1");
+            throw new ArgumentException($"{nameof(SequenceTokens)} is {SequenceTokens} and {nameof(PromptTokens)} {PromptTokens}; "
+                + "they must be at least 2 and 1");
         }
     }
 }

@@ -27,7 +27,8 @@ public sealed class LoraTests
         var plain = Gradients(lora, checkpoint: false);
         var checkpointed = Gradients(lora, checkpoint: true);
         Assert.Equal(plain.Keys, checkpointed.Keys);
-        Assert.All(plain, pair => Golden.Close(pair.Value, checkpointed[pair.Key], 1e-6 * Math.Max(1e-3, pair.Value.abs().max().ToDouble()), pair.Key));
+        Assert.All(plain, pair => Golden.Close(pair.Value, checkpointed[pair.Key], 1e-6 * Math.Max(1e-3, pair.Value.abs().max().ToDouble()),
+            pair.Key));
     }
 
     [Fact]
@@ -37,7 +38,9 @@ public sealed class LoraTests
         using var scope = NewDisposeScope();
         manual_seed(1);
         Tensor labels = tensor(new long[] { 3, 70000 }, [1, 2]), states = randn(1, 2, 1), head = randn(classes, 1);
-        using var model = new TableModel(new Dictionary<string, Tensor> { ["text_embed"] = states[0], ["text_head"] = head, ["img_embed"] = zeros(1, 1), ["img_head"] = zeros(1, 1) }, "");
+        var table = new Dictionary<string, Tensor> { ["text_embed"] = states[0], ["text_head"] = head, ["img_embed"] = zeros(1, 1),
+            ["img_head"] = zeros(1, 1) };
+        using var model = new TableModel(table, "");
         Tensor a = states.clone().requires_grad_(), b = states.clone().requires_grad_();
         var (logProbs, entropies) = TokenStatistics.Compute(model, a, labels, zeros_like(labels), ones_like(labels));
         logProbs.sum().add(entropies.sum(), 0.3).backward();
@@ -49,7 +52,8 @@ public sealed class LoraTests
         // of the states: (onehot − p − 0.3 p (log p + H)) · head, in fp64: fp32 loses a two-hundredth over eight million terms
         using (no_grad())
         {
-            Tensor wide = head.to(ScalarType.Float64).view(1, -1), log = nn.functional.log_softmax(states.to(ScalarType.Float64)[0].matmul(wide), -1); // [2, classes]
+            Tensor wide = head.to(ScalarType.Float64).view(1, -1),
+                log = nn.functional.log_softmax(states.to(ScalarType.Float64)[0].matmul(wide), -1); // [2, classes]
             Tensor p = log.exp(), spreads = p.mul(log).sum([1L], true).neg(), slope = p.add(p.mul(log.add(spreads)).mul(0.3)).neg(); // [2, classes]
             var right = wide.view(-1).index_select(0, labels[0]).add(slope.mul(wide).sum([1L])).view(1, 2, 1);
             Golden.Close(right, a.grad!, 1e-2 * right.abs().max().ToDouble(), "states");
@@ -103,8 +107,12 @@ public sealed class LoraTests
             using var model = TinyJanus.Build();
             var setup = Tiny with { Lora = new() { Rank = 2 }, CheckpointActivations = checkpoint };
             using var lora = (Lora)setup.Prepare(model);
-            var config = new GrpoConfig { PromptsPerStep = 2, PromptsPerUpdate = 1, RolloutsPerPrompt = 4, MicroBatchRollouts = 3, LearningRate = 1e-2, MaxRounds = 4 };
-            using var trainer = new GrpoTrainer(lora, new ExperienceCollector(Policy(lora, rows: 3), new LambdaReward("brightness", request => request.Picture.Rgb.Sum(v => v) % 2),
+            var config = new GrpoConfig
+            {
+                PromptsPerStep = 2, PromptsPerUpdate = 1, RolloutsPerPrompt = 4, MicroBatchRollouts = 3, LearningRate = 1e-2, MaxRounds = 4,
+            };
+            using var trainer = new GrpoTrainer(lora, new ExperienceCollector(Policy(lora, rows: 3),
+                new LambdaReward("brightness", request => request.Picture.Rgb.Sum(v => v) % 2),
                 i => new ReasonGen.World.Prompt($"prompt {i}", "", []), config), new FixedEntropyTerm(0.01), Special.BeginOfImage, config);
             _ = trainer.Steps(2).Last();
             return [.. lora.TrainableParameters().Select(p => p.Parameter.Values<float>())];
@@ -160,10 +168,13 @@ public sealed class LoraTests
     {
         var random = Seeds.Random(7, seed);
         int[] Text(int count) => [.. Enumerable.Range(0, count).Select(_ => random.Next(256))];
-        return SftBatch.Build([.. Enumerable.Range(0, 3).Select(i => new SftSample(Text(4 + i), Text(5), [.. Enumerable.Range(0, TinyJanus.Config.ImageTokens).Select(_ => (long)random.Next(64))]))], Special);
+        return SftBatch.Build([.. Enumerable.Range(0, 3).Select(i =>
+            new SftSample(Text(4 + i), Text(5), [.. Enumerable.Range(0, TinyJanus.Config.ImageTokens).Select(_ => (long)random.Next(64))]))],
+            Special);
     }
 
-    private static Tensor Hidden(IImageTextModel model, SftBatch batch) => model.Hidden(model.Embed(batch.Ids, batch.ImageMask), batch.AttentionMask, batch.PositionIds);
+    private static Tensor Hidden(IImageTextModel model, SftBatch batch) =>
+        model.Hidden(model.Embed(batch.Ids, batch.ImageMask), batch.AttentionMask, batch.PositionIds);
 
     private static SortedDictionary<string, Tensor> Gradients(bool additions, bool checkpoint)
     {
@@ -187,6 +198,7 @@ public sealed class LoraTests
 
         GC.Collect();
         GC.WaitForPendingFinalizers();
-        return new(policy.TrainableParameters().ToDictionary(p => p.Name, p => p.Parameter.grad is { } gradient ? gradient.clone() : throw new InvalidOperationException(p.Name + " has no gradient")));
+        return new(policy.TrainableParameters().ToDictionary(p => p.Name, p => p.Parameter.grad is { } gradient ? gradient.clone()
+            : throw new InvalidOperationException(p.Name + " has no gradient")));
     }
 }

@@ -50,7 +50,8 @@ public sealed class MemoryPlanTests
         using var lora = (Lora)setup.Prepare(model);
         var plan = MemoryPlan.Of(setup, TrainingStage.Sft);
         Assert.True(model.CheckpointActivations);
-        Assert.Equal(4.0 * lora.TrainableParameters().Sum(p => p.Parameter.numel()), plan.Rows.Single(row => row is { What: "gradients", When: MemoryPhase.Update }).Bytes);
+        Assert.Equal(4.0 * lora.TrainableParameters().Sum(p => p.Parameter.numel()),
+            plan.Rows.Single(row => row is { What: "gradients", When: MemoryPhase.Update }).Bytes);
         Assert.Equal(1e-4, setup.Sft.LearningRate, 1e-12);
         Assert.Equal(1e-5, setup.WithLora(0).Sft.LearningRate, 1e-12);
     }
@@ -59,7 +60,9 @@ public sealed class MemoryPlanTests
     public void Bad_plans_are_named()
     {
         Assert.Contains("choose janus-1b or janus-7b", Assert.Throws<ArgumentException>(() => TrainingSetup.Preset("janus-70b")).Message);
-        Assert.Contains("has no judge", Assert.Throws<ArgumentException>(() => MemoryPlan.Of(TrainingSetup.Janus1B, TrainingStage.Sft, QwenConfig.Qwen3B)).Message);
-        Assert.Contains("MicroBatchSamples is 0", Assert.Throws<ArgumentException>(() => MemoryPlan.Of(TrainingSetup.Janus1B.WithMicroBatch(0), TrainingStage.Sft)).Message);
+        Assert.Contains("has no judge", Assert.Throws<ArgumentException>(() =>
+            MemoryPlan.Of(TrainingSetup.Janus1B, TrainingStage.Sft, QwenConfig.Qwen3B)).Message);
+        Assert.Contains("MicroBatchSamples is 0", Assert.Throws<ArgumentException>(() =>
+            MemoryPlan.Of(TrainingSetup.Janus1B.WithMicroBatch(0), TrainingStage.Sft)).Message);
     }
 }
