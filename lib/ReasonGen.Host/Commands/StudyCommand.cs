@@ -8,7 +8,7 @@ namespace ReasonGen.Host.Commands;
 /// <summary>reasongen study: trains the stages of the story from scratch and records them.</summary>
 internal static class StudyCommand
 {
-    private static readonly string[] Stages = ["tokenizer", "base", "sft", .. Study.Arms, .. Study.Judges, .. Study.JudgeArms];
+    private static readonly string[] Stages = [.. Study.Foundations, .. Study.Arms, .. Study.Judges, .. Study.JudgeArms];
 
     internal static Command Create()
     {

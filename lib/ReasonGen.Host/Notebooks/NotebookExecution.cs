@@ -39,7 +39,7 @@ internal static class NotebookExecution
         var number = 0; // as in the notebook that was given: the cell that sets parameters is not counted
         for (var i = 0; i < cells.Length && outcome.Ok; i++)
         {
-            number += cells[i]["metadata"]?["tags"] is JArray tags && tags.Any(tag => (string?)tag == "injected-parameters") ? 0 : 1;
+            number += NotebookFile.HasTag(cells[i], NotebookFile.Injected) ? 0 : 1;
             Tell(new { cell = i + 1, of = cells.Length, title = notebook.Title });
             var recorder = new CellRecorder(i + 1, line => Tell(new { cell = i + 1, of = cells.Length, title = notebook.Title, line }));
             var source = NotebookFile.Source(cells[i]);

@@ -46,10 +46,16 @@ public sealed partial class NotebookFile
     /// <summary>Text of a cell, whether it is stored whole or in lines.</summary>
     public static string Source(JObject cell) => cell["source"] is JArray lines ? string.Concat(lines.Select(line => (string?)line)) : (string?)cell["source"] ?? "";
 
+    /// <summary>Tag of the cell that <see cref="SetParameters"/> puts in.</summary>
+    public const string Injected = "injected-parameters";
+
+    /// <summary>Whether a cell carries a tag.</summary>
+    public static bool HasTag(JObject cell, string tag) => cell["metadata"]?["tags"] is JArray tags && tags.Any(own => (string?)own == tag);
+
     /// <summary>Parameters of the cell tagged "parameters": name and default as written.</summary>
     public IReadOnlyDictionary<string, string> Parameters()
     {
-        var cell = Cells.FirstOrDefault(cell => cell["metadata"]?["tags"] is JArray tags && tags.Any(tag => (string?)tag == "parameters"));
+        var cell = Cells.FirstOrDefault(cell => HasTag(cell, "parameters"));
         return cell is null ? new Dictionary<string, string>()
             : Assignment().Matches(Source(cell)).ToDictionary(match => match.Groups[1].Value, match => match.Groups[2].Value.Trim());
     }
@@ -62,10 +68,10 @@ public sealed partial class NotebookFile
         string[] lines = [.. values.Where(pair => own.ContainsKey(pair.Key)).Select(pair => $"{pair.Key} = {Literal(pair.Key, pair.Value, own[pair.Key])};")];
         if (lines.Length > 0)
         {
-            var cell = Cells.First(cell => cell["metadata"]?["tags"] is JArray tags && tags.Any(tag => (string?)tag == "parameters"));
+            var cell = Cells.First(cell => HasTag(cell, "parameters"));
             cell.AddAfterSelf(new JObject
             {
-                ["cell_type"] = "code", ["execution_count"] = null, ["metadata"] = new JObject { ["tags"] = new JArray("injected-parameters") },
+                ["cell_type"] = "code", ["execution_count"] = null, ["metadata"] = new JObject { ["tags"] = new JArray(Injected) },
                 ["outputs"] = new JArray(), ["source"] = "// given on the command line\n" + string.Join('\n', lines),
             });
         }

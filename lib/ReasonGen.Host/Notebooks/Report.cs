@@ -79,7 +79,7 @@ internal static class Report
         try
         {
             var data = Path.Combine(Study.DataFolder(), "runs");
-            var runs = new[] { "tokenizer", "base", "sft" }.Concat(Study.Arms).Select(stage => RunRecord.Load(data, stage)).ToArray();
+            var runs = Study.Foundations.Concat(Study.Arms).Select(stage => RunRecord.Load(data, stage)).ToArray();
             static string Score(RunRecord run, string temperature) => (double?)run.Results[temperature]?["mean"] is { } mean ? mean.ToString("0.000") : "";
             var rows = string.Concat(runs.Select(run => $"<tr><td>{Escape(run.Name)}</td><td class=\"number\">{run.Count}</td><td class=\"number\">{run.Seconds / 60:0.0} min</td><td class=\"number\">{Score(run, "t1")}</td>"
                 + $"<td class=\"number\">{Score(run, "t0.5")}</td><td class=\"number\">{Score(run, "greedy")}</td></tr>"));

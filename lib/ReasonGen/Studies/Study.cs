@@ -51,6 +51,9 @@ public sealed partial class Study
     /// <summary>Ends a stage after the step at hand; its state is saved and it can be resumed.</summary>
     public CancellationToken Cancel { get; set; }
 
+    /// <summary>Names of the stages before RL, in the order in which each stands on those before it.</summary>
+    public static IReadOnlyList<string> Foundations { get; } = ["tokenizer", "base", "sft"];
+
     /// <summary>Names of the RL arms, the paper's method first.</summary>
     public static IReadOnlyList<string> Arms { get; } = ["rl-adaptive", "rl-none", "rl-fixed", "rl-without-sft"];
 
@@ -73,7 +76,7 @@ public sealed partial class Study
     }
 
     /// <summary>What ships under the data folder.</summary>
-    public static IEnumerable<string> ShippedFiles() => new[] { "tokenizer", "base", "sft" }.Concat(Judges).Concat(Arms).Concat(JudgeArms)
+    public static IEnumerable<string> ShippedFiles() => Foundations.Concat(Judges).Concat(Arms).Concat(JudgeArms)
         .SelectMany(FilesOf).Concat(JudgeArms.SelectMany(arm => new[] { $"runs/seed2/{arm}.csv", $"runs/seed2/{arm}.json" }));
 
     private static string[] FilesOf(string stage) => [$"checkpoints/{stage}.safetensors", $"runs/{stage}.csv", $"runs/{stage}.json"];

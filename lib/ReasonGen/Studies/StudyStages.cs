@@ -101,7 +101,7 @@ public sealed partial class Study
         return new(model, record);
     }
 
-    /// <summary>Takes tokenizer, base, SFT and judges over from another study, but for those that are to be made.</summary>
+    /// <summary>Takes over from another study what the stages to be made stand on: tokenizer, base, SFT and judges, up to the first of them that is to be made.</summary>
     /// <exception cref="ArgumentException">There is no such folder.</exception>
     public void CopyFoundations(string from, IReadOnlyList<string> toBeMade)
     {
@@ -110,7 +110,7 @@ public sealed partial class Study
             throw new ArgumentException($"'{from}' holds no finished stages; give a folder with checkpoints and runs in it, such as data", nameof(from));
         }
 
-        foreach (var file in new[] { "tokenizer", "base", "sft" }.Concat(Judges).Where(stage => !toBeMade.Contains(stage)).SelectMany(FilesOf))
+        foreach (var file in Foundations.Concat(Judges).TakeWhile(stage => !toBeMade.Contains(stage)).SelectMany(FilesOf))
         {
             var (source, target) = (Path.Combine(from, file), Path.Combine(Folder, file));
             Directory.CreateDirectory(Path.GetDirectoryName(target)!);
@@ -169,7 +169,7 @@ public sealed partial class Study
             record.Continue(rows);
         }
 
-        void Keep()
+        void SaveState()
         {
             record.Save(partial);
             save(StatePath(stage));
@@ -183,7 +183,7 @@ public sealed partial class Study
             }
             catch (Exception e) when (e is EndpointException or OperationCanceledException && done() > 0)
             {
-                Keep(); // a step that did not come to its end changed nothing
+                SaveState(); // a step that did not come to its end changed nothing
                 throw;
             }
 
@@ -191,7 +191,7 @@ public sealed partial class Study
             OnStep?.Invoke(record, steps);
             if (done() % saveEvery == 0 || Cancel.IsCancellationRequested)
             {
-                Keep();
+                SaveState();
                 Cancel.ThrowIfCancellationRequested();
             }
         }

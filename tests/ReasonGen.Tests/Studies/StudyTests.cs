@@ -31,6 +31,16 @@ public sealed class StudyTests : IDisposable
         Assert.Contains("study sft --seed 1", study.Record("sft").Command);
     }
 
+    [Theory]
+    [InlineData("base", "tokenizer")]
+    [InlineData("sft", "tokenizer base")]
+    [InlineData("rl-none", "tokenizer base sft judge-large judge-small")]
+    public void What_a_stage_stands_on_is_taken_over_and_no_more(string made, string taken)
+    {
+        new Study(Tiny, folder).CopyFoundations(Study.DataFolder(), [made]);
+        Assert.Equal(taken.Split(' ').Order(), Directory.GetFiles(Path.Combine(folder, "checkpoints")).Select(file => Path.GetFileNameWithoutExtension(file)).Order());
+    }
+
     [Fact]
     public void An_interrupted_stage_goes_on_to_the_same_weights()
     {
