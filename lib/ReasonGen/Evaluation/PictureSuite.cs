@@ -167,7 +167,7 @@ public sealed class PictureSuite
     private void Write(string file, byte[] bytes, bool overwrite = true)
     {
         var path = Path.Combine(Folder, file);
-        var temporary = Path.Combine(Path.GetDirectoryName(path)!, $".{Path.GetFileName(path)}.{Environment.ProcessId}.tmp");
+        var temporary = Path.Combine(Path.GetDirectoryName(path)!, $".{Path.GetFileName(path)}.{Guid.NewGuid():N}.tmp");
         try
         {
             Directory.CreateDirectory(Path.GetDirectoryName(path)!);

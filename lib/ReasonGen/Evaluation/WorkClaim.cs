@@ -8,6 +8,7 @@ namespace ReasonGen.Evaluation;
 /// </summary>
 public sealed class WorkClaim : IDisposable
 {
+    private const int AlreadyExistsOnUnix = 17, AlreadyExistsOnWindows = 80; // EEXIST, ERROR_FILE_EXISTS
     private static readonly TimeSpan TouchInterval = TimeSpan.FromSeconds(5);
     private readonly string path, owner;
     private DateTime touched = DateTime.UtcNow;
@@ -37,9 +38,9 @@ public sealed class WorkClaim : IDisposable
 
             return new(path, owner);
         }
-        catch (IOException) when (File.Exists(path))
+        catch (IOException e) when (File.Exists(path) || (e.HResult & 0xFFFF) is AlreadyExistsOnUnix or AlreadyExistsOnWindows)
         {
-            return null;
+            return null; // the holder may have given it back since, so its absence now says nothing
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

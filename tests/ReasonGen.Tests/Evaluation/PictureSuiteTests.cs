@@ -74,6 +74,26 @@ public sealed class PictureSuiteTests : IDisposable
     }
 
     [Fact]
+    public void A_claim_given_back_while_another_asks_for_it_is_no_error()
+    {
+        var (claims, holders, taken) = (Path.Combine(Out, ".claims"), 0, 0);
+        Parallel.For(0, 4, _ =>
+        {
+            for (var i = 0; i < 2000; i++)
+            {
+                using var claim = WorkClaim.TryTake(claims, "a", TimeSpan.FromMinutes(1));
+                if (claim is not null)
+                {
+                    Assert.Equal(1, Interlocked.Increment(ref holders));
+                    Interlocked.Increment(ref taken);
+                    Interlocked.Decrement(ref holders);
+                }
+            }
+        });
+        Assert.InRange(taken, 1, 8000);
+    }
+
+    [Fact]
     public void A_claim_holds_until_it_is_old()
     {
         var claims = Path.Combine(Out, ".claims");
