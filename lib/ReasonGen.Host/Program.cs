@@ -7,7 +7,7 @@ using ReasonGen.Host.Notebooks;
 var root = new RootCommand("ReasonGen-R1 in C#: an image generator that thinks before it draws.\n\nStart with: reasongen run notebooks")
 {
     RunCommand.Create(), RunCommand.CreateExecute(), GenerateCommand.Create(), ChatCommand.Create(), StudyCommand.Create(), CaptionCommand.Create(),
-    InspectCommand.Create(), PlanCommand.Create(), DoctorCommand.Create(),
+    InspectCommand.Create(), PlanCommand.Create(), DoctorCommand.Create(), KernelCommand.Create(),
 };
 var parsed = root.Parse(args);
 if (parsed.Errors.Count > 0)

@@ -38,7 +38,7 @@ public sealed class Kit
     {
         NativeRuntime.EnsureLoaded();
         var live = new Live(output);
-        var study = new Study(StudyConfig.Preset(preset, seed)) { Cancel = Live.Cancellation };
+        var study = new Study(StudyConfig.Preset(preset, seed)) { Cancellation = () => Live.Cancellation };
         study.OnStep = live.Follow();
         return new Kit(study, live);
     }

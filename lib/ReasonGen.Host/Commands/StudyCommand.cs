@@ -35,7 +35,7 @@ internal static class StudyCommand
             set_num_threads(count >= 1 ? count : throw new ArgumentException($"--threads is {count}; it must be at least 1"));
         }
 
-        var study = new Study(StudyConfig.Preset("full", seed), folder) { Cancel = cancel, Start = start };
+        var study = new Study(StudyConfig.Preset("full", seed), folder) { Cancellation = () => cancel, Start = start };
         if (start is not null)
         {
             study.CopyFoundations(start, wanted);

@@ -1,33 +1,31 @@
 using System.Diagnostics;
-using System.Reflection;
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp;
 using Microsoft.CodeAnalysis.CSharp.Scripting;
 using Microsoft.CodeAnalysis.Scripting;
-using Microsoft.CodeAnalysis.Scripting.Hosting;
 using Newtonsoft.Json.Linq;
 
 namespace ReasonGen.Host.Engine;
 
-/// <summary>A C# session as .NET Interactive has it: one state that grows cell by cell, and survives a cell that throws.</summary>
+/// <summary>A C# session as .NET Interactive has it: one state that grows cell by cell, and survives a cell that throws or is interrupted.</summary>
 public sealed class CSharpSession
 {
-    private static readonly MethodInfo? HasResult = typeof(Compilation).GetMethod("HasSubmissionResult", BindingFlags.Instance | BindingFlags.Public | BindingFlags.NonPublic);
-    private readonly InteractiveAssemblyLoader loader = HostReferences.NewLoader();
+    private static readonly string[] Versions = ["CS1701", "CS1702"]; // of assemblies: .NET Interactive says nothing either
+    private readonly CellAssemblies assemblies = new();
+    private readonly Submissions submissions;
     private readonly string directory;
+    private CellThread thread = new();
     private ScriptOptions options;
-    private ScriptState<object>? state;
 
     /// <param name="directory">What relative paths in <c>#r</c>, <c>#load</c> and <c>#!import</c> start from.</param>
     public CSharpSession(string directory)
     {
         ConsoleCapture.Install();
+        submissions = new Submissions(assemblies);
         this.directory = Path.GetFullPath(directory);
-        var framework = ((string)AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES")!).Split(Path.PathSeparator)
-            .Where(path => Path.GetDirectoryName(path) == Path.GetDirectoryName(typeof(object).Assembly.Location));
         options = ScriptOptions.Default
-            .WithReferences(framework.Select(path => MetadataReference.CreateFromFile(path)))
-            .AddReferences(typeof(CellFunctions).Assembly, typeof(Notebook.Html).Assembly)
+            .WithReferences(HostReferences.Framework)
+            .AddReferences(HostReferences.Of(typeof(CellFunctions).Assembly), HostReferences.Of(typeof(Notebook.Html).Assembly))
             .WithImports("System", "System.Text", "System.Collections", "System.Collections.Generic", "System.Threading.Tasks", "System.Linq",
                 typeof(CellFunctions).FullName!)
             .WithMetadataResolver(new HostReferences(this.directory))
@@ -38,24 +36,31 @@ public sealed class CSharpSession
             .WithFileEncoding(System.Text.Encoding.UTF8);
     }
 
+    /// <summary>How long an interrupted cell has to end by itself, at a token that it looks at, before it is broken off.</summary>
+    public TimeSpan Grace { get; init; } = TimeSpan.FromSeconds(1);
+
     /// <summary>The session's variables, the latest of each name.</summary>
-    public IEnumerable<ScriptVariable> Variables => state?.Variables.GroupBy(variable => variable.Name).Select(group => group.Last()) ?? [];
+    public IEnumerable<CellVariable> Variables => submissions.Variables;
+
+    /// <summary>What the next cell would be compiled after and with, for completion.</summary>
+    internal (Script<object>? Last, ScriptOptions Options) Compilation => (submissions.Last, options);
 
     /// <summary>Runs a cell.</summary>
     /// <param name="code">C#, and magics on lines of their own.</param>
     /// <param name="output">Gets all that the cell shows, while it runs.</param>
     /// <param name="name">Name of the cell in stack traces.</param>
-    /// <param name="cancel">Ends the wait; a cell that does not look at a token itself runs on.</param>
+    /// <param name="cancel">Interrupts it: loops of the kit stop at their next item, other code is broken off after <see cref="Grace"/>.</param>
     public async Task<CellResult> RunAsync(string code, ICellOutput output, string name = "cell", CancellationToken cancel = default)
     {
-        var before = CellFunctions.Output;
-        CellFunctions.Output = output;
+        var (before, token) = (CellFunctions.Output, Notebook.Live.Cancellation);
+        using var abort = new CancellationTokenSource();
+        (CellFunctions.Output, Notebook.Live.Cancellation) = (new StoppableOutput(output, abort.Token), cancel);
         try
         {
             foreach (var part in CellParts.Split(code, directory))
             {
                 var watch = Stopwatch.StartNew();
-                var result = await RunPartAsync(part, output, name, cancel);
+                var result = await RunPartAsync(part, output, name, abort, cancel);
                 if (!result.Ok)
                 {
                     return result;
@@ -76,11 +81,11 @@ public sealed class CSharpSession
         }
         finally
         {
-            CellFunctions.Output = before;
+            (CellFunctions.Output, Notebook.Live.Cancellation) = (before, token);
         }
     }
 
-    private async Task<CellResult> RunPartAsync(CellPart part, ICellOutput output, string name, CancellationToken cancel)
+    private async Task<CellResult> RunPartAsync(CellPart part, ICellOutput output, string name, CancellationTokenSource abort, CancellationToken cancel)
     {
         switch (part.Kind)
         {
@@ -94,50 +99,115 @@ public sealed class CSharpSession
                 output.Display(new JObject { ["text/plain"] = string.Join("\n", CellParts.Magics.Select(magic => "#!" + magic)) }, Guid.NewGuid().ToString("N"));
                 return new CellResult();
             default:
-                return string.IsNullOrWhiteSpace(part.Text) ? new CellResult() : await RunCodeAsync(part.Text, output, name, cancel);
+                if (part.Packages is { Count: > 0 } packages)
+                {
+                    await AddPackagesAsync(packages, output, cancel);
+                }
+
+                return string.IsNullOrWhiteSpace(part.Text) ? new CellResult() : await RunCodeAsync(part.Text, output, name, abort, cancel);
         }
     }
 
     private Notebook.Html ListVariables(bool detailed) => Notebook.Show.Table(detailed ? ["Variable", "Type", "Value"] : ["Variable"],
         Variables.Select(variable => (IReadOnlyList<object?>)(detailed ? [variable.Name, variable.Type.Name, variable.Value?.ToString()] : [variable.Name])));
 
-    private async Task<CellResult> RunCodeAsync(string code, ICellOutput output, string name, CancellationToken cancel)
+    private async Task AddPackagesAsync(IReadOnlyList<string> packages, ICellOutput output, CancellationToken cancel)
+    {
+        var restored = await NuGetPackages.RestoreAsync(packages, cancel);
+        foreach (var library in restored.Runtime)
+        {
+            assemblies.Know(library);
+        }
+
+        foreach (var folder in restored.NativeFolders)
+        {
+            assemblies.KnowFolder(folder);
+        }
+
+        options = options.AddReferences(restored.Compile.Select(HostReferences.File));
+        output.Display(new JObject { ["text/plain"] = "Installed packages: " + string.Join(", ", restored.Versions) }, Guid.NewGuid().ToString("N"));
+    }
+
+    private async Task<CellResult> RunCodeAsync(string code, ICellOutput output, string name, CancellationTokenSource abort, CancellationToken cancel)
     {
         options = options.WithFilePath(name);
         try
         {
-            var script = state is null ? CSharpScript.Create<object>(code, options, null, loader) : state.Script.ContinueWith<object>(code, options);
-            var compilation = script.GetCompilation();
-            foreach (var warning in compilation.GetDiagnostics(cancel).Where(d => d.Severity == DiagnosticSeverity.Warning && d.Id is not ("CS1701" or "CS1702"))) // versions of assemblies: as .NET Interactive
+            var diagnostics = new List<Diagnostic>();
+            var cell = submissions.Compile(code, options, diagnostics, cancel);
+            if (cell is null)
+            {
+                string[] lines = [.. diagnostics.Where(diagnostic => diagnostic.Severity == DiagnosticSeverity.Error).Select(diagnostic => diagnostic.ToString())];
+                output.Stream("stderr", string.Concat(lines.Select(line => line + "\n")));
+                return new CellResult("Error", "compilation error", lines);
+            }
+
+            foreach (var warning in diagnostics.Where(diagnostic => !Versions.Contains(diagnostic.Id)))
             {
                 output.Stream("stderr", warning + "\n");
             }
 
-            // on the pool, so that a cell without an await still can be waited for
-            var next = await Task.Run(() => state is null ? script.RunAsync(null, _ => true, cancel) : script.RunFromAsync(state, _ => true, cancel), CancellationToken.None);
-            state = next;
-            if (next.Exception is { } thrown)
+            await OnThreadAsync(async () =>
             {
-                return Failed(thrown);
-            }
-
-            if (HasResult?.Invoke(compilation, null) is true && next.ReturnValue is not DisplayedValue)
-            {
-                output.Result(Bundles.Of(next.ReturnValue));
-            }
-
+                var value = await submissions.Run(cell);
+                if (cell.HasValue && value is not DisplayedValue)
+                {
+                    CellFunctions.Output!.Result(Bundles.Of(value));
+                }
+            }, abort, cancel);
+            submissions.Forget(cell);
             return new CellResult();
         }
-        catch (CompilationErrorException e)
+        catch (Exception e) when (cancel.IsCancellationRequested && e is OperationCanceledException or ThreadInterruptedException or ThreadAbortException)
         {
-            output.Stream("stderr", string.Concat(e.Diagnostics.Select(diagnostic => diagnostic + "\n")));
-            return new CellResult("Error", "compilation error", [.. e.Diagnostics.Select(diagnostic => diagnostic.ToString())]);
+            return new CellResult("Interrupted", e is LeftBehindException ? e.Message : "the cell was interrupted", ["The cell was interrupted."]);
         }
         catch (Exception e)
         {
-            return Failed(e);
+            var text = WithoutEngine(e.ToString());
+            return new("Error", text, text.Split('\n'));
         }
     }
 
-    private static CellResult Failed(Exception e) => new("Error", e.ToString(), e.ToString().Split('\n'));
+    // Lines of a stack trace that lie below the cell are ours and help nobody.
+    private static string WithoutEngine(string trace)
+    {
+        var lines = trace.Split('\n').Where(line => !line.Contains($" {typeof(CSharpSession).Namespace}.")).ToList();
+        while (lines.Count > 1 && lines[^1].StartsWith("--- End of stack trace"))
+        {
+            lines.RemoveAt(lines.Count - 1);
+        }
+
+        return string.Join('\n', lines);
+    }
+
+    // Runs work that ends when it is done; or, interrupted, by itself at a token, broken off, or left behind.
+    private async Task OnThreadAsync(Func<Task> work, CancellationTokenSource abort, CancellationToken cancel)
+    {
+        thread = thread.Retired ? new CellThread() : thread;
+        var running = thread.RunAsync(work, abort.Token);
+        if (!cancel.CanBeCanceled)
+        {
+            await running;
+            return;
+        }
+
+        await Task.WhenAny(running, Task.Delay(Timeout.Infinite, cancel));
+        if (!running.IsCompleted && await Task.WhenAny(running, Task.Delay(Grace, CancellationToken.None)) != running)
+        {
+            var aborting = abort.CancelAsync();
+            thread.Wake();
+            if (await Task.WhenAny(running, Task.Delay(Grace / 2, CancellationToken.None)) != running)
+            {
+                throw new LeftBehindException();
+            }
+
+            await aborting;
+        }
+
+        await running;
+    }
+
+    private sealed class LeftBehindException() : OperationCanceledException(
+        "the cell was left behind: it runs elsewhere since an await, or in native code that does not return; it ends when it next shows something");
 }

@@ -107,20 +107,17 @@ internal sealed class NotebookRunner(string outputFolder, IReadOnlyDictionary<st
 /// <summary>Starts this program once more.</summary>
 internal static class SelfProcess
 {
-    internal static ProcessStartInfo Start(params string[] arguments)
+    /// <summary>Program and arguments.</summary>
+    internal static string[] Command(params string[] arguments)
     {
         var host = Environment.ProcessPath!;
-        var start = new ProcessStartInfo(host) { UseShellExecute = false };
-        if (Path.GetFileNameWithoutExtension(host).Equals("dotnet", StringComparison.OrdinalIgnoreCase))
-        {
-            start.ArgumentList.Add(typeof(SelfProcess).Assembly.Location);
-        }
+        var isDotnet = Path.GetFileNameWithoutExtension(host).Equals("dotnet", StringComparison.OrdinalIgnoreCase);
+        return [host, .. isDotnet ? new[] { typeof(SelfProcess).Assembly.Location } : [], .. arguments];
+    }
 
-        foreach (var argument in arguments)
-        {
-            start.ArgumentList.Add(argument);
-        }
-
-        return start;
+    internal static ProcessStartInfo Start(params string[] arguments)
+    {
+        var command = Command(arguments);
+        return new ProcessStartInfo(command[0], command[1..]) { UseShellExecute = false };
     }
 }

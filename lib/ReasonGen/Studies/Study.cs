@@ -49,7 +49,10 @@ public sealed partial class Study
     public Action<RunRecord, int>? OnStep { get; set; }
 
     /// <summary>Ends a stage after the step at hand; its state is saved and it can be resumed.</summary>
-    public CancellationToken Cancel { get; set; }
+    public CancellationToken Cancel => Cancellation();
+
+    /// <summary>Gives the token of whoever waits now: a notebook has another one in each cell.</summary>
+    public Func<CancellationToken> Cancellation { get; init; } = () => default;
 
     /// <summary>Names of the stages before RL, in the order in which each stands on those before it.</summary>
     public static IReadOnlyList<string> Foundations { get; } = ["tokenizer", "base", "sft"];

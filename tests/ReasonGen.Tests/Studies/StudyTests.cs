@@ -48,7 +48,7 @@ public sealed class StudyTests : IDisposable
         using var expected = whole.Sft().Model;
 
         using var interrupt = new CancellationTokenSource();
-        var first = new Study(Tiny, Path.Combine(folder, "cut")) { Cancel = interrupt.Token };
+        var first = new Study(Tiny, Path.Combine(folder, "cut")) { Cancellation = () => interrupt.Token };
         first.OnStep = (record, _) =>
         {
             if (record.Name == "sft" && record.Count == 2)

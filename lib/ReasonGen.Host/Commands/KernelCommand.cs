@@ -1,0 +1,99 @@
+using System.CommandLine;
+using System.Runtime.InteropServices;
+using ReasonGen.Host.Kernel;
+using ReasonGen.Host.Notebooks;
+
+namespace ReasonGen.Host.Commands;
+
+/// <summary>reasongen kernel: the C# kernel of Jupyter front ends.</summary>
+internal static class KernelCommand
+{
+    internal static Command Create()
+    {
+        var connection = new Argument<string?>("connection-file") { Description = "The file that a front end writes for its kernel.", Arity = ArgumentArity.ZeroOrOne };
+        var command = new Command("kernel", "Serves notebooks in VS Code, JupyterLab and every other Jupyter front end, which start it themselves once it is installed.\n\n"
+            + "Examples:\n  reasongen kernel install\n  reasongen kernel remove") { connection, Install(), Remove() };
+        command.SetAction((parsed, cancel) => ServeAsync(parsed.GetValue(connection), cancel));
+        return command;
+    }
+
+    private static Option<string?> Prefix() => new("--prefix")
+    {
+        Description = "Folder of an environment (a virtualenv, say) to install into instead of the user's own: its share/jupyter/kernels.",
+    };
+
+    private static string Folder(string? prefix) => prefix is null ? KernelSpec.UserFolder : Path.Combine(Path.GetFullPath(prefix), "share", "jupyter", "kernels");
+
+    private static Command Install()
+    {
+        var prefix = Prefix();
+        var command = new Command("install", "Makes the kernel known to Jupyter and VS Code, for this user.\n\n"
+            + "Examples:\n  reasongen kernel install\n  reasongen kernel install --prefix .venv") { prefix };
+        command.SetAction(parsed =>
+        {
+            var (written, other) = KernelSpec.Install(Folder(parsed.GetValue(prefix)), KernelSpec.SystemFolders());
+            foreach (var place in written)
+            {
+                Console.WriteLine($"installed {place}");
+            }
+
+            Console.WriteLine(other is null ? $"The notebooks' own kernel name, {KernelSpec.Shared}, is this kernel."
+                : $"The notebooks' own kernel name, {KernelSpec.Shared}, belongs to another kernel ({other}), which runs them too. Choose \"C# (ReasonGen)\" for this one.");
+            Console.WriteLine("It starts the program from where it lies now; install again when the checkout has moved.");
+        });
+        return command;
+    }
+
+    private static Command Remove()
+    {
+        var prefix = Prefix();
+        var command = new Command("remove", "Takes away what install wrote, and nothing else.\n\nExamples:\n  reasongen kernel remove") { prefix };
+        command.SetAction(parsed =>
+        {
+            var removed = KernelSpec.Remove(Folder(parsed.GetValue(prefix)));
+            Console.WriteLine(removed.Count == 0 ? $"There was none in {Folder(parsed.GetValue(prefix))}." : string.Join('\n', removed.Select(place => $"removed {place}")));
+        });
+        return command;
+    }
+
+    private static async Task<int> ServeAsync(string? connectionFile, CancellationToken cancel)
+    {
+        if (connectionFile is null)
+        {
+            throw new UsageException("a front end starts the kernel with its connection file; to make it known to Jupyter and VS Code run 'reasongen kernel install'");
+        }
+
+        var connection = KernelConnection.Read(connectionFile);
+        using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        using var kernel = new JupyterKernel(connection);
+        using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, signal =>
+        {
+            signal.Cancel = true; // Ctrl-C in the front end's terminal is for the front end; the cell at hand is interrupted
+            kernel.Interrupt();
+        });
+        using var watch = WatchParent(ended);
+        await kernel.RunAsync(ended.Token);
+        return 0;
+    }
+
+    // A kernel whose front end has died is of no use to anybody.
+    private static Timer? WatchParent(CancellationTokenSource ended)
+    {
+        if (!int.TryParse(Environment.GetEnvironmentVariable("JPY_PARENT_PID"), out var parent) || parent <= 1)
+        {
+            return null;
+        }
+
+        return new Timer(_ =>
+        {
+            try
+            {
+                using var process = System.Diagnostics.Process.GetProcessById(parent);
+            }
+            catch (ArgumentException)
+            {
+                ended.Cancel();
+            }
+        }, null, TimeSpan.FromSeconds(2), TimeSpan.FromSeconds(2));
+    }
+}

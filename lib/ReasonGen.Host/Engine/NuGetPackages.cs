@@ -1,0 +1,115 @@
+using System.Diagnostics;
+using System.IO.Hashing;
+using System.Runtime.InteropServices;
+using System.Security;
+using System.Text;
+using Newtonsoft.Json.Linq;
+
+namespace ReasonGen.Host.Engine;
+
+/// <summary>What a restore gave.</summary>
+/// <param name="Compile">Libraries to compile against.</param>
+/// <param name="Runtime">Libraries to load.</param>
+/// <param name="NativeFolders">Folders of native libraries for this machine.</param>
+/// <param name="Versions">The packages asked for, with the versions taken.</param>
+internal sealed record RestoredPackages(IReadOnlyList<string> Compile, IReadOnlyList<string> Runtime, IReadOnlyList<string> NativeFolders, IReadOnlyList<string> Versions);
+
+/// <summary>
+/// Packages for <c>#r "nuget: Name, version"</c>, restored by the dotnet SDK with the sources and credentials that the user has configured. What the
+/// host ships itself is left out of the result: a cell gets the host's own.
+/// </summary>
+internal static class NuGetPackages
+{
+    /// <exception cref="CellSyntaxException">A package cannot be had; the SDK's own words.</exception>
+    internal static async Task<RestoredPackages> RestoreAsync(IReadOnlyList<string> wanted, CancellationToken cancel)
+    {
+        var references = wanted.Select(Parse).ToArray();
+        var project = new StringBuilder("<Project Sdk=\"Microsoft.NET.Sdk\"><PropertyGroup>")
+            .Append($"<TargetFramework>net{Environment.Version.Major}.0</TargetFramework><RuntimeIdentifier>{RuntimeInformation.RuntimeIdentifier}</RuntimeIdentifier>")
+            .Append("<SelfContained>false</SelfContained><ManagePackageVersionsCentrally>false</ManagePackageVersionsCentrally></PropertyGroup><ItemGroup>")
+            .AppendJoin("", references.Select(package => $"<PackageReference Include=\"{SecurityElement.Escape(package.Name)}\" Version=\"{SecurityElement.Escape(package.Version)}\" />"))
+            .Append("</ItemGroup></Project>").ToString();
+        var folder = Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData), "reasongen", "packages",
+            Convert.ToHexStringLower(XxHash128.Hash(Encoding.UTF8.GetBytes(project))));
+        var assets = Path.Combine(folder, "obj", "project.assets.json");
+        if (!File.Exists(assets) || references.Any(package => package.Version == "*"))
+        {
+            Directory.CreateDirectory(folder);
+            await File.WriteAllTextAsync(Path.Combine(folder, "packages.csproj"), project, cancel);
+            await DotnetRestoreAsync(folder, string.Join(", ", wanted), cancel);
+        }
+
+        return Read(JObject.Parse(await File.ReadAllTextAsync(assets, cancel)), [.. references.Select(package => package.Name)]);
+    }
+
+    /// <summary>Reads what NuGet wrote of a restore.</summary>
+    internal static RestoredPackages Read(JObject assets, IReadOnlyList<string> wanted)
+    {
+        string[] folders = [.. ((JObject)assets["packageFolders"]!).Properties().Select(folder => folder.Name)];
+        var target = ((JObject)assets["targets"]!).Properties().MaxBy(property => property.Name.Length)!; // the one with the machine's identifier
+        var (compile, runtime, native, versions) = (new List<string>(), new List<string>(), new HashSet<string>(), new List<string>());
+        foreach (var package in ((JObject)target.Value).Properties().Where(package => (string?)package.Value["type"] == "package"))
+        {
+            var root = (string)assets["libraries"]![package.Name]!["path"]!;
+            IEnumerable<string> Files(string kind) => (package.Value[kind] as JObject)?.Properties().Select(file => file.Name).Where(file => !file.EndsWith("/_._"))
+                .Select(file => folders.Select(folder => Path.Combine(folder, root, file)).FirstOrDefault(File.Exists)).OfType<string>() ?? [];
+            compile.AddRange(Files("compile").Where(IsForeign));
+            runtime.AddRange(Files("runtime").Where(IsForeign));
+            native.UnionWith(Files("native").Select(file => Path.GetDirectoryName(file)!));
+            if (wanted.Contains(package.Name.Split('/')[0], StringComparer.OrdinalIgnoreCase))
+            {
+                versions.Add(package.Name.Replace("/", ", "));
+            }
+        }
+
+        return new RestoredPackages(compile, runtime, [.. native], versions);
+    }
+
+    private static bool IsForeign(string path) => !CellAssemblies.IsShipped(Path.GetFileNameWithoutExtension(path));
+
+    private static (string Name, string Version) Parse(string wanted)
+    {
+        var parts = wanted.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
+        return parts.Length is 1 or 2 && parts[0].All(c => char.IsLetterOrDigit(c) || c is '.' or '-' or '_') ? (parts[0], parts.ElementAtOrDefault(1) ?? "*")
+            : throw new CellSyntaxException($"#r \"nuget: {wanted}\": it must be #r \"nuget: Name\" or #r \"nuget: Name, version\"");
+    }
+
+    private static async Task DotnetRestoreAsync(string folder, string wanted, CancellationToken cancel)
+    {
+        var start = new ProcessStartInfo("dotnet") { WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true };
+        foreach (var argument in new[] { "restore", "packages.csproj", "--nologo", "--verbosity", "quiet" })
+        {
+            start.ArgumentList.Add(argument);
+        }
+
+        Process process;
+        try
+        {
+            process = Process.Start(start)!;
+        }
+        catch (System.ComponentModel.Win32Exception e)
+        {
+            throw new CellSyntaxException($"#r \"nuget: {wanted}\": the dotnet SDK could not be started ({e.Message}); install it and put it on the PATH");
+        }
+
+        using (process)
+        {
+            var (output, errors) = (process.StandardOutput.ReadToEndAsync(CancellationToken.None), process.StandardError.ReadToEndAsync(CancellationToken.None));
+            try
+            {
+                await process.WaitForExitAsync(cancel);
+            }
+            catch (OperationCanceledException)
+            {
+                process.Kill(entireProcessTree: true);
+                throw;
+            }
+
+            if (process.ExitCode != 0)
+            {
+                var said = (await output + await errors).Split('\n').Select(line => line.Trim()).Where(line => line.Contains("error")).Distinct();
+                throw new CellSyntaxException($"#r \"nuget: {wanted}\" could not be restored:\n{string.Join('\n', said)}");
+            }
+        }
+    }
+}
