@@ -10,8 +10,14 @@ public sealed class Live(LiveOutput output)
 {
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(1);
 
-    /// <summary>Set by whoever runs the cell; a loop stops at its next item, with what it has.</summary>
-    public static CancellationToken Cancellation { get; set; }
+    private static readonly AsyncLocal<CancellationToken> Token = new();
+
+    /// <summary>Set by whoever runs the cell, for that cell; a loop stops at its next item, with what it has.</summary>
+    public static CancellationToken Cancellation
+    {
+        get => Token.Value;
+        set => Token.Value = value;
+    }
 
     /// <summary>Passes items through and shows how far it is; with curves of one or more numbers of each item.</summary>
     /// <param name="items">The work: each item is made when it is asked for.</param>

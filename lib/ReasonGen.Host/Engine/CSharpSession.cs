@@ -149,6 +149,8 @@ public sealed class CSharpSession
 
             await OnThreadAsync(async () =>
             {
+                // a link hands its imports and references on: named again at each, they would add up
+                options = cell.Lasts ? options.WithReferences(Array.Empty<MetadataReference>()).WithImports() : options;
                 var value = await submissions.Run(cell);
                 if (cell.HasValue && value is not DisplayedValue)
                 {

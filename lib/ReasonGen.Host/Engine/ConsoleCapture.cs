@@ -18,6 +18,7 @@ internal sealed class ConsoleCapture(string name, TextWriter otherwise) : TextWr
             {
                 Console.SetOut(new ConsoleCapture("stdout", Console.Out));
                 Console.SetError(new ConsoleCapture("stderr", Console.Error));
+                Console.SetIn(new CellInput(Console.In));
                 installed = true;
             }
         }
@@ -47,4 +48,37 @@ internal sealed class ConsoleCapture(string name, TextWriter otherwise) : TextWr
     public override void WriteLine(string? value) => Write(value + "\n");
 
     public override void WriteLine() => Write("\n");
+}
+
+/// <summary>Lets a cell that reads a line from the console ask the person at the notebook; others read what they read before.</summary>
+internal sealed class CellInput(TextReader otherwise) : TextReader
+{
+    private string waiting = "";
+
+    public override string? ReadLine()
+    {
+        if (CellFunctions.Output is not { } output)
+        {
+            return otherwise.ReadLine();
+        }
+
+        var line = waiting.Length > 0 ? waiting.TrimEnd('\n') : output.Read("", false);
+        waiting = "";
+        return line;
+    }
+
+    public override int Read()
+    {
+        if (CellFunctions.Output is not { } output)
+        {
+            return otherwise.Read();
+        }
+
+        waiting = waiting.Length > 0 ? waiting : output.Read("", false) + "\n";
+        var first = waiting[0];
+        waiting = waiting[1..];
+        return first;
+    }
+
+    public override int Peek() => waiting.Length > 0 ? waiting[0] : -1;
 }

@@ -48,14 +48,23 @@ public static class CellFunctions
         set => Current.Value = value;
     }
 
+    private static ICellOutput InCell => Output ?? throw new InvalidOperationException("this is for code that runs in a notebook cell");
+
     /// <summary>Shows a value, as its formatter or the given mime type has it.</summary>
     public static DisplayedValue display(object? value, string mimeType = "")
     {
-        var output = Output ?? throw new InvalidOperationException("display is for code that runs in a notebook cell");
-        var id = Guid.NewGuid().ToString("N");
+        var (output, id) = (InCell, Guid.NewGuid().ToString("N"));
         output.Display(Bundles.Of(value, mimeType), id);
         return new DisplayedValue(output, mimeType, id);
     }
+
+    /// <summary>Asks the person at the notebook for a line.</summary>
+    /// <exception cref="InvalidOperationException">Nobody can be asked.</exception>
+    public static Task<string?> GetInputAsync(string prompt = "") => Task.FromResult(InCell.Read(prompt, false));
+
+    /// <summary>Asks for a line that is not to be seen while it is typed.</summary>
+    /// <exception cref="InvalidOperationException">Nobody can be asked.</exception>
+    public static Task<string?> GetPasswordAsync(string prompt = "") => Task.FromResult(InCell.Read(prompt, true));
 
     /// <summary>Text to be shown as HTML.</summary>
     public static Notebook.Html HTML(string text) => new(text);
@@ -66,8 +75,7 @@ public static class CellFunctions
     /// <summary>Shows text as a mime type.</summary>
     public static DisplayedValue DisplayAs(this string text, string mimeType)
     {
-        var output = Output ?? throw new InvalidOperationException("DisplayAs is for code that runs in a notebook cell");
-        var id = Guid.NewGuid().ToString("N");
+        var (output, id) = (InCell, Guid.NewGuid().ToString("N"));
         output.Display(new JObject { [mimeType] = text }, id);
         return new DisplayedValue(output, mimeType, id);
     }

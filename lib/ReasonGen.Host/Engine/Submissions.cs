@@ -39,6 +39,7 @@ internal sealed class Submissions(CellAssemblies assemblies)
         .GroupBy(variable => variable.Name).Select(group => group.Last());
 
     /// <summary>Compiles a cell.</summary>
+    /// <param name="options">How; imports and references of the links before it hold without being named again.</param>
     /// <param name="diagnostics">Gets what the compiler says.</param>
     /// <returns>The cell; null where it has errors.</returns>
     internal Submission? Compile(string code, ScriptOptions options, List<Diagnostic> diagnostics, CancellationToken cancel)
@@ -48,7 +49,7 @@ internal sealed class Submissions(CellAssemblies assemblies)
         var image = new MemoryStream();
         var emitted = compilation.Emit(image, options: Emit, cancellationToken: cancel);
         diagnostics.AddRange(emitted.Diagnostics.Where(diagnostic => diagnostic.Severity >= DiagnosticSeverity.Warning));
-        if (!emitted.Success)
+        if (diagnostics.Any(diagnostic => diagnostic.Severity == DiagnosticSeverity.Error))
         {
             return null;
         }
@@ -59,6 +60,11 @@ internal sealed class Submissions(CellAssemblies assemblies)
         }
 
         var lasts = Declares(compilation);
+        if (!emitted.Success)
+        {
+            return new(script, _ => Task.FromResult<object?>(null), false, lasts); // usings, references or comments alone: nothing to run
+        }
+
         var entry = compilation.GetEntryPoint(cancel)!;
         var type = assemblies.Load(image, lasts).GetType(entry.ContainingType.MetadataName)!;
         var start = type.GetMethod(entry.MetadataName, BindingFlags.Static | BindingFlags.Public | BindingFlags.NonPublic)!.CreateDelegate<Func<object?[], Task<object?>>>();

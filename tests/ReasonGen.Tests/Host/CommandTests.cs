@@ -61,6 +61,23 @@ public sealed class CommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Packages_are_restored_and_one_that_is_not_there_is_named()
+    {
+        // in the package cache, since these tests are built with it, and not among what the command ships
+        var there = new DirectoryInfo(Path.GetFullPath(Path.Combine(NuGetFolder(), "xunit.v3.assert"))).GetDirectories().Max(folder => folder.Name);
+        Write("a.ipynb", $"#r \"nuget: xunit.v3.assert, {there}\"\nXunit.Assert.Equal(2, size - 1); Xunit.Assert.NotNull(typeof(Xunit.Assert).Assembly.Location)");
+        Write("b.ipynb", "#r \"nuget: There.Is.No.Such.Package.Anywhere, 1.0.0\"");
+        Write("c.ipynb", "#r \"nuget: a b\"");
+        var (_, output) = await Reasongen("run", folder, "--out", Path.Combine(folder, "out"));
+        Assert.Contains("a.ipynb  ok", output);
+        Assert.Contains("There.Is.No.Such.Package.Anywhere, 1.0.0\" could not be restored", output);
+        Assert.Contains("it must be #r \"nuget: Name\"", output);
+    }
+
+    private static string NuGetFolder() => Environment.GetEnvironmentVariable("NUGET_PACKAGES") is { Length: > 0 } set ? set
+        : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".nuget", "packages");
+
+    [Fact]
     public async Task Doctor_finds_nothing_missing()
     {
         var (code, output) = await Reasongen("doctor", "--json");

@@ -1,0 +1,302 @@
+using System.Diagnostics;
+using System.Net;
+using NetMQ;
+using NetMQ.Sockets;
+using Newtonsoft.Json.Linq;
+using ReasonGen.Host.Kernel;
+using ReasonGen.Host.Notebooks;
+using Xunit;
+
+namespace ReasonGen.Tests.Host;
+
+/// <summary>The kernel over its sockets: the protocol's messages, and what must do it no harm.</summary>
+[Collection("kernel")] // the sockets' library has one context a process
+public sealed class JupyterKernelTests : IDisposable
+{
+    private readonly KernelClient client;
+    private readonly JupyterKernel kernel;
+    private readonly CancellationTokenSource end = new();
+    private readonly Task served;
+
+    public JupyterKernelTests()
+    {
+        var connection = KernelClient.NewConnection();
+        kernel = new JupyterKernel(connection);
+        served = kernel.RunAsync(end.Token);
+        client = new KernelClient(connection);
+    }
+
+    public void Dispose()
+    {
+        end.Cancel();
+        served.Wait();
+        client.Dispose();
+        kernel.Dispose();
+        end.Dispose();
+    }
+
+    [Fact]
+    public void Kernel_info_names_protocol_and_language()
+    {
+        var info = client.Answer(client.Send("kernel_info_request", []));
+        Assert.Equal(("ok", "5.3", "C#", ".cs"), ((string)info["status"]!, (string)info["protocol_version"]!, (string)info["language_info"]!["name"]!, (string)info["language_info"]!["file_extension"]!));
+    }
+
+    [Fact]
+    public void A_cell_is_busy_shows_in_order_and_is_idle()
+    {
+        var id = client.Execute("Console.Write(\"a\"); Console.Error.Write(\"b\"); var d = display(\"one\"); d.Update(\"two\"); 6 * 7");
+        var shown = client.Shown(id);
+        Assert.Equal(["status", "execute_input", "stream", "stream", "display_data", "update_display_data", "execute_result", "status"], shown.Select(message => message.Type));
+        Assert.Equal(("stdout", "stderr"), ((string)shown[2].Content["name"]!, (string)shown[3].Content["name"]!));
+        Assert.Equal(shown[4].Content["transient"]!["display_id"], shown[5].Content["transient"]!["display_id"]);
+        Assert.Contains("42", (string?)shown[6].Content["data"]!["text/html"]);
+        var reply = client.Answer(id);
+        Assert.Equal(("ok", (int)shown[6].Content["execution_count"]!), ((string)reply["status"]!, (int)reply["execution_count"]!));
+    }
+
+    [Fact]
+    public void Output_comes_while_the_cell_runs()
+    {
+        var id = client.Execute("Console.WriteLine(\"early\"); await Task.Delay(3000); Console.WriteLine(\"late\");");
+        client.WaitFor(id, "execute_input");
+        var watch = Stopwatch.StartNew();
+        Assert.Equal("early\n", (string?)client.WaitFor(id, "stream")["text"]);
+        Assert.True(watch.Elapsed < TimeSpan.FromSeconds(2.5));
+        Assert.Equal("ok", (string?)client.Answer(id)["status"]);
+    }
+
+    [Fact]
+    public void An_error_is_told_and_what_waits_behind_it_is_not_run()
+    {
+        var (bad, next) = (client.Execute("throw new InvalidOperationException(\"no\");"), client.Execute("Console.Write(1)"));
+        var error = client.WaitFor(bad, "error");
+        Assert.Contains("no", (string?)error["evalue"]);
+        Assert.DoesNotContain("ReasonGen.Host.Engine", (string?)error["evalue"]);
+        Assert.Equal("error", (string?)client.Answer(bad)["status"]);
+        Assert.Equal("aborted", (string?)client.Answer(next)["status"]);
+        var (badAgain, runs) = (client.Execute("nonsense", stopOnError: false), client.Execute("1"));
+        Assert.Equal("compilation error", (string?)client.Answer(badAgain)["evalue"]);
+        Assert.Equal("ok", (string?)client.Answer(runs)["status"]);
+    }
+
+    [Theory]
+    [InlineData("while (true) { }")]
+    [InlineData("var n = 0; while (true) { try { n++; } catch (Exception) { } }")]
+    [InlineData("System.Threading.Thread.Sleep(1000000);")]
+    [InlineData("await Task.Delay(1000000);")]
+    [InlineData("while (true) { await Task.Delay(1); Console.Write(\".\"); }")]
+    [InlineData("Enumerable.Range(0, 20).Select(i => { System.Threading.Thread.Sleep(100000); return i; })")]
+    public void An_interrupt_stops_a_cell_and_leaves_the_session(string code)
+    {
+        Assert.Equal("ok", (string?)client.Answer(client.Execute("var kept = 7;"))["status"]);
+        var id = client.Execute(code);
+        client.WaitFor(id, "execute_input");
+        Thread.Sleep(300);
+        var watch = Stopwatch.StartNew();
+        Assert.Equal("ok", (string?)client.Answer(client.Send("interrupt_request", [], onControl: true), onControl: true)["status"]);
+        Assert.Equal("Interrupted", (string?)client.Answer(id)["ename"]);
+        Assert.True(watch.Elapsed < TimeSpan.FromSeconds(10), $"{watch.Elapsed}"); // 1 to 1.5 s where the machine is free
+        Assert.Contains("8", client.Shown(client.Execute("kept + 1")).First(message => message.Type == "execute_result").Content.ToString());
+    }
+
+    [Fact]
+    public void An_interrupt_stops_training_at_a_step()
+    {
+        var id = client.Execute("""
+            #r "ReasonGen.Notebook.dll"
+            using ReasonGen.Notebook;
+            using ReasonGen.Grpo;
+            using ReasonGen.Rewards;
+            var kit = Kit.Start("smoke", 1, x => { var shown = display(x); return y => shown.Update(y); });
+            var model = kit.Study.Load("sft");
+            Console.WriteLine("loaded");
+            int steps = 0;
+            using (var trainer = kit.Study.SftTrainer(model, "sft"))
+            {
+                foreach (var step in trainer.Steps(100000)) { steps++; if (steps == 1) { Console.WriteLine("training"); } }
+            }
+            """);
+        while (!((string)client.WaitFor(id, "stream")["text"]!).Contains("training"))
+        {
+        }
+
+        client.Answer(client.Send("interrupt_request", [], onControl: true), onControl: true);
+        Assert.Equal("Interrupted", (string?)client.Answer(id)["ename"]);
+        var more = client.Execute("using (var trainer = kit.Study.SftTrainer(model, \"sft\")) { foreach (var step in trainer.Steps(2)) { Console.Write(double.IsFinite(step.Loss) ? \"finite \" : \"not \"); } }");
+        Assert.Equal("finite finite ", string.Concat(client.Shown(more).Where(message => message.Type == "stream").Select(message => (string)message.Content["text"]!)));
+    }
+
+    [Fact]
+    public void A_cell_may_ask_for_input()
+    {
+        var id = client.Execute("var name = Console.ReadLine(); var secret = await GetPasswordAsync(\"word\"); name + secret");
+        Assert.False((bool)client.Question()["password"]!);
+        client.AnswerQuestion("Ada");
+        var second = client.Question();
+        Assert.Equal((true, "word"), ((bool)second["password"]!, (string)second["prompt"]!));
+        client.AnswerQuestion("!");
+        Assert.Contains("Ada!", client.Shown(id).Single(message => message.Type == "execute_result").Content.ToString());
+    }
+
+    [Fact]
+    public void Completion_and_inspection_know_the_session_and_the_library()
+    {
+        client.Answer(client.Execute("class Apple { public int Pips; public void Bite() {} }\nvar apple = new Apple();"));
+        var members = client.Answer(Ask("complete_request", "var é😀 = 1; apple."));
+        Assert.Equal(["Bite", "Pips"], members["matches"]!.Select(match => (string?)match).Intersect(["Bite", "Pips"]).Order());
+        Assert.Equal(19 - 1, (int)members["cursor_start"]!); // characters of Unicode, not of UTF-16
+        Assert.Equal(["WriteLine"], client.Answer(Ask("complete_request", "Console.WriteL"))["matches"]!.Select(match => (string?)match));
+        Assert.Equal(["#!who", "#!whos"], client.Answer(Ask("complete_request", "#!wh"))["matches"]!.Select(match => (string?)match));
+        var found = client.Answer(Ask("inspect_request", "Math.Max(1, "));
+        Assert.True((bool)found["found"]!);
+        Assert.Contains("Max(", (string?)found["data"]!["text/plain"]);
+        Assert.Contains("how a cell ended", (string?)client.Answer(Ask("inspect_request", "ReasonGen.Host.Engine.CellResult"))["data"]!["text/plain"], StringComparison.OrdinalIgnoreCase);
+        Assert.False((bool)client.Answer(Ask("inspect_request", "   "))["found"]!);
+    }
+
+    [Theory]
+    [InlineData("1 + 1", "complete")]
+    [InlineData("for (var i = 0; i < 3; i++)\n{", "incomplete")]
+    [InlineData("int x = );", "invalid")]
+    [InlineData("#!time\nvar y = 1;", "complete")]
+    public void Is_complete_tells_whole_cells_from_others(string code, string status) =>
+        Assert.Equal(status, (string?)client.Answer(client.Send("is_complete_request", new JObject { ["code"] = code }))["status"]);
+
+    [Fact]
+    public void History_is_kept_and_silent_cells_are_not()
+    {
+        client.Answer(client.Execute("var first = 1;"));
+        var silent = client.Execute("2", silent: true);
+        client.Answer(silent);
+        Assert.DoesNotContain(client.Shown(silent), message => message.Type is "execute_input" or "execute_result");
+        client.Answer(client.Execute("var third = 3;"));
+        JArray Ask(JObject content) => (JArray)client.Answer(client.Send("history_request", content))["history"]!;
+        Assert.Equal(["var first = 1;", "var third = 3;"], Ask(new JObject { ["hist_access_type"] = "tail", ["n"] = 5 }).Select(entry => (string?)entry[2]));
+        Assert.Equal("var third = 3;", (string?)Ask(new JObject { ["hist_access_type"] = "search", ["pattern"] = "*third*", ["n"] = 5 }).Single()[2]);
+        Assert.Equal("var first = 1;", (string?)Ask(new JObject { ["hist_access_type"] = "range", ["start"] = 1, ["stop"] = 2 }).Single()[2]);
+    }
+
+    [Fact]
+    public void Comms_and_unknown_requests_are_refused_politely()
+    {
+        var id = client.Send("comm_open", new JObject { ["comm_id"] = "c", ["target_name"] = "widget", ["data"] = new JObject() });
+        Assert.Equal("c", (string?)client.WaitFor(id, "comm_close")["comm_id"]);
+        Assert.Empty((JObject)client.Answer(client.Send("comm_info_request", []))["comms"]!);
+        Assert.Equal("error", (string?)client.Answer(client.Send("dance_request", []))["status"]);
+        Assert.Equal("ok", (string?)client.Answer(client.Execute("1"))["status"]);
+    }
+
+    [Fact]
+    public void Forged_repeated_and_malformed_messages_are_dropped_without_harm()
+    {
+        var good = KernelClient.Frames("execute_request", """{"code":"Console.Write(\"once\")"}""");
+        client.SendFrames(good);
+        client.SendFrames(good); // a recorded message, sent again
+        client.SendFrames(KernelClient.Frames("execute_request", """{"code":"Console.Write(\"forged\")"}""", new string('0', 64)));
+        client.SendFrames(KernelClient.Frames("execute_request", """{"code":"Console.Write(\"unsigned\")"}""", ""));
+        client.SendFrames(KernelClient.Frames("execute_request", "not json"));
+        client.SendFrames(KernelClient.Frames("execute_request", string.Concat(Enumerable.Repeat("{\"a\":", 5000)) + "1" + new string('}', 5000)));
+        client.SendFrames([.. Enumerable.Range(0, 200).Select(i => new[] { (byte)i })]);
+        client.SendFrames([[], []]);
+        client.SendFrames(KernelClient.Frames("", "{}"));
+        var last = client.Execute("var marker = 1;");
+        Assert.Equal("ok", (string?)client.Answer(last)["status"]);
+        var history = (JArray)client.Answer(client.Send("history_request", new JObject { ["hist_access_type"] = "tail", ["n"] = 10 }))["history"]!;
+        Assert.Equal(["Console.Write(\"once\")", "var marker = 1;"], history.Select(entry => (string?)entry[2]));
+    }
+
+    [Fact]
+    public void An_oversized_frame_costs_the_sender_its_connection_and_nobody_else_anything()
+    {
+        using (var hostile = new DealerSocket())
+        {
+            hostile.Connect($"tcp://127.0.0.1:{client.Connection.Shell}");
+            hostile.SendMultipartBytes(KernelClient.Frames("execute_request", "{\"code\":\"" + new string('x', 80 << 20) + "\"}"));
+            Thread.Sleep(500);
+        }
+
+        Assert.Equal("ok", (string?)client.Answer(client.Execute("1"))["status"]);
+    }
+
+    [Fact]
+    public void Much_output_neither_stalls_nor_is_lost()
+    {
+        var id = client.Execute("var line = new string('x', 99) + \"\\n\"; for (var i = 0; i < 200000; i++) Console.Write(line); Console.Write(new string('y', 3000000));");
+        Assert.Equal(23_000_000, client.Shown(id).Where(message => message.Type == "stream").Sum(message => ((string)message.Content["text"]!).Length));
+    }
+
+    [Fact]
+    public void The_heartbeat_echoes_while_a_cell_runs()
+    {
+        var id = client.Execute("System.Threading.Thread.Sleep(1500);");
+        client.WaitFor(id, "execute_input");
+        using var heart = new RequestSocket($">tcp://127.0.0.1:{client.Connection.Heartbeat}");
+        heart.SendFrame("ping");
+        Assert.True(heart.TryReceiveFrameString(TimeSpan.FromSeconds(10), out var echo));
+        Assert.Equal("ping", echo);
+        client.Answer(id);
+    }
+
+    [Fact]
+    public void Shutdown_is_answered_and_ends_the_kernel()
+    {
+        var busy = client.Execute("while (true) { }");
+        client.WaitFor(busy, "execute_input");
+        Assert.True((bool)client.Answer(client.Send("shutdown_request", new JObject { ["restart"] = true }, onControl: true), onControl: true)["restart"]!);
+        Assert.True(SpinWait.SpinUntil(() => served.IsCompleted, TimeSpan.FromSeconds(20)));
+    }
+
+    private string Ask(string type, string code) => client.Send(type, new JObject { ["code"] = code, ["cursor_pos"] = new System.Globalization.StringInfo(code).LengthInTextElements });
+}
+
+/// <summary>What the kernel refuses before it listens, and how front ends come to know it.</summary>
+public sealed class KernelFilesTests : IDisposable
+{
+    private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
+
+    public void Dispose() => Directory.Delete(folder, true);
+
+    [Theory]
+    [InlineData("ip", "\"192.168.0.1\"", "the loopback address alone")]
+    [InlineData("ip", "\"0.0.0.0\"", "the loopback address alone")]
+    [InlineData("key", "\"\"", "lacks a key")]
+    [InlineData("signature_scheme", "\"hmac-md5\"", "lacks a key for the signature scheme")]
+    [InlineData("transport", "\"ipc\"", "speaks tcp")]
+    [InlineData("shell_port", "70000", "shell_port is no port")]
+    [InlineData("hb_port", "\"x\"", "hb_port is no port")]
+    public void A_connection_that_is_not_safe_or_not_whole_is_refused(string name, string value, string message)
+    {
+        var file = JObject.Parse("""{"transport":"tcp","ip":"127.0.0.1","key":"k","signature_scheme":"hmac-sha256","shell_port":1,"iopub_port":2,"stdin_port":3,"control_port":4,"hb_port":5}""");
+        var path = Path.Combine(folder, "connection.json");
+        File.WriteAllText(path, file.ToString());
+        Assert.Equal(IPAddress.Loopback, KernelConnection.Read(path).Address);
+        file[name] = JToken.Parse(value);
+        File.WriteAllText(path, file.ToString());
+        Assert.Contains(message, Assert.Throws<UsageException>(() => KernelConnection.Read(path)).Message);
+    }
+
+    [Fact]
+    public void Install_takes_the_notebooks_name_only_where_it_is_free_and_remove_takes_only_its_own()
+    {
+        var (mine, system) = (Path.Combine(folder, "mine"), Path.Combine(folder, "system"));
+        var (written, other) = KernelSpec.Install(mine, [system]);
+        Assert.Equal([Path.Combine(mine, "reasongen"), Path.Combine(mine, ".net-csharp")], written);
+        Assert.Null(other);
+        var spec = JObject.Parse(File.ReadAllText(Path.Combine(mine, ".net-csharp", "kernel.json")));
+        Assert.Equal(("{connection_file}", "message"), ((string)spec["argv"]!.Last!, (string)spec["interrupt_mode"]!));
+        Assert.True(File.Exists((string)spec["argv"]![0]!));
+        Assert.Equal(3, Directory.GetFiles(Path.Combine(mine, "reasongen"), "logo-*").Length);
+        Assert.Equal(2, KernelSpec.Install(mine, [system]).Written.Count); // again is no error
+        Assert.Equal(2, KernelSpec.Remove(mine).Count);
+
+        var theirs = Path.Combine(system, ".net-csharp");
+        Directory.CreateDirectory(theirs);
+        File.WriteAllText(Path.Combine(theirs, "kernel.json"), """{"argv":["dotnet","interactive"],"display_name":".NET (C#)"}""");
+        (written, other) = KernelSpec.Install(mine, [system]);
+        Assert.Equal([Path.Combine(mine, "reasongen")], written);
+        Assert.Equal(theirs, other);
+        Assert.Empty(KernelSpec.Remove(system));
+        Assert.True(Directory.Exists(theirs));
+    }
+}

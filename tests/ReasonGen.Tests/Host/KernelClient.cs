@@ -1,0 +1,156 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Security.Cryptography;
+using System.Text;
+using NetMQ;
+using NetMQ.Sockets;
+using Newtonsoft.Json;
+using Newtonsoft.Json.Linq;
+using ReasonGen.Host.Kernel;
+
+namespace ReasonGen.Tests.Host;
+
+/// <summary>A client of a kernel that speaks the wire protocol by itself, well or badly.</summary>
+internal sealed class KernelClient : IDisposable
+{
+    private const string Key = "a key for tests";
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
+    private readonly DealerSocket shell, control, stdin;
+    private readonly SubscriberSocket iopub;
+
+    internal KernelClient(KernelConnection connection)
+    {
+        Connection = connection;
+        (shell, control, stdin, iopub) = (new DealerSocket(), new DealerSocket(), new DealerSocket(), new SubscriberSocket());
+        stdin.Options.Identity = shell.Options.Identity = Encoding.ASCII.GetBytes("client"); // questions go to who sent the cell
+        foreach (var (socket, port) in new (NetMQSocket, int)[] { (shell, connection.Shell), (control, connection.Control), (stdin, connection.Stdin), (iopub, connection.Iopub) })
+        {
+            socket.Options.ReceiveHighWatermark = 0;
+            socket.Connect($"tcp://{connection.Address}:{port}");
+        }
+
+        iopub.SubscribeToAnyTopic();
+        do
+        {
+            Send("kernel_info_request", []); // until the broadcast channel is joined
+        }
+        while (Receive(iopub, TimeSpan.FromMilliseconds(200)) is null);
+
+        Drain();
+    }
+
+    internal KernelConnection Connection { get; }
+
+    /// <summary>Free ports of this machine, and a key.</summary>
+    internal static KernelConnection NewConnection()
+    {
+        var listeners = Enumerable.Range(0, 5).Select(_ => new TcpListener(IPAddress.Loopback, 0)).ToArray();
+        Array.ForEach(listeners, listener => listener.Start());
+        int[] ports = [.. listeners.Select(listener => ((IPEndPoint)listener.LocalEndpoint).Port)];
+        Array.ForEach(listeners, listener => listener.Stop());
+        return new KernelConnection(IPAddress.Loopback, ports[0], ports[1], ports[2], ports[3], ports[4], Key);
+    }
+
+    /// <summary>Frames of a message, signed unless another signature is given.</summary>
+    internal static byte[][] Frames(string type, string content, string? signature = null, string? id = null)
+    {
+        var header = new JObject { ["msg_id"] = id ?? Guid.NewGuid().ToString(), ["msg_type"] = type, ["session"] = "s", ["username"] = "u", ["date"] = "2026-01-01T00:00:00.000000Z", ["version"] = "5.3" };
+        byte[][] parts = [Encoding.UTF8.GetBytes(header.ToString(Formatting.None)), "{}"u8.ToArray(), "{}"u8.ToArray(), Encoding.UTF8.GetBytes(content)];
+        signature ??= Convert.ToHexStringLower(HMACSHA256.HashData(Encoding.UTF8.GetBytes(Key), parts.SelectMany(part => part).ToArray()));
+        return [Encoding.ASCII.GetBytes("<IDS|MSG>"), Encoding.ASCII.GetBytes(signature), .. parts];
+    }
+
+    /// <summary>Sends a request; gives its id.</summary>
+    internal string Send(string type, JObject content, bool onControl = false)
+    {
+        var id = Guid.NewGuid().ToString();
+        SendFrames(Frames(type, content.ToString(Formatting.None), id: id), onControl);
+        return id;
+    }
+
+    internal void SendFrames(byte[][] frames, bool onControl = false) => (onControl ? control : shell).SendMultipartBytes(frames);
+
+    internal string Execute(string code, bool stopOnError = true, bool silent = false) => Send("execute_request",
+        new JObject { ["code"] = code, ["silent"] = silent, ["store_history"] = !silent, ["allow_stdin"] = true, ["stop_on_error"] = stopOnError });
+
+    /// <summary>The answer to a request.</summary>
+    internal JObject Answer(string id, bool onControl = false)
+    {
+        while (Receive(onControl ? control : shell, Patience) is var (_, parent, content))
+        {
+            if ((string?)parent["msg_id"] == id)
+            {
+                return content;
+            }
+        }
+
+        throw new TimeoutException("no answer");
+    }
+
+    /// <summary>What was broadcast of a request until the kernel was idle again: type and content.</summary>
+    internal List<(string Type, JObject Content)> Shown(string id)
+    {
+        var shown = new List<(string, JObject)>();
+        while (Receive(iopub, Patience) is var (header, parent, content))
+        {
+            if ((string?)parent["msg_id"] != id)
+            {
+                continue;
+            }
+
+            shown.Add(((string)header["msg_type"]!, content));
+            if ((string?)content["execution_state"] == "idle")
+            {
+                return shown;
+            }
+        }
+
+        throw new TimeoutException("the kernel did not become idle");
+    }
+
+    /// <summary>Waits for something broadcast of a request.</summary>
+    internal JObject WaitFor(string id, string type)
+    {
+        while (Receive(iopub, Patience) is var (header, parent, content))
+        {
+            if ((string?)parent["msg_id"] == id && (string?)header["msg_type"] == type)
+            {
+                return content;
+            }
+        }
+
+        throw new TimeoutException($"no {type}");
+    }
+
+    internal JObject Question() => Receive(stdin, Patience)!.Value.Content;
+
+    internal void AnswerQuestion(string text) => stdin.SendMultipartBytes(Frames("input_reply", new JObject { ["value"] = text }.ToString(Formatting.None)));
+
+    public void Dispose()
+    {
+        foreach (var socket in new NetMQSocket[] { shell, control, stdin, iopub })
+        {
+            socket.Dispose();
+        }
+    }
+
+    private void Drain()
+    {
+        while (Receive(shell, TimeSpan.FromMilliseconds(100)) is not null || Receive(iopub, TimeSpan.FromMilliseconds(100)) is not null)
+        {
+        }
+    }
+
+    private static (JObject Header, JObject Parent, JObject Content)? Receive(NetMQSocket socket, TimeSpan patience)
+    {
+        var frames = new List<byte[]>();
+        if (!socket.TryReceiveMultipartBytes(patience, ref frames!))
+        {
+            return null;
+        }
+
+        var at = frames.FindIndex(frame => Encoding.ASCII.GetString(frame) == "<IDS|MSG>");
+        JObject Part(int i) => JObject.Parse(Encoding.UTF8.GetString(frames[at + i]));
+        return (Part(2), Part(3), Part(5));
+    }
+}
