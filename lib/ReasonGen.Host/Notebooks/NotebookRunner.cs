@@ -107,12 +107,12 @@ internal sealed class NotebookRunner(string outputFolder, IReadOnlyDictionary<st
 /// <summary>Starts this program once more.</summary>
 internal static class SelfProcess
 {
-    /// <summary>Program and arguments.</summary>
+    /// <summary>Program and arguments: the executable beside this assembly, or else the assembly under dotnet.</summary>
     internal static string[] Command(params string[] arguments)
     {
-        var host = Environment.ProcessPath!;
-        var isDotnet = Path.GetFileNameWithoutExtension(host).Equals("dotnet", StringComparison.OrdinalIgnoreCase);
-        return [host, .. isDotnet ? new[] { typeof(SelfProcess).Assembly.Location } : [], .. arguments];
+        var library = typeof(SelfProcess).Assembly.Location;
+        var program = Path.ChangeExtension(library, OperatingSystem.IsWindows() ? ".exe" : null);
+        return File.Exists(program) ? [program, .. arguments] : ["dotnet", library, .. arguments];
     }
 
     internal static ProcessStartInfo Start(params string[] arguments)
