@@ -1,5 +1,6 @@
 using System.Net;
 using System.Runtime.CompilerServices;
+using System.Runtime.Loader;
 using Microsoft.DotNet.Interactive.Formatting;
 
 namespace ReasonGen.Notebook;
@@ -22,15 +23,38 @@ public sealed record Html(string Text) : IHtml
 
 internal static class Formatters
 {
+    private static readonly string[] Charting = ["FSharp.Core", "DynamicObj", "Giraffe.ViewEngine", "Plotly.NET", "Plotly.NET.CSharp"];
+
     /// <summary>Makes every kernel that uses the formatting library show our types: .NET Interactive and the runner alike.</summary>
 #pragma warning disable CA2255 // a kernel loads this assembly with #r and calls nothing
     [ModuleInitializer]
-    internal static void Register()
+    internal static void Prepare()
 #pragma warning restore CA2255
+    {
+        KeepChartingTogether();
+        Register();
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)] // compiling it loads Plotly.NET, which must come after the above
+    private static void Register()
     {
         Formatter.Register<IHtml>((value, writer) => writer.Write(value.ToHtml()), HtmlFormatter.MimeType);
         Formatter.Register<Core.Picture>((picture, writer) => writer.Write(Show.Pictures([picture]).ToHtml()), HtmlFormatter.MimeType);
         Formatter.Register<Microsoft.Data.Analysis.DataFrame>((frame, writer) => writer.Write(Show.Table(frame).ToHtml()), HtmlFormatter.MimeType);
         Formatter.Register<Plotly.NET.GenericChart>((chart, writer) => writer.Write(Plotly.NET.GenericChart.toChartHTML(chart)), HtmlFormatter.MimeType);
+    }
+
+    // .NET Interactive gives each library a context of its own and ships an FSharp.Core older than Plotly.NET needs, which some of Plotly.NET's libraries
+    // would get and others not. What lies in our own context, we and they find there first.
+    private static void KeepChartingTogether()
+    {
+        var here = typeof(Formatters).Assembly;
+        if (AssemblyLoadContext.GetLoadContext(here) is { } context && context != AssemblyLoadContext.Default)
+        {
+            foreach (var path in Charting.Select(name => Path.Combine(Path.GetDirectoryName(here.Location) ?? "", name + ".dll")).Where(File.Exists))
+            {
+                context.LoadFromAssemblyPath(path);
+            }
+        }
     }
 }
