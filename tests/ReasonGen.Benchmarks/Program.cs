@@ -1,6 +1,7 @@
 // Speed of the miniature's hot paths, for comparing within one run:  dotnet run -c Release --project tests/ReasonGen.Benchmarks
 // One training step, and decoding, at the size of Janus-Pro-1B (6 to 16 GB of memory):  ... -- memory-1b [full]  and  ... -- decode-1b
 // Loading at full size (4 or 15 GB of disk and memory):  dotnet run -c Release --project tests/ReasonGen.Benchmarks -- checkpoint 1b|7b
+// The Jupyter kernel, with long sessions of so many cells:  ... -- kernel [10000]
 using System.Diagnostics;
 using ReasonGen.Benchmarks;
 using ReasonGen.Core;
@@ -23,6 +24,11 @@ if (args is ["checkpoint-load", var folder])
 if (args is ["memory-1b" or "memory-1b-step", ..])
 {
     return args[0] == "memory-1b" ? MemoryBenchmark.Run(args[1..]) : MemoryBenchmark.Step(args[1..]);
+}
+
+if (args is ["kernel", .. var cells])
+{
+    return KernelBenchmark.Run(cells is [var count] ? int.Parse(count) : 10_000);
 }
 
 if (args is ["decode-1b", ..])

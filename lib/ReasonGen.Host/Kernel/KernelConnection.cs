@@ -8,6 +8,13 @@ namespace ReasonGen.Host.Kernel;
 /// <summary>Where a Jupyter front end wants its kernel: five ports on this machine and the key that signs every message.</summary>
 public sealed record KernelConnection(IPAddress Address, int Shell, int Iopub, int Stdin, int Control, int Heartbeat, string Key)
 {
+    /// <summary>The content of a connection file.</summary>
+    public JObject ToJson() => new()
+    {
+        ["transport"] = "tcp", ["ip"] = Address.ToString(), ["signature_scheme"] = "hmac-sha256", ["key"] = Key,
+        ["shell_port"] = Shell, ["iopub_port"] = Iopub, ["stdin_port"] = Stdin, ["control_port"] = Control, ["hb_port"] = Heartbeat,
+    };
+
     /// <summary>Reads a connection file.</summary>
     /// <exception cref="UsageException">It is missing, damaged, names another machine's address, or has no key.</exception>
     public static KernelConnection Read(string path)

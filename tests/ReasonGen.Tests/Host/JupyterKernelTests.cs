@@ -267,7 +267,7 @@ public sealed class KernelFilesTests : IDisposable
     [InlineData("hb_port", "\"x\"", "hb_port is no port")]
     public void A_connection_that_is_not_safe_or_not_whole_is_refused(string name, string value, string message)
     {
-        var file = JObject.Parse("""{"transport":"tcp","ip":"127.0.0.1","key":"k","signature_scheme":"hmac-sha256","shell_port":1,"iopub_port":2,"stdin_port":3,"control_port":4,"hb_port":5}""");
+        var file = new KernelConnection(IPAddress.Loopback, 1, 2, 3, 4, 5, "k").ToJson();
         var path = Path.Combine(folder, "connection.json");
         File.WriteAllText(path, file.ToString());
         Assert.Equal(IPAddress.Loopback, KernelConnection.Read(path).Address);
