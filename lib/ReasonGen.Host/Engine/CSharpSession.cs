@@ -79,6 +79,15 @@ public sealed class CSharpSession
             output.Stream("stderr", e.Message + "\n");
             return new CellResult("Error", e.Message, [e.Message]);
         }
+        catch (Exception e) when (cancel.IsCancellationRequested && e is OperationCanceledException or ThreadInterruptedException or ThreadAbortException)
+        {
+            return new CellResult("Interrupted", e is LeftBehindException ? e.Message : "the cell was interrupted", ["The cell was interrupted."]);
+        }
+        catch (Exception e)
+        {
+            var text = WithoutEngine(e.ToString());
+            return new CellResult("Error", text, text.Split('\n'));
+        }
         finally
         {
             (CellFunctions.Output, Notebook.Live.Cancellation) = (before, token);
@@ -131,44 +140,32 @@ public sealed class CSharpSession
     private async Task<CellResult> RunCodeAsync(string code, ICellOutput output, string name, CancellationTokenSource abort, CancellationToken cancel)
     {
         options = options.WithFilePath(name);
-        try
+        var diagnostics = new List<Diagnostic>();
+        var cell = submissions.Compile(code, options, diagnostics, cancel);
+        if (cell is null)
         {
-            var diagnostics = new List<Diagnostic>();
-            var cell = submissions.Compile(code, options, diagnostics, cancel);
-            if (cell is null)
-            {
-                string[] lines = [.. diagnostics.Where(diagnostic => diagnostic.Severity == DiagnosticSeverity.Error).Select(diagnostic => diagnostic.ToString())];
-                output.Stream("stderr", string.Concat(lines.Select(line => line + "\n")));
-                return new CellResult("Error", "compilation error", lines);
-            }
+            string[] lines = [.. diagnostics.Where(diagnostic => diagnostic.Severity == DiagnosticSeverity.Error).Select(diagnostic => diagnostic.ToString())];
+            output.Stream("stderr", string.Concat(lines.Select(line => line + "\n")));
+            return new CellResult("Error", "compilation error", lines);
+        }
 
-            foreach (var warning in diagnostics.Where(diagnostic => !Versions.Contains(diagnostic.Id)))
-            {
-                output.Stream("stderr", warning + "\n");
-            }
+        foreach (var warning in diagnostics.Where(diagnostic => !Versions.Contains(diagnostic.Id)))
+        {
+            output.Stream("stderr", warning + "\n");
+        }
 
-            await OnThreadAsync(async () =>
+        await OnThreadAsync(async () =>
+        {
+            // a link hands its imports and references on: named again at each, they would add up
+            options = cell.Lasts ? options.WithReferences(Array.Empty<MetadataReference>()).WithImports() : options;
+            var value = await submissions.Run(cell);
+            if (cell.HasValue && value is not DisplayedValue)
             {
-                // a link hands its imports and references on: named again at each, they would add up
-                options = cell.Lasts ? options.WithReferences(Array.Empty<MetadataReference>()).WithImports() : options;
-                var value = await submissions.Run(cell);
-                if (cell.HasValue && value is not DisplayedValue)
-                {
-                    CellFunctions.Output!.Result(Bundles.Of(value));
-                }
-            }, abort, cancel);
-            submissions.Forget(cell);
-            return new CellResult();
-        }
-        catch (Exception e) when (cancel.IsCancellationRequested && e is OperationCanceledException or ThreadInterruptedException or ThreadAbortException)
-        {
-            return new CellResult("Interrupted", e is LeftBehindException ? e.Message : "the cell was interrupted", ["The cell was interrupted."]);
-        }
-        catch (Exception e)
-        {
-            var text = WithoutEngine(e.ToString());
-            return new("Error", text, text.Split('\n'));
-        }
+                CellFunctions.Output!.Result(Bundles.Of(value));
+            }
+        }, abort, cancel);
+        submissions.Forget(cell);
+        return new CellResult();
     }
 
     // Lines of a stack trace that lie below the cell are ours and help nobody.

@@ -229,6 +229,14 @@ public sealed class CSharpSessionTests
     }
 
     [Fact]
+    public async Task Whatever_a_value_does_when_it_is_shown_is_the_cells_error()
+    {
+        Assert.True((await Run("class Bad { public override string ToString() => throw new Exception(\"shy\"); }\nvar bad = new Bad();")).Ok);
+        Assert.Contains("shy", (await Run("#!whos")).ErrorValue);
+        Assert.True((await Run("1")).Ok);
+    }
+
+    [Fact]
     public async Task Lines_of_errors_count_from_the_top_of_the_cell()
     {
         await Run("#!time\nvar a = 1;\nnonsense;");
