@@ -19,6 +19,7 @@ internal sealed class JupyterKernel : IDisposable
     private readonly TaskCompletionSource ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lock gate = new();
     private CancellationTokenSource? running;
+    private JupyterMessage? atWork;
     private TaskCompletionSource<string>? question;
     private int executionCount;
 
@@ -68,7 +69,7 @@ internal sealed class JupyterKernel : IDisposable
 
     private async Task WhileBusyAsync(JupyterMessage message, Func<Task> work)
     {
-        sockets.Publish("status", new JObject { ["execution_state"] = "busy" }, message.Header);
+        Tell("busy", message);
         try
         {
             await work();
@@ -82,12 +83,22 @@ internal sealed class JupyterKernel : IDisposable
             }
         }
 
-        sockets.Publish("status", new JObject { ["execution_state"] = "idle" }, message.Header);
+        Tell("idle", message);
+        lock (gate)
+        {
+            if (message.Type != "execute_request" && atWork is { } cell)
+            {
+                Tell("busy", cell); // a front end shows the last word, and a cell still runs
+            }
+        }
+
         if (message.Type == "shutdown_request")
         {
             ended.TrySetResult();
         }
     }
+
+    private void Tell(string state, JupyterMessage message) => sockets.Publish("status", new JObject { ["execution_state"] = state }, message.Header);
 
     private async Task AnswerAsync(JupyterMessage message, Action<JObject> reply)
     {
@@ -176,7 +187,7 @@ internal sealed class JupyterKernel : IDisposable
         using var cancel = new CancellationTokenSource();
         lock (gate)
         {
-            running = cancel;
+            (running, atWork) = (cancel, message);
         }
 
         CellResult result;
@@ -188,7 +199,7 @@ internal sealed class JupyterKernel : IDisposable
 
         lock (gate)
         {
-            running = null;
+            (running, atWork) = (null, null);
         }
 
         if (!silent && ((bool?)content["store_history"] ?? true))
