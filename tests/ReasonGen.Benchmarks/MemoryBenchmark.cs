@@ -20,7 +20,7 @@ internal static partial class MemoryBenchmark
 
     internal static int Run(string[] arguments)
     {
-        using var child = Process.Start(Environment.ProcessPath!, ["memory-1b-step", .. arguments]);
+        using var child = Self.Start(["memory-1b-step", .. arguments]);
         child.WaitForExit();
         return child.ExitCode;
     }
