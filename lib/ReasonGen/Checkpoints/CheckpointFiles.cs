@@ -167,7 +167,7 @@ public sealed class CheckpointFiles
         {
             throw new CheckpointException(index, $"not a sound index of shards: {e.Message.TrimEnd('.')}", "download the index again", e);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (FileKinds.IsAboutFile(e))
         {
             throw FileKinds.Unreadable(index, e);
         }

@@ -75,7 +75,7 @@ internal sealed class TensorReader(bool finite, MappedFiles? mapped = null) : ID
         {
             throw new CheckpointException(entry.File, e.Message, "download or write the file again", e);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (FileKinds.IsAboutFile(e))
         {
             throw FileKinds.Unreadable(entry.File, e);
         }

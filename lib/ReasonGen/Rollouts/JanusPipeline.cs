@@ -64,10 +64,8 @@ public sealed class JanusPipeline : IDisposable
     {
         int[] tokens = [Tokenizer.Special.Bos, .. Tokenizer.Encode(template.Fill(prompt))];
         tokens = tokens[^1] == Tokenizer.Special.BeginOfImage ? tokens[..^1] : tokens; // the sampler puts it there
-        var room = Model.Config.Language.Positions - config.TextBudget - Model.Config.ImageTokens - 1;
-        return tokens.Length <= room ? tokens : throw new ArgumentException(
-            $"the prompt \"{(prompt.Length <= 60 ? prompt : prompt[..60] + "…")}\" has {tokens.Length} tokens; "
-            + $"{room} fit beside {config.TextBudget} of a rationale and {Model.Config.ImageTokens} of a picture. Shorten it.");
+        (config with { ImageTokens = Model.Config.ImageTokens }).CheckPrompt(prompt, tokens.Length, Model.Positions);
+        return tokens;
     }
 
     /// <summary>Draws pictures of a prompt: after a rationale where <paramref name="config"/> has a text budget, at once where it has none.</summary>
