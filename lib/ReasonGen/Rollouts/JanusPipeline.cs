@@ -28,9 +28,7 @@ public sealed class JanusPipeline : IDisposable
         if (tokenizer.VocabularySize > model.VocabularySize)
         {
             model.Dispose();
-            throw new CheckpointException(source,
-                $"the tokenizer has ids up to {tokenizer.VocabularySize - 1}, the model only {model.VocabularySize} embeddings",
-                "put the tokenizer.json of this very model beside its weights");
+            throw Foreign(source, tokenizer, model.VocabularySize);
         }
 
         (Model, Tokenizer, Processor, this.source) = (model, tokenizer, processor, source);
@@ -57,6 +55,11 @@ public sealed class JanusPipeline : IDisposable
         var model = JanusFiles.Load(folder, target ?? ComputeTarget.Default);
         return new(model, tokenizer, model.Config.Vision is { } vision ? PictureProcessor.Read(folder, vision.ImageSize) : null, folder);
     }
+
+    /// <summary>What is said of a tokenizer with ids that a model lacks.</summary>
+    public static CheckpointException Foreign(string source, ITokenizer tokenizer, int embeddings) => new(source,
+        $"the tokenizer has ids up to {tokenizer.VocabularySize - 1}, the model only {embeddings} embeddings",
+        "put the tokenizer.json of this very model beside its weights");
 
     /// <summary>Tokens of a prompt as the model reads them, bos included, begin-of-image not.</summary>
     /// <exception cref="ArgumentException">The prompt leaves no room for what is to follow.</exception>
