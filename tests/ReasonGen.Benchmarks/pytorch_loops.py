@@ -97,7 +97,7 @@ def sft(width, mlp, layers, heads, codes, vocabulary, rows, tokens, image, threa
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     texts, drawn = torch.randint(0, vocabulary, (rows, tokens - image)), torch.randint(0, codes, (rows, image))
     times = []
-    for _ in range(40):
+    for _ in range(20):
         start = time.perf_counter()
         hidden = model(torch.cat((model.embed(texts), model.codes(drawn)), 1))
         text = F.cross_entropy(model.text(hidden[:, :tokens - image - 1]).flatten(0, 1), texts[:, 1:].flatten(), reduction="sum")

@@ -4,7 +4,6 @@
 // Sums are in fp32, results are rounded as libtorch rounds them, to the nearest and to even; a bias comes before the one rounding.
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
-using System.Runtime.Intrinsics.X86;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -14,7 +13,6 @@ namespace ReasonGen.Models;
 internal static unsafe class FewRows
 {
     private const int MostRows = 2, Stride = 64; // values of W a round: two cache lines
-    private const int Ahead = 2048; // values: a page ahead of what is read, so that address translation does not wait
     private const long FewestWeights = 1 << 16;
 
     [ThreadStatic]
@@ -24,7 +22,7 @@ internal static unsafe class FewRows
     private static int wideLength;
 
     /// <summary>Whether x, […, <paramref name="inputs"/>], is of that kind.</summary>
-    internal static bool Fit(Tensor x, int inputs) => Vector512.IsHardwareAccelerated && Sse.IsSupported && inputs % Stride == 0 && x.dtype == ScalarType.BFloat16
+    internal static bool Fit(Tensor x, int inputs) => Vector512.IsHardwareAccelerated && BitConverter.IsLittleEndian && inputs % Stride == 0 && x.dtype == ScalarType.BFloat16
         && x.numel() <= MostRows * inputs && x.device_type == DeviceType.CPU && !is_grad_enabled() && x.is_contiguous();
 
     /// <summary>Whether a layer is large enough to gain.</summary>
@@ -35,7 +33,7 @@ internal static unsafe class FewRows
     {
         int inputs = layers[0].Inputs, rows = (int)(x.numel() / inputs), threads = get_num_threads(), parts = threads == 1 ? 1 : 4 * threads;
         var shape = x.shape;
-        var from = Widened(x);
+        var from = Widened(x, pairwise: true);
         var results = new Tensor[layers.Length];
         var places = new (nint Matrix, nint Bias, nint To, int Outputs)[layers.Length];
         for (var i = 0; i < layers.Length; i++)
@@ -62,7 +60,7 @@ internal static unsafe class FewRows
     internal static Tensor Norm(Tensor x, Tensor weight, double epsilon)
     {
         var (result, width) = (empty(x.shape, ScalarType.BFloat16, CPU), (int)weight.numel());
-        float* from = Widened(x);
+        float* from = Widened(x, pairwise: false);
         ushort* w = (ushort*)Address(weight), to = (ushort*)Address(result);
         for (var left = x.numel(); left > 0; left -= width, from += width, to += width)
         {
@@ -84,6 +82,8 @@ internal static unsafe class FewRows
 
     private static void Sum(ushort* matrix, ushort* bias, float* from, ushort* to, int rows, int inputs, int outputs, int first, int end)
     {
+        // two bf16 are one word: the even one in its lower half, the odd one above; x comes in the same order
+        var odd = Vector512.Create(0xFFFF0000);
         for (var o = first; o < end; o++)
         {
             var w = matrix + (long)o * inputs;
@@ -93,14 +93,11 @@ internal static unsafe class FewRows
                 Vector512<float> a = default, b = default, c = default, d = default;
                 for (var i = 0; i < inputs; i += Stride)
                 {
-                    Sse.Prefetch0(w + i + Ahead);
-                    Sse.Prefetch0(w + i + Ahead + 32);
-                    var (low, high) = Vector512.Widen(Vector512.Load(w + i));
-                    var (low2, high2) = Vector512.Widen(Vector512.Load(w + i + 32));
-                    a = Vector512.FusedMultiplyAdd((low << 16).AsSingle(), Vector512.Load(x + i), a);
-                    b = Vector512.FusedMultiplyAdd((high << 16).AsSingle(), Vector512.Load(x + i + 16), b);
-                    c = Vector512.FusedMultiplyAdd((low2 << 16).AsSingle(), Vector512.Load(x + i + 32), c);
-                    d = Vector512.FusedMultiplyAdd((high2 << 16).AsSingle(), Vector512.Load(x + i + 48), d);
+                    var (pairs, pairs2) = (Vector512.Load(w + i).AsUInt32(), Vector512.Load(w + i + 32).AsUInt32());
+                    a = Vector512.FusedMultiplyAdd((pairs << 16).AsSingle(), Vector512.Load(x + i), a);
+                    b = Vector512.FusedMultiplyAdd((pairs & odd).AsSingle(), Vector512.Load(x + i + 16), b);
+                    c = Vector512.FusedMultiplyAdd((pairs2 << 16).AsSingle(), Vector512.Load(x + i + 32), c);
+                    d = Vector512.FusedMultiplyAdd((pairs2 & odd).AsSingle(), Vector512.Load(x + i + 48), d);
                 }
 
                 to[row * outputs + o] = Round(Vector512.Sum(a + b + (c + d)) + (bias == null ? 0 : Wide(bias[o])));
@@ -108,8 +105,8 @@ internal static unsafe class FewRows
         }
     }
 
-    // The values of x in fp32, in memory of this thread that the next call takes again.
-    private static float* Widened(Tensor x)
+    // The values of x in fp32, in memory of this thread that the next call takes again; pairwise: of every 32 the 16 even ones first.
+    private static float* Widened(Tensor x, bool pairwise)
     {
         var count = (int)x.numel();
         if (wideLength < count)
@@ -122,7 +119,7 @@ internal static unsafe class FewRows
         var values = (ushort*)Address(x);
         for (var i = 0; i < count; i++)
         {
-            wide[i] = Wide(values[i]);
+            wide[pairwise ? (i & ~31) + (i & 1) * 16 + (i & 31) / 2 : i] = Wide(values[i]);
         }
 
         return wide;
