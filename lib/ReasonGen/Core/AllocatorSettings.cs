@@ -4,25 +4,35 @@ namespace ReasonGen.Core;
 
 /// <summary>
 /// Keeps memory that tensors free in the process. glibc gives large blocks back to the kernel at once, so each forward and backward pass
-/// would fault the same pages in again, which costs up to two fifths of a training step on a CPU.
+/// would fault the same pages in again, which costs up to two fifths of a training step on a CPU. Blocks beyond what a miniature needs do go back:
+/// kept, they would leave gaps of gigabytes. A user's own settings of the allocator stay.
 /// </summary>
 internal static partial class AllocatorSettings
 {
     // Parameters of mallopt(3).
-    private const int TrimThreshold = -1, TopPad = -2, MmapMax = -4, ArenaMax = -8;
+    private const int TrimThreshold = -1, TopPad = -2, MmapThreshold = -3, MmapMax = -4, ArenaMax = -8;
     private const int HugePages = 14; // MADV_HUGEPAGE
     private const long HeapReserve = 1L << 30;
+    private const int LargestKept = 32 << 20; // glibc takes no larger threshold
 
     internal static void KeepFreedMemory()
     {
+        var variables = Environment.GetEnvironmentVariables();
+        if (variables.Keys.Cast<string>().Any(name => name.StartsWith("MALLOC_")) || variables["GLIBC_TUNABLES"] is string tuned && tuned.Contains("glibc.malloc"))
+        {
+            return;
+        }
+
         try
         {
-            // One arena, because only the main one grows past 64 MB; nothing by mmap; nothing trimmed.
+            // One arena, because only the main one grows past 64 MB; nothing trimmed.
             _ = mallopt(ArenaMax, 1);
-            _ = mallopt(MmapMax, 0);
             _ = mallopt(TrimThreshold, int.MaxValue);
             _ = mallopt(TopPad, 256 << 20);
+            _ = mallopt(MmapMax, 0);
             AdviseHugePages();
+            _ = mallopt(MmapMax, 1 << 16);
+            _ = mallopt(MmapThreshold, LargestKept);
         }
         catch (Exception e) when (e is EntryPointNotFoundException or DllNotFoundException)
         {
