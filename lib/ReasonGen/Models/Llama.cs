@@ -18,12 +18,13 @@ internal sealed class RmsNorm : Module<Tensor, Tensor>
     private readonly Parameter weight;
     private readonly double epsilon;
     private readonly int width;
+    private readonly Scalar widthScalar, epsilonScalar; // made anew at each call, one may be collected while libtorch reads it
 
     internal RmsNorm(int width, double epsilon, Device device, ScalarType type) : base(nameof(RmsNorm))
     {
         weight = new Parameter(ones(width, type, device));
         RegisterComponents();
-        (this.width, this.epsilon) = (width, epsilon);
+        (this.width, this.epsilon, widthScalar, epsilonScalar) = (width, epsilon, width, epsilon);
     }
 
     public override Tensor forward(Tensor x)
@@ -36,7 +37,7 @@ internal sealed class RmsNorm : Module<Tensor, Tensor>
         using var scope = NewDisposeScope();
         var x32 = x.to(ScalarType.Float32);
         var norm = linalg.vector_norm(x32, 2, [-1], true); // [B, T, 1]
-        var scale = norm.mul(norm).div(width).add(epsilon).rsqrt();
+        var scale = norm.mul(norm).div(widthScalar).add(epsilonScalar).rsqrt();
         return x32.mul(scale).to(x.dtype).mul(weight).MoveToOuterDisposeScope();
     }
 }
