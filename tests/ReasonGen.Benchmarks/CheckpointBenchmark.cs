@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Newtonsoft.Json.Linq;
+using ReasonGen.Benchmarks;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Models;
@@ -19,9 +20,9 @@ internal static class CheckpointBenchmark
             Console.WriteLine($"{size}: {files.Sum(file => new FileInfo(file).Length) / 1e9:0.00} GB in {files.Count} files");
             Process.Start("sync").WaitForExit();
             Cat(folder);
-            for (var i = 0; i < (size.EndsWith("7b") ? 1 : 4); i++)
+            for (var i = 0; i < 4; i++)
             {
-                using var child = Process.Start(Environment.ProcessPath!, ["checkpoint-load", folder]);
+                using var child = Self.Start("checkpoint-load", folder);
                 child.WaitForExit();
                 Console.WriteLine($"  reading the files with cat: {Cat(folder):0.00} s");
             }

@@ -20,7 +20,7 @@ internal static partial class MemoryBenchmark
 
     internal static int Run(string[] arguments)
     {
-        using var child = Process.Start(Environment.ProcessPath!, ["memory-1b-step", .. arguments]);
+        using var child = Self.Start(["memory-1b-step", .. arguments]);
         child.WaitForExit();
         return child.ExitCode;
     }
@@ -31,7 +31,6 @@ internal static partial class MemoryBenchmark
         var setup = TrainingSetup.Janus1B.WithLora(full ? 0 : 16).WithMicroBatch(1);
         setup = setup with { SequenceTokens = Prompt + Response + setup.Model.ImageTokens + 4, Sft = setup.Sft with { KeepMasters = !full } };
         var plan = MemoryPlan.Of(setup, TrainingStage.Sft);
-        GiveMemoryBack();
         var tiny = TinyJanus.Config with { Language = TinyJanus.Config.Language with { VocabularySize = 102400, Width = 8 }, Vision = null };
         Train(setup with { Model = tiny }, () => { }); // libraries come in
         GC.Collect();
@@ -70,20 +69,6 @@ internal static partial class MemoryBenchmark
         return SftBatch.Build([new SftSample(Text(Prompt), Text(Response), codes)],
             new SpecialTokens(100000, 100001, 100002, 100016, 100593, 100594));
     }
-
-    // The library keeps what tensors free, for speed; then gaps between blocks count as memory. Here each large block comes from the kernel and
-    // goes back.
-    private static void GiveMemoryBack()
-    {
-        const int trimThreshold = -1, mapThreshold = -3, mapMost = -4;
-        NativeRuntime.EnsureLoaded();
-        _ = mallopt(mapMost, 1 << 20);
-        _ = mallopt(mapThreshold, 1 << 16);
-        _ = mallopt(trimThreshold, 1 << 16);
-    }
-
-    [LibraryImport("libc")]
-    private static partial int mallopt(int parameter, int value);
 
     [LibraryImport("libc")]
     private static partial int malloc_trim(nint keep);

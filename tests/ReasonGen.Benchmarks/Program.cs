@@ -1,4 +1,4 @@
-// Speed of the miniature's hot paths, for comparing within one run:  dotnet run -c Release --project tests/ReasonGen.Benchmarks
+// Speed of the miniature's hot paths, for comparing within one run:  dotnet run -c Release --project tests/ReasonGen.Benchmarks [-- sft]
 // One training step, and decoding, at the size of Janus-Pro-1B (6 to 16 GB of memory):  ... -- memory-1b [full]  and  ... -- decode-1b
 // Loading at full size (4 or 15 GB of disk and memory):  dotnet run -c Release --project tests/ReasonGen.Benchmarks -- checkpoint 1b|7b
 // The Jupyter kernel, with long sessions of so many cells:  ... -- kernel [10000]
@@ -52,15 +52,27 @@ var study = new Study(StudyConfig.Quick);
 using var model = study.Load("sft");
 Console.WriteLine($"computing on {ComputeTarget.Default}, {get_num_threads()} threads, {model.TrainableParameters().Sum(p => p.Parameter.numel())} trained weights");
 
+var (size, codes) = (model.Config.Language, model.CodebookSize);
 using (var trainer = study.SftTrainer(model, "sft"))
 {
     var steps = trainer.Steps(60).Skip(10).ToArray();
-    Report("SFT step (32 samples)", steps.Select(step => step.Seconds), steps.Average(step => step.Tokens), "tokens");
+    var tokens = steps.Average(step => step.Tokens);
+    Report("SFT step (32 samples)", steps.Select(step => step.Seconds), tokens, "tokens");
+    PlainPyTorch.Compare(steps.Select(step => step.Seconds).Order().ElementAt(steps.Length / 2), tokens, "tokens", "sft", size.Width, size.MlpWidth, size.Layers,
+        size.Heads, codes, size.VocabularySize, 32, (int)tokens / 32, model.Config.ImageTokens, get_num_threads());
+}
+
+if (args is ["sft"])
+{
+    return 0;
 }
 
 var policy = study.Policy(model);
 var prompts = Prompts.Benchmark(3);
-Report("sampling 144 rollouts", Times(8, () => policy.Generate(prompts, 8, 1).Dispose()), 144 * (64 + 22), "tokens");
+double[] sampling = [.. Times(8, () => policy.Generate(prompts, 8, 1).Dispose())];
+Report("sampling 144 rollouts", sampling, 144 * (64 + 22), "tokens");
+PlainPyTorch.Compare(sampling.Order().ElementAt(4) / (64 + 22), 144, "tokens", "decode", size.Width, size.MlpWidth, size.Layers, size.Heads, codes, 24, 64 + 22, 144, get_num_threads(),
+    "float32");
 using (var rollouts = policy.Generate(prompts, 8, 1))
 {
     Report("decoding 144 pictures", Times(8, () => policy.Pictures(rollouts)), 144, "pictures");

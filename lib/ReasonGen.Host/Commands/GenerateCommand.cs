@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Core;
 using ReasonGen.Evaluation;
@@ -98,12 +99,15 @@ internal static class GenerateCommand
         PictureSuite suite, JanusPipeline pipeline, PromptTemplate template, RolloutConfig config, long seed, CancellationToken cancel)
     {
         var outcomes = new List<SuiteOutcome>();
+        var watch = Stopwatch.StartNew();
         var steps = suite.Fill((item, claim) =>
         {
             var drawings = pipeline.Draw(item.Prompt, suite.PerPrompt, template, config, Seeds.Mix(seed, item.Index), share =>
             {
                 claim.Touch();
-                Progress($"{item.Index + 1}/{suite.Items.Count} {item.Name} {share:0%}");
+                var drawn = outcomes.Count(outcome => outcome == SuiteOutcome.Drawn) + share;
+                var left = watch.Elapsed * ((suite.Items.Count - item.Index - share) / drawn);
+                Progress($"{item.Index + 1}/{suite.Items.Count} {item.Name} {share:0%}, about {(int)left.TotalHours}:{left:mm\\:ss} left");
             }, cancel);
             return ([.. drawings.Select(drawing => drawing.Picture)], [.. drawings.Select(drawing => drawing.Rationale)]);
         });

@@ -1,6 +1,8 @@
 using System.CommandLine;
 using ReasonGen.Checkpoints;
 using ReasonGen.Models;
+using ReasonGen.Rollouts;
+using ReasonGen.Text;
 
 namespace ReasonGen.Host.Commands;
 
@@ -64,7 +66,20 @@ internal static class InspectCommand
         var (layout, config) = (JanusFiles.Check(path), JanusFiles.ReadConfig(path));
         return $"Janus, {layout.ToString().ToLowerInvariant()} layout; names and shapes fit its config.json: "
             + $"{config.Language.Layers} layers of width {config.Language.Width}, {config.Language.VocabularySize} text tokens, "
-            + $"{config.ImageTokenizer.CodebookSize} image codes, {config.ImageTokens} of them a picture";
+            + $"{config.ImageTokenizer.CodebookSize} image codes, {config.ImageTokens} of them a picture; {Tokenizer(path, config.Language.VocabularySize)}";
+    }
+
+    private static string Tokenizer(string folder, int vocabularySize)
+    {
+        if (!File.Exists(Path.Combine(folder, "tokenizer.json")))
+        {
+            return "no tokenizer.json beside it";
+        }
+
+        var tokenizer = HuggingFaceTokenizer.Load(folder);
+        _ = tokenizer.Special; // throws where it lacks Janus' own tokens
+        return tokenizer.VocabularySize <= vocabularySize ? $"its tokenizer has {tokenizer.VocabularySize} ids"
+            : throw JanusPipeline.Foreign(folder, tokenizer, vocabularySize);
     }
 
     private static string Type(TensorEntry entry) => entry.Type.ToString().ToLowerInvariant();

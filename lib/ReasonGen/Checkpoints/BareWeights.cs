@@ -15,26 +15,43 @@ public static class BareWeights
     private const BindingFlags Members = BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance;
 
     /// <summary>Gives every parameter and buffer of the module its memory on <paramref name="device"/>; what that holds is undefined.</summary>
-    public static void Allocate(nn.Module module, Device device)
+    public static void Allocate(nn.Module module, Device device) => Allocate(module, device, (_, _) => null);
+
+    /// <summary>The same, but for what <paramref name="given"/> has a tensor for: by full name and the tensor of the meta device.</summary>
+    internal static void Allocate(nn.Module module, Device device, Func<string, Tensor, Tensor?> given)
     {
-        foreach (var part in module.modules())
+        foreach (var (path, part) in module.named_modules().Prepend(("", module)))
         {
+            Tensor Memory(string name, Tensor bare) => given(path.Length == 0 ? name : $"{path}.{name}", bare) ?? Fresh(bare, device);
             foreach (var (name, parameter) in part.named_parameters(recurse: false).ToList())
             {
-                var made = new Parameter(empty(parameter.shape, parameter.dtype, device), parameter.requires_grad);
+                var made = new Parameter(Memory(name, parameter), parameter.requires_grad);
                 Replace(part, name, made, "ConditionallyRegisterParameter");
             }
 
             foreach (var (name, buffer) in part.named_buffers(recurse: false).ToList())
             {
-                Replace(part, name, empty(buffer.shape, buffer.dtype, device), "ConditionallyRegisterBuffer");
+                Replace(part, name, Memory(name, buffer), "ConditionallyRegisterBuffer");
             }
         }
     }
 
-    private static unsafe nint Address(Tensor tensor)
+    private static Tensor Fresh(Tensor bare, Device device)
     {
-        using var first = tensor.view(-1).narrow(0, 0, 1);
+        var tensor = empty(bare.shape, bare.dtype, device);
+        if (tensor.device_type == DeviceType.CPU && tensor.numel() > 0)
+        {
+            AllocatorSettings.AdviseHugePages(Address(tensor), tensor.numel() * tensor.element_size());
+        }
+
+        return tensor;
+    }
+
+    /// <summary>Where a contiguous tensor's first element lies.</summary>
+    internal static unsafe nint Address(Tensor tensor)
+    {
+        using var flat = tensor.view(-1);
+        using var first = flat.narrow(0, 0, 1);
         return (nint)System.Runtime.CompilerServices.Unsafe.AsPointer(ref first.bytes[0]);
     }
 
@@ -42,11 +59,6 @@ public static class BareWeights
     private static void Replace(nn.Module part, string name, Tensor tensor, string registration)
     {
         tensor.DetachFromDisposeScope();
-        if (tensor.device_type == DeviceType.CPU && tensor.numel() > 0)
-        {
-            AllocatorSettings.AdviseHugePages(Address(tensor), tensor.numel() * tensor.element_size());
-        }
-
         if (part.GetType().GetProperty(name, BindingFlags.Public | BindingFlags.Instance) is { CanWrite: true } property)
         {
             property.SetValue(part, tensor);

@@ -43,7 +43,30 @@ public sealed class CheckpointFiles
     /// <param name="optional">Names that may be missing, superfluous or of another shape; targets that go without are set to 0.</param>
     /// <param name="finite">Refuse weights that are NaN or infinite.</param>
     /// <exception cref="CheckpointException">Names or shapes differ (all that do are listed at once), or the data are damaged or not finite.</exception>
-    public void LoadInto(IReadOnlyDictionary<string, Tensor> targets, Func<string, bool>? optional = null, bool finite = true)
+    public void LoadInto(IReadOnlyDictionary<string, Tensor> targets, Func<string, bool>? optional = null, bool finite = true) =>
+        LoadInto(targets, optional, finite, null);
+
+    /// <summary>
+    /// Gives a module that was built on the meta device its memory and its weights: the files' own pages where a weight can stay as it lies there
+    /// (on the CPU, in the file's type), else memory that the files are streamed into.
+    /// </summary>
+    /// <param name="module">The module.</param>
+    /// <param name="device">Where its weights are to live.</param>
+    /// <param name="nameOf">The file's name of a whole tensor of the module; null where the file stores it otherwise.</param>
+    /// <param name="targets">Asked for what <see cref="LoadInto(IReadOnlyDictionary{string, Tensor}, Func{string, bool}, bool)"/> takes, once the module has memory.</param>
+    /// <param name="optional">As there.</param>
+    /// <exception cref="CheckpointException">As there.</exception>
+    internal void LoadInto(nn.Module module, Device device, Func<string, string?> nameOf, Func<IReadOnlyDictionary<string, Tensor>> targets,
+        Func<string, bool>? optional = null)
+    {
+        var found = Entries.ToDictionary(entry => entry.Name);
+        using var mapped = new MappedFiles();
+        BareWeights.Allocate(module, device, (name, bare) =>
+            nameOf(name) is { } known && found.TryGetValue(known, out var entry) ? mapped.Find(entry, bare, device) : null);
+        LoadInto(targets(), optional, finite: true, mapped);
+    }
+
+    private void LoadInto(IReadOnlyDictionary<string, Tensor> targets, Func<string, bool>? optional, bool finite, MappedFiles? mapped)
     {
         Check(targets, optional);
         var found = Entries.ToDictionary(entry => entry.Name);
@@ -57,7 +80,7 @@ public sealed class CheckpointFiles
             }
         }
 
-        using var reader = new TensorReader(finite);
+        using var reader = new TensorReader(finite, mapped);
         reader.Fill(Entries.Where(entry => targets.ContainsKey(entry.Name) && Fits(entry.Name)).Select(entry => (entry, targets[entry.Name])));
     }
 
@@ -144,7 +167,7 @@ public sealed class CheckpointFiles
         {
             throw new CheckpointException(index, $"not a sound index of shards: {e.Message.TrimEnd('.')}", "download the index again", e);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (FileKinds.IsAboutFile(e))
         {
             throw FileKinds.Unreadable(index, e);
         }

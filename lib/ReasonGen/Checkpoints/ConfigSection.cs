@@ -17,7 +17,7 @@ internal sealed record ConfigSection(string Path, string Name, JObject Json)
         {
             throw new CheckpointException(path, $"it is no JSON object: {e.Message.TrimEnd('.')}", "download the file again", e);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (FileKinds.IsAboutFile(e))
         {
             throw FileKinds.Unreadable(path, e);
         }

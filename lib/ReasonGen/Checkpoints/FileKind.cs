@@ -30,7 +30,7 @@ internal static class FileKinds
             using var file = File.OpenRead(path);
             read = file.ReadAtLeast(buffer, buffer.Length, throwOnEndOfStream: false);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (IsAboutFile(e))
         {
             throw Unreadable(path, e);
         }
@@ -56,6 +56,10 @@ internal static class FileKinds
                 "give a .safetensors or .bin file"),
         };
     }
+
+    /// <summary>Whether an exception is about a file that was to be read: a part of this program that is missing is another matter.</summary>
+    internal static bool IsAboutFile(Exception e) => e is UnauthorizedAccessException
+        || e is IOException and not FileLoadException && !(e is FileNotFoundException { FileName: { } name } && name.Contains(", Culture="));
 
     internal static CheckpointException Unreadable(string path, Exception e) => e is FileNotFoundException or DirectoryNotFoundException
         ? new(path, "there is no such file", "check the path, or download the file", e)

@@ -49,7 +49,7 @@ public sealed class SafetensorsHeader
         {
             throw new CheckpointException(path, $"not a sound safetensors file: {e.Message.TrimEnd('.')}", "download or write the file again", e);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (FileKinds.IsAboutFile(e))
         {
             throw FileKinds.Unreadable(path, e);
         }

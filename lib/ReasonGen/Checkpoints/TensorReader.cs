@@ -11,11 +11,11 @@ namespace ReasonGen.Checkpoints;
 
 /// <summary>
 /// Moves tensors from files into memory that exists already, a chunk at a time, so that beside the weights only one chunk a thread is held.
-/// Checksums and finiteness are checked on each chunk while it is in the processor's cache.
+/// Checksums and finiteness are checked on each chunk while it is in the processor's cache; on weights that lie in a mapped file already, that is all.
 /// </summary>
-internal sealed class TensorReader(bool finite) : IDisposable
+internal sealed class TensorReader(bool finite, MappedFiles? mapped = null) : IDisposable
 {
-    private const int ChunkBytes = 1 << 20;
+    private const int ChunkBytes = 1 << 18;
 
     private readonly ConcurrentDictionary<string, SafeFileHandle> files = [];
     private readonly ConcurrentDictionary<StoredBytes, bool> intact = [];
@@ -75,7 +75,7 @@ internal sealed class TensorReader(bool finite) : IDisposable
         {
             throw new CheckpointException(entry.File, e.Message, "download or write the file again", e);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (FileKinds.IsAboutFile(e))
         {
             throw FileKinds.Unreadable(entry.File, e);
         }
@@ -91,6 +91,7 @@ internal sealed class TensorReader(bool finite) : IDisposable
     private void Stream(SafeFileHandle file, TensorEntry entry, Tensor flat)
     {
         var direct = flat.dtype == entry.Type && flat.device_type == DeviceType.CPU;
+        var there = mapped?.Holds(entry, flat) ?? false;
         long width = ElementTypes.SizeOf(entry.Type), step = ChunkBytes / width;
         using var chunk = direct ? null : empty(Math.Min(step, entry.Elements), entry.Type, CPU);
         var crc = entry.Storage is { Crc: not 0 } storage && storage.Bytes == entry.Bytes ? new Crc32() : null;
@@ -99,7 +100,11 @@ internal sealed class TensorReader(bool finite) : IDisposable
             using var place = flat.narrow(0, at, Math.Min(step, entry.Elements - at));
             using var part = direct ? null : chunk!.narrow(0, 0, place.numel());
             var bytes = (part ?? place).bytes;
-            ReadAt(file, bytes, entry.Begin + at * width);
+            if (!there)
+            {
+                ReadAt(file, bytes, entry.Begin + at * width);
+            }
+
             crc?.Append(bytes);
             CheckFinite(bytes, entry);
             if (part is not null)

@@ -35,7 +35,7 @@ public static class TorchFile
         {
             throw new CheckpointException(path, $"not a sound torch file: {e.Message}", "download or write the file again", e);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (FileKinds.IsAboutFile(e))
         {
             throw FileKinds.Unreadable(path, e);
         }

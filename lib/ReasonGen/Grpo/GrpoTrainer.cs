@@ -194,7 +194,7 @@ public sealed class GrpoTrainer : IDisposable
             throw new NonFiniteLossException("the loss", StepCount, $"rollouts {start} to {start + count - 1}", lastSaved);
         }
 
-        loss.div(parts).backward();
+        ActivationCheckpoint.Backward(loss.div(parts));
         return new(textEntropy.ToDouble(), imageEntropy.ToDouble(), used, policy.ClipFraction, policy.Divergence, 0, text.sum().ToDouble() / count);
     }
 

@@ -14,6 +14,9 @@ public interface IImageTextModel
     /// <summary>C.</summary>
     int CodebookSize { get; }
 
+    /// <summary>Tokens of the longest sequence that the model was made for.</summary>
+    int Positions => int.MaxValue;
+
     /// <summary>Weights that training may change, by checkpoint name, in checkpoint order.</summary>
     IEnumerable<(string Name, TorchSharp.Modules.Parameter Parameter)> TrainableParameters();
 

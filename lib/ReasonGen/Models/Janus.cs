@@ -18,7 +18,7 @@ internal sealed class Aligner : Module<Tensor, Tensor>
     internal Aligner(int from, int to, ComputeTarget target) : base("aligner")
     {
         layers = ModuleList<Module<Tensor, Tensor>>(
-            Linear(from, to, true, target.Device, target.DType), GELU(), Linear(to, to, true, target.Device, target.DType));
+            new Projection(from, to, true, target.Device, target.DType), GELU(), new Projection(to, to, true, target.Device, target.DType));
         RegisterComponents();
     }
 
@@ -83,6 +83,8 @@ public sealed class Janus : Module, IImageTextModel
     public bool CheckpointActivations { get => language_model.CheckpointActivations; set => language_model.CheckpointActivations = value; }
 
     public int VocabularySize => Config.Language.VocabularySize;
+
+    public int Positions => Config.Language.Positions;
 
     public int CodebookSize => Config.ImageTokenizer.CodebookSize;
 

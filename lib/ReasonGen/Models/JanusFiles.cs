@@ -21,7 +21,7 @@ public enum JanusLayout
 /// <summary>Reads and writes a Janus as a folder of weights and config.json.</summary>
 public static class JanusFiles
 {
-    private const string Tower = "vision_model.vision_tower.", UsedCodes = "gen_vision_model.quantize.codebook_used";
+    private const string Tower = "vision_model.vision_tower.", Qkv = ".attn.qkv.", UsedCodes = "gen_vision_model.quantize.codebook_used";
 
     private static readonly (string Original, string Native)[] Prefixes =
     [
@@ -53,25 +53,27 @@ public static class JanusFiles
     public static string? ModelType(string folder) => Path.Combine(folder, "config.json") is var path && File.Exists(path)
         ? ConfigSection.Read(path).Text("model_type", "") : null;
 
-    /// <summary>Builds the model and streams its weights in; beside the weights hardly any memory is taken.</summary>
+    /// <summary>
+    /// Builds the model with its weights; beside them hardly any memory is taken. On a CPU and in the type of the files they are the files' own
+    /// pages (Windows aside): do not overwrite those files in place while the model lives.
+    /// </summary>
     /// <param name="folder">Folder with config.json and weights in either layout: safetensors or torch files, whole or in shards.</param>
     /// <param name="target">Device and type of the weights.</param>
     /// <exception cref="CheckpointException">Something is missing, damaged, not finite, or does not fit; all names that do not are listed.</exception>
     public static Janus Load(string folder, ComputeTarget target)
     {
         var (files, model, layout) = Open(folder, target.DType);
-        BareWeights.Allocate(model, target.Device);
-        model.Target = target;
         try
         {
-            foreach (var (name, tensor) in model.state_dict().Where(pair => IsUnread(pair.Key)))
+            using var scope = NewDisposeScope();
+            files.LoadInto(model, target.Device, name => NameInFile(name, layout), () => Names(model, layout), IsUnread);
+            model.Target = target;
+            foreach (var (name, tensor) in model.state_dict().Where(pair => layout == JanusLayout.Native && IsUnread(pair.Key)))
             {
                 using var free = no_grad();
-                tensor.zero_(); // the native layout drops what nothing reads
+                tensor.zero_(); // this layout drops what nothing reads
             }
 
-            using var scope = NewDisposeScope();
-            files.LoadInto(Names(model, layout), IsUnread);
             return model;
         }
         catch
@@ -142,15 +144,18 @@ public static class JanusFiles
     private static Dictionary<string, Tensor> Names(Janus model, JanusLayout layout) => layout == JanusLayout.Original ? model.state_dict()
         : model.state_dict().Where(pair => !IsUnread(pair.Key)).SelectMany(pair => Native(pair.Key, pair.Value.detach())).ToDictionary();
 
-    private static IEnumerable<KeyValuePair<string, Tensor>> Native(string name, Tensor tensor)
+    // null for what the file stores in parts, or not at all
+    private static string? NameInFile(string name, JanusLayout layout) =>
+        layout == JanusLayout.Original ? name : IsUnread(name) || name.Contains(Qkv) ? null : NativeName(name);
+
+    private static IEnumerable<KeyValuePair<string, Tensor>> Native(string name, Tensor tensor) => name.Contains(Qkv)
+        ? "qkv".Zip(tensor.chunk(3), (letter, third) => KeyValuePair.Create(NativeName(name).Replace(Qkv, $".self_attn.{letter}_proj."), third))
+        : [KeyValuePair.Create(NativeName(name), name == Tower + "pos_embed" ? tensor.squeeze(0) : tensor)];
+
+    private static string NativeName(string name)
     {
         var (original, native) = Prefixes.First(prefix => name.StartsWith(prefix.Original, StringComparison.Ordinal));
-        var rest = name[original.Length..];
-        const string Qkv = ".attn.qkv.";
         var parts = original == Tower + "blocks." ? TowerParts : original == "gen_vision_model." ? VqParts : [];
-        var renamed = native + parts.Aggregate("." + rest, (text, part) => text.Replace(part.Original, part.Native))[1..];
-        return rest.Contains(Qkv)
-            ? "qkv".Zip(tensor.chunk(3), (letter, third) => KeyValuePair.Create(renamed.Replace(Qkv, $".self_attn.{letter}_proj."), third))
-            : [KeyValuePair.Create(renamed, original == Tower + "pos_embed" ? tensor.squeeze(0) : tensor)];
+        return native + parts.Aggregate("." + name[original.Length..], (text, part) => text.Replace(part.Original, part.Native))[1..];
     }
 }

@@ -17,21 +17,27 @@ internal sealed class RmsNorm : Module<Tensor, Tensor>
 {
     private readonly Parameter weight;
     private readonly double epsilon;
-    private readonly long width;
+    private readonly int width;
+    private readonly Scalar widthScalar, epsilonScalar; // made anew at each call, one may be collected while libtorch reads it
 
     internal RmsNorm(int width, double epsilon, Device device, ScalarType type) : base(nameof(RmsNorm))
     {
         weight = new Parameter(ones(width, type, device));
         RegisterComponents();
-        (this.width, this.epsilon) = (width, epsilon);
+        (this.width, this.epsilon, widthScalar, epsilonScalar) = (width, epsilon, width, epsilon);
     }
 
     public override Tensor forward(Tensor x)
     {
+        if (FewRows.Fit(x, width) && weight.dtype == ScalarType.BFloat16)
+        {
+            return FewRows.Norm(x, weight, epsilon);
+        }
+
         using var scope = NewDisposeScope();
         var x32 = x.to(ScalarType.Float32);
         var norm = linalg.vector_norm(x32, 2, [-1], true); // [B, T, 1]
-        var scale = norm.mul(norm).div(width).add(epsilon).rsqrt();
+        var scale = norm.mul(norm).div(widthScalar).add(epsilonScalar).rsqrt();
         return x32.mul(scale).to(x.dtype).mul(weight).MoveToOuterDisposeScope();
     }
 }
@@ -63,9 +69,9 @@ internal sealed class LlamaAttention : Module
     {
         using var scope = NewDisposeScope();
         long rows = x.shape[0], tokens = x.shape[1];
-        var q = Rotary.Turn(q_proj.call(x).view(rows, tokens, heads, headWidth).transpose(1, 2), pass.Cos, pass.Sin); // [B, H, T, K]
-        var k = Rotary.Turn(k_proj.call(x).view(rows, tokens, keyValueHeads, headWidth).transpose(1, 2), pass.Cos, pass.Sin);
-        var v = v_proj.call(x).view(rows, tokens, keyValueHeads, headWidth).transpose(1, 2);
+        Tensor Heads(Tensor y) => y.view(rows, tokens, -1, headWidth).transpose(1, 2); // [B, H, T, K]
+        var projected = Projection.Several(x, q_proj, k_proj, v_proj);
+        var (q, k, v) = (Rotary.Turn(Heads(projected[0]), pass.Cos, pass.Sin), Rotary.Turn(Heads(projected[1]), pass.Cos, pass.Sin), Heads(projected[2]));
         if (pass.Cache is not null)
         {
             (k, v) = pass.Cache.Extend(layer, k, v); // [B, H, S, K]
@@ -78,7 +84,7 @@ internal sealed class LlamaAttention : Module
         }
 
         var mixed = functional.scaled_dot_product_attention(q, k, v, pass.Mask, 0, pass.Causal); // [B, H, T, K]
-        return o_proj.call(mixed.transpose(1, 2).reshape(rows, tokens, -1)).MoveToOuterDisposeScope();
+        return o_proj.forward(mixed.transpose(1, 2).reshape(rows, tokens, -1)).MoveToOuterDisposeScope();
     }
 }
 
@@ -97,7 +103,8 @@ internal sealed class LlamaMlp : Module
     internal Tensor Forward(Tensor x)
     {
         using var scope = NewDisposeScope();
-        return down_proj.call(functional.silu(gate_proj.call(x)).mul(up_proj.call(x))).MoveToOuterDisposeScope();
+        var inner = Projection.Several(x, gate_proj, up_proj);
+        return down_proj.forward(functional.silu(inner[0]).mul(inner[1])).MoveToOuterDisposeScope();
     }
 }
 
@@ -248,5 +255,5 @@ public sealed class Llama : Module
         model.Forward(embeddings, attentionMask, positionIds, cache);
 
     /// <summary>[…, D] → […, V].</summary>
-    public Tensor Logits(Tensor hidden) => lm_head.call(hidden);
+    public Tensor Logits(Tensor hidden) => lm_head.forward(hidden);
 }

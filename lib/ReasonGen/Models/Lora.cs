@@ -36,10 +36,7 @@ public sealed record LoraConfig
 /// </summary>
 public sealed class Lora : IImageTextModel, IDisposable
 {
-    private sealed record Addition(string Name, Projection Layer, Parameter A, Parameter B)
-    {
-        public Action Remove { get; set; } = () => { };
-    }
+    private sealed record Addition(string Name, Projection Layer, Parameter A, Parameter B);
 
     private readonly Janus model;
     private readonly Parameter[] frozen;
@@ -71,6 +68,8 @@ public sealed class Lora : IImageTextModel, IDisposable
     public LoraConfig Config { get; }
 
     public int VocabularySize => model.VocabularySize;
+
+    public int Positions => model.Positions;
 
     public int CodebookSize => model.CodebookSize;
 
@@ -110,7 +109,7 @@ public sealed class Lora : IImageTextModel, IDisposable
     {
         foreach (var addition in additions)
         {
-            addition.Remove();
+            addition.Layer.Addition = null;
             addition.A.Dispose();
             addition.B.Dispose();
         }
@@ -126,12 +125,11 @@ public sealed class Lora : IImageTextModel, IDisposable
         var a = rand(Config.Rank, weight.shape[1], ScalarType.Float32, CPU, generator: generator).mul(2 * bound).sub(bound)
             .to(weight.dtype, weight.device);
         var addition = new Addition(name, layer, Owned(a), Owned(zeros(weight.shape[0], Config.Rank, weight.dtype, weight.device)));
-        var hook = layer.register_forward_hook((_, x, y) =>
+        layer.Addition = (x, y) =>
         {
             using var pass = NewDisposeScope();
             return y.add(nn.functional.linear(nn.functional.linear(x, addition.A), addition.B), scale).MoveToOuterDisposeScope();
-        });
-        addition.Remove = hook.remove;
+        };
         return addition;
     }
 

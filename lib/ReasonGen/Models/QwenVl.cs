@@ -41,14 +41,13 @@ public sealed class QwenVl : Module
     public static QwenVl Load(string folder, ComputeTarget target)
     {
         // built without memory, so that no weight is drawn in vain or held twice
-        var model = new QwenVl(QwenConfig.FromFolder(folder), target with { Device = META });
-        BareWeights.Allocate(model, target.Device);
-        model.Target = target;
+        var model = new QwenVl(QwenConfig.FromFolder(folder), target with { Device = META }) { Target = target };
         var files = CheckpointFiles.Open(folder);
         // newer libraries write model.visual.… and model.language_model.…
         var renamed = files.Entries.Any(entry => entry.Name.StartsWith("model.language_model."));
         string Name(string name) => !renamed ? name : name.StartsWith("visual.") ? "model." + name : name.StartsWith("model.") ? "model.language_model." + name[6..] : name;
-        files.LoadInto(model.Weights().ToDictionary(p => Name(p.Name), p => (Tensor)p.Parameter), name => model.Config.TiedHead && name == "lm_head.weight");
+        files.LoadInto(model, target.Device, Name, () => model.Weights().ToDictionary(p => Name(p.Name), p => (Tensor)p.Parameter),
+            name => model.Config.TiedHead && name == "lm_head.weight");
         return model;
     }
 

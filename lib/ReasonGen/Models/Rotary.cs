@@ -8,6 +8,8 @@ namespace ReasonGen.Models;
 /// <summary>Rotary positions of decoders and vision towers. B batch, T tokens, K head width.</summary>
 internal static class Rotary
 {
+    private static readonly Scalar One = 1;
+
     /// <summary>θ^(−2j/K), [K/2] fp32.</summary>
     internal static Tensor Frequencies(int headWidth, double theta, Device device) =>
         pow(theta, arange(headWidth / 2, ScalarType.Float32, device).mul(2f / headWidth)).reciprocal();
@@ -38,5 +40,5 @@ internal static class Rotary
     }
 
     /// <summary>[x₁, x₂] cos + [x₂, x₁] [−sin, sin]; cos and sin broadcast over x.</summary>
-    internal static Tensor Turn(Tensor x, Tensor cos, Tensor sin) => x.mul(cos).addcmul_(x.roll(x.shape[^1] / 2, -1), sin, 1);
+    internal static Tensor Turn(Tensor x, Tensor cos, Tensor sin) => x.mul(cos).addcmul_(x.roll(x.shape[^1] / 2, -1), sin, One);
 }

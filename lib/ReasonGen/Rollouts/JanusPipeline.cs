@@ -28,9 +28,7 @@ public sealed class JanusPipeline : IDisposable
         if (tokenizer.VocabularySize > model.VocabularySize)
         {
             model.Dispose();
-            throw new CheckpointException(source,
-                $"the tokenizer has ids up to {tokenizer.VocabularySize - 1}, the model only {model.VocabularySize} embeddings",
-                "put the tokenizer.json of this very model beside its weights");
+            throw Foreign(source, tokenizer, model.VocabularySize);
         }
 
         (Model, Tokenizer, Processor, this.source) = (model, tokenizer, processor, source);
@@ -58,16 +56,19 @@ public sealed class JanusPipeline : IDisposable
         return new(model, tokenizer, model.Config.Vision is { } vision ? PictureProcessor.Read(folder, vision.ImageSize) : null, folder);
     }
 
+    /// <summary>What is said of a tokenizer with ids that a model lacks.</summary>
+    public static CheckpointException Foreign(string source, ITokenizer tokenizer, int embeddings) => new(source,
+        $"the tokenizer has ids up to {tokenizer.VocabularySize - 1}, the model only {embeddings} embeddings",
+        "put the tokenizer.json of this very model beside its weights");
+
     /// <summary>Tokens of a prompt as the model reads them, bos included, begin-of-image not.</summary>
     /// <exception cref="ArgumentException">The prompt leaves no room for what is to follow.</exception>
     public int[] PromptTokens(string prompt, PromptTemplate template, RolloutConfig config)
     {
         int[] tokens = [Tokenizer.Special.Bos, .. Tokenizer.Encode(template.Fill(prompt))];
         tokens = tokens[^1] == Tokenizer.Special.BeginOfImage ? tokens[..^1] : tokens; // the sampler puts it there
-        var room = Model.Config.Language.Positions - config.TextBudget - Model.Config.ImageTokens - 1;
-        return tokens.Length <= room ? tokens : throw new ArgumentException(
-            $"the prompt \"{(prompt.Length <= 60 ? prompt : prompt[..60] + "…")}\" has {tokens.Length} tokens; "
-            + $"{room} fit beside {config.TextBudget} of a rationale and {Model.Config.ImageTokens} of a picture. Shorten it.");
+        (config with { ImageTokens = Model.Config.ImageTokens }).CheckPrompt(prompt, tokens.Length, Model.Positions);
+        return tokens;
     }
 
     /// <summary>Draws pictures of a prompt: after a rationale where <paramref name="config"/> has a text budget, at once where it has none.</summary>

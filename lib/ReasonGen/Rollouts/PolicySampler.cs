@@ -40,9 +40,17 @@ public sealed class PolicySampler(IImageTextModel model, ITokenizer tokenizer, P
     }
 
     /// <summary>Prompts as the sampler reads them: bos, the filled template, left-padded to the longest. [N·G, P] each.</summary>
+    /// <exception cref="ArgumentException">A prompt leaves no room for what is to follow.</exception>
     public (Tensor Ids, Tensor Mask) PromptRows(IEnumerable<string> prompts, int copies = 1)
     {
-        int[][] tokens = [.. prompts.Select(prompt => tokenizer.Encode(template.Fill(prompt)))];
+        int[] Tokens(string prompt)
+        {
+            var encoded = tokenizer.Encode(template.Fill(prompt));
+            Config.CheckPrompt(prompt, encoded.Length + 1, model.Positions);
+            return encoded;
+        }
+
+        int[][] tokens = [.. prompts.Select(Tokens)];
         var longest = tokens.Max(row => row.Length);
         var rows = tokens.Select(row => PromptRow.Build(row, longest, tokenizer.Special)).ToArray();
         Tensor Stack(Func<PromptRow, long[]> of) =>

@@ -42,4 +42,19 @@ public sealed record RolloutConfig
                 + $"and {nameof(GuidanceScale)} at least 0: {this}");
         }
     }
+
+    /// <summary>Whether a prompt leaves room for a rationale and a picture.</summary>
+    /// <param name="prompt">The text, for the message.</param>
+    /// <param name="tokens">Its tokens, bos included and begin-of-image not.</param>
+    /// <param name="positions">Tokens of the longest sequence that the model was made for.</param>
+    /// <exception cref="ArgumentException">It does not.</exception>
+    public void CheckPrompt(string prompt, int tokens, int positions)
+    {
+        var room = positions - TextBudget - ImageTokens - 1;
+        if (tokens > room)
+        {
+            throw new ArgumentException($"the prompt \"{(prompt.Length <= 60 ? prompt : prompt[..60] + "…")}\" has {tokens} tokens; "
+                + $"{Math.Max(room, 0)} fit beside {TextBudget} of a rationale and {ImageTokens} of a picture. Shorten it.");
+        }
+    }
 }

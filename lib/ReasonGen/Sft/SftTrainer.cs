@@ -67,7 +67,7 @@ public sealed class SftTrainer : IDisposable
         {
             using var pass = NewDisposeScope();
             var part = SftLoss.Compute(model, batch.Slice(start, Math.Min(micro, batch.Count - start)), beginOfImage, Config.TextScale, Config.ImageScale, Config.BeginOfImageScale);
-            (Config.SumMicroBatches ? part.Total : part.Total.div(parts)).backward();
+            ActivationCheckpoint.Backward(Config.SumMicroBatches ? part.Total : part.Total.div(parts));
             loss += part.Total.ToDouble() / parts;
             text += part.Text / parts;
             image += part.Image / parts;

@@ -1,7 +1,9 @@
+using ReasonGen.Core;
 using ReasonGen.Grpo;
 using ReasonGen.Models;
 using ReasonGen.Rollouts;
 using ReasonGen.Sft;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace ReasonGen.Studies;
@@ -82,11 +84,18 @@ public sealed record TrainingSetup
         Sft = Sft with { MicroBatchSamples = rows }, Grpo = Grpo with { MicroBatchRollouts = rows },
     };
 
+    private const long LargeModel = 100_000_000; // weights
+
     /// <summary>Makes a model ready: what comes back goes to trainers and samplers in its place. Dispose it before the model if it is a
     /// <see cref="Models.Lora"/>.</summary>
     public IImageTextModel Prepare(Janus model, long seed = 1)
     {
         Validate();
+        if (model.Target.Device.type == DeviceType.CPU && model.TrainableParameters().Sum(p => p.Parameter.numel()) > LargeModel)
+        {
+            AllocatorSettings.ReturnLargeBlocks();
+        }
+
         model.CheckpointActivations = CheckpointActivations;
         return Lora is null ? model : new Lora(model, Lora, seed);
     }

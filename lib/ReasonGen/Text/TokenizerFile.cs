@@ -30,7 +30,7 @@ internal sealed record TokenizerFile(
                 : throw new FormatException("it is not UTF-8 text");
             return Parse(json.RootElement);
         }
-        catch (Exception e) when (e is FormatException or JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is FormatException or JsonException or InvalidOperationException || FileKinds.IsAboutFile(e))
         {
             var cause = string.Concat(e.Message.Take(500).Select(c => char.IsControl(c) ? ' ' : c)).TrimEnd('.'); // may quote the file
             throw new CheckpointException(path, e is FileNotFoundException or DirectoryNotFoundException ? "there is no such file"

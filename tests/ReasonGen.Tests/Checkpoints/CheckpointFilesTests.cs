@@ -127,6 +127,14 @@ public sealed class CheckpointFilesTests : IDisposable
         Assert.Contains("model.safetensors", Assert.Throws<CheckpointException>(() => CheckpointFiles.Open(folder)).Message);
     }
 
+    [Fact]
+    public void A_part_of_the_program_that_is_missing_is_no_missing_checkpoint()
+    {
+        Assert.True(FileKinds.IsAboutFile(new FileNotFoundException("not found", "model.safetensors")));
+        Assert.False(FileKinds.IsAboutFile(new FileNotFoundException("not found", "System.IO.Hashing, Version=10.0.0.0, Culture=neutral, PublicKeyToken=cc7b13ffcd2ddd51")));
+        Assert.False(FileKinds.IsAboutFile(new FileLoadException("not loaded")));
+    }
+
     public void Dispose() => Directory.Delete(folder, true);
 
     private void Save(Dictionary<string, Tensor> tensors) => Safetensors.Save(Path.Combine(folder, "model.safetensors"), tensors);

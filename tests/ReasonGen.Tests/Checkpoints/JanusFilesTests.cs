@@ -109,6 +109,33 @@ public sealed class JanusFilesTests : IDisposable
     }
 
     [Theory]
+    [InlineData("janus/checkpoint")]
+    [InlineData("janus_hf/model")]
+    public void What_is_done_to_a_model_leaves_its_files_alone_and_the_other_way_round(string fixture)
+    {
+        foreach (var file in Directory.GetFiles(Golden.Path(fixture)))
+        {
+            File.Copy(file, Path.Combine(folder, Path.GetFileName(file)));
+        }
+
+        var before = Directory.GetFiles(folder).ToDictionary(path => path, File.ReadAllBytes);
+        using var stored = JanusFiles.Load(folder, Target);
+        using var model = JanusFiles.Load(folder, Target);
+        using var free = no_grad();
+        foreach (var (_, weight) in model.TrainableParameters())
+        {
+            weight.add_(1);
+        }
+
+        Assert.All(before, pair => Assert.Equal(pair.Value, File.ReadAllBytes(pair.Key)));
+        JanusFiles.Save(model, folder, JanusLayout.Original); // over the files that both models were read from
+        using var again = JanusFiles.Load(folder, Target);
+        var (old, now, saved) = (stored.state_dict(), model.state_dict(), again.state_dict());
+        Assert.All(model.TrainableParameters(), pair => Golden.Equal(old[pair.Name].add(1), now[pair.Name], pair.Name));
+        Assert.All(now, pair => Golden.Equal(pair.Value, saved[pair.Key], pair.Key));
+    }
+
+    [Theory]
     [InlineData("language_config.vocab_size", "161", "embed_tokens.weight is [")]
     [InlineData("language_config.num_hidden_layers", "9", "are missing|is missing")]
     [InlineData("language_config.num_hidden_layers", "-1", "whole number of at least 0")]

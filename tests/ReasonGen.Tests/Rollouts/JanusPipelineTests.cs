@@ -60,6 +60,8 @@ public sealed class JanusPipelineTests : IDisposable
         using var pipeline = InMemory();
         var error = Assert.Throws<ArgumentException>(() => pipeline.Draw(new string('x', 5000), 1, PromptTemplate.JanusRl, WithRationale, 1));
         Assert.Contains("fit beside 12 of a rationale and 16 of a picture", error.Message);
+        var policy = new PolicySampler(pipeline.Model, pipeline.Tokenizer, PromptTemplate.JanusRl, WithRationale with { ImageTokens = 16 }, CPU);
+        Assert.Equal(error.Message, Assert.Throws<ArgumentException>(() => policy.PromptRows([new string('x', 5000)])).Message);
         Assert.Throws<ArgumentException>(() => pipeline.Draw("a cube", 1, PromptTemplate.JanusRl, WithRationale with { Temperature = 0 }, 1));
         using var cancel = new CancellationTokenSource();
         Assert.Throws<OperationCanceledException>(() => pipeline.Draw("a cube", 1, PromptTemplate.JanusRl, WithRationale, 1, share => cancel.Cancel(), cancel.Token));

@@ -1,0 +1,35 @@
+using ReasonGen.Core;
+using ReasonGen.Models;
+using TorchSharp;
+using Xunit;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Tests.Models;
+
+public sealed class FewRowsTests
+{
+    [Theory]
+    [InlineData(1, 256, 300, true)]
+    [InlineData(2, 320, 512, false)]
+    public void Products_and_norms_of_few_rows_are_those_of_libtorch(int rows, int inputs, int outputs, bool bias)
+    {
+        using var scope = NewDisposeScope();
+        using var generator = Seeds.Torch(5);
+        var x = randn([rows, 1, inputs], ScalarType.Float32, CPU, generator: generator).to(ScalarType.BFloat16);
+        using Projection one = new(inputs, outputs, bias, CPU, ScalarType.BFloat16), two = new(inputs, 2 * outputs, bias, CPU, ScalarType.BFloat16);
+        using var norm = new RmsNorm(inputs, 1e-6, CPU, ScalarType.BFloat16);
+        Tensor[] slow = [one.forward(x), two.forward(x), norm.forward(x)]; // with a graph: libtorch's operators
+        using var free = no_grad();
+        Assert.Equal(Vector512Available, FewRows.Fit(x, inputs) && FewRows.Fit(one));
+        Tensor[] fast = [.. Projection.Several(x, one, two), norm.forward(x)];
+        Assert.All(slow.Zip(fast), pair =>
+        {
+            Assert.Equal(pair.First.shape, pair.Second.shape);
+            Assert.True(allclose(pair.First.to(ScalarType.Float32), pair.Second.to(ScalarType.Float32), rtol: 1 / 128.0, atol: 1e-3)); // a step of bf16
+        });
+        one.Addition = (_, y) => y.add(1);
+        Assert.True(allclose(fast[0].add(1), Projection.Several(x, one, two)[0]));
+    }
+
+    private static bool Vector512Available => System.Runtime.Intrinsics.Vector512.IsHardwareAccelerated;
+}
