@@ -24,7 +24,8 @@ internal static class RunCommand
             var folder = parsed.GetValue(output)!;
             Directory.CreateDirectory(folder);
             var outcomes = await new NotebookRunner(folder, values, AnsiConsole.Console).RunAsync(notebooks, cancel);
-            var report = Path.GetFullPath(Report.Write(folder, outcomes, values));
+            string[] again = ["run", .. parsed.GetValue(paths)!, .. values.SelectMany(pair => new[] { "-p", $"{pair.Key}={pair.Value}" })];
+            var report = Path.GetFullPath(Report.Write(folder, outcomes, values, $"{ReportSummary.Command} {string.Join(' ', again.Select(SelfProcess.Quote))}"));
             AnsiConsole.WriteLine($"{outcomes.Count(outcome => outcome.Ok)} of {notebooks.Count} notebooks ran through in {outcomes.Sum(outcome => outcome.Seconds):0} s. Report: {report}");
             return cancel.IsCancellationRequested ? 130 : outcomes.Count == notebooks.Count && outcomes.All(outcome => outcome.Ok) ? 0 : 1;
         });

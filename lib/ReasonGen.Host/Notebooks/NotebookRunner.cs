@@ -123,4 +123,8 @@ internal static class SelfProcess
 
         return start;
     }
+
+    /// <summary>An argument as a shell wants it.</summary>
+    internal static string Quote(string argument) =>
+        argument.Length > 0 && argument.All(c => char.IsLetterOrDigit(c) || "-_./=".Contains(c)) ? argument : $"'{argument.Replace("'", "'\\''")}'";
 }

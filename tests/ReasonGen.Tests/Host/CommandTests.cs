@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 using Xunit;
 
@@ -37,7 +36,7 @@ public sealed class CommandTests : IDisposable
             Write("good.ipynb", "1");
         }
 
-        var (code, output) = await Reasongen([.. given, .. given[0] == "run" ? new[] { "--out", Path.Combine(folder, "out") } : []]);
+        var (code, output) = await Reasongen.RunAsync([.. given, .. given[0] == "run" ? new[] { "--out", Path.Combine(folder, "out") } : []]);
         Assert.True(code == exitCode, output);
         Assert.Contains(message, output);
         Assert.DoesNotContain("   at ", output);
@@ -48,7 +47,7 @@ public sealed class CommandTests : IDisposable
     {
         Write("a.ipynb", "Console.WriteLine(\"before\");", "throw new Exception(\"deliberate\");", "Console.WriteLine(\"never\");");
         Write("b.ipynb", "size * 2");
-        var (code, output) = await Reasongen("run", folder, "-p", "size=21", "--out", Path.Combine(folder, "out"));
+        var (code, output) = await Reasongen.RunAsync("run", folder, "-p", "size=21", "--out", Path.Combine(folder, "out"));
         Assert.Equal(1, code);
         Assert.Contains("cell 3 failed", output);
         Assert.Contains("deliberate", output);
@@ -63,7 +62,7 @@ public sealed class CommandTests : IDisposable
     [Fact]
     public async Task Doctor_finds_nothing_missing()
     {
-        var (code, output) = await Reasongen("doctor", "--json");
+        var (code, output) = await Reasongen.RunAsync("doctor", "--json");
         Assert.True(code == 0, output);
         Assert.Empty((JArray)JObject.Parse(output)["missing"]!);
     }
@@ -72,34 +71,12 @@ public sealed class CommandTests : IDisposable
     public async Task Every_notebook_of_the_kit_runs_in_smoke()
     {
         var notebooks = Path.Combine(Path.GetDirectoryName(ReasonGen.Studies.Study.DataFolder())!, "notebooks");
-        var (code, output) = await Reasongen("run", notebooks, "-p", "preset=smoke", "--out", Path.Combine(folder, "out"));
+        var (code, output) = await Reasongen.RunAsync("run", notebooks, "-p", "preset=smoke", "--out", Path.Combine(folder, "out"));
         Assert.True(code == 0, output);
     }
 
     public void Dispose() => Directory.Delete(folder, true);
 
-    private void Write(string name, params string[] cells)
-    {
-        JObject Cell(string source, string? tag = null) => new()
-        {
-            ["cell_type"] = "code", ["metadata"] = tag is null ? new JObject() : new JObject { ["tags"] = new JArray(tag) }, ["source"] = source, ["outputs"] = new JArray(), ["execution_count"] = null,
-        };
-        var notebook = new JObject { ["cells"] = new JArray(cells.Select(cell => Cell(cell)).Prepend(Cell("int size = 3;", "parameters"))), ["metadata"] = new JObject(), ["nbformat"] = 4, ["nbformat_minor"] = 5 };
-        File.WriteAllText(Path.Combine(folder, name), notebook.ToString());
-    }
-
-    private static async Task<(int Code, string Output)> Reasongen(params string[] arguments)
-    {
-        var start = new ProcessStartInfo("dotnet") { RedirectStandardOutput = true, RedirectStandardError = true };
-        start.ArgumentList.Add(typeof(ReasonGen.Host.Engine.CSharpSession).Assembly.Location);
-        foreach (var argument in arguments)
-        {
-            start.ArgumentList.Add(argument);
-        }
-
-        using var process = Process.Start(start)!;
-        var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
-        await process.WaitForExitAsync();
-        return (process.ExitCode, await output + await error);
-    }
+    private void Write(string name, params string[] cells) =>
+        SmallNotebook.Write(Path.Combine(folder, name), [("int size = 3;", "parameters"), .. cells.Select(cell => (cell, "code"))]);
 }
