@@ -33,7 +33,7 @@ public sealed class PictureGrid(IReadOnlyList<Tile> tiles, int columns, int scal
         var across = Math.Min(columns, Math.Max(1, tiles.Count));
         var heading = title.Length == 0 ? "" : $"<div style=\"font-weight:600;margin:4px 0 8px\">{Html.Escape(title)}</div>";
         return $"<div class=\"rg-pictures\" style=\"{Style.Font};padding:3px\">{heading}<div style=\"display:grid;gap:{Gap}px;max-width:{across * (width + Gap)}px;grid-template-columns:"
-            + $"repeat(auto-fill,minmax(min(100%,{least}px),1fr))\">{string.Concat(cells)}</div></div>";
+            + $"repeat(auto-fill,minmax(min(100%,max({least}px,calc((100% - {(across - 1) * Gap + 1}px)/{across}))),1fr))\">{string.Concat(cells)}</div></div>";
     }
 
     // The browser enlarges; the file keeps the picture's own pixels unless a heat map is laid over it.

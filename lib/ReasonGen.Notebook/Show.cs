@@ -43,10 +43,10 @@ public static class Show
     /// <summary>Rows of cells as a table; numbers stand right-aligned, with as many decimals as their column needs.</summary>
     public static Html Table(IReadOnlyList<string> columns, IEnumerable<IReadOnlyList<object?>> rows, string title = "")
     {
-        const string cell = "padding:4px 10px;border-bottom:1px solid rgba(127,127,127,.3)";
+        const string cell = "padding:4px 8px;border-bottom:1px solid rgba(127,127,127,.3)";
         var all = rows.ToArray();
         var kinds = columns.Select((_, i) => Column.Of(all.Select(row => i < row.Count ? row[i] : null))).ToArray();
-        static string Whole(string text) => text.Length <= 18 ? ";white-space:nowrap" : ""; // names are not broken
+        static string Whole(string text) => text.Length <= 18 ? ";white-space:nowrap" : ";min-width:10em"; // names are not broken
         var head = string.Concat(columns.Select((name, i) =>
             $"<th style=\"{cell};text-align:{(kinds[i].Numeric ? "right" : "left")}{Whole(name)}\">{Html.Escape(name)}</th>"));
         string Cell(object? value, Column kind)

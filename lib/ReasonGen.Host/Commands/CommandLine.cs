@@ -43,14 +43,16 @@ internal static class CommandLine
         }
 
         var command = parsed.CommandResult.Command;
-        string[] names = [.. command.Subcommands.Where(sub => !sub.Hidden).Select(sub => sub.Name), .. command.Options.SelectMany(option => option.Aliases.Prepend(option.Name))];
-        string Suggestion(string word) => names.Where(name => name.Length > 2).Select(name => (Name: name, Far: Distance(word, name))).OrderBy(pair => pair.Far)
-            .FirstOrDefault() is { Name: { } near } best && best.Far <= Math.Max(1, word.Length / 3) ? $" Did you mean '{near}'?" : "";
+        string[] names = [.. command.Subcommands.Where(sub => !sub.Hidden).Select(sub => sub.Name),
+            .. command.Options.SelectMany(option => option.Aliases.Prepend(option.Name))];
+        string Suggestion(string word) => names.Where(name => name.Length > 2)
+            .Select(name => (Name: name, Far: Distance(word, name))).OrderBy(pair => pair.Far).FirstOrDefault() is { Name: { } near } best && best.Far <= Math.Max(1, word.Length / 3) ? $" Did you mean '{near}'?" : "";
         // a command that takes words takes a misspelt option for one
         var strays = parsed.CommandResult.Children.OfType<ArgumentResult>().SelectMany(argument => argument.Tokens)
             .Select(token => token.Value).Where(word => word.StartsWith("--"));
         return [.. parsed.UnmatchedTokens.Concat(strays).Select(word => $"Unrecognized command or argument '{word}'.{Suggestion(word)}"),
-            .. parsed.Errors.Select(error => error.Message.ReplaceLineEndings(" ").Replace("\t", "")).Where(message => !message.StartsWith("Unrecognized"))];
+            .. parsed.Errors.Select(error => error.Message.ReplaceLineEndings(" ").Replace("\t", ""))
+                .Where(message => !message.StartsWith("Unrecognized"))];
     }
 
     /// <summary>Says what is wrong, and where to look.</summary>
@@ -61,8 +63,13 @@ internal static class CommandLine
             Console.Error.WriteLine(mistake);
         }
 
-        var command = parsed.CommandResult.Command;
-        Console.Error.WriteLine($"See 'reasongen {(command is RootCommand ? "" : command.Name + " ")}--help'.");
+        var names = "";
+        for (var at = parsed.CommandResult; at.Command is not RootCommand && at.Parent is CommandResult parent; at = parent)
+        {
+            names = $"{at.Command.Name} {names}";
+        }
+
+        Console.Error.WriteLine($"See 'reasongen {names}--help'.");
         return Wrong;
     }
 

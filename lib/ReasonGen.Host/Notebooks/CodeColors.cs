@@ -25,8 +25,8 @@ internal static class CodeColors
 
     private static string Class(SyntaxToken token) => token.Kind() switch
     {
-        SyntaxKind.StringLiteralToken or SyntaxKind.CharacterLiteralToken or SyntaxKind.SingleLineRawStringLiteralToken or SyntaxKind.MultiLineRawStringLiteralToken
-            or SyntaxKind.InterpolatedStringToken => "s",
+        SyntaxKind.StringLiteralToken or SyntaxKind.CharacterLiteralToken or SyntaxKind.InterpolatedStringToken
+            or SyntaxKind.SingleLineRawStringLiteralToken or SyntaxKind.MultiLineRawStringLiteralToken => "s",
         SyntaxKind.NumericLiteralToken => "n",
         _ => SyntaxFacts.IsReservedKeyword(token.Kind()) || token.Text is "var" or "await" or "record" or "with" or "when" ? "k" : "",
     };
@@ -40,6 +40,9 @@ internal static class CodeColors
         }
     }
 
-    private static void Append(StringBuilder html, string type, string text) =>
-        html.Append(type.Length == 0 || text.Length == 0 ? WebUtility.HtmlEncode(text) : $"<span class=\"{type}\">{WebUtility.HtmlEncode(text)}</span>");
+    private static void Append(StringBuilder html, string type, string text)
+    {
+        text = WebUtility.HtmlEncode(text);
+        html.Append(type.Length == 0 || text.Length == 0 ? text : $"<span class=\"{type}\">{text}</span>");
+    }
 }

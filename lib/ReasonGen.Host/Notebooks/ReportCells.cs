@@ -28,7 +28,8 @@ internal sealed partial class ReportCells(string name, IReadOnlySet<string> othe
         }
 
         var outputs = string.Concat((cell["outputs"] as JArray ?? []).OfType<JObject>().Select(Output));
-        var code = source.Trim().Length == 0 ? "" : $"<details class=\"code\"{(source.StartsWith("#r ") ? "" : " open")}><summary>{(source.StartsWith("#r ") ? "Setup" : "Code")}</summary>"
+        var setup = source.StartsWith("#r "); // the same in every notebook
+        var code = source.Trim().Length == 0 ? "" : $"<details class=\"code\"{(setup ? "" : " open")}><summary>{(setup ? "Setup" : "Code")}</summary>"
             + $"<pre><code>{CodeColors.ToHtml(source.TrimEnd())}</code></pre></details>";
         return code + (outputs.Length == 0 ? "" : $"<div class=\"output\">{outputs}</div>");
     }
@@ -48,7 +49,8 @@ internal sealed partial class ReportCells(string name, IReadOnlySet<string> othe
         : $"<pre>{Escape(Text(data["text/plain"] ?? data.Properties().FirstOrDefault()?.Value))}</pre>";
 
     /// <summary>HTML that fetches nothing: scripts, styles and pictures from elsewhere are left out and named.</summary>
-    internal static string Offline(string html) => Outside().Replace(html, match => $"<p class=\"note\">Left out: {Escape(match.Groups[1].Value)} would be fetched from the network.</p>");
+    internal static string Offline(string html) => Outside().Replace(html, match =>
+        $"<p class=\"note\">Left out: {Escape(match.Groups[1].Value)} would be fetched from the network.</p>");
 
     private string Markdown(string source)
     {
@@ -57,7 +59,8 @@ internal sealed partial class ReportCells(string name, IReadOnlySet<string> othe
         {
             if (heading.Level > 1)
             {
-                var text = string.Concat(heading.Inline!.Descendants<LeafInline>().Select(part => part is CodeInline code ? code.Content : part.ToString()));
+                var text = string.Concat(heading.Inline!.Descendants<LeafInline>().Select(part =>
+                    part is CodeInline code ? code.Content : part.ToString()));
                 var plain = $"{name}--{NotWord().Replace(text.ToLowerInvariant(), "-").Trim('-')}";
                 var id = plain;
                 for (var copy = 2; headings.Any(other => other.Id == id); copy++)
@@ -92,7 +95,8 @@ internal sealed partial class ReportCells(string name, IReadOnlySet<string> othe
 
     private static string Escape(string text) => WebUtility.HtmlEncode(text);
 
-    [GeneratedRegex(@"<(?:script|img|iframe|link|source|video|audio|embed|object)\b[^>]*?(?:src|href|data)\s*=\s*[""']?((?:https?:)?//[^""'\s>]+)[^>]*>(?:\s*</(?:script|iframe|video|audio|object)>)?", RegexOptions.IgnoreCase)]
+    [GeneratedRegex(@"<(?:script|img|iframe|link|source|video|audio|embed|object)\b[^>]*?(?:src|href|data)\s*=\s*[""']?((?:https?:)?//[^""'\s>]+)[^>]*>"
+        + @"(?:\s*</(?:script|iframe|video|audio|object)>)?", RegexOptions.IgnoreCase)]
     private static partial Regex Outside();
 
     [GeneratedRegex(@"[^\p{L}\p{N}]+")]
