@@ -4,21 +4,21 @@ using ReasonGen.Core;
 using ReasonGen.Host.Commands;
 using ReasonGen.Host.Notebooks;
 
-var root = new RootCommand("ReasonGen-R1 in C#: an image generator that thinks before it draws.\n\nStart with: reasongen run notebooks")
+var root = CommandLine.WithBriefHelp(new RootCommand("""
+    ReasonGen-R1 in C#: an image generator that thinks before it draws.
+
+    Start with:   reasongen run notebooks
+    Exit codes:   0 done, 1 something failed, 2 the command line or a file that was given is wrong, 130 interrupted
+    Colours:      on a terminal only, and not where NO_COLOR is set
+    """)
 {
     RunCommand.Create(), RunCommand.CreateExecute(), GenerateCommand.Create(), ChatCommand.Create(), StudyCommand.Create(), CaptionCommand.Create(),
-    InspectCommand.Create(), PlanCommand.Create(), DoctorCommand.Create(), KernelCommand.Create(),
-};
+    InspectCommand.Create(), PlanCommand.Create(), DoctorCommand.Create(), KernelCommand.Create(), CompletionCommand.Create(),
+});
 var parsed = root.Parse(args);
-if (parsed.Errors.Count > 0)
+if (CommandLine.Mistakes(parsed) is { Count: > 0 } mistakes)
 {
-    foreach (var error in parsed.Errors)
-    {
-        Console.Error.WriteLine(error.Message);
-    }
-
-    Console.Error.WriteLine("See 'reasongen --help'.");
-    return 2;
+    return CommandLine.Complain(parsed, mistakes);
 }
 
 try
@@ -29,10 +29,10 @@ try
 catch (Exception e) when (e is UsageException or CheckpointException or ArgumentException or PlatformNotSupportedException)
 {
     Console.Error.WriteLine(e.Message);
-    return 2;
+    return CommandLine.Wrong;
 }
 catch (Exception e) when (e is NonFiniteLossException or InvalidOperationException)
 {
     Console.Error.WriteLine(e.Message);
-    return 1;
+    return CommandLine.Failed;
 }

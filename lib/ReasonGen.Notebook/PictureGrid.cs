@@ -13,21 +13,27 @@ public sealed record Tile(Picture Picture, string Caption = "", bool? Right = nu
 /// <summary>Pictures in rows, enlarged so that each pixel is a square, as one PNG each with its caption as text.</summary>
 public sealed class PictureGrid(IReadOnlyList<Tile> tiles, int columns, int scale, string title) : IHtml
 {
+    private const int Gap = 10;
+
     public string ToHtml()
     {
-        var cells = tiles.Select(tile =>
+        var cells = tiles.Select((tile, i) =>
         {
             var frame = tile.Right is { } right ? $"box-shadow:0 0 0 3px {(right ? Style.Right : Style.Wrong)};" : "";
             var mark = tile.Right is { } ok ? ok ? "✓ " : "✗ " : "";
             var caption = Html.Escape(mark + tile.Caption);
-            return $"<figure style=\"margin:0;text-align:center\"><img alt=\"{caption}\" style=\"{frame}image-rendering:pixelated;width:{tile.Picture.Width * scale}px;"
-                + $"max-width:100%\" src=\"data:image/png;base64,{Convert.ToBase64String(Png(tile))}\"/><figcaption style=\"font-size:12px;line-height:1.3;"
-                + $"margin-top:4px\">{caption}</figcaption></figure>";
+            var alt = tile.Caption.Length > 0 ? caption : Html.Escape($"{mark}{(title.Length > 0 ? title + ", " : "")}picture {i + 1}");
+            return $"<figure style=\"margin:0;text-align:center\"><img alt=\"{alt}\" style=\"{frame}image-rendering:pixelated;width:{tile.Picture.Width * scale}px;"
+                + $"max-width:100%\" src=\"data:image/png;base64,{Convert.ToBase64String(Png(tile))}\"/>"
+                + (caption.Length == 0 ? "</figure>" : $"<figcaption style=\"font-size:12px;line-height:1.3;margin-top:4px\">{caption}</figcaption></figure>");
         });
+        // as many columns as asked for where there is room, first smaller and then fewer where there is not
         var width = tiles.Count == 0 ? 0 : tiles.Max(tile => tile.Picture.Width) * scale;
+        var least = Math.Min(width, Math.Max(64, width * 7 / 10));
+        var across = Math.Min(columns, Math.Max(1, tiles.Count));
         var heading = title.Length == 0 ? "" : $"<div style=\"font-weight:600;margin:4px 0 8px\">{Html.Escape(title)}</div>";
-        return $"<div class=\"rg-pictures\" style=\"{Style.Font}\">{heading}<div style=\"display:grid;gap:10px;grid-template-columns:"
-            + $"repeat({Math.Min(columns, Math.Max(1, tiles.Count))},minmax(0,{width}px))\">{string.Concat(cells)}</div></div>";
+        return $"<div class=\"rg-pictures\" style=\"{Style.Font};padding:3px\">{heading}<div style=\"display:grid;gap:{Gap}px;max-width:{across * (width + Gap)}px;grid-template-columns:"
+            + $"repeat(auto-fill,minmax(min(100%,max({least}px,calc((100% - {(across - 1) * Gap + 1}px)/{across}))),1fr))\">{string.Concat(cells)}</div></div>";
     }
 
     // The browser enlarges; the file keeps the picture's own pixels unless a heat map is laid over it.
@@ -35,7 +41,7 @@ public sealed class PictureGrid(IReadOnlyList<Tile> tiles, int columns, int scal
     {
         var enlarge = tile.Heat is null ? 1 : 4;
         var (width, height) = (tile.Picture.Width * enlarge, tile.Picture.Height * enlarge);
-        using var bitmap = new SKBitmap(width, height, SKColorType.Rgba8888, SKAlphaType.Opaque);
+        var pixels = new byte[width * height * 4];
         var side = tile.Heat is null ? 1 : (int)Math.Sqrt(tile.Heat.Length);
         var (low, high) = tile.Heat is null ? (0, 1) : (tile.Heat.Min(), Math.Max(tile.Heat.Max(), tile.Heat.Min() + 1e-9));
         for (var y = 0; y < height; y++)
@@ -50,11 +56,13 @@ public sealed class PictureGrid(IReadOnlyList<Tile> tiles, int columns, int scal
                     (r, g, b) = (Blend(r, 255, value), Blend(g, 200 - 160 * value, value), Blend(b, 0, value));
                 }
 
-                bitmap.SetPixel(x, y, new SKColor(r, g, b));
+                var to = (y * width + x) * 4;
+                (pixels[to], pixels[to + 1], pixels[to + 2], pixels[to + 3]) = (r, g, b, 255);
             }
         }
 
-        using var data = bitmap.Encode(SKEncodedImageFormat.Png, 100);
+        using var image = SKImage.FromPixelCopy(new SKImageInfo(width, height, SKColorType.Rgba8888, SKAlphaType.Opaque), pixels);
+        using var data = image.Encode(SKEncodedImageFormat.Png, 100);
         return data.ToArray();
     }
 

@@ -1,5 +1,6 @@
 // Speed of the miniature's hot paths, for comparing within one run:  dotnet run -c Release --project tests/ReasonGen.Benchmarks [-- sft]
 // One training step, and decoding, at the size of Janus-Pro-1B (6 to 16 GB of memory):  ... -- memory-1b [full]  and  ... -- decode-1b
+// What showing progress in a cell costs:  ... -- live [steps]
 // Loading at full size (4 or 15 GB of disk and memory):  dotnet run -c Release --project tests/ReasonGen.Benchmarks -- checkpoint 1b|7b
 // The Jupyter kernel, with long sessions of so many cells:  ... -- kernel [10000]
 using System.Diagnostics;
@@ -34,6 +35,11 @@ if (args is ["kernel", .. var cells])
 if (args is ["decode-1b", ..])
 {
     return DecodeBenchmark.Run();
+}
+
+if (args is ["live", ..])
+{
+    return LiveBenchmark.Run(args.Length > 1 ? int.Parse(args[1]) : 60);
 }
 
 if (args is ["tokenizer", .. var files])

@@ -1,124 +1,139 @@
 using System.Diagnostics;
 using System.Net.WebSockets;
 using System.Text;
-using Newtonsoft.Json;
+using System.Text.RegularExpressions;
 using Newtonsoft.Json.Linq;
 
 namespace ReasonGen.Tests;
 
-/// <summary>Headless Chromium, driven by its DevTools protocol: one page, its console, its requests.</summary>
-internal sealed class Browser : IAsyncDisposable
+/// <summary>A headless Chromium, spoken to in its DevTools protocol. It may ask nothing of the network, and is told what a page asks for.</summary>
+internal sealed partial class Browser : IAsyncDisposable
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
+    private static readonly string[] Names = ["chromium", "chromium-browser", "google-chrome", "chrome"];
     private readonly Process process;
-    private readonly string profile;
     private readonly ClientWebSocket socket = new();
-    private readonly Dictionary<int, TaskCompletionSource<JObject>> waiting = [];
+    private readonly string profile;
     private int lastId;
 
     private Browser(Process process, string profile) => (this.process, this.profile) = (process, profile);
 
-    /// <summary>Path of Chromium or Chrome; null where there is none.</summary>
-    internal static string? Executable { get; } = new[] { "chromium", "chromium-browser", "google-chrome" }
-        .SelectMany(name => (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator).Select(folder => Path.Combine(folder, name))).FirstOrDefault(File.Exists);
+    /// <summary>The browser of this machine, or null: REASONGEN_CHROMIUM, or the first known name on the path.</summary>
+    internal static string? Executable { get; } = Environment.GetEnvironmentVariable("REASONGEN_CHROMIUM") is { Length: > 0 } named ? named
+        : (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator).SelectMany(folder => Names.Select(name => Path.Combine(folder, name))).FirstOrDefault(File.Exists);
 
-    /// <summary>Errors that the page has written to the console or thrown.</summary>
-    internal List<string> Errors { get; } = [];
-
-    /// <summary>Addresses that were asked for.</summary>
-    internal List<string> Requests { get; } = [];
-
-    /// <param name="width">Of the window, in pixels.</param>
-    /// <param name="height">Of the window, in pixels.</param>
-    internal static async Task<Browser> StartAsync(int width, int height)
+    internal static async Task<Browser> StartAsync()
     {
-        var profile = Directory.CreateTempSubdirectory("reasongen-browser").FullName;
+        var profile = Directory.CreateTempSubdirectory("reasongen-chromium").FullName;
         var start = new ProcessStartInfo(Executable!) { RedirectStandardError = true, RedirectStandardOutput = true };
         foreach (var argument in new[]
         {
-            "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            "--remote-debugging-port=0", $"--user-data-dir={profile}", $"--window-size={width},{height}", "about:blank",
+            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
+            "--disable-component-update", "--hide-scrollbars", "--remote-debugging-port=0", $"--user-data-dir={profile}", "about:blank",
         })
         {
             start.ArgumentList.Add(argument);
         }
 
         var browser = new Browser(Process.Start(start)!, profile);
-        browser.process.ErrorDataReceived += (_, _) => { };
-        browser.process.OutputDataReceived += (_, _) => { };
-        browser.process.BeginErrorReadLine();
-        browser.process.BeginOutputReadLine();
-        await UntilAsync(() => Task.FromResult(File.Exists(Path.Combine(profile, "DevToolsActivePort"))), "Chromium to start");
-        using var http = new HttpClient();
-        var port = File.ReadLines(Path.Combine(profile, "DevToolsActivePort")).First();
-        JToken? page = null;
-        await UntilAsync(async () => (page = JArray.Parse(await http.GetStringAsync($"http://127.0.0.1:{port}/json")).FirstOrDefault(target => (string?)target["type"] == "page")) is not null, "a page");
-        await browser.socket.ConnectAsync(new Uri((string)page!["webSocketDebuggerUrl"]!), CancellationToken.None);
-        _ = browser.ListenAsync();
-        foreach (var domain in new[] { "Page", "Runtime", "Network", "Log" })
+        while (await browser.process.StandardError.ReadLineAsync() is { } line)
         {
-            await browser.SendAsync($"{domain}.enable");
-        }
-
-        await browser.SendAsync("Emulation.setDeviceMetricsOverride", new { width, height, deviceScaleFactor = 1, mobile = false });
-        return browser;
-    }
-
-    /// <summary>Waits until something holds.</summary>
-    /// <exception cref="TimeoutException">It does not.</exception>
-    internal static async Task UntilAsync(Func<Task<bool>> holds, string what)
-    {
-        for (var watch = Stopwatch.StartNew(); !await holds(); await Task.Delay(100))
-        {
-            if (watch.Elapsed > Patience)
+            if (Address().Match(line) is { Success: true } match)
             {
-                throw new TimeoutException($"waited in vain for {what}");
+                _ = browser.process.StandardError.ReadToEndAsync();
+                _ = browser.process.StandardOutput.ReadToEndAsync();
+                await browser.socket.ConnectAsync(new Uri(match.Value), CancellationToken.None);
+                return browser;
             }
         }
+
+        throw new InvalidOperationException("Chromium ended before it listened");
     }
 
-    internal async Task OpenAsync(string address)
+    /// <summary>Opens a page and waits until it has loaded.</summary>
+    /// <param name="url">Its address.</param>
+    /// <param name="width">Of the window, in CSS pixels.</param>
+    /// <param name="height">Of the window.</param>
+    /// <param name="scripts">Whether the page's scripts run.</param>
+    /// <param name="dark">Whether the reader prefers dark pages.</param>
+    internal async Task<Page> OpenAsync(string url, int width, int height = 800, bool scripts = true, bool dark = false)
     {
-        await SendAsync("Page.navigate", new { url = address });
-        await UntilAsync(async () => (string?)await EvaluateAsync("document.readyState") == "complete", $"{address} to load");
-    }
-
-    /// <summary>Value of a JavaScript expression; a promise is awaited.</summary>
-    internal async Task<JToken?> EvaluateAsync(string expression)
-    {
-        var answer = await SendAsync("Runtime.evaluate", new { expression, returnByValue = true, awaitPromise = true });
-        return answer["exceptionDetails"] is { } thrown ? throw new InvalidOperationException(thrown.ToString()) : answer["result"]!["value"];
-    }
-
-    /// <summary>Waits until a JavaScript expression is true.</summary>
-    internal Task UntilAsync(string expression) => UntilAsync(async () => (bool?)await EvaluateAsync($"!!({expression})") == true, expression);
-
-    internal Task TypeAsync(string text) => SendAsync("Input.insertText", new { text });
-
-    /// <summary>Presses a key, e.g. ("Tab", 9), with modifiers: 1 Alt, 2 Ctrl, 8 Shift.</summary>
-    internal async Task PressAsync(string key, int code, int modifiers = 0)
-    {
-        foreach (var type in new[] { "rawKeyDown", "keyUp" })
+        var target = (string)(await CallAsync("Target.createTarget", new { url = "about:blank" }))["targetId"]!;
+        var session = (string)(await CallAsync("Target.attachToTarget", new { targetId = target, flatten = true }))["sessionId"]!;
+        var page = new Page(this, session, url);
+        foreach (var domain in new[] { "Page", "Runtime", "Log", "Network" })
         {
-            await SendAsync("Input.dispatchKeyEvent", new { type, key, code = key, windowsVirtualKeyCode = code, modifiers });
+            await page.CallAsync(domain + ".enable", new { });
+        }
+
+        await page.CallAsync("Emulation.setDeviceMetricsOverride", new { width, height, deviceScaleFactor = 1, mobile = width < 500 });
+        await page.CallAsync("Emulation.setScriptExecutionDisabled", new { value = !scripts });
+        await page.CallAsync("Emulation.setEmulatedMedia", new { features = new[] { new { name = "prefers-color-scheme", value = dark ? "dark" : "light" } } });
+        open = page;
+        loaded = new TaskCompletionSource();
+        await page.CallAsync("Page.navigate", new { url });
+        while (!loaded.Task.IsCompleted)
+        {
+            Note(await ReceiveAsync());
+        }
+
+        return page;
+    }
+
+    private Page? open; // one page at a time
+    private TaskCompletionSource loaded = new();
+
+    internal async Task<JToken> CallAsync(string method, object parameters, string? session = null)
+    {
+        var request = new JObject { ["id"] = ++lastId, ["method"] = method, ["params"] = JObject.FromObject(parameters) };
+        if (session is not null)
+        {
+            request["sessionId"] = session;
+        }
+
+        await socket.SendAsync(Encoding.UTF8.GetBytes(request.ToString(Newtonsoft.Json.Formatting.None)), WebSocketMessageType.Text, true, CancellationToken.None);
+        while (true)
+        {
+            var message = await ReceiveAsync();
+            if ((int?)message["id"] == lastId)
+            {
+                return message["result"] ?? throw new InvalidOperationException($"{method}: {message["error"]}");
+            }
+
+            Note(message);
         }
     }
 
-    internal async Task ScreenshotAsync(string path) =>
-        await File.WriteAllBytesAsync(path, Convert.FromBase64String((string)(await SendAsync("Page.captureScreenshot"))["data"]!));
-
-    internal async Task<JObject> SendAsync(string method, object? parameters = null)
+    private void Note(JObject message)
     {
-        var answer = new TaskCompletionSource<JObject>(TaskCreationOptions.RunContinuationsAsynchronously);
-        var id = Interlocked.Increment(ref lastId);
-        lock (waiting)
+        var (method, about) = ((string?)message["method"], message["params"]!);
+        if (method == "Page.loadEventFired")
         {
-            waiting[id] = answer;
+            loaded.TrySetResult();
         }
+        else if (method == "Network.requestWillBeSent" && (string)about["request"]!["url"]! is var url && !url.StartsWith("data:") && !url.StartsWith("blob:") && url.Split('#')[0] != open?.Url)
+        {
+            open?.Requests.Add(url);
+        }
+        else if (method is "Runtime.exceptionThrown" || (method is "Runtime.consoleAPICalled" && (string?)about["type"] is "error" or "warning" or "assert")
+            || (method is "Log.entryAdded" && (string?)about["entry"]!["level"] is "error" or "warning"))
+        {
+            open?.Complaints.Add(about.ToString());
+        }
+    }
 
-        var message = JsonConvert.SerializeObject(new { id, method, @params = parameters ?? new { } });
-        await socket.SendAsync(Encoding.UTF8.GetBytes(message), WebSocketMessageType.Text, true, CancellationToken.None);
-        return await answer.Task.WaitAsync(Patience);
+    private async Task<JObject> ReceiveAsync()
+    {
+        using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(1));
+        using var text = new MemoryStream();
+        var buffer = new byte[1 << 16];
+        WebSocketReceiveResult part;
+        do
+        {
+            part = await socket.ReceiveAsync(buffer, limit.Token);
+            text.Write(buffer, 0, part.Count);
+        }
+        while (!part.EndOfMessage);
+        return JObject.Parse(Encoding.UTF8.GetString(text.ToArray()));
     }
 
     public async ValueTask DisposeAsync()
@@ -127,71 +142,48 @@ internal sealed class Browser : IAsyncDisposable
         process.Kill(entireProcessTree: true);
         await process.WaitForExitAsync();
         process.Dispose();
-        for (var tries = 0; Directory.Exists(profile) && tries < 20; tries++)
-        {
-            try
-            {
-                Directory.Delete(profile, true);
-            }
-            catch (IOException)
-            {
-                await Task.Delay(100); // its children are still ending
-            }
-        }
-    }
-
-    private async Task ListenAsync()
-    {
-        var (buffer, text) = (new byte[1 << 16], new MemoryStream());
         try
         {
-            while (true)
-            {
-                var part = await socket.ReceiveAsync(buffer, CancellationToken.None);
-                text.Write(buffer, 0, part.Count);
-                if (part.EndOfMessage)
-                {
-                    Take(JObject.Parse(Encoding.UTF8.GetString(text.GetBuffer(), 0, (int)text.Length)));
-                    text.SetLength(0);
-                }
-            }
+            Directory.Delete(profile, true);
         }
-        catch (Exception e) when (e is WebSocketException or ObjectDisposedException or OperationCanceledException)
+        catch (IOException)
         {
-            // closed
+            // a helper process may still write; the folder lies among temporary files
         }
     }
 
-    private void Take(JObject message)
+    [GeneratedRegex(@"ws://\S+")]
+    private static partial Regex Address();
+
+    /// <summary>A page that is open.</summary>
+    internal sealed class Page(Browser browser, string session, string url)
     {
-        if (message["id"] is { } id)
-        {
-            lock (waiting)
-            {
-                if (waiting.Remove((int)id, out var answer))
-                {
-                    answer.TrySetResult(message["result"] as JObject ?? throw new InvalidOperationException(message.ToString()));
-                }
-            }
+        internal string Url => url;
 
-            return;
+        /// <summary>Addresses it asked for, besides its own.</summary>
+        internal List<string> Requests { get; } = [];
+
+        /// <summary>What stood in its console as an error or a warning.</summary>
+        internal List<string> Complaints { get; } = [];
+
+        internal Task<JToken> CallAsync(string method, object parameters) => browser.CallAsync(method, parameters, session);
+
+        /// <summary>Value of an expression, which may be a promise.</summary>
+        internal async Task<JToken> EvaluateAsync(string expression)
+        {
+            var answer = await CallAsync("Runtime.evaluate", new { expression, awaitPromise = true, returnByValue = true });
+            return answer["exceptionDetails"] is { } thrown ? throw new InvalidOperationException(thrown.ToString()) : answer["result"]!["value"] ?? JValue.CreateNull();
         }
 
-        var said = message["params"]!;
-        switch ((string?)message["method"])
+        /// <summary>Presses a key, as a keyboard does.</summary>
+        internal async Task PressAsync(string key, int code)
         {
-            case "Runtime.exceptionThrown":
-                Errors.Add(said["exceptionDetails"]!.ToString());
-                break;
-            case "Log.entryAdded" when (string?)said["entry"]!["level"] == "error":
-                Errors.Add((string)said["entry"]!["text"]! + " " + said["entry"]!["url"]);
-                break;
-            case "Runtime.consoleAPICalled" when (string?)said["type"] is "error" or "assert":
-                Errors.Add(said["args"]!.ToString());
-                break;
-            case "Network.requestWillBeSent":
-                Requests.Add((string)said["request"]!["url"]!);
-                break;
+            await CallAsync("Input.dispatchKeyEvent", new { type = "keyDown", key, code = key, windowsVirtualKeyCode = code, text = key == "Enter" ? "\r" : "" });
+            await CallAsync("Input.dispatchKeyEvent", new { type = "keyUp", key, code = key, windowsVirtualKeyCode = code });
         }
+
+        /// <summary>A picture of the page, or of a part of it, as PNG.</summary>
+        internal async Task<byte[]> ScreenshotAsync(double x = 0, double y = 0, double width = 0, double height = 0) => Convert.FromBase64String((string)(await CallAsync("Page.captureScreenshot",
+            width == 0 ? new { format = "png" } : new { format = "png", captureBeyondViewport = true, clip = new { x, y, width, height, scale = 1 } }))["data"]!);
     }
 }

@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
-using Newtonsoft.Json;
 using ReasonGen.Core;
 using ReasonGen.Studies;
 using Spectre.Console;
@@ -13,7 +12,7 @@ internal static class DoctorCommand
 {
     internal static Command Create()
     {
-        var json = new Option<bool>("--json") { Description = "Prints json, for scripts." };
+        var json = CommandLine.JsonOption();
         var command = new Command("doctor", "Prints versions, device, threads, memory, what was patched and what is missing. Exit code 1 when something is.\n\n"
             + "Examples:\n  reasongen doctor\n  reasongen doctor --json") { json };
         command.SetAction(parsed =>
@@ -21,7 +20,7 @@ internal static class DoctorCommand
             var (facts, missing) = Examine();
             if (parsed.GetValue(json))
             {
-                Console.WriteLine(JsonConvert.SerializeObject(new { facts = facts.ToDictionary(fact => fact.Name, fact => fact.Value), missing }, Formatting.Indented));
+                CommandLine.PrintJson(new { facts = facts.ToDictionary(fact => fact.Name, fact => fact.Value), missing });
             }
             else
             {
@@ -48,6 +47,7 @@ internal static class DoctorCommand
         List<string> missing = [];
         try
         {
+            NativeRuntime.EnsureLoaded();
             var target = ComputeTarget.Default;
             facts.Add(("Device", $"{target}{(cuda.is_available() ? $", {cuda.device_count()} GPU" : "; no GPU is visible to libtorch")}"));
             facts.Add(("Threads", $"{get_num_threads()} of {Environment.ProcessorCount} processors"));

@@ -87,7 +87,7 @@ internal static class GenerateCommand
             }, new JObject
             {
                 ["commit"] = RunRecord.CurrentCommit,
-                ["command"] = "reasongen " + string.Join(' ', Environment.GetCommandLineArgs().Skip(1).Select(Quote)),
+                ["command"] = "reasongen " + string.Join(' ', Environment.GetCommandLineArgs().Skip(1).Select(SelfProcess.Quote)),
                 ["model"] = Directory.Exists(path) ? path : model.Folder(parsed), ["started"] = DateTime.UtcNow.ToString("u"),
                 ["torchsharp"] = typeof(TorchSharp.torch).Assembly.GetName().Version!.ToString(),
             });
@@ -147,7 +147,4 @@ internal static class GenerateCommand
             Console.Error.Write($"\r{text}\x1b[K");
         }
     }
-
-    private static string Quote(string argument) =>
-        argument.Length > 0 && argument.All(c => char.IsLetterOrDigit(c) || "-_./=".Contains(c)) ? argument : $"'{argument.Replace("'", "'\\''")}'";
 }

@@ -20,19 +20,31 @@ internal static class InspectCommand
     internal static Command Create()
     {
         var path = new Argument<string>("path") { Description = "A .safetensors or .bin file, an index of shards, or a model folder." };
+        var json = CommandLine.JsonOption();
         var command = new Command("inspect", "Lists what a checkpoint holds: names, types, shapes, and which model it is.\n"
             + "Weights are not loaded, and nothing in it is executed. "
             + "Exit code 2 where it is unsound, or does not fit the config.json beside it.\n\n"
             + "Examples:\n  reasongen inspect Janus-Pro-1B\n  reasongen inspect Janus-Pro-7B/pytorch_model.bin.index.json\n"
-            + "  reasongen inspect data/checkpoints/sft.safetensors") { path };
-        command.SetAction(parsed => Inspect(parsed.GetValue(path)!));
+            + "  reasongen inspect data/checkpoints/sft.safetensors --json") { path, json };
+        command.SetAction(parsed => Inspect(parsed.GetValue(path)!, parsed.GetValue(json)));
         return command;
     }
 
-    private static int Inspect(string path)
+    private static int Inspect(string path, bool json)
     {
         var files = CheckpointFiles.Open(path);
         var model = Model(path, files);
+        if (json)
+        {
+            CommandLine.PrintJson(new
+            {
+                model, files = files.Files.Select(file => new { name = Path.GetFileName(file), bytes = new FileInfo(file).Length }),
+                tensors = files.Entries.Select(entry =>
+                    new { name = entry.Name, type = Type(entry), shape = entry.Shape, bytes = entry.Bytes, file = Path.GetFileName(entry.File) }),
+            });
+            return 0;
+        }
+
         var width = Math.Min(90, files.Entries.Select(entry => entry.Name.Length).DefaultIfEmpty(0).Max());
         foreach (var entry in files.Entries)
         {

@@ -16,21 +16,24 @@ internal static class PlanCommand
           reasongen plan --model janus-7b --stage grpo --judge 7b
           reasongen plan --model janus-7b --stage sft --lora 0
           reasongen plan --model janus-1b --stage sft --lora 16 --micro-batch 8 --no-checkpointing
+          reasongen plan --model janus-7b --json
         """;
 
     internal static Command Create()
     {
-        var model = new Option<string>("--model", "-m") { Description = "janus-1b or janus-7b.", Required = true };
-        var stage = new Option<string>("--stage") { Description = "sft or grpo.", DefaultValueFactory = _ => "grpo" };
+        var model = new Option<string>("--model", "-m") { Description = "janus-1b or janus-7b.", Required = true }.Suggesting("janus-1b", "janus-7b");
+        var stage = new Option<string>("--stage") { Description = "sft or grpo.", DefaultValueFactory = _ => "grpo" }.Suggesting("sft", "grpo");
         var lora = new Option<int?>("--lora")
         {
             Description = "Rank of low-rank additions; 0 trains all weights. Default: 0 for janus-1b, 16 for janus-7b.",
         };
-        var judge = new Option<string>("--judge") { Description = "Qwen2.5-VL on the same GPU: none, 3b or 7b.", DefaultValueFactory = _ => "none" };
+        var judge = new Option<string>("--judge") { Description = "Qwen2.5-VL on the same GPU: none, 3b or 7b.", DefaultValueFactory = _ => "none" }
+            .Suggesting("none", "3b", "7b");
         var micro = new Option<int?>("--micro-batch") { Description = "Samples or rollouts of one forward pass. Default: 4 in sft, 2 in grpo." };
         var rows = new Option<int?>("--rows") { Description = "Rollouts sampled together. Default: 16." };
         var plain = new Option<bool>("--no-checkpointing") { Description = "Keeps the whole graph for the backward pass." };
-        var command = new Command("plan", Help) { model, stage, lora, judge, micro, rows, plain };
+        var json = CommandLine.JsonOption();
+        var command = new Command("plan", Help) { model, stage, lora, judge, micro, rows, plain, json };
         command.SetAction(parsed =>
         {
             var setup = TrainingSetup.Preset(parsed.GetValue(model)!);
@@ -46,7 +49,20 @@ internal static class PlanCommand
                 CheckpointActivations = !parsed.GetValue(plain),
                 Rollout = setup.Rollout with { RowsAtATime = parsed.GetValue(rows) ?? setup.Rollout.RowsAtATime },
             };
-            Print(setup, Stage(parsed.GetValue(stage)!), Judge(parsed.GetValue(judge)!));
+            var (trained, judged) = (Stage(parsed.GetValue(stage)!), Judge(parsed.GetValue(judge)!));
+            if (parsed.GetValue(json))
+            {
+                var plan = MemoryPlan.Of(setup, trained, judged);
+                CommandLine.PrintJson(new
+                {
+                    model = setup.Name, stage = trained.ToString().ToLowerInvariant(), loraRank = setup.Lora?.Rank ?? 0, setup.CheckpointActivations,
+                    rows = plan.Rows.Select(row => new { what = row.What, when = row.When.ToString().ToLowerInvariant(), row.GiB, why = row.Why }),
+                    peakBytes = plan.PeakBytes, fits = MemoryPlan.Gpus.ToDictionary(gpu => gpu.Name, gpu => plan.Fits(gpu.Bytes)),
+                });
+                return;
+            }
+
+            Print(setup, trained, judged);
         });
         return command;
     }

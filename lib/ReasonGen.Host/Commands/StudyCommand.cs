@@ -12,7 +12,7 @@ internal static class StudyCommand
 
     internal static Command Create()
     {
-        var stages = new Argument<string[]>("stages") { Description = $"Stages to make: {string.Join(", ", Stages)}. Default: all.", Arity = ArgumentArity.ZeroOrMore };
+        var stages = new Argument<string[]>("stages") { Description = $"Stages to make: {string.Join(", ", Stages)}. Default: all.", Arity = ArgumentArity.ZeroOrMore, CompletionSources = { Stages }, HelpName = "stages" };
         var seed = new Option<long>("--seed") { Description = "Seed of everything that is drawn.", DefaultValueFactory = _ => 1 };
         var output = new Option<string?>("--out", "-o") { Description = "Folder for checkpoints and runs. Default: artifacts/study/full-seed<seed>; stages that are there are kept." };
         var threads = new Option<int?>("--threads") { Description = "Threads of libtorch, on which the last digits depend. Default: as many as processors." };

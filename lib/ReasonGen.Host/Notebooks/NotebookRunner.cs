@@ -120,4 +120,8 @@ internal static class SelfProcess
         var command = Command(arguments);
         return new ProcessStartInfo(command[0], command[1..]) { UseShellExecute = false };
     }
+
+    /// <summary>An argument as a shell wants it.</summary>
+    internal static string Quote(string argument) =>
+        argument.Length > 0 && argument.All(c => char.IsLetterOrDigit(c) || "-_./=".Contains(c)) ? argument : $"'{argument.Replace("'", "'\\''")}'";
 }

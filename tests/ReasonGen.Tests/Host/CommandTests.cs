@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 using Xunit;
 
@@ -17,6 +16,11 @@ public sealed class CommandTests : IDisposable
     [InlineData("run {0}/good.ipynb -p size", 2, "-p wants name=value")]
     [InlineData("run {0}/good.ipynb -p size=big", 2, "is a number or true/false")]
     [InlineData("frobnicate", 2, "frobnicate")]
+    [InlineData("plon", 2, "Did you mean 'plan'?")]
+    [InlineData("plan --modle janus-7b", 2, "Did you mean '--model'?")]
+    [InlineData("study --sede 2", 2, "Did you mean '--seed'?")]
+    [InlineData("plan", 2, "See 'reasongen plan --help'.")]
+    [InlineData("completion tcsh", 2, "'fish'")]
     [InlineData("study nonsense", 2, "there is no stage 'nonsense'")]
     [InlineData("plan --model janus-70b", 2, "there is no model 'janus-70b'")]
     [InlineData("plan --model janus-7b --stage base", 2, "there is no stage 'base'")]
@@ -37,7 +41,7 @@ public sealed class CommandTests : IDisposable
             Write("good.ipynb", "1");
         }
 
-        var (code, output) = await Reasongen([.. given, .. given[0] == "run" ? new[] { "--out", Path.Combine(folder, "out") } : []]);
+        var (code, output) = await Reasongen.RunAsync([.. given, .. given[0] == "run" ? new[] { "--out", Path.Combine(folder, "out") } : []]);
         Assert.True(code == exitCode, output);
         Assert.Contains(message, output);
         Assert.DoesNotContain("   at ", output);
@@ -48,7 +52,7 @@ public sealed class CommandTests : IDisposable
     {
         Write("a.ipynb", "Console.WriteLine(\"before\");", "throw new Exception(\"deliberate\");", "Console.WriteLine(\"never\");");
         Write("b.ipynb", "size * 2");
-        var (code, output) = await Reasongen("run", folder, "-p", "size=21", "--out", Path.Combine(folder, "out"));
+        var (code, output) = await Reasongen.RunAsync("run", folder, "-p", "size=21", "--out", Path.Combine(folder, "out"));
         Assert.Equal(1, code);
         Assert.Contains("cell 3 failed", output);
         Assert.Contains("deliberate", output);
@@ -68,7 +72,7 @@ public sealed class CommandTests : IDisposable
         Write("a.ipynb", $"#r \"nuget: xunit.v3.assert, {there}\"\nXunit.Assert.Equal(2, size - 1); Xunit.Assert.NotNull(typeof(Xunit.Assert).Assembly.Location)");
         Write("b.ipynb", "#r \"nuget: There.Is.No.Such.Package.Anywhere, 1.0.0\"");
         Write("c.ipynb", "#r \"nuget: a b\"");
-        var (_, output) = await Reasongen("run", folder, "--out", Path.Combine(folder, "out"));
+        var (_, output) = await Reasongen.RunAsync("run", folder, "--out", Path.Combine(folder, "out"));
         Assert.Contains("a.ipynb  ok", output);
         Assert.Contains("There.Is.No.Such.Package.Anywhere, 1.0.0\" could not be restored", output);
         Assert.Contains("it must be #r \"nuget: Name\"", output);
@@ -80,7 +84,7 @@ public sealed class CommandTests : IDisposable
     [Fact]
     public async Task Doctor_finds_nothing_missing()
     {
-        var (code, output) = await Reasongen("doctor", "--json");
+        var (code, output) = await Reasongen.RunAsync("doctor", "--json");
         Assert.True(code == 0, output);
         Assert.Empty((JArray)JObject.Parse(output)["missing"]!);
     }
@@ -89,34 +93,12 @@ public sealed class CommandTests : IDisposable
     public async Task Every_notebook_of_the_kit_runs_in_smoke()
     {
         var notebooks = Path.Combine(Path.GetDirectoryName(ReasonGen.Studies.Study.DataFolder())!, "notebooks");
-        var (code, output) = await Reasongen("run", notebooks, "-p", "preset=smoke", "--out", Path.Combine(folder, "out"));
+        var (code, output) = await Reasongen.RunAsync("run", notebooks, "-p", "preset=smoke", "--out", Path.Combine(folder, "out"));
         Assert.True(code == 0, output);
     }
 
     public void Dispose() => Directory.Delete(folder, true);
 
-    private void Write(string name, params string[] cells)
-    {
-        JObject Cell(string source, string? tag = null) => new()
-        {
-            ["cell_type"] = "code", ["metadata"] = tag is null ? new JObject() : new JObject { ["tags"] = new JArray(tag) }, ["source"] = source, ["outputs"] = new JArray(), ["execution_count"] = null,
-        };
-        var notebook = new JObject { ["cells"] = new JArray(cells.Select(cell => Cell(cell)).Prepend(Cell("int size = 3;", "parameters"))), ["metadata"] = new JObject(), ["nbformat"] = 4, ["nbformat_minor"] = 5 };
-        File.WriteAllText(Path.Combine(folder, name), notebook.ToString());
-    }
-
-    private static async Task<(int Code, string Output)> Reasongen(params string[] arguments)
-    {
-        var start = new ProcessStartInfo("dotnet") { RedirectStandardOutput = true, RedirectStandardError = true };
-        start.ArgumentList.Add(typeof(ReasonGen.Host.Engine.CSharpSession).Assembly.Location);
-        foreach (var argument in arguments)
-        {
-            start.ArgumentList.Add(argument);
-        }
-
-        using var process = Process.Start(start)!;
-        var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
-        await process.WaitForExitAsync();
-        return (process.ExitCode, await output + await error);
-    }
+    private void Write(string name, params string[] cells) =>
+        SmallNotebook.Write(Path.Combine(folder, name), [("int size = 3;", "parameters"), .. cells.Select(cell => (cell, "code"))]);
 }

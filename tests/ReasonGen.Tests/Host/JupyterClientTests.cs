@@ -78,7 +78,7 @@ public sealed class JupyterClientTests : IDisposable
         try
         {
             using var http = new HttpClient();
-            await Browser.UntilAsync(async () =>
+            await UntilAsync(async () =>
             {
                 try
                 {
@@ -89,37 +89,46 @@ public sealed class JupyterClientTests : IDisposable
                     return false;
                 }
             }, "the notebook server");
-            await using var browser = await Browser.StartAsync(1280, 1000);
-            await browser.OpenAsync($"http://127.0.0.1:{port}/notebooks/page.ipynb?token=t");
-            await browser.UntilAsync("window.Jupyter && Jupyter.notebook && Jupyter.notebook.kernel && Jupyter.notebook.kernel.is_connected() && Jupyter.notebook.kernel.info_reply.protocol_version");
-            Assert.Equal("C#", (string?)await browser.EvaluateAsync("Jupyter.notebook.kernel.info_reply.language_info.name"));
+            await using var browser = await Browser.StartAsync();
+            var page = await browser.OpenAsync($"http://127.0.0.1:{port}/notebooks/page.ipynb?token=t", 1280, 1000);
+            Task Shows(string expression) => UntilAsync(async () => (bool?)await page.EvaluateAsync($"!!({expression})") == true, expression);
+            await Shows("window.Jupyter && Jupyter.notebook && Jupyter.notebook.kernel && Jupyter.notebook.kernel.is_connected() && Jupyter.notebook.kernel.info_reply.protocol_version");
+            Assert.Equal("C#", (string?)await page.EvaluateAsync("Jupyter.notebook.kernel.info_reply.language_info.name"));
 
-            await browser.EvaluateAsync("Jupyter.notebook.execute_cells([0])");
-            await browser.UntilAsync("document.querySelectorAll('.cell')[0].querySelector('.output_area') && document.querySelectorAll('.cell')[0].querySelector('.output').innerText.includes('42')");
+            await page.EvaluateAsync("Jupyter.notebook.execute_cells([0])");
+            await Shows("document.querySelectorAll('.cell')[0].querySelector('.output_area') && document.querySelectorAll('.cell')[0].querySelector('.output').innerText.includes('42')");
 
-            await browser.EvaluateAsync("Jupyter.notebook.execute_cells([1])");
-            await browser.UntilAsync("Jupyter.notebook.get_cell(1).element.hasClass('running')");
+            await page.EvaluateAsync("Jupyter.notebook.execute_cells([1])");
+            await Shows("Jupyter.notebook.get_cell(1).element.hasClass('running')");
             await Task.Delay(500);
-            await browser.EvaluateAsync("Jupyter.notebook.kernel.interrupt()");
-            await browser.UntilAsync("Jupyter.notebook.get_cell(1).element.find('.output').text().includes('interrupted')");
+            await page.EvaluateAsync("Jupyter.notebook.kernel.interrupt()");
+            await Shows("Jupyter.notebook.get_cell(1).element.find('.output').text().includes('interrupted')");
 
-            await browser.EvaluateAsync("Jupyter.notebook.select(2); Jupyter.notebook.edit_mode(); Jupyter.notebook.get_cell(2).code_mirror.setCursor(0, 11); Jupyter.notebook.get_cell(2).focus_editor()");
-            await browser.PressAsync("Tab", 9);
-            await browser.UntilAsync("[...document.querySelectorAll('.completions option')].some(o => o.textContent.includes('WriteLine'))");
-            await browser.PressAsync("Escape", 27);
+            await page.EvaluateAsync("Jupyter.notebook.select(2); Jupyter.notebook.edit_mode(); Jupyter.notebook.get_cell(2).code_mirror.setCursor(0, 11); Jupyter.notebook.get_cell(2).focus_editor()");
+            await page.PressAsync("Tab", 9);
+            await Shows("[...document.querySelectorAll('.completions option')].some(o => o.textContent.includes('WriteLine'))");
+            await page.PressAsync("Escape", 27);
 
-            await browser.EvaluateAsync("Jupyter.notebook.execute_cells([3])");
-            await browser.UntilAsync("Jupyter.notebook.get_cell(3).element.find('.output img').length == 1 && Jupyter.notebook.get_cell(3).element.find('.output img')[0].naturalWidth == 2");
-            await browser.UntilAsync("Jupyter.notebook.get_cell(3).element.find('.output svg').length > 0");
+            await page.EvaluateAsync("Jupyter.notebook.execute_cells([3])");
+            await Shows("Jupyter.notebook.get_cell(3).element.find('.output img').length == 1 && Jupyter.notebook.get_cell(3).element.find('.output img')[0].naturalWidth == 2");
+            await Shows("Jupyter.notebook.get_cell(3).element.find('.output svg').length > 0");
             if (Environment.GetEnvironmentVariable("REASONGEN_SCREENSHOTS") is { Length: > 0 } shots)
             {
-                await browser.EvaluateAsync("Jupyter.notebook.scroll_to_cell(0)");
-                await browser.ScreenshotAsync(Path.Combine(shots, "jupyter-notebook.png"));
+                await page.EvaluateAsync("Jupyter.notebook.scroll_to_cell(0)");
+                await File.WriteAllBytesAsync(Path.Combine(shots, "jupyter-notebook.png"), await page.ScreenshotAsync());
             }
         }
         finally
         {
             server.Kill(entireProcessTree: true);
+        }
+    }
+
+    private static async Task UntilAsync(Func<Task<bool>> holds, string what)
+    {
+        for (var watch = Stopwatch.StartNew(); !await holds(); await Task.Delay(100))
+        {
+            Assert.True(watch.Elapsed < TimeSpan.FromMinutes(1), $"waited in vain for {what}");
         }
     }
 

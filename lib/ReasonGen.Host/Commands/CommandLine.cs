@@ -1,0 +1,123 @@
+using System.CommandLine;
+using System.CommandLine.Help;
+using System.CommandLine.Invocation;
+using System.CommandLine.Parsing;
+using Newtonsoft.Json;
+using Newtonsoft.Json.Serialization;
+
+namespace ReasonGen.Host.Commands;
+
+/// <summary>What all commands share: a help that can be read, mistakes answered in a line, json for scripts.</summary>
+internal static class CommandLine
+{
+    /// <summary>Exit codes, the same for every command.</summary>
+    internal const int Done = 0, Failed = 1, Wrong = 2, Interrupted = 130;
+
+    private static readonly JsonSerializerSettings Json = new()
+    {
+        ContractResolver = new DefaultContractResolver { NamingStrategy = new CamelCaseNamingStrategy { ProcessDictionaryKeys = false } },
+    };
+
+    /// <summary>Without a command the help is shown; the list of commands has a sentence for each, and each command's own help the rest.</summary>
+    internal static RootCommand WithBriefHelp(RootCommand root)
+    {
+        var option = root.Options.OfType<HelpOption>().Single();
+        option.Aliases.Remove("/h");
+        option.Aliases.Remove("/?");
+        var help = new BriefHelp((HelpAction)option.Action!);
+        option.Action = help;
+        root.SetAction(parsed =>
+        {
+            help.Invoke(parsed);
+            return Wrong;
+        });
+        return root;
+    }
+
+    /// <summary>What is wrong with a command line, a sentence each, with the nearest name where one is near; empty where nothing is.</summary>
+    internal static IReadOnlyList<string> Mistakes(ParseResult parsed)
+    {
+        if (parsed.Tokens.Any(token => token.Type == TokenType.Directive))
+        {
+            return []; // a shell asks what would fit
+        }
+
+        var command = parsed.CommandResult.Command;
+        string[] names = [.. command.Subcommands.Where(sub => !sub.Hidden).Select(sub => sub.Name),
+            .. command.Options.SelectMany(option => option.Aliases.Prepend(option.Name))];
+        string Suggestion(string word) => names.Where(name => name.Length > 2)
+            .Select(name => (Name: name, Far: Distance(word, name))).OrderBy(pair => pair.Far).FirstOrDefault() is { Name: { } near } best && best.Far <= Math.Max(1, word.Length / 3) ? $" Did you mean '{near}'?" : "";
+        // a command that takes words takes a misspelt option for one
+        var strays = parsed.CommandResult.Children.OfType<ArgumentResult>().SelectMany(argument => argument.Tokens)
+            .Select(token => token.Value).Where(word => word.StartsWith("--"));
+        return [.. parsed.UnmatchedTokens.Concat(strays).Select(word => $"Unrecognized command or argument '{word}'.{Suggestion(word)}"),
+            .. parsed.Errors.Select(error => error.Message.ReplaceLineEndings(" ").Replace("\t", ""))
+                .Where(message => !message.StartsWith("Unrecognized"))];
+    }
+
+    /// <summary>Says what is wrong, and where to look.</summary>
+    internal static int Complain(ParseResult parsed, IEnumerable<string> mistakes)
+    {
+        foreach (var mistake in mistakes)
+        {
+            Console.Error.WriteLine(mistake);
+        }
+
+        var names = "";
+        for (var at = parsed.CommandResult; at.Command is not RootCommand && at.Parent is CommandResult parent; at = parent)
+        {
+            names = $"{at.Command.Name} {names}";
+        }
+
+        Console.Error.WriteLine($"See 'reasongen {names}--help'.");
+        return Wrong;
+    }
+
+    // insertions, deletions and exchanges between two words
+    private static int Distance(string one, string other)
+    {
+        var row = Enumerable.Range(0, other.Length + 1).ToArray();
+        for (var i = 1; i <= one.Length; i++)
+        {
+            var (before, diagonal) = (row[0] = i, i - 1);
+            for (var j = 1; j <= other.Length; j++)
+            {
+                var cost = Math.Min(Math.Min(row[j], before) + 1, diagonal + (one[i - 1] == other[j - 1] ? 0 : 1));
+                (diagonal, row[j], before) = (row[j], cost, cost);
+            }
+        }
+
+        return row[^1];
+    }
+
+    /// <summary>The option of commands whose output a script would read.</summary>
+    internal static Option<bool> JsonOption() => new("--json") { Description = "Prints json, for scripts." };
+
+    internal static void PrintJson(object value) => Console.WriteLine(JsonConvert.SerializeObject(value, Formatting.Indented, Json));
+
+    /// <summary>An option whose values are known, so that a shell can complete them.</summary>
+    internal static Option<T> Suggesting<T>(this Option<T> option, params string[] values)
+    {
+        option.CompletionSources.Add(values);
+        return option;
+    }
+
+    private sealed class BriefHelp(HelpAction full) : SynchronousCommandLineAction
+    {
+        public override bool ClearsParseErrors => true;
+
+        public override int Invoke(ParseResult parsed)
+        {
+            if (parsed.CommandResult.Command is RootCommand root)
+            {
+                foreach (var command in root.Subcommands) // the process ends after the help
+                {
+                    var text = (command.Description ?? "").ReplaceLineEndings(" ");
+                    command.Description = text.IndexOf(". ", StringComparison.Ordinal) is > 0 and var end ? text[..(end + 1)] : text;
+                }
+            }
+
+            return full.Invoke(parsed);
+        }
+    }
+}

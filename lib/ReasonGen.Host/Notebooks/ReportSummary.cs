@@ -1,0 +1,155 @@
+using System.Globalization;
+using System.Net;
+using System.Runtime.InteropServices;
+using ReasonGen.Checkpoints;
+using ReasonGen.Core;
+using ReasonGen.Studies;
+
+namespace ReasonGen.Host.Notebooks;
+
+/// <summary>First section of the report: the story in three numbers, the paper's table beside ours, and all it takes to make the page again.</summary>
+internal static class ReportSummary
+{
+    internal const string Command = "dotnet run -c Release --project lib/ReasonGen.Host --";
+
+    private const string Lede = "<p class=\"lede\">An image generator that draws token by token learns to <em>write</em> what it will draw, and then "
+        + "to draw what it wrote. These notebooks retell the paper with a miniature of the same architecture in a small drawn world, where every "
+        + "picture can be judged exactly.</p>";
+
+    private const string Reading = "<p class=\"note\">The paper measures GenEval, the miniature its own six tasks of the same kinds, so directions can "
+        + "be compared and sizes cannot. Numbers marked <em>recalled</em> were not verified. A difference counts as seen beyond two standard errors; "
+        + "entropy and reward are means of the first and the last fifth of a run. Each arm was trained once a seed, which the errors do not cover.</p>";
+
+    internal static string Of(IReadOnlyList<NotebookOutcome> outcomes, IReadOnlyDictionary<string, string> parameters, string command)
+    {
+        var study = new Study(Config(parameters));
+        return "<section id=\"summary\" aria-labelledby=\"summary--title\"><p class=\"eyebrow\">arXiv 2505.24875, in C#</p>"
+            + "<h1 id=\"summary--title\">ReasonGen\u2011R1, step by step</h1>"
+            + $"{Lede}{Story(study)}{Claims(study, outcomes)}{Origin(outcomes, parameters, command, study)}{Runs(study)}{Notebooks(outcomes)}</section>";
+    }
+
+    private static StudyConfig Config(IReadOnlyDictionary<string, string> parameters)
+    {
+        try
+        {
+            return StudyConfig.Preset(parameters.GetValueOrDefault("preset", "quick"), long.TryParse(parameters.GetValueOrDefault("seed"), out var seed) ? seed : 1);
+        }
+        catch (ArgumentException) // a notebook of another kit may have a parameter of that name
+        {
+            return StudyConfig.Quick;
+        }
+    }
+
+    private static string Story(Study study)
+    {
+        try
+        {
+            (string Stage, string Name, string What)[] stages =
+            [
+                ("base", "Base", "draws at once"), ("sft", "SFT", "writes a plan, then draws"), ("rl-adaptive", "RL", "is rewarded when the picture is right"),
+            ];
+            var tiles = string.Concat(stages.Select(stage => study.Record(stage.Stage).Results["t1"] is not { } score ? ""
+                : $"<li><b>{Number(100 * (double)score["mean"]!, "0.0")} %</b><span>± {Number(100 * (double)score["standard_error"]!, "0.0")}</span>"
+                    + $"<p><strong>{stage.Name}</strong> {stage.What}</p></li>"));
+            return $"<ul class=\"tiles\" aria-label=\"Share of right pictures\">{tiles}</ul><p class=\"note\">Share of right pictures over the benchmark's "
+                + "six tasks at temperature 1, with the standard error of sampled prompts and pictures.</p>";
+        }
+        catch (CheckpointException)
+        {
+            return ""; // the table below says so
+        }
+    }
+
+    private static string Claims(Study study, IReadOnlyList<NotebookOutcome> outcomes)
+    {
+        var names = outcomes.Select(outcome => outcome.Name).ToHashSet();
+        var rows = PaperClaims.Of(study).Select(claim => new[]
+        {
+            Escape(claim.Place), names.Contains(claim.Notebook) ? $"<a href=\"#{claim.Notebook}\">{Escape(claim.Claim)}</a>" : Escape(claim.Claim),
+            Escape(claim.Paper) + (claim.Recalled ? " <em class=\"note\">recalled</em>" : ""), Escape(claim.Ours),
+            claim.Difference is { } difference ? Number(difference, "+0.000;−0.000") : "",
+            claim.Seen switch { true => "<span class=\"yes\">yes</span>", false => "<span class=\"no\">no</span>", _ => "–" },
+        });
+        return "<h2 id=\"summary--paper\">The paper beside the miniature</h2>"
+            + Table(["paper", "claim", "paper says", "ours", "#difference", "seen here"], rows, wide: true) + Reading;
+    }
+
+    private static string Origin(IReadOnlyList<NotebookOutcome> outcomes, IReadOnlyDictionary<string, string> parameters, string command, Study study)
+    {
+        var others = string.Concat(parameters.Where(pair => pair.Key is not ("preset" or "seed")).Select(pair => $", {pair.Key} = {pair.Value}"));
+        (string Name, string Value)[] facts =
+        [
+            ("Settings", $"preset {study.Config.Name}, seed {study.Config.Seed}{others}: "
+                + (study.Config.FromScratch ? "every stage trained here" : "long stages read from the recorded runs below, short live runs in each notebook")),
+            ("Code", $"version {Version}, revision {RunRecord.CurrentCommit}"),
+            ("Machine", $"{RuntimeInformation.OSDescription}, {RuntimeInformation.OSArchitecture}, {Environment.ProcessorCount} processors, "
+                + $"{GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 1073741824.0:0} GiB"),
+            ("Libraries", $"{RuntimeInformation.FrameworkDescription}, TorchSharp {typeof(TorchSharp.torch).Assembly.GetName().Version!.ToString(3)}, "
+                + $"computing on {Target()}"),
+            ("Made", $"{DateTime.UtcNow:yyyy-MM-dd HH:mm} UTC, in {Number(outcomes.Sum(outcome => outcome.Seconds) / 60, "0.0")} minutes, with at most "
+                + $"{Number(outcomes.Select(outcome => outcome.PeakBytes).DefaultIfEmpty().Max() / 1073741824.0, "0.0")} GiB"),
+        ];
+        return "<h2 id=\"summary--origin\">How this page was made</h2>" + Table([], facts.Select(fact => new[] { $"<b>{fact.Name}</b>", Escape(fact.Value) }))
+            + $"<p>In a clone of the repository, this makes it again:</p><pre><code>{Escape(command)}</code></pre>";
+    }
+
+    private static string Runs(Study study)
+    {
+        try
+        {
+            var runs = Study.Foundations.Concat(Study.Arms).Concat(Study.JudgeArms).Select(study.Record).ToArray();
+            static string Score(RunRecord run, string temperature) => (double?)run.Results[temperature]?["mean"] is { } mean ? Number(mean, "0.000") : "";
+            var machine = runs.Select(run => run.Machine).Distinct().ToArray();
+            return $"<h2 id=\"summary--runs\">Recorded runs</h2><p>Mean share of right pictures, {Number(runs.Sum(run => run.Seconds) / 60, "0")} minutes "
+                + $"of training in all on {Escape(string.Join("; ", machine))}.</p>"
+                + Table(["run", "#seed", "#steps", "#minutes", "#T 1", "#T 0.5", "#greedy", "revision"], runs.Select(run => new[]
+                {
+                    Escape(run.Name), run.Seed.ToString(), run.Count.ToString(), Number(run.Seconds / 60, "0.0"),
+                    Score(run, "t1"), Score(run, "t0.5"), Score(run, "greedy"), $"<code>{Escape(run.Commit[..Math.Min(10, run.Commit.Length)])}</code>",
+                }));
+        }
+        catch (CheckpointException e)
+        {
+            return $"<p class=\"no\">{Escape(e.Message)}</p>";
+        }
+    }
+
+    private static string Notebooks(IReadOnlyList<NotebookOutcome> outcomes) => "<h2 id=\"summary--notebooks\">Notebooks</h2>" + Table(["notebook", "#seconds", "#MiB", "ended"],
+        outcomes.Select(outcome => new[]
+        {
+            $"<a href=\"#{outcome.Name}\">{Escape(outcome.Title)}</a>", Number(outcome.Seconds, "0.0"), Number(outcome.PeakBytes / 1048576.0, "0"),
+            outcome.Ok ? "well" : $"<span class=\"no\">failed{(outcome.FailedCell > 0 ? $" in cell {outcome.FailedCell}" : "")}</span>",
+        }));
+
+    // a column whose name starts with # holds numbers; a wide table becomes cards on a narrow screen
+    private static string Table(string[] columns, IEnumerable<string[]> rows, bool wide = false)
+    {
+        string Name(int i) => columns[i].TrimStart('#');
+        string Class(int i) => i < columns.Length && columns[i].StartsWith('#') ? " class=\"number\"" : "";
+        string Cell(string cell, int i) => !wide ? $"<td{Class(i)}>{cell}</td>"
+            : $"<td{Class(i)} data-label=\"{Name(i)}\">{(cell.Length > 0 ? $"<span>{cell}</span>" : "")}</td>";
+        var head = string.Concat(columns.Select((_, i) => $"<th scope=\"col\"{Class(i)}>{Name(i)}</th>"));
+        var body = string.Concat(rows.Select(row => $"<tr>{string.Concat(row.Select(Cell))}</tr>"));
+        return $"<div class=\"scroll\"><table class=\"{(wide ? "cards" : columns.Length == 0 ? "facts" : "plain")}\">"
+            + $"{(columns.Length == 0 ? "" : $"<thead><tr>{head}</tr></thead>")}<tbody>{body}</tbody></table></div>";
+    }
+
+    private static string Version => typeof(ReportSummary).Assembly.GetName().Version!.ToString(3);
+
+    private static string Target()
+    {
+        try
+        {
+            NativeRuntime.EnsureLoaded();
+            return ComputeTarget.Default.ToString();
+        }
+        catch (PlatformNotSupportedException)
+        {
+            return "nothing: libtorch does not load here";
+        }
+    }
+
+    private static string Number(double value, string format) => value.ToString(format, CultureInfo.InvariantCulture);
+
+    private static string Escape(string text) => WebUtility.HtmlEncode(text);
+}

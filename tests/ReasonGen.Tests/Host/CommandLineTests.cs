@@ -1,0 +1,95 @@
+using System.Diagnostics;
+using Newtonsoft.Json.Linq;
+using ReasonGen.Studies;
+using Xunit;
+
+namespace ReasonGen.Tests.Host;
+
+/// <summary>What a user finds before anything is computed: help, completion, json, plain text where no terminal is.</summary>
+public sealed class CommandLineTests
+{
+    [Theory]
+    [InlineData("run")]
+    [InlineData("generate")]
+    [InlineData("chat")]
+    [InlineData("study")]
+    [InlineData("caption")]
+    [InlineData("inspect")]
+    [InlineData("plan")]
+    [InlineData("doctor")]
+    [InlineData("completion")]
+    public async Task Every_command_has_help_with_examples(string command)
+    {
+        var (code, output, error) = await Reasongen.RunApartAsync(command, "--help");
+        Assert.Equal(0, code);
+        Assert.Empty(error);
+        Assert.Contains("Examples:", output);
+        Assert.Contains($"reasongen {command}", output[output.IndexOf("Examples:", StringComparison.Ordinal)..output.IndexOf("Usage:", StringComparison.Ordinal)].Replace("-- completion", "reasongen completion"));
+    }
+
+    [Fact]
+    public async Task The_list_of_commands_has_a_sentence_for_each()
+    {
+        var (code, output, _) = await Reasongen.RunApartAsync("--help");
+        Assert.Equal(0, code);
+        Assert.Contains("Exit codes:", output);
+        Assert.DoesNotContain("Examples:", output);
+        var (bare, same, _) = await Reasongen.RunApartAsync();
+        Assert.Equal((2, output), (bare, same));
+        var (_, version, _) = await Reasongen.RunApartAsync("--version");
+        Assert.Matches(@"^\d+\.\d+\.\d+", version);
+    }
+
+    [Fact]
+    public async Task Where_no_terminal_is_nothing_is_coloured()
+    {
+        foreach (var arguments in new[] { "doctor", "plan --model janus-7b", "--help", "plon" })
+        {
+            Assert.DoesNotContain("\u001b", (await Reasongen.RunAsync(arguments.Split(' '))).Output);
+        }
+    }
+
+    [Fact]
+    public async Task Scripts_read_json()
+    {
+        var (_, plan, _) = await Reasongen.RunApartAsync("plan", "--model", "janus-7b", "--judge", "7b", "--json");
+        var made = MemoryPlan.Of(TrainingSetup.Janus7B, TrainingStage.Grpo, ReasonGen.Models.QwenConfig.Qwen7B);
+        Assert.Equal(made.PeakBytes, (double)JObject.Parse(plan)["peakBytes"]!, 1.0);
+        Assert.True((bool)JObject.Parse(plan)["fits"]!["80 GB"]!);
+        var (_, held, _) = await Reasongen.RunApartAsync("inspect", Path.Combine(Study.DataFolder(), "checkpoints", "sft.safetensors"), "--json");
+        var tensors = (JArray)JObject.Parse(held)["tensors"]!;
+        Assert.Contains(tensors, tensor => (string?)tensor["name"] == "gen_aligner.layers.0.bias" && (long?)tensor["shape"]![0] == 96);
+
+        var folder = Directory.CreateTempSubdirectory("reasongen").FullName;
+        SmallNotebook.Write(Path.Combine(folder, "a.ipynb"), ("# Two", "markdown"), ("1 + 1", "code"), ("throw new Exception(\"deliberate\");", "code"));
+        var (code, run, said) = await Reasongen.RunApartAsync("run", folder, "--out", folder, "--json");
+        var outcome = JObject.Parse(run)["notebooks"]![0]!;
+        Assert.Equal((1, false, 2), (code, (bool)outcome["ok"]!, (int)outcome["failedCell"]!));
+        Assert.True(File.Exists((string?)JObject.Parse(run)["report"]));
+        Assert.Contains("0 of 1 notebooks", said);
+        Directory.Delete(folder, true);
+    }
+
+    [Theory]
+    [InlineData("reasongen pl", "plan")]
+    [InlineData("reasongen plan --mod", "--model")]
+    [InlineData("reasongen plan --model janus-", "janus-1b janus-7b")]
+    [InlineData("reasongen study rl-judge-", "rl-judge-large rl-judge-small")]
+    [InlineData("reasongen run notebooks -p preset=s", "preset=smoke")]
+    [InlineData("reasongen inspect ", "")] // the shell offers files
+    public async Task Bash_completes(string line, string expected)
+    {
+        Assert.SkipUnless(File.Exists("/bin/bash"), "there is no bash here");
+        var (_, script, _) = await Reasongen.RunApartAsync("completion", "bash");
+        var start = new ProcessStartInfo("/bin/bash") { RedirectStandardOutput = true, RedirectStandardError = true };
+        var words = line.Split(' ');
+        start.ArgumentList.Add("-c");
+        start.ArgumentList.Add($"{script}\nCOMP_LINE='{line}'; COMP_POINT={line.Length}; COMP_WORDS=({line.TrimEnd()} {(words[^1].Length == 0 ? "''" : "")}); COMP_CWORD={words.Length - 1}\n"
+            + "_reasongen; echo \"${COMPREPLY[*]}\"; complete -p reasongen");
+        using var bash = Process.Start(start)!;
+        var output = await bash.StandardOutput.ReadToEndAsync();
+        Assert.Equal("", await bash.StandardError.ReadToEndAsync());
+        Assert.Equal(expected, output.Split('\n')[0]);
+        Assert.Contains("complete -o default -F _reasongen reasongen", output);
+    }
+}

@@ -1,0 +1,54 @@
+using System.Diagnostics;
+using Newtonsoft.Json.Linq;
+
+namespace ReasonGen.Tests.Host;
+
+/// <summary>The command, in a process of its own.</summary>
+internal static class Reasongen
+{
+    internal static string Assembly { get; } = typeof(ReasonGen.Host.Engine.CSharpSession).Assembly.Location;
+
+    internal static async Task<(int Code, string Output)> RunAsync(params string[] arguments)
+    {
+        var (code, output, error) = await RunApartAsync(arguments);
+        return (code, output + error);
+    }
+
+    /// <summary>The same, with standard output and standard error apart.</summary>
+    internal static async Task<(int Code, string Output, string Error)> RunApartAsync(params string[] arguments)
+    {
+        var start = new ProcessStartInfo("dotnet") { RedirectStandardOutput = true, RedirectStandardError = true };
+        start.ArgumentList.Add(Assembly);
+        foreach (var argument in arguments)
+        {
+            start.ArgumentList.Add(argument);
+        }
+
+        using var process = Process.Start(start)!;
+        var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
+        await process.WaitForExitAsync();
+        return (process.ExitCode, await output, await error);
+    }
+}
+
+/// <summary>Notebook files for tests.</summary>
+internal static class SmallNotebook
+{
+    /// <summary>Writes one.</summary>
+    /// <param name="path">Where to.</param>
+    /// <param name="cells">Source of each cell, and "markdown", "code" or "parameters".</param>
+    internal static void Write(string path, params (string Source, string Kind)[] cells)
+    {
+        JObject Cell(string source, string kind) => kind == "markdown"
+            ? new() { ["cell_type"] = kind, ["metadata"] = new JObject(), ["source"] = source }
+            : new()
+            {
+                ["cell_type"] = "code", ["metadata"] = kind == "code" ? new JObject() : new JObject { ["tags"] = new JArray(kind) },
+                ["source"] = source, ["outputs"] = new JArray(), ["execution_count"] = null,
+            };
+        File.WriteAllText(path, new JObject
+        {
+            ["cells"] = new JArray(cells.Select(cell => Cell(cell.Source, cell.Kind))), ["metadata"] = new JObject(), ["nbformat"] = 4, ["nbformat_minor"] = 5,
+        }.ToString());
+    }
+}
