@@ -63,9 +63,9 @@ internal static class CompletionCommand
             """,
     };
 
-    // how this program was started, each part quoted for the shell
+    // this program, each part quoted for the shell
     private static string Program(Func<string, string> quote) =>
-        string.Join(' ', new[] { Environment.ProcessPath! }.Concat(Notebooks.SelfProcess.Start().ArgumentList).Select(quote));
+        string.Join(' ', Notebooks.SelfProcess.Command().Select(quote));
 
     private static string Single(string text) => $"'{text.Replace("'", "'\\''")}'";
 

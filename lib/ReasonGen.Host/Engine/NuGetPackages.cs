@@ -32,11 +32,13 @@ internal static class NuGetPackages
         var folder = Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData), "reasongen", "packages",
             Convert.ToHexStringLower(XxHash128.Hash(Encoding.UTF8.GetBytes(project))));
         var assets = Path.Combine(folder, "obj", "project.assets.json");
-        if (!File.Exists(assets) || references.Any(package => package.Version == "*"))
+        var done = Path.Combine(folder, "restored"); // the assets are written by a restore that fails, too
+        if (!File.Exists(done) || !File.Exists(assets) || references.Any(package => package.Version == "*"))
         {
             Directory.CreateDirectory(folder);
             await File.WriteAllTextAsync(Path.Combine(folder, "packages.csproj"), project, cancel);
             await DotnetRestoreAsync(folder, string.Join(", ", wanted), cancel);
+            await File.WriteAllTextAsync(done, "", cancel);
         }
 
         return Read(JObject.Parse(await File.ReadAllTextAsync(assets, cancel)), [.. references.Select(package => package.Name)]);

@@ -169,7 +169,8 @@ public sealed class GrpoTrainer : IDisposable
         Tensor image = rollouts.ImageMask.narrow(1, rollouts.PromptColumns, columns).to(ScalarType.Int64), mask = rollouts.ResponseMask;
         if (Config.IgnoreBeginOfImage)
         {
-            mask = mask.mul(rollouts.Ids.narrow(1, rollouts.PromptColumns, columns).ne(beginOfImage).to(ScalarType.Int64));
+            using Scalar token = beginOfImage;
+            mask = mask.mul(rollouts.Ids.narrow(1, rollouts.PromptColumns, columns).ne(token).to(ScalarType.Int64));
         }
 
         var (logProbs, entropies) = Statistics(model, rollouts, entropy is not NoEntropyTerm);

@@ -180,7 +180,8 @@ internal sealed class LlamaModel : Module
                 $"the attention mask is [{string.Join(", ", attentionMask.shape)}], not [{rows}, {cached + tokens}] (cached and new tokens)");
         }
 
-        positionIds ??= arange(cached, cached + tokens, device: embeddings.device).unsqueeze(0);
+        using Scalar first = cached, next = cached + tokens;
+        positionIds ??= arange(first, next, device: embeddings.device).unsqueeze(0);
         var (cos, sin) = Rotary.CosSin(Rotary.Angles(positionIds, config.HeadWidth, config.RopeTheta, config.RopeSections), embeddings.dtype);
         var pass = new PassContext(cos.unsqueeze(1), sin.unsqueeze(1), Visible(attentionMask, tokens, cached), attentionMask is null && tokens > 1 && cached == 0, cache);
         var x = embeddings;

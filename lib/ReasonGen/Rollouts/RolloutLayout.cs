@@ -53,7 +53,8 @@ internal sealed class RolloutLayout
     internal (Tensor Ids, Tensor Mask) ImagePrefill(bool guided, Device device)
     {
         var ids = tensor(moved, [rows, Columns], device: device);
-        var mask = ids.ne(special.Pad).to(ScalarType.Int64);
+        using Scalar pad = special.Pad;
+        var mask = ids.ne(pad).to(ScalarType.Int64);
         if (!guided)
         {
             return (ids, mask);

@@ -59,10 +59,11 @@ public sealed class RolloutSampler
     {
         using var scope = NewDisposeScope();
         using var feed = new TokenFeed(model, model.Embed(promptIds), promptMask, Config.TextBudget);
+        using Scalar eos = special.Eos, beginOfImage = special.BeginOfImage;
         var ended = zeros(promptIds.shape[0], 1, ScalarType.Bool, promptIds.device);
         return Sample(Config.TextBudget, step => step, tokenDone, () => Draw(model.TextLogits(feed.Hidden).squeeze(1), generator),
             next => feed.Append(model.Embed(next)),
-            next => ended.logical_or_(next.eq(special.Eos)).logical_or_(next.eq(special.BeginOfImage)).all().ToBoolean()); // [N, L]
+            next => ended.logical_or_(next.eq(eos)).logical_or_(next.eq(beginOfImage)).all().ToBoolean()); // [N, L]
     }
 
     private (Tensor Codes, Tensor LogProbs) SampleImage(RolloutLayout layout, Device device, Generator generator, Action<int>? tokenDone)

@@ -35,7 +35,8 @@ public static class SftLoss
         var count = batch.Ids.shape[1] - 1;
         var labels = batch.Ids.narrow(1, 1, count);
         Tensor image = batch.ImageMask.narrow(1, 1, count).to(ScalarType.Bool), mask = batch.LossMask.narrow(1, 0, count).to(ScalarType.Float32);
-        var begin = labels.eq(beginOfImage).logical_and(image.logical_not());
+        using Scalar beginOfImageToken = beginOfImage;
+        var begin = labels.eq(beginOfImageToken).logical_and(image.logical_not());
         var logProbs = LogProbs(model, batch, labels, image, mask);
         var scales = full_like(mask, textScale).masked_fill(image, imageScale).masked_fill(begin, beginOfImageScale);
         var tokens = mask.sum().add(Masked.Epsilon);
