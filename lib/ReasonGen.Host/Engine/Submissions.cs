@@ -4,6 +4,7 @@ using Microsoft.CodeAnalysis.CSharp.Scripting;
 using Microsoft.CodeAnalysis.CSharp.Syntax;
 using Microsoft.CodeAnalysis.Emit;
 using Microsoft.CodeAnalysis.Scripting;
+using Microsoft.CodeAnalysis.Scripting.Hosting;
 
 namespace ReasonGen.Host.Engine;
 
@@ -25,6 +26,7 @@ internal sealed class Submissions(CellAssemblies assemblies)
 {
     private static readonly MethodInfo? HasResult = typeof(Compilation).GetMethod("HasSubmissionResult", BindingFlags.Instance | BindingFlags.Public | BindingFlags.NonPublic);
     private static readonly EmitOptions Emit = new(debugInformationFormat: DebugInformationFormat.Embedded);
+    private readonly InteractiveAssemblyLoader unused = new(); // each script would make one, and never give it back
     private Script<object>? last;
     private object?[] values = new object?[2]; // the first stands for a host object, which there is none
     private int links;
@@ -44,7 +46,7 @@ internal sealed class Submissions(CellAssemblies assemblies)
     /// <returns>The cell; null where it has errors.</returns>
     internal Submission? Compile(string code, ScriptOptions options, List<Diagnostic> diagnostics, CancellationToken cancel)
     {
-        var script = last is null ? CSharpScript.Create<object>(code, options) : last.ContinueWith<object>(code, options);
+        var script = last is null ? CSharpScript.Create<object>(code, options, null, unused) : last.ContinueWith<object>(code, options);
         var compilation = script.GetCompilation();
         var image = new MemoryStream();
         var emitted = compilation.Emit(image, options: Emit, cancellationToken: cancel);
