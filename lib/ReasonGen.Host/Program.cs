@@ -1,8 +1,8 @@
 using System.CommandLine;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
+using ReasonGen.Host;
 using ReasonGen.Host.Commands;
-using ReasonGen.Host.Notebooks;
 
 var root = CommandLine.WithBriefHelp(new RootCommand("""
     ReasonGen-R1 in C#: an image generator that thinks before it draws.

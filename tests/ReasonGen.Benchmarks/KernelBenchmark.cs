@@ -1,6 +1,6 @@
 using System.Diagnostics;
 using Newtonsoft.Json.Linq;
-using ReasonGen.Host.Notebooks;
+using ReasonGen.Host;
 using ReasonGen.Tests.Host;
 
 namespace ReasonGen.Benchmarks;

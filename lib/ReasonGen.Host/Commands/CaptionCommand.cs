@@ -3,7 +3,6 @@ using System.Globalization;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Data;
-using ReasonGen.Host.Notebooks;
 using ReasonGen.Notebook;
 using Spectre.Console;
 

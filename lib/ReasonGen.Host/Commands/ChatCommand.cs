@@ -1,7 +1,6 @@
 using System.CommandLine;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
-using ReasonGen.Host.Notebooks;
 using ReasonGen.Notebook;
 using ReasonGen.Rollouts;
 

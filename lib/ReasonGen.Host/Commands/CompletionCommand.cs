@@ -65,7 +65,7 @@ internal static class CompletionCommand
 
     // this program, each part quoted for the shell
     private static string Program(Func<string, string> quote) =>
-        string.Join(' ', Notebooks.SelfProcess.Command().Select(quote));
+        string.Join(' ', SelfProcess.Command().Select(quote));
 
     private static string Single(string text) => $"'{text.Replace("'", "'\\''")}'";
 

@@ -3,7 +3,6 @@ using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Core;
 using ReasonGen.Evaluation;
-using ReasonGen.Host.Notebooks;
 using ReasonGen.Rollouts;
 using ReasonGen.Studies;
 using ReasonGen.Text;

@@ -1,7 +1,6 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
 using ReasonGen.Host.Kernel;
-using ReasonGen.Host.Notebooks;
 
 namespace ReasonGen.Host.Commands;
 

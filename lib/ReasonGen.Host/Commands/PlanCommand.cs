@@ -1,5 +1,4 @@
 using System.CommandLine;
-using ReasonGen.Host.Notebooks;
 using ReasonGen.Models;
 using ReasonGen.Studies;
 using Spectre.Console;

@@ -108,7 +108,7 @@ internal static partial class CellParts
                 : [.. Notebooks.NotebookFile.Read(full).Cells.Where(cell => (string?)cell["cell_type"] == "code")
                     .SelectMany(cell => Split(Notebooks.NotebookFile.Source(cell), Path.GetDirectoryName(full)!))];
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or Notebooks.UsageException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or UsageException)
         {
             throw new CellSyntaxException($"#!import {path}: {e.Message}");
         }

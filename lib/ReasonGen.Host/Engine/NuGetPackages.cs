@@ -78,7 +78,7 @@ internal static class NuGetPackages
 
     private static async Task DotnetRestoreAsync(string folder, string wanted, CancellationToken cancel)
     {
-        var start = new ProcessStartInfo("dotnet") { WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo(SelfProcess.Dotnet) { WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true };
         foreach (var argument in new[] { "restore", "packages.csproj", "--nologo", "--verbosity", "quiet" })
         {
             start.ArgumentList.Add(argument);

@@ -23,7 +23,7 @@ internal sealed class JupyterKernel : IDisposable
     private TaskCompletionSource<string>? question;
     private int executionCount;
 
-    /// <exception cref="Notebooks.UsageException">A port cannot be listened on.</exception>
+    /// <exception cref="UsageException">A port cannot be listened on.</exception>
     internal JupyterKernel(KernelConnection connection)
     {
         assistant = new CodeAssistant(session);

@@ -1,7 +1,6 @@
 using System.Net;
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
-using ReasonGen.Host.Notebooks;
 
 namespace ReasonGen.Host.Kernel;
 

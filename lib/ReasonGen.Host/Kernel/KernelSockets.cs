@@ -29,7 +29,7 @@ internal sealed class KernelSockets : IDisposable
     /// <param name="connection">Addresses and key.</param>
     /// <param name="received">Gets every message that is in order, on the sockets' thread: it must not wait.</param>
     /// <param name="refused">Is told why a message was dropped.</param>
-    /// <exception cref="Notebooks.UsageException">A port is taken.</exception>
+    /// <exception cref="UsageException">A port is taken.</exception>
     internal KernelSockets(KernelConnection connection, Action<KernelChannel, JupyterMessage> received, Action<string> refused)
     {
         (codec, this.received, this.refused) = (new MessageCodec(connection.Key), received, refused);
@@ -99,7 +99,7 @@ internal sealed class KernelSockets : IDisposable
         }
         catch (NetMQException e)
         {
-            throw new Notebooks.UsageException($"the port {port} of {connection.Address} cannot be listened on: {e.Message.TrimEnd('.')}. Start the kernel again from the front end.");
+            throw new UsageException($"the port {port} of {connection.Address} cannot be listened on: {e.Message.TrimEnd('.')}. Start the kernel again from the front end.");
         }
 
         if (socket != iopub)

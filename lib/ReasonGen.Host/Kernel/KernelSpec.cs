@@ -1,6 +1,5 @@
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
-using ReasonGen.Host.Notebooks;
 
 namespace ReasonGen.Host.Kernel;
 
@@ -83,7 +82,9 @@ internal static class KernelSpec
     private static JObject Spec(string title) => new()
     {
         ["argv"] = new JArray(SelfProcess.Command("kernel", "{connection_file}")),
-        ["display_name"] = title, ["language"] = "C#", ["interrupt_mode"] = "message", ["metadata"] = new JObject { [Mark] = true, ["debugger"] = false },
+        ["display_name"] = title, ["language"] = "C#", ["interrupt_mode"] = "message",
+        ["env"] = new JObject { ["DOTNET_ROOT"] = SelfProcess.DotnetRoot }, // a front end that was not started from a shell does not know it
+        ["metadata"] = new JObject { [Mark] = true, ["debugger"] = false },
     };
 
     private static string SpecOf(string place) => Path.Combine(place, "kernel.json");

@@ -4,9 +4,6 @@ using Newtonsoft.Json.Linq;
 
 namespace ReasonGen.Host.Notebooks;
 
-/// <summary>Something the user gave is wrong: one paragraph that says what and how to mend it. The command ends with exit code 2.</summary>
-public sealed class UsageException(string message) : Exception(message);
-
 /// <summary>A notebook file (nbformat 4).</summary>
 public sealed partial class NotebookFile
 {

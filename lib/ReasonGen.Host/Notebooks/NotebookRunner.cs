@@ -103,25 +103,3 @@ internal sealed class NotebookRunner(string outputFolder, IReadOnlyDictionary<st
 
     private static string Indent(string text) => string.Join('\n', text.Split('\n').Take(40).Select(line => "    " + line));
 }
-
-/// <summary>Starts this program once more.</summary>
-internal static class SelfProcess
-{
-    /// <summary>Program and arguments: the executable beside this assembly, or else the assembly under dotnet.</summary>
-    internal static string[] Command(params string[] arguments)
-    {
-        var library = typeof(SelfProcess).Assembly.Location;
-        var program = Path.ChangeExtension(library, OperatingSystem.IsWindows() ? ".exe" : null);
-        return File.Exists(program) ? [program, .. arguments] : ["dotnet", library, .. arguments];
-    }
-
-    internal static ProcessStartInfo Start(params string[] arguments)
-    {
-        var command = Command(arguments);
-        return new ProcessStartInfo(command[0], command[1..]) { UseShellExecute = false };
-    }
-
-    /// <summary>An argument as a shell wants it.</summary>
-    internal static string Quote(string argument) =>
-        argument.Length > 0 && argument.All(c => char.IsLetterOrDigit(c) || "-_./=".Contains(c)) ? argument : $"'{argument.Replace("'", "'\\''")}'";
-}

@@ -3,8 +3,8 @@ using System.Net;
 using NetMQ;
 using NetMQ.Sockets;
 using Newtonsoft.Json.Linq;
+using ReasonGen.Host;
 using ReasonGen.Host.Kernel;
-using ReasonGen.Host.Notebooks;
 using Xunit;
 
 namespace ReasonGen.Tests.Host;
@@ -286,6 +286,7 @@ public sealed class KernelFilesTests : IDisposable
         var spec = JObject.Parse(File.ReadAllText(Path.Combine(mine, ".net-csharp", "kernel.json")));
         Assert.Equal(("{connection_file}", "message"), ((string)spec["argv"]!.Last!, (string)spec["interrupt_mode"]!));
         Assert.True(File.Exists((string)spec["argv"]![0]!));
+        Assert.True(Directory.Exists(Path.Combine((string)spec["env"]!["DOTNET_ROOT"]!, "shared")));
         Assert.Equal(3, Directory.GetFiles(Path.Combine(mine, "reasongen"), "logo-*").Length);
         Assert.Equal(2, KernelSpec.Install(mine, [system]).Written.Count); // again is no error
         Assert.Equal(2, KernelSpec.Remove(mine).Count);
