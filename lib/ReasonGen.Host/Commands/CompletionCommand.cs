@@ -29,7 +29,7 @@ internal static class CompletionCommand
     private static string Script(string shell) => shell switch
     {
         "bash" => $$"""
-            type -t reasongen >/dev/null || reasongen() { {{Program(Single)}} "$@"; }
+            type -t reasongen >/dev/null || reasongen() { {{Program(SelfProcess.Quote)}} "$@"; }
             _reasongen() {
               local line=${COMP_LINE:0:COMP_POINT} word=${COMP_WORDS[COMP_CWORD]} found
               COMPREPLY=()
@@ -40,7 +40,7 @@ internal static class CompletionCommand
             complete -o default -F _reasongen reasongen
             """,
         "zsh" => $$"""
-            (( $+commands[reasongen] || $+functions[reasongen] )) || reasongen() { {{Program(Single)}} "$@" }
+            (( $+commands[reasongen] || $+functions[reasongen] )) || reasongen() { {{Program(SelfProcess.Quote)}} "$@" }
             _reasongen() {
               local -a found
               found=("${(@f)$(reasongen "[suggest:$CURSOR]" "$BUFFER" 2>/dev/null </dev/null)}")
@@ -51,7 +51,7 @@ internal static class CompletionCommand
             compdef _reasongen reasongen
             """,
         "fish" => $$"""
-            type -q reasongen; or function reasongen; {{Program(Single)}} $argv; end
+            type -q reasongen; or function reasongen; {{Program(SelfProcess.Quote)}} $argv; end
             complete -c reasongen -a '(set -l line (commandline -cp); reasongen "[suggest:"(string length -- "$line")"]" "$line" 2>/dev/null </dev/null)'
             """,
         _ => $$"""
@@ -66,8 +66,6 @@ internal static class CompletionCommand
     // this program, each part quoted for the shell
     private static string Program(Func<string, string> quote) =>
         string.Join(' ', SelfProcess.Command().Select(quote));
-
-    private static string Single(string text) => $"'{text.Replace("'", "'\\''")}'";
 
     private static string Doubled(string text) => $"'{text.Replace("'", "''")}'";
 }

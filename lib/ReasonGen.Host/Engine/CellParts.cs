@@ -94,6 +94,10 @@ internal static partial class CellParts
         return parts;
     }
 
+    /// <summary>A cell, as it is typed, with blanks for the lines that are not C#, so that positions stay.</summary>
+    internal static string Blanked(string code) => string.Join('\n', code.Split('\n').Select(line =>
+        line.StartsWith("#!") || (line.TrimStart().StartsWith("#r") && line.Contains("nuget:")) ? new string(' ', line.Length) : line));
+
     private static IReadOnlyList<CellPart> Import(string? path, string directory)
     {
         try

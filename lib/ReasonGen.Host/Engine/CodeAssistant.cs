@@ -39,7 +39,7 @@ internal sealed class CodeAssistant(CSharpSession session)
     /// <summary>Whether a cell is whole, wants more lines, or is wrong.</summary>
     internal static JObject IsComplete(string code)
     {
-        var tree = CSharpSyntaxTree.ParseText(WithoutMagics(code), Parsing);
+        var tree = CSharpSyntaxTree.ParseText(CellParts.Blanked(code), Parsing);
         return !SyntaxFactory.IsCompleteSubmission(tree) ? new JObject { ["status"] = "incomplete", ["indent"] = code.TrimEnd().EndsWith('{') ? "    " : "" }
             : new JObject { ["status"] = tree.GetDiagnostics().Any(diagnostic => diagnostic.Severity == DiagnosticSeverity.Error) ? "invalid" : "complete" };
     }
@@ -155,7 +155,7 @@ internal sealed class CodeAssistant(CSharpSession session)
             solution = workspace.Value.CurrentSolution;
         }
 
-        var document = Add(ref solution, WithoutMagics(code), options, last).Document;
+        var document = Add(ref solution, CellParts.Blanked(code), options, last).Document;
         return solution.GetDocument(document)!;
     }
 
@@ -172,8 +172,4 @@ internal sealed class CodeAssistant(CSharpSession session)
             loader: TextLoader.From(TextAndVersion.Create(SourceText.From(code), VersionStamp.Create()))));
         return (project, document);
     }
-
-    // Lines that are not C# become blanks of the same length, so that positions stay.
-    private static string WithoutMagics(string code) => string.Join('\n', code.Split('\n').Select(line =>
-        line.StartsWith("#!") || (line.TrimStart().StartsWith("#r") && line.Contains("nuget:")) ? new string(' ', line.Length) : line));
 }

@@ -1,4 +1,3 @@
-using System.Net;
 using System.Text;
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp;
@@ -42,7 +41,7 @@ internal static class CodeColors
 
     private static void Append(StringBuilder html, string type, string text)
     {
-        text = WebUtility.HtmlEncode(text);
+        text = Notebook.Html.Escape(text);
         html.Append(type.Length == 0 || text.Length == 0 ? text : $"<span class=\"{type}\">{text}</span>");
     }
 }

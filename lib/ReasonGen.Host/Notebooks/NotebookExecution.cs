@@ -30,7 +30,6 @@ internal static class NotebookExecution
         void Tell(object message) => console.WriteLine(Prefix + JsonConvert.SerializeObject(message));
         var notebook = NotebookFile.Read(path);
         notebook.SetParameters(parameters);
-        Notebook.Live.Cancellation = cancel;
         Directory.SetCurrentDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
         var watch = Stopwatch.StartNew();
         var session = new CSharpSession(Directory.GetCurrentDirectory());

@@ -1,5 +1,5 @@
-using System.Net;
 using System.Text;
+using static ReasonGen.Notebook.Html;
 
 namespace ReasonGen.Host.Notebooks;
 
@@ -71,6 +71,4 @@ internal static class Report
         using var reader = new StreamReader(typeof(Report).Assembly.GetManifestResourceStream(name)!);
         return reader.ReadToEnd();
     }
-
-    private static string Escape(string text) => WebUtility.HtmlEncode(text);
 }

@@ -1,10 +1,10 @@
-using System.Net;
 using System.Text.RegularExpressions;
 using Markdig;
 using Markdig.Renderers.Html;
 using Markdig.Syntax;
 using Markdig.Syntax.Inlines;
 using Newtonsoft.Json.Linq;
+using static ReasonGen.Notebook.Html;
 
 namespace ReasonGen.Host.Notebooks;
 
@@ -92,8 +92,6 @@ internal sealed partial class ReportCells(string name, IReadOnlySet<string> othe
     }
 
     private static string Text(JToken? token) => token is JArray lines ? string.Concat(lines.Select(line => (string?)line)) : token?.ToString() ?? "";
-
-    private static string Escape(string text) => WebUtility.HtmlEncode(text);
 
     [GeneratedRegex(@"<(?:script|img|iframe|link|source|video|audio|embed|object)\b[^>]*?(?:src|href|data)\s*=\s*[""']?((?:https?:)?//[^""'\s>]+)[^>]*>"
         + @"(?:\s*</(?:script|iframe|video|audio|object)>)?", RegexOptions.IgnoreCase)]

@@ -1,9 +1,9 @@
 using System.Globalization;
-using System.Net;
 using System.Runtime.InteropServices;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Studies;
+using static ReasonGen.Notebook.Html;
 
 namespace ReasonGen.Host.Notebooks;
 
@@ -150,6 +150,4 @@ internal static class ReportSummary
     }
 
     private static string Number(double value, string format) => value.ToString(format, CultureInfo.InvariantCulture);
-
-    private static string Escape(string text) => WebUtility.HtmlEncode(text);
 }

@@ -166,13 +166,5 @@ public sealed class JupyterClientTests : IDisposable
         }
     }
 
-    private void Write(string name, params string[] cells) => File.WriteAllText(Path.Combine(folder, name), new JObject
-    {
-        ["cells"] = new JArray(cells.Select((cell, i) => new JObject
-        {
-            ["cell_type"] = "code", ["id"] = $"c{i}", ["metadata"] = new JObject(), ["source"] = cell, ["outputs"] = new JArray(), ["execution_count"] = null,
-        })),
-        ["metadata"] = new JObject { ["kernelspec"] = new JObject { ["display_name"] = ".NET (C#)", ["language"] = "C#", ["name"] = ".net-csharp" } },
-        ["nbformat"] = 4, ["nbformat_minor"] = 5,
-    }.ToString());
+    private void Write(string name, params string[] cells) => SmallNotebook.Write(Path.Combine(folder, name), [.. cells.Select(cell => (cell, "code"))]);
 }

@@ -39,16 +39,18 @@ internal static class SmallNotebook
     /// <param name="cells">Source of each cell, and "markdown", "code" or "parameters".</param>
     internal static void Write(string path, params (string Source, string Kind)[] cells)
     {
-        JObject Cell(string source, string kind) => kind == "markdown"
-            ? new() { ["cell_type"] = kind, ["metadata"] = new JObject(), ["source"] = source }
+        JObject Cell(string source, string kind, int i) => kind == "markdown"
+            ? new() { ["cell_type"] = kind, ["id"] = $"c{i}", ["metadata"] = new JObject(), ["source"] = source }
             : new()
             {
-                ["cell_type"] = "code", ["metadata"] = kind == "code" ? new JObject() : new JObject { ["tags"] = new JArray(kind) },
+                ["cell_type"] = "code", ["id"] = $"c{i}", ["metadata"] = kind == "code" ? new JObject() : new JObject { ["tags"] = new JArray(kind) },
                 ["source"] = source, ["outputs"] = new JArray(), ["execution_count"] = null,
             };
         File.WriteAllText(path, new JObject
         {
-            ["cells"] = new JArray(cells.Select(cell => Cell(cell.Source, cell.Kind))), ["metadata"] = new JObject(), ["nbformat"] = 4, ["nbformat_minor"] = 5,
+            ["cells"] = new JArray(cells.Select((cell, i) => Cell(cell.Source, cell.Kind, i))),
+            ["metadata"] = new JObject { ["kernelspec"] = new JObject { ["display_name"] = ".NET (C#)", ["language"] = "C#", ["name"] = ".net-csharp" } },
+            ["nbformat"] = 4, ["nbformat_minor"] = 5,
         }.ToString());
     }
 }
