@@ -7,6 +7,8 @@ namespace ReasonGen.Benchmarks;
 /// <summary>The loops of pytorch_loops.py, where a python3 that has torch is at hand.</summary>
 internal static class PlainPyTorch
 {
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);
+
     private static readonly Lazy<string?> Python =
         new(() => new[] { "python3", "/usr/bin/python3" }.FirstOrDefault(python => Output(python, "-c", "import torch") is not null));
 
@@ -24,7 +26,7 @@ internal static class PlainPyTorch
             [] => "    no plain PyTorch loop beside it: no python3 here can import torch",
             [var version, var text, ..] when double.Parse(text, CultureInfo.InvariantCulture) is var seconds =>
                 $"    a plain PyTorch {version} loop: {1 / seconds:0.00} steps/s, {amount / seconds:0.0} {unit}/s; it takes {seconds / ours:0.00} times as long",
-            _ => "    the plain PyTorch loop failed",
+            _ => $"    the plain PyTorch loop failed, or took more than {Patience.TotalMinutes} minutes",
         });
     }
 
@@ -35,9 +37,14 @@ internal static class PlainPyTorch
             using var process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
             process.ErrorDataReceived += (_, _) => { };
             process.BeginErrorReadLine();
-            var output = process.StandardOutput.ReadToEnd();
-            process.WaitForExit();
-            return process.ExitCode == 0 ? output : null;
+            var output = process.StandardOutput.ReadToEndAsync();
+            if (!process.WaitForExit(Patience))
+            {
+                process.Kill(entireProcessTree: true);
+                return null;
+            }
+
+            return process.ExitCode == 0 ? output.Result : null;
         }
         catch (Win32Exception)
         {

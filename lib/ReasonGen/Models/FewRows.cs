@@ -1,29 +1,43 @@
-// One or two rows at a time, in bf16 on a CPU, as when tokens are drawn one by one. A product then costs what reading W from memory costs, but
-// libtorch's reads it at half the speed of the memory; and a norm costs its nine small operators. So the rows of W are summed up here, those of all
-// layers that read the same x in one go, and the norm is one loop.
+// Few rows at a time, in bf16 on a CPU, as when tokens are drawn one by one. With one row a product costs what reading W from memory costs, but
+// libtorch's reads it at half the speed of the memory; without AVX-512 libtorch multiplies bf16 one by one, at a tenth of the processor's speed;
+// and a norm costs its nine small operators. So the rows of W are summed up here, those of all layers that read the same x in one go, four rows
+// of W at a time that lie far apart (a processor fetches ahead for each of them), and the norm is one loop.
+// Two bf16 are one word, the even one in its lower half, the odd one above: a vector of words is taken apart into a vector of each.
 // Sums are in fp32, results are rounded as libtorch rounds them, to the nearest and to even; a bias comes before the one rounding.
+using System.Numerics;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace ReasonGen.Models;
 
-/// <summary>Products and norms of one or two rows in bf16.</summary>
+/// <summary>Products and norms of few rows in bf16.</summary>
 internal static unsafe class FewRows
 {
-    private const int MostRows = 2, Stride = 64; // values of W a round: two cache lines
     private const long FewestWeights = 1 << 16;
+
+    /// <summary>How many rows are few: more where libtorch has no fast product for them.</summary>
+    internal static readonly int MostRows = X86Base.IsSupported && !Vector512.IsHardwareAccelerated ? 256 : 2;
 
     [ThreadStatic]
     private static float* wide;
 
     [ThreadStatic]
-    private static int wideLength;
+    private static long wideLength;
+
+    private static int Lane => Vector<float>.Count; // words of a vector, and the even or the odd values among twice as many
+
+    private static Vector<uint> Upper => new(0xFFFF0000);
 
     /// <summary>Whether x, […, <paramref name="inputs"/>], is of that kind.</summary>
-    internal static bool Fit(Tensor x, int inputs) => Vector512.IsHardwareAccelerated && BitConverter.IsLittleEndian && inputs % Stride == 0 && x.dtype == ScalarType.BFloat16
-        && x.numel() <= MostRows * inputs && x.device_type == DeviceType.CPU && !is_grad_enabled() && x.is_contiguous();
+    internal static bool Fit(Tensor x, int inputs) => Fit(x, inputs, MostRows);
+
+    /// <summary>The same with so many rows at most.</summary>
+    internal static bool Fit(Tensor x, int inputs, int rows) => Vector.IsHardwareAccelerated && BitConverter.IsLittleEndian && inputs % (2 * Lane) == 0
+        && x.dtype == ScalarType.BFloat16 && x.numel() <= (long)rows * inputs && x.device_type == DeviceType.CPU && !is_grad_enabled() && x.is_contiguous();
 
     /// <summary>Whether a layer is large enough to gain.</summary>
     internal static bool Fit(Projection layer) => layer.Weight.dtype == ScalarType.BFloat16 && (long)layer.Inputs * layer.Outputs >= FewestWeights;
@@ -33,24 +47,24 @@ internal static unsafe class FewRows
     {
         int inputs = layers[0].Inputs, rows = (int)(x.numel() / inputs), threads = get_num_threads(), parts = threads == 1 ? 1 : 4 * threads;
         var shape = x.shape;
-        var from = Widened(x, pairwise: true);
+        var from = (nint)Widened(x);
         var results = new Tensor[layers.Length];
-        var places = new (nint Matrix, nint Bias, nint To, int Outputs)[layers.Length];
+        var products = new Product[layers.Length];
         for (var i = 0; i < layers.Length; i++)
         {
             shape[^1] = layers[i].Outputs;
             results[i] = empty(shape, ScalarType.BFloat16, CPU);
-            places[i] = (Address(layers[i].Weight), layers[i].Bias is { } bias ? Address(bias) : 0, Address(results[i]), layers[i].Outputs);
+            products[i] = new(Address(layers[i].Weight), layers[i].Bias is { } bias ? Address(bias) : 0, from, Address(results[i]), rows, inputs, layers[i].Outputs);
         }
 
-        var (a, all) = ((nint)from, places.Sum(place => (long)place.Outputs));
+        var all = products.Sum(product => (long)product.Outputs);
         Parallel.For(0, parts, new() { MaxDegreeOfParallelism = threads }, part =>
         {
             long first = all * part / parts, end = all * (part + 1) / parts;
-            foreach (var (matrix, bias, to, outputs) in places)
+            foreach (var product in products)
             {
-                Sum((ushort*)matrix, (ushort*)bias, (float*)a, (ushort*)to, rows, inputs, outputs, (int)Math.Max(first, 0), (int)Math.Min(end, outputs));
-                (first, end) = (first - outputs, end - outputs);
+                product.Sum((int)Math.Max(first, 0), (int)Math.Min(end, product.Outputs));
+                (first, end) = (first - product.Outputs, end - product.Outputs);
             }
         });
         return results;
@@ -60,55 +74,123 @@ internal static unsafe class FewRows
     internal static Tensor Norm(Tensor x, Tensor weight, double epsilon)
     {
         var (result, width) = (empty(x.shape, ScalarType.BFloat16, CPU), (int)weight.numel());
-        float* from = Widened(x, pairwise: false);
-        ushort* w = (ushort*)Address(weight), to = (ushort*)Address(result);
+        ushort* from = (ushort*)Address(x), by = (ushort*)Address(weight), to = (ushort*)Address(result);
         for (var left = x.numel(); left > 0; left -= width, from += width, to += width)
         {
-            var squares = Vector512<float>.Zero;
-            for (var i = 0; i < width; i += Vector512<float>.Count)
+            var squares = Vector<float>.Zero;
+            for (var i = 0; i < width; i += 2 * Lane)
             {
-                squares = Vector512.FusedMultiplyAdd(Vector512.Load(from + i), Vector512.Load(from + i), squares);
+                var (even, odd) = Load(from + i);
+                squares += even * even + odd * odd;
             }
 
-            var scale = (float)(1 / Math.Sqrt(Vector512.Sum(squares) / width + epsilon));
-            for (var i = 0; i < width; i++)
+            var scale = new Vector<float>((float)(1 / Math.Sqrt(Vector.Sum(squares) / width + epsilon)));
+            for (var i = 0; i < width; i += 2 * Lane)
             {
-                to[i] = Round(Wide(Round(from[i] * scale)) * Wide(w[i]));
+                var ((even, odd), (evenBy, oddBy)) = (Load(from + i), Load(by + i));
+                Store(Singles(Rounded(even * scale)) * evenBy, Singles(Rounded(odd * scale)) * oddBy, to + i);
             }
         }
 
         return result;
     }
 
-    private static void Sum(ushort* matrix, ushort* bias, float* from, ushort* to, int rows, int inputs, int outputs, int first, int end)
+    // One matrix W [out, in], its bias or 0, x [rows, in] in fp32 and taken apart, and where W x + b goes.
+    private readonly record struct Product(nint Matrix, nint Bias, nint From, nint To, int Rows, int Inputs, int Outputs)
     {
-        // two bf16 are one word: the even one in its lower half, the odd one above; x comes in the same order
-        var odd = Vector512.Create(0xFFFF0000);
-        for (var o = first; o < end; o++)
+        /// <summary>Some rows of W, in four streams; the last of them may meet rows again that another has done.</summary>
+        internal void Sum(int first, int end)
         {
-            var w = matrix + (long)o * inputs;
-            for (var row = 0; row < rows; row++)
+            var stream = (end - first + 3) / 4;
+            for (var o = first; o < first + stream; o++)
             {
-                var x = from + row * inputs;
-                Vector512<float> a = default, b = default, c = default, d = default;
-                for (var i = 0; i < inputs; i += Stride)
+                int o1 = Math.Min(o + stream, end - 1), o2 = Math.Min(o + 2 * stream, end - 1), o3 = Math.Min(o + 3 * stream, end - 1);
+                for (var row = 0; row < Rows; row += 2)
                 {
-                    var (pairs, pairs2) = (Vector512.Load(w + i).AsUInt32(), Vector512.Load(w + i + 32).AsUInt32());
-                    a = Vector512.FusedMultiplyAdd((pairs << 16).AsSingle(), Vector512.Load(x + i), a);
-                    b = Vector512.FusedMultiplyAdd((pairs & odd).AsSingle(), Vector512.Load(x + i + 16), b);
-                    c = Vector512.FusedMultiplyAdd((pairs2 << 16).AsSingle(), Vector512.Load(x + i + 32), c);
-                    d = Vector512.FusedMultiplyAdd((pairs2 & odd).AsSingle(), Vector512.Load(x + i + 48), d);
+                    if (row + 1 < Rows)
+                    {
+                        TwoRows(row, o, o1, o2, o3);
+                    }
+                    else
+                    {
+                        OneRow(row, o, o1, o2, o3);
+                    }
                 }
-
-                to[row * outputs + o] = Round(Vector512.Sum(a + b + (c + d)) + (bias == null ? 0 : Wide(bias[o])));
             }
+        }
+
+        private void OneRow(int row, int o0, int o1, int o2, int o3)
+        {
+            ushort* w0 = Row(o0), w1 = Row(o1), w2 = Row(o2), w3 = Row(o3);
+            var x = (float*)From + (long)row * Inputs;
+            Vector<float> a0 = default, a1 = default, a2 = default, a3 = default, b0 = default, b1 = default, b2 = default, b3 = default;
+            for (var i = 0; i < Inputs; i += 2 * Lane)
+            {
+                var (x0, x1) = (Vector.Load(x + i), Vector.Load(x + i + Lane));
+                Add(w0 + i, x0, x1, ref a0, ref b0);
+                Add(w1 + i, x0, x1, ref a1, ref b1);
+                Add(w2 + i, x0, x1, ref a2, ref b2);
+                Add(w3 + i, x0, x1, ref a3, ref b3);
+            }
+
+            Put(row, o0, a0 + b0);
+            Put(row, o1, a1 + b1);
+            Put(row, o2, a2 + b2);
+            Put(row, o3, a3 + b3);
+        }
+
+        private void TwoRows(int row, int o0, int o1, int o2, int o3)
+        {
+            ushort* w0 = Row(o0), w1 = Row(o1), w2 = Row(o2), w3 = Row(o3);
+            float* x = (float*)From + (long)row * Inputs, y = x + Inputs;
+            Vector<float> a0 = default, a1 = default, a2 = default, a3 = default, b0 = default, b1 = default, b2 = default, b3 = default;
+            for (var i = 0; i < Inputs; i += 2 * Lane)
+            {
+                var (x0, x1, y0, y1) = (Vector.Load(x + i), Vector.Load(x + i + Lane), Vector.Load(y + i), Vector.Load(y + i + Lane));
+                Add(w0 + i, x0, x1, y0, y1, ref a0, ref b0);
+                Add(w1 + i, x0, x1, y0, y1, ref a1, ref b1);
+                Add(w2 + i, x0, x1, y0, y1, ref a2, ref b2);
+                Add(w3 + i, x0, x1, y0, y1, ref a3, ref b3);
+            }
+
+            Put(row, o0, a0);
+            Put(row, o1, a1);
+            Put(row, o2, a2);
+            Put(row, o3, a3);
+            Put(row + 1, o0, b0);
+            Put(row + 1, o1, b1);
+            Put(row + 1, o2, b2);
+            Put(row + 1, o3, b3);
+        }
+
+        private ushort* Row(int o) => (ushort*)Matrix + (long)o * Inputs;
+
+        private void Put(int row, int o, Vector<float> sums) =>
+            ((ushort*)To)[(long)row * Outputs + o] = Rounded(Vector.Sum(sums) + (Bias == 0 ? 0 : Wide(((ushort*)Bias)[o])));
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static void Add(ushort* w, Vector<float> x0, Vector<float> x1, ref Vector<float> even, ref Vector<float> odd)
+        {
+            var (w0, w1) = Load(w);
+            even = Vector.MultiplyAddEstimate(w0, x0, even);
+            odd = Vector.MultiplyAddEstimate(w1, x1, odd);
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static void Add(ushort* w, Vector<float> x0, Vector<float> x1, Vector<float> y0, Vector<float> y1, ref Vector<float> a, ref Vector<float> b)
+        {
+            var (w0, w1) = Load(w);
+            a = Vector.MultiplyAddEstimate(w0, x0, a);
+            b = Vector.MultiplyAddEstimate(w0, y0, b);
+            a = Vector.MultiplyAddEstimate(w1, x1, a);
+            b = Vector.MultiplyAddEstimate(w1, y1, b);
         }
     }
 
-    // The values of x in fp32, in memory of this thread that the next call takes again; pairwise: of every 32 the 16 even ones first.
-    private static float* Widened(Tensor x, bool pairwise)
+    // The values of x in fp32 and taken apart, in memory of this thread that the next call takes again.
+    private static float* Widened(Tensor x)
     {
-        var count = (int)x.numel();
+        var count = x.numel();
         if (wideLength < count)
         {
             NativeMemory.AlignedFree(wide);
@@ -116,16 +198,23 @@ internal static unsafe class FewRows
             wideLength = count;
         }
 
-        var values = (ushort*)Address(x);
-        for (var i = 0; i < count; i++)
-        {
-            wide[pairwise ? (i & ~31) + (i & 1) * 16 + (i & 31) / 2 : i] = Wide(values[i]);
-        }
-
+        Widen((ushort*)Address(x), wide, count);
         return wide;
     }
 
-    private static nint Address(Tensor tensor)
+    /// <summary>Values in fp32, of each two vectors first the even ones.</summary>
+    internal static void Widen(ushort* values, float* to, long count)
+    {
+        for (var i = 0L; i < count; i += 2 * Lane)
+        {
+            var (even, odd) = Load(values + i);
+            Vector.Store(even, to + i);
+            Vector.Store(odd, to + i + Lane);
+        }
+    }
+
+    /// <summary>Where a contiguous tensor of less than 2 GB lies.</summary>
+    internal static nint Address(Tensor tensor)
     {
         fixed (byte* first = tensor.bytes)
         {
@@ -133,10 +222,31 @@ internal static unsafe class FewRows
         }
     }
 
-    // A bf16 is the upper half of an fp32.
+    /// <summary>Two vectors' worth of values; a bf16 is the upper half of an fp32.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static (Vector<float> Even, Vector<float> Odd) Load(ushort* values)
+    {
+        var words = Vector.Load((uint*)values);
+        return (Singles(words << 16), Singles(words & Upper));
+    }
+
+    /// <summary>Rounds, and puts back together what <see cref="Load"/> took apart.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static void Store(Vector<float> even, Vector<float> odd, ushort* to) => Vector.Store(Rounded(even) >> 16 | Rounded(odd), (uint*)to);
+
+    private static Vector<float> Singles(Vector<uint> bits) => Vector.AsVectorSingle(bits);
+
     private static float Wide(ushort value) => BitConverter.UInt32BitsToSingle((uint)value << 16);
 
-    private static ushort Round(float value)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector<uint> Rounded(Vector<float> values)
+    {
+        var bits = Vector.AsVectorUInt32(values);
+        var rounded = bits + new Vector<uint>(0x7FFF) + (bits >> 16 & Vector<uint>.One) & Upper;
+        return Vector.ConditionalSelect(Vector.AsVectorUInt32(Vector.Equals(values, values)), rounded, new(0x7FC00000));
+    }
+
+    private static ushort Rounded(float value)
     {
         var bits = BitConverter.SingleToUInt32Bits(value);
         return float.IsNaN(value) ? (ushort)0x7FC0 : (ushort)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);

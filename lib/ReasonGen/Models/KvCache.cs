@@ -25,6 +25,9 @@ public sealed class KvCache : IDisposable
     /// <summary>What one layer holds: [B, heads, tokens so far, head width] each, sharing memory.</summary>
     internal (Tensor Keys, Tensor Values) Layer(int layer) => (layers[layer].Keys.narrow(2, 0, Length), layers[layer].Values.narrow(2, 0, Length));
 
+    /// <summary>All that one layer can hold: [B, heads, capacity, head width] each.</summary>
+    internal (Tensor Keys, Tensor Values) Whole(int layer) => layers[layer];
+
     /// <summary>Stores the keys and values of new tokens in one layer and gives all of that layer's so far.</summary>
     /// <param name="layer">Layer index.</param>
     /// <param name="keys">[B, heads, T, head width].</param>

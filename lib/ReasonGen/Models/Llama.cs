@@ -77,14 +77,19 @@ internal sealed class LlamaAttention : Module
             (k, v) = pass.Cache.Extend(layer, k, v); // [B, H, S, K]
         }
 
+        var mixed = pass.Cache is { } cache && OneQuery.Fit(q, cache, layer) ? OneQuery.Attend(q, cache, layer, (int)k.shape[2], pass.Mask) : Attend(q, k, v, pass);
+        return o_proj.forward(mixed.transpose(1, 2).reshape(rows, tokens, -1)).MoveToOuterDisposeScope();
+    }
+
+    private Tensor Attend(Tensor q, Tensor k, Tensor v, PassContext pass) // [B, H, T, K]
+    {
         if (keyValueHeads != heads)
         {
             k = k.repeat_interleave(heads / keyValueHeads, 1);
             v = v.repeat_interleave(heads / keyValueHeads, 1);
         }
 
-        var mixed = functional.scaled_dot_product_attention(q, k, v, pass.Mask, 0, pass.Causal); // [B, H, T, K]
-        return o_proj.forward(mixed.transpose(1, 2).reshape(rows, tokens, -1)).MoveToOuterDisposeScope();
+        return functional.scaled_dot_product_attention(q, k, v, pass.Mask, 0, pass.Causal);
     }
 }
 

@@ -9,8 +9,11 @@ namespace ReasonGen.Tests.Models;
 public sealed class FewRowsTests
 {
     [Theory]
-    [InlineData(1, 256, 300, true)]
+    [InlineData(1, 256, 301, true)]
     [InlineData(2, 320, 512, false)]
+    [InlineData(3, 8192, 9, true)]
+    [InlineData(16, 352, 190, true)]
+    [InlineData(257, 256, 300, false)]
     public void Products_and_norms_of_few_rows_are_those_of_libtorch(int rows, int inputs, int outputs, bool bias)
     {
         using var scope = NewDisposeScope();
@@ -20,7 +23,7 @@ public sealed class FewRowsTests
         using var norm = new RmsNorm(inputs, 1e-6, CPU, ScalarType.BFloat16);
         Tensor[] slow = [one.forward(x), two.forward(x), norm.forward(x)]; // with a graph: libtorch's operators
         using var free = no_grad();
-        Assert.Equal(Vector512Available, FewRows.Fit(x, inputs) && FewRows.Fit(one));
+        Assert.Equal(rows <= FewRows.MostRows && System.Numerics.Vector.IsHardwareAccelerated, FewRows.Fit(x, inputs) && FewRows.Fit(one));
         Tensor[] fast = [.. Projection.Several(x, one, two), norm.forward(x)];
         Assert.All(slow.Zip(fast), pair =>
         {
@@ -31,5 +34,17 @@ public sealed class FewRowsTests
         Assert.True(allclose(fast[0].add(1), Projection.Several(x, one, two)[0]));
     }
 
-    private static bool Vector512Available => System.Runtime.Intrinsics.Vector512.IsHardwareAccelerated;
+    [Fact]
+    public void A_weight_that_is_no_number_spoils_its_own_output_alone()
+    {
+        using var scope = NewDisposeScope();
+        using var free = no_grad();
+        using var layer = new Projection(256, 300, false, CPU, ScalarType.BFloat16);
+        using var norm = new RmsNorm(256, 1e-6, CPU, ScalarType.BFloat16);
+        layer.Weight[7, 11] = float.NaN;
+        norm.state_dict()["weight"][11] = float.NaN;
+        var x = ones(1, 1, 256, ScalarType.BFloat16);
+        Assert.Equal([7], isnan(layer.forward(x)).nonzero()[.., 2].data<long>().ToArray());
+        Assert.Equal([11], isnan(norm.forward(x)).nonzero()[.., 2].data<long>().ToArray());
+    }
 }
