@@ -14,7 +14,7 @@ using static TorchSharp.torch;
 
 namespace ReasonGen.Models;
 
-/// <summary>Products and norms of few rows in bf16.</summary>
+/// <summary>Products, norms and gates of few rows in bf16.</summary>
 internal static unsafe class FewRows
 {
     private const long FewestWeights = 1 << 16;
@@ -88,8 +88,22 @@ internal static unsafe class FewRows
             for (var i = 0; i < width; i += 2 * Lane)
             {
                 var ((even, odd), (evenBy, oddBy)) = (Load(from + i), Load(by + i));
-                Store(Singles(Rounded(even * scale)) * evenBy, Singles(Rounded(odd * scale)) * oddBy, to + i);
+                Store(Round(even * scale) * evenBy, Round(odd * scale) * oddBy, to + i);
             }
+        }
+
+        return result;
+    }
+
+    /// <summary>silu(gate), rounded, times up.</summary>
+    internal static Tensor Gated(Tensor gate, Tensor up)
+    {
+        var (result, count) = (empty(gate.shape, ScalarType.BFloat16, CPU), gate.numel());
+        ushort* from = (ushort*)Address(gate), by = (ushort*)Address(up), to = (ushort*)Address(result);
+        for (var i = 0L; i < count; i += 2 * Lane)
+        {
+            var ((even, odd), (evenBy, oddBy)) = (Load(from + i), Load(by + i));
+            Store(Round(even / (Vector<float>.One + Vector.Exp(-even))) * evenBy, Round(odd / (Vector<float>.One + Vector.Exp(-odd))) * oddBy, to + i);
         }
 
         return result;
@@ -233,6 +247,9 @@ internal static unsafe class FewRows
     /// <summary>Rounds, and puts back together what <see cref="Load"/> took apart.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static void Store(Vector<float> even, Vector<float> odd, ushort* to) => Vector.Store(Rounded(even) >> 16 | Rounded(odd), (uint*)to);
+
+    /// <summary>Values as bf16 has them.</summary>
+    internal static Vector<float> Round(Vector<float> values) => Singles(Rounded(values));
 
     private static Vector<float> Singles(Vector<uint> bits) => Vector.AsVectorSingle(bits);
 

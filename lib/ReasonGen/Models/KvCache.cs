@@ -35,16 +35,17 @@ public sealed class KvCache : IDisposable
     internal (Tensor Keys, Tensor Values) Extend(int layer, Tensor keys, Tensor values)
     {
         var added = keys.shape[2];
-        if (Length + added > Capacity)
-        {
-            throw new InvalidOperationException($"the KV cache holds {Capacity} tokens; {Length} are stored and {added} more do not fit");
-        }
-
+        _ = Room(added);
         var (allKeys, allValues) = layers[layer];
         allKeys.narrow(2, Length, added).copy_(keys);
         allValues.narrow(2, Length, added).copy_(values);
         return (allKeys.narrow(2, 0, Length + added), allValues.narrow(2, 0, Length + added));
     }
+
+    /// <summary>Where so many more tokens would be stored.</summary>
+    /// <exception cref="InvalidOperationException">They do not fit.</exception>
+    internal int Room(long added) => Length + added <= Capacity ? Length
+        : throw new InvalidOperationException($"the KV cache holds {Capacity} tokens; {Length} are stored and {added} more do not fit");
 
     /// <summary>Counts tokens that every layer has stored.</summary>
     internal void Advance(int tokens) => Length += tokens;

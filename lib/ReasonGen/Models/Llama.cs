@@ -68,28 +68,29 @@ internal sealed class LlamaAttention : Module
     internal Tensor Forward(Tensor x, PassContext pass)
     {
         using var scope = NewDisposeScope();
-        long rows = x.shape[0], tokens = x.shape[1];
-        Tensor Heads(Tensor y) => y.view(rows, tokens, -1, headWidth).transpose(1, 2); // [B, H, T, K]
         var projected = Projection.Several(x, q_proj, k_proj, v_proj);
-        var (q, k, v) = (Rotary.Turn(Heads(projected[0]), pass.Cos, pass.Sin), Rotary.Turn(Heads(projected[1]), pass.Cos, pass.Sin), Heads(projected[2]));
+        var (q, k, v) = (projected[0], projected[1], projected[2]);
+        var mixed = OneQuery.Fit(q, headWidth, pass, layer) ? OneQuery.Attend(q, k, v, headWidth, pass, layer) : Attend(q, k, v, pass);
+        return o_proj.forward(mixed).MoveToOuterDisposeScope();
+    }
+
+    private Tensor Attend(Tensor q, Tensor k, Tensor v, PassContext pass) // [B, T, H K]
+    {
+        long rows = q.shape[0], tokens = q.shape[1];
+        Tensor Heads(Tensor y) => y.view(rows, tokens, -1, headWidth).transpose(1, 2); // [B, H, T, K]
+        (q, k, v) = (Rotary.Turn(Heads(q), pass.Cos, pass.Sin), Rotary.Turn(Heads(k), pass.Cos, pass.Sin), Heads(v));
         if (pass.Cache is not null)
         {
             (k, v) = pass.Cache.Extend(layer, k, v); // [B, H, S, K]
         }
 
-        var mixed = pass.Cache is { } cache && OneQuery.Fit(q, cache, layer) ? OneQuery.Attend(q, cache, layer, (int)k.shape[2], pass.Mask) : Attend(q, k, v, pass);
-        return o_proj.forward(mixed.transpose(1, 2).reshape(rows, tokens, -1)).MoveToOuterDisposeScope();
-    }
-
-    private Tensor Attend(Tensor q, Tensor k, Tensor v, PassContext pass) // [B, H, T, K]
-    {
         if (keyValueHeads != heads)
         {
             k = k.repeat_interleave(heads / keyValueHeads, 1);
             v = v.repeat_interleave(heads / keyValueHeads, 1);
         }
 
-        return functional.scaled_dot_product_attention(q, k, v, pass.Mask, 0, pass.Causal);
+        return functional.scaled_dot_product_attention(q, k, v, pass.Mask, 0, pass.Causal).transpose(1, 2).reshape(rows, tokens, -1);
     }
 }
 
@@ -109,7 +110,8 @@ internal sealed class LlamaMlp : Module
     {
         using var scope = NewDisposeScope();
         var inner = Projection.Several(x, gate_proj, up_proj);
-        return down_proj.forward(functional.silu(inner[0]).mul(inner[1])).MoveToOuterDisposeScope();
+        var gated = FewRows.Fit(inner[0], down_proj.Inputs) ? FewRows.Gated(inner[0], inner[1]) : functional.silu(inner[0]).mul(inner[1]);
+        return down_proj.forward(gated).MoveToOuterDisposeScope();
     }
 }
 

@@ -1,41 +1,50 @@
 // Attention of one new token over a KV cache, in bf16 on a CPU:  o = Σ_j p_j v_j / Σ_j p_j,  p_j = exp(q·k_j / √K − m),  m the largest so far.
 // libtorch's attention takes as long for one query as for a block of them. Here each head reads its keys and values once: where a larger score
-// comes, the sums so far are scaled down (Milakov and Gimelshein 2018, as in FlashAttention). All in fp32, rounded once.
+// comes, the sums so far are scaled down (Milakov and Gimelshein 2018, as in FlashAttention). All in fp32, rounded once. Turning and storing are
+// done here too: a score of small operators a layer would take a tenth of a token's time.
 using System.Numerics;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace ReasonGen.Models;
 
-/// <summary>Attention of one new token a row. B batch, H heads, K head width.</summary>
+/// <summary>Attention of one new token a row, with what comes before it: RoPE and storing. B batch, H heads, K head width.</summary>
 internal static unsafe class OneQuery
 {
     private const long FewestForThreads = 1 << 19; // products; fewer are done before another thread wakes
 
-    /// <summary>Whether q, [B, H, T, K], and the cache are of that kind.</summary>
-    internal static bool Fit(Tensor q, KvCache cache, int layer) => q.shape[2] == 1 && FewRows.Fit(q, (int)q.shape[3], int.MaxValue)
-        && cache.Whole(layer).Keys is { dtype: ScalarType.BFloat16 } keys && keys.numel() < 1 << 30;
+    /// <summary>Whether q, [B, T, H K], and the pass are of that kind.</summary>
+    internal static bool Fit(Tensor q, int width, PassContext pass, int layer) => pass.Cache is { } cache && q.shape[1] == 1 && FewRows.Fit(q, width / 2, int.MaxValue)
+        && cache.Whole(layer).Keys is { dtype: ScalarType.BFloat16 } keys && keys.numel() < 1 << 30 && pass.Cos.is_contiguous() && pass.Sin.is_contiguous();
 
-    /// <summary>[B, H, 1, K] → [B, H, 1, K], over the first <paramref name="length"/> tokens of the cache.</summary>
-    /// <param name="mask">[B, 1, 1, length] bool, true where a key may be seen, at least once a row; null for everywhere.</param>
-    internal static Tensor Attend(Tensor q, KvCache cache, int layer, int length, Tensor? mask)
+    /// <summary>Turns query and key, stores key and value, and attends: [B, 1, H K] of each, before RoPE → [B, 1, H K].</summary>
+    /// <exception cref="InvalidOperationException">The cache is full.</exception>
+    internal static Tensor Attend(Tensor q, Tensor k, Tensor v, int width, PassContext pass, int layer)
     {
-        var (keys, values) = cache.Whole(layer); // [B, key-value heads, capacity, K]
-        int rows = (int)q.shape[0], heads = (int)q.shape[1], width = (int)q.shape[3], shared = heads / (int)keys.shape[1];
+        var (keys, values) = pass.Cache!.Whole(layer); // [B, key-value heads, capacity, K]
+        int rows = (int)q.shape[0], heads = (int)q.shape[2] / width, stored = (int)keys.shape[1], at = pass.Cache.Room(1), length = at + 1;
         var result = empty(q.shape, ScalarType.BFloat16, CPU);
-        using var visible = mask?.contiguous();
-        var (from, to, allKeys, allValues) = (FewRows.Address(q), FewRows.Address(result), FewRows.Address(keys), FewRows.Address(values));
-        var seen = visible is null ? 0 : FewRows.Address(visible);
-        var stride = keys.shape[2] * width;
-        var threads = (long)rows * heads * length * width < FewestForThreads ? 1 : get_num_threads();
-        void Head(int head)
+        using var visible = pass.Mask?.contiguous(); // [B, 1, 1, S]
+        nint cos = FewRows.Address(pass.Cos), sin = FewRows.Address(pass.Sin), from = FewRows.Address(q), to = FewRows.Address(result),
+            allKeys = FewRows.Address(keys), allValues = FewRows.Address(values), key = FewRows.Address(k), value = FewRows.Address(v),
+            seen = visible is null ? 0 : FewRows.Address(visible);
+        var (stride, angles) = (keys.shape[2] * width, pass.Cos.shape[0] == 1 ? 0 : width); // a row's own angles, or one's for all
+        for (var head = 0; head < rows * stored; head++)
         {
-            var cached = head / shared * stride;
-            Mix((ushort*)from + (long)head * width, (ushort*)allKeys + cached, (ushort*)allValues + cached, (ushort*)to + (long)head * width,
-                seen == 0 ? null : (bool*)seen + (long)(head / heads) * length, length, width);
+            var (place, angle) = (head * stride + (long)at * width, (long)(head / stored) * angles);
+            Turn((ushort*)key + (long)head * width, (ushort*)cos + angle, (ushort*)sin + angle, (ushort*)allKeys + place, width);
+            new Span<ushort>((ushort*)value + (long)head * width, width).CopyTo(new((ushort*)allValues + place, width));
         }
 
-        if (threads == 1)
+        void Head(int head)
+        {
+            var turned = stackalloc ushort[width];
+            long row = head / heads, cached = (row * stored + head % heads * stored / heads) * stride;
+            Turn((ushort*)from + (long)head * width, (ushort*)cos + row * angles, (ushort*)sin + row * angles, turned, width);
+            Mix(turned, (ushort*)allKeys + cached, (ushort*)allValues + cached, (ushort*)to + (long)head * width, seen == 0 ? null : (bool*)seen + row * length, length, width);
+        }
+
+        if ((long)rows * heads * length * width < FewestForThreads)
         {
             for (var head = 0; head < rows * heads; head++)
             {
@@ -44,10 +53,21 @@ internal static unsafe class OneQuery
         }
         else
         {
-            Parallel.For(0, rows * heads, new() { MaxDegreeOfParallelism = threads }, Head);
+            Parallel.For(0, rows * heads, new() { MaxDegreeOfParallelism = get_num_threads() }, Head);
         }
 
         return result;
+    }
+
+    // Rotary.Turn, rounded where that rounds
+    private static void Turn(ushort* x, ushort* cos, ushort* sin, ushort* to, int width)
+    {
+        for (var i = 0; i < width; i += 2 * Vector<float>.Count)
+        {
+            var other = i < width / 2 ? i + width / 2 : i - width / 2;
+            var ((x0, x1), (y0, y1), (c0, c1), (s0, s1)) = (FewRows.Load(x + i), FewRows.Load(x + other), FewRows.Load(cos + i), FewRows.Load(sin + i));
+            FewRows.Store(FewRows.Round(x0 * c0) + y0 * s0, FewRows.Round(x1 * c1) + y1 * s1, to + i);
+        }
     }
 
     private static void Mix(ushort* query, ushort* keys, ushort* values, ushort* to, bool* seen, int length, int width)

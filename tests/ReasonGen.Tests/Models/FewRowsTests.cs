@@ -35,6 +35,19 @@ public sealed class FewRowsTests
     }
 
     [Fact]
+    public void A_gate_of_few_rows_is_that_of_libtorch()
+    {
+        using var scope = NewDisposeScope();
+        using var generator = Seeds.Torch(5);
+        Tensor Random() => randn([3, 1, 5632], ScalarType.Float32, CPU, generator: generator).mul(6).to(ScalarType.BFloat16);
+        var (gate, up) = (Random(), Random());
+        gate[0, 0, 7] = float.NegativeInfinity;
+        gate[1, 0, 8] = -200;
+        var (expected, actual) = (nn.functional.silu(gate).mul(up).to(ScalarType.Float32), FewRows.Gated(gate, up).to(ScalarType.Float32));
+        Assert.True(allclose(expected, actual, rtol: 1 / 128.0, atol: 1e-6, equal_nan: true));
+    }
+
+    [Fact]
     public void A_weight_that_is_no_number_spoils_its_own_output_alone()
     {
         using var scope = NewDisposeScope();
