@@ -7,6 +7,7 @@ using ReasonGen.Rollouts;
 using ReasonGen.Text;
 using TorchSharp;
 using TorchSharp.Modules;
+using static ReasonGen.Benchmarks.Timing;
 using static TorchSharp.torch;
 
 namespace ReasonGen.Benchmarks;
@@ -108,8 +109,6 @@ internal static class DecodeBenchmark
         });
         return Median(times.Skip(4));
     }
-
-    private static double Median(IEnumerable<double> values) => values.Order().ToArray() is var sorted ? sorted[sorted.Length / 2] : 0;
 
     private static double Seconds(Action work)
     {

@@ -6,6 +6,7 @@ using ReasonGen.Host.Engine;
 using ReasonGen.Notebook;
 using ReasonGen.Studies;
 using ReasonGen.World;
+using static ReasonGen.Benchmarks.Timing;
 using static TorchSharp.torch;
 
 namespace ReasonGen.Benchmarks;
@@ -68,6 +69,4 @@ internal static class LiveBenchmark
         _ = live is null ? work.ToList() : live.Run(work, steps, "image tokenizer", Look, ("squared error", step => step.SquaredError));
         return (watch.Elapsed.TotalSeconds, (watch.Elapsed - last).TotalSeconds);
     }
-
-    private static double Median(IEnumerable<double> values) => values.Order().ElementAt(Rounds / 2);
 }

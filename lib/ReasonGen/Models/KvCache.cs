@@ -35,11 +35,11 @@ public sealed class KvCache : IDisposable
     internal (Tensor Keys, Tensor Values) Extend(int layer, Tensor keys, Tensor values)
     {
         var added = keys.shape[2];
-        _ = Room(added);
+        var at = Room(added);
         var (allKeys, allValues) = layers[layer];
-        allKeys.narrow(2, Length, added).copy_(keys);
-        allValues.narrow(2, Length, added).copy_(values);
-        return (allKeys.narrow(2, 0, Length + added), allValues.narrow(2, 0, Length + added));
+        allKeys.narrow(2, at, added).copy_(keys);
+        allValues.narrow(2, at, added).copy_(values);
+        return (allKeys.narrow(2, 0, at + added), allValues.narrow(2, 0, at + added));
     }
 
     /// <summary>Where so many more tokens would be stored.</summary>

@@ -13,9 +13,10 @@ internal static unsafe class OneQuery
 {
     private const long FewestForThreads = 1 << 19; // products; fewer are done before another thread wakes
 
-    /// <summary>Whether q, [B, T, H K], and the pass are of that kind.</summary>
+    /// <summary>Whether q, [B, T, H K], and the pass are of that kind; RoPE turns half a head by the other half, so vectors must fill a half.</summary>
     internal static bool Fit(Tensor q, int width, PassContext pass, int layer) => pass.Cache is { } cache && q.shape[1] == 1 && FewRows.Fit(q, width / 2, int.MaxValue)
-        && cache.Whole(layer).Keys is { dtype: ScalarType.BFloat16 } keys && keys.numel() < 1 << 30 && pass.Cos.is_contiguous() && pass.Sin.is_contiguous();
+        && cache.Whole(layer).Keys is { dtype: ScalarType.BFloat16 } keys && keys.numel() < 1 << 30
+        && pass.Cos.is_contiguous() && pass.Sin.is_contiguous() && pass.Mask?.is_contiguous() != false;
 
     /// <summary>Turns query and key, stores key and value, and attends: [B, 1, H K] of each, before RoPE → [B, 1, H K].</summary>
     /// <exception cref="InvalidOperationException">The cache is full.</exception>
@@ -24,10 +25,9 @@ internal static unsafe class OneQuery
         var (keys, values) = pass.Cache!.Whole(layer); // [B, key-value heads, capacity, K]
         int rows = (int)q.shape[0], heads = (int)q.shape[2] / width, stored = (int)keys.shape[1], at = pass.Cache.Room(1), length = at + 1;
         var result = empty(q.shape, ScalarType.BFloat16, CPU);
-        using var visible = pass.Mask?.contiguous(); // [B, 1, 1, S]
         nint cos = FewRows.Address(pass.Cos), sin = FewRows.Address(pass.Sin), from = FewRows.Address(q), to = FewRows.Address(result),
             allKeys = FewRows.Address(keys), allValues = FewRows.Address(values), key = FewRows.Address(k), value = FewRows.Address(v),
-            seen = visible is null ? 0 : FewRows.Address(visible);
+            seen = pass.Mask is { } mask ? FewRows.Address(mask) : 0; // [B, 1, 1, S]
         var (stride, angles) = (keys.shape[2] * width, pass.Cos.shape[0] == 1 ? 0 : width); // a row's own angles, or one's for all
         for (var head = 0; head < rows * stored; head++)
         {

@@ -124,8 +124,7 @@ public sealed class JupyterKernelTests : IDisposable
         client.Answer(client.Send("interrupt_request", [], onControl: true), onControl: true);
         Assert.Equal("Interrupted", (string?)client.Answer(id)["ename"]);
         var more = client.Execute("using (var trainer = kit.Study.SftTrainer(model, \"sft\")) { foreach (var step in trainer.Steps(2)) { Console.Write(double.IsFinite(step.Loss) ? \"finite \" : \"not \"); } }");
-        var shown = client.Shown(more).ToArray();
-        Assert.Equal("finite finite ", string.Concat(shown.Select(message => (string?)message.Content[message.Type == "stream" ? "text" : "evalue"])));
+        Assert.Equal("finite finite ", string.Concat(client.Shown(more).Select(message => (string?)message.Content[message.Type == "stream" ? "text" : "evalue"])));
     }
 
     [Fact]
