@@ -1,4 +1,5 @@
 namespace ReasonGen.Host;
 
 /// <summary>Something the user gave is wrong: one paragraph that says what and how to mend it. The command ends with exit code 2.</summary>
-public sealed class UsageException(string message) : Exception(message);
+/// <param name="message">It may quote what the user gave: terminal escapes in it are spelt out.</param>
+public sealed class UsageException(string message) : Exception(Terminal.Plain(message));

@@ -1,10 +1,7 @@
 using System.ClientModel;
 using System.ClientModel.Primitives;
-using System.Globalization;
-using System.Net;
 using Microsoft.Extensions.AI;
 using OpenAI;
-using ReasonGen.Core;
 
 namespace ReasonGen.Notebook;
 
@@ -14,27 +11,38 @@ namespace ReasonGen.Notebook;
 /// </summary>
 public static class ChatEndpoint
 {
-    /// <param name="address">The API's address up to its version, e.g. "http://localhost:8000/v1".</param>
+    /// <param name="address">The API's address up to its version, e.g. "http://localhost:8000/v1"; a server's bare address means its "/v1" where it
+    /// knows no other.</param>
     /// <param name="model">Model as the endpoint names it.</param>
     /// <param name="key">The key; by default that of the environment variable OPENAI_API_KEY. A local server needs none.</param>
-    /// <exception cref="ArgumentException">The address is not an http or https address.</exception>
+    /// <exception cref="ArgumentException">The address is not an http or https address, or the key is none.</exception>
     public static IChatClient Connect(string address, string model, string? key = null)
     {
-        if (!Uri.TryCreate(address, UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https"))
+        const string Completions = "/chat/completions";
+        var plain = address.Trim().TrimEnd('/');
+        plain = plain.EndsWith(Completions, StringComparison.OrdinalIgnoreCase) ? plain[..^Completions.Length] : plain;
+        if (!Uri.TryCreate(plain, UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https") || uri.Query + uri.Fragment != "")
         {
             throw new ArgumentException($"'{address}' is no address of an endpoint; give one such as http://localhost:8000/v1", nameof(address));
         }
 
-        key ??= Environment.GetEnvironmentVariable("OPENAI_API_KEY") is { Length: > 0 } set ? set : "none";
+        key = (key ?? Environment.GetEnvironmentVariable("OPENAI_API_KEY"))?.Trim() is { Length: > 0 } set ? set : "none";
+        if (key.Any(c => c is < '!' or > '~'))
+        {
+            throw new ArgumentException("the key holds blanks, line breaks or letters that no request can carry; look at what was copied", nameof(key));
+        }
+
+        var http = new HttpClient(new ChatAnswers(uri)) { Timeout = Timeout.InfiniteTimeSpan };
         var options = new OpenAIClientOptions
         {
             Endpoint = uri, RetryPolicy = new ClientRetryPolicy(0), NetworkTimeout = Timeout.InfiniteTimeSpan, // both are the ChatCaller's
+            Transport = new HttpClientPipelineTransport(http),
         };
-        return new StatusClient(new OpenAIClient(new ApiKeyCredential(key), options).GetChatClient(model).AsIChatClient());
+        return new StatusClient(new OpenAIClient(new ApiKeyCredential(key), options).GetChatClient(model).AsIChatClient(), http);
     }
 
     /// <summary>Tells of failures as every other HTTP client does, so that the library need not know this one.</summary>
-    private sealed class StatusClient(IChatClient inner) : DelegatingChatClient(inner)
+    private sealed class StatusClient(IChatClient inner, HttpClient http) : DelegatingChatClient(inner)
     {
         public override async Task<ChatResponse> GetResponseAsync(
             IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
@@ -45,16 +53,14 @@ public static class ChatEndpoint
             }
             catch (ClientResultException e)
             {
-                var failure = new HttpRequestException(e.InnerException?.Message ?? e.Message, e.InnerException ?? e,
-                    e.Status == 0 ? null : (HttpStatusCode)e.Status);
-                if (e.GetRawResponse()?.Headers.TryGetValue(ChatCaller.RetryAfter, out var wait) == true
-                    && double.TryParse(wait, NumberStyles.Float, CultureInfo.InvariantCulture, out var seconds) && seconds is >= 0 and < 86400)
-                {
-                    failure.Data[ChatCaller.RetryAfter] = TimeSpan.FromSeconds(seconds);
-                }
-
-                throw failure;
+                throw e.InnerException as HttpRequestException ?? new HttpRequestException(e.Message, e);
             }
+        }
+
+        protected override void Dispose(bool disposing)
+        {
+            base.Dispose(disposing);
+            http.Dispose();
         }
     }
 }

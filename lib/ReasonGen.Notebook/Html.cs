@@ -2,6 +2,7 @@ using System.Net;
 using System.Runtime.CompilerServices;
 using System.Runtime.Loader;
 using Microsoft.DotNet.Interactive.Formatting;
+using ReasonGen.Imaging;
 
 namespace ReasonGen.Notebook;
 
@@ -33,16 +34,21 @@ internal static class Formatters
     {
         KeepChartingTogether();
         Register();
+        KernelBridge.LoadExtension();
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)] // compiling it loads Plotly.NET, which must come after the above
     private static void Register()
     {
         Formatter.Register<IHtml>((value, writer) => writer.Write(value.ToHtml()), HtmlFormatter.MimeType);
-        Formatter.Register<Core.Picture>((picture, writer) => writer.Write(Show.Pictures([picture]).ToHtml()), HtmlFormatter.MimeType);
+        Formatter.Register<RgbImage>((image, writer) => writer.Write(Show.Images([image]).ToHtml()), HtmlFormatter.MimeType);
         Formatter.Register<Microsoft.Data.Analysis.DataFrame>((frame, writer) => writer.Write(Show.Table(frame).ToHtml()), HtmlFormatter.MimeType);
-        Formatter.Register<Plotly.NET.GenericChart>((chart, writer) => writer.Write(Plotly.NET.GenericChart.toChartHTML(chart)), HtmlFormatter.MimeType);
+        Formatter.Register<Plotly.NET.GenericChart>((chart, writer) => writer.Write(Chart(chart)), HtmlFormatter.MimeType);
     }
+
+    // a front end runs the chart's own script; the report, which runs none, draws it from the numbers beside it
+    private static string Chart(Plotly.NET.GenericChart chart) => $"<div class=\"rg-figure\">{Plotly.NET.GenericChart.toChartHTML(chart)}"
+        + $"<script type=\"application/json\" class=\"rg-plotly\">{Plotly.NET.GenericChart.toFigureJson(chart).Replace("</", "<\\/")}</script></div>";
 
     // .NET Interactive gives each library a context of its own and ships an FSharp.Core older than Plotly.NET needs, which some of Plotly.NET's libraries
     // would get and others not. What lies in our own context, we and they find there first.

@@ -1,4 +1,5 @@
 using System.Globalization;
+using ReasonGen.Scoring;
 using ReasonGen.Studies;
 
 namespace ReasonGen.Notebook;
@@ -7,7 +8,7 @@ namespace ReasonGen.Notebook;
 public delegate Action<object> LiveOutput(object first);
 
 /// <summary>
-/// Progress of long loops inside a cell: a line with rate and remaining time, curves that grow, pictures that refresh, all in one place. Showing
+/// Progress of long loops inside a cell: a line with rate and remaining time, curves that grow, images that refresh, all in one place. Showing
 /// takes at most a fiftieth of the time of the work (<see cref="UpdateBudget"/>), except where the work ends within seconds. The last state is shown
 /// whatever happens, and is what a saved notebook keeps.
 /// </summary>
@@ -16,14 +17,15 @@ public sealed class Live(LiveOutput output)
     private static readonly string[] Curves = ["reward", "squared_error", "token_accuracy", "loss"]; // of a recorded stage, the first it has
 
     private static readonly AsyncLocal<CancellationToken> Token = new();
+    private readonly LiveOutput output = first => KernelBridge.Current?.Display(first) ?? output(first);
 
     /// <summary>
-    /// Set by whoever runs the cell, for that cell and before it starts. A loop looks at it before each item and, when it is cancelled, shows its last state and
+    /// Set by whoever runs the cell, for that cell and before it starts; in another kernel it is that kernel's own (<see cref="KernelBridge"/>). A loop looks at it before each item and, when it is cancelled, shows its last state and
     /// throws <see cref="OperationCanceledException"/>; models, trainers and everything else keep what the finished items left them, and the loop can be run again.
     /// </summary>
     public static CancellationToken Cancellation
     {
-        get => Token.Value;
+        get => Token.Value is { CanBeCanceled: true } token ? token : KernelBridge.Current?.Cancellation() ?? default;
         set => Token.Value = value;
     }
 
@@ -39,7 +41,7 @@ public sealed class Live(LiveOutput output)
     public List<T> Run<T>(IEnumerable<T> items, int total, string label, params (string Name, Func<T, double> Value)[] curves) =>
         Run(items, total, label, null, curves);
 
-    /// <summary>The same, with something that is looked at anew below the curves, for example pictures of the model as it is now.</summary>
+    /// <summary>The same, with something that is looked at anew below the curves, for example images of the model as it is now.</summary>
     /// <param name="items">The work: each item is made when it is asked for.</param>
     /// <param name="total">How many items there will be.</param>
     /// <param name="label">What is being done.</param>

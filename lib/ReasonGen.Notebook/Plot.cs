@@ -3,6 +3,8 @@ using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using Plotly.NET;
 using Plotly.NET.CSharp;
+using ReasonGen.Studies;
+using ReasonGen.World;
 using Chart = Plotly.NET.CSharp.Chart;
 
 namespace ReasonGen.Notebook;
@@ -10,8 +12,19 @@ namespace ReasonGen.Notebook;
 /// <summary>One named row of numbers.</summary>
 public sealed record Series(string Name, double[] X, double[] Y)
 {
+    /// <summary>Half the length of an error bar at each value, for example a standard error; null draws none.</summary>
+    public double[]? Errors { get; init; }
+
     /// <summary>Values over 0, 1, 2, …</summary>
     public Series(string name, IEnumerable<double> y) : this(name, [], y.ToArray()) => X = Enumerable.Range(0, Y.Length).Select(i => (double)i).ToArray();
+
+    /// <summary>The same with an error bar at each value.</summary>
+    /// <exception cref="ArgumentException">They are not as many as the values.</exception>
+    public Series WithErrors(IEnumerable<double> errors) => this with
+    {
+        Errors = errors.ToArray() is var all && all.Length == Y.Length ? all
+            : throw new ArgumentException($"series '{Name}' has {Y.Length} values and {all.Length} errors", nameof(errors)),
+    };
 
     /// <summary>Means over a window that ends at each value.</summary>
     public Series Smooth(int window) => this with
@@ -25,6 +38,7 @@ internal enum FigureKind
 {
     Lines,
     Bars,
+    Points,
 }
 
 /// <summary>A plot: Plotly's interactive chart, and a static drawing of the same numbers, so that nothing vanishes where scripts do not run.</summary>
@@ -43,6 +57,7 @@ public sealed class Figure : IHtml
     {
         var charts = series.Select(s => kind == FigureKind.Lines
             ? Plotly.NET.CSharp.Chart.Line<double, double, string>(x: s.X, y: s.Y, Name: s.Name)
+            : kind == FigureKind.Points ? Plotly.NET.CSharp.Chart.Point<double, double, string>(x: s.X, y: s.Y, Name: s.Name)
             : Plotly.NET.CSharp.Chart.Column<double, string, string>(values: s.Y, Keys: new(names!, true), Name: s.Name));
         return Plotly.NET.CSharp.Chart.Combine(charts)
             .WithXAxisStyle<double, double, string>(TitleText: xTitle)
@@ -51,7 +66,8 @@ public sealed class Figure : IHtml
     }
 
     /// <summary>The static drawing alone.</summary>
-    public string ToSvg() => kind == FigureKind.Lines ? SvgChart.Lines(series, title, xTitle, yTitle) : SvgChart.Bars(series, names!, title, xTitle, yTitle);
+    public string ToSvg() => kind == FigureKind.Bars ? SvgChart.Bars(series, names!, title, xTitle, yTitle)
+        : SvgChart.Lines(series, title, xTitle, yTitle, joined: kind == FigureKind.Lines);
 
     // The json waits beside the drawing; a page that holds plotly.js turns it into a chart and hides the drawing. Written here, since Plotly.NET takes
     // more than a tenth of a second for its own, most of it for a template that the page does not use.
@@ -63,9 +79,21 @@ public sealed class Figure : IHtml
         static JArray Numbers(IEnumerable<double> values) => // six digits, as in the recorded runs
             new(values.Select(value => double.IsFinite(value) ? new JRaw(value.ToString("G6", CultureInfo.InvariantCulture)) : JValue.CreateNull()));
         static JObject Axis(string text) => new() { ["title"] = new JObject { ["text"] = text } };
-        var traces = series.Select(one => kind == FigureKind.Lines
-            ? new JObject { ["type"] = "scatter", ["mode"] = "lines", ["name"] = one.Name, ["x"] = Numbers(one.X), ["y"] = Numbers(one.Y) }
-            : new JObject { ["type"] = "bar", ["name"] = one.Name, ["x"] = new JArray(names!), ["y"] = Numbers(one.Y) });
+        var traces = series.Select(one =>
+        {
+            var trace = kind == FigureKind.Bars ? new JObject { ["type"] = "bar", ["name"] = one.Name, ["x"] = new JArray(names!), ["y"] = Numbers(one.Y) }
+                : new JObject
+                {
+                    ["type"] = "scatter", ["mode"] = kind == FigureKind.Lines ? "lines" : "markers", ["name"] = one.Name,
+                    ["x"] = Numbers(one.X), ["y"] = Numbers(one.Y),
+                };
+            if (one.Errors is { } errors)
+            {
+                trace["error_y"] = new JObject { ["type"] = "data", ["array"] = Numbers(errors) };
+            }
+
+            return trace;
+        });
         var figure = new JObject { ["data"] = new JArray(traces), ["layout"] = new JObject { ["xaxis"] = Axis(xTitle), ["yaxis"] = Axis(yTitle) } };
         return figure.ToString(Formatting.None);
     }
@@ -80,6 +108,25 @@ public static class Plot
     /// <summary>Bars beside one another: a group a name, a bar a series.</summary>
     public static Figure Bars(string title, string xTitle, string yTitle, IReadOnlyList<string> names, params Series[] series) =>
         new(FigureKind.Bars, series, names, title, xTitle, yTitle);
+
+    /// <summary>Points that no line joins.</summary>
+    public static Figure Points(string title, string xTitle, string yTitle, params Series[] series) =>
+        new(FigureKind.Points, series, null, title, xTitle, yTitle);
+
+    /// <summary>Scores by task, a bar for each model with its standard error.</summary>
+    public static Figure Tasks(string title, params (string Name, BenchmarkResult Score)[] models) =>
+        Bars(title, "task", "share of right images", [.. Prompts.Tasks], [.. models.Select(model =>
+            new Series(model.Name, Prompts.Tasks.Select(task => model.Score.Tasks[task]))
+                .WithErrors(Prompts.Tasks.Select(model.Score.TaskError)))]);
+
+    /// <summary>A column of a recorded run as a curve.</summary>
+    /// <param name="run">The run.</param>
+    /// <param name="column">One of its columns.</param>
+    /// <param name="name">In the legend; by default the column's.</param>
+    /// <param name="smooth">Steps that each value is the mean of; 1 leaves them as they are.</param>
+    /// <exception cref="ArgumentException">There is no such column.</exception>
+    public static Series Curve(this RunRecord run, string column, string? name = null, int smooth = 1) =>
+        new Series(name ?? column.Replace('_', ' '), run[column]).Smooth(smooth);
 
     /// <summary>How often values fall into each of so many equal bins.</summary>
     public static Figure Histogram(string title, string xTitle, IReadOnlyList<double> values, int bins = 20)

@@ -1,26 +1,61 @@
 using Microsoft.Data.Analysis;
-using ReasonGen.Core;
+using ReasonGen.Imaging;
+using ReasonGen.Rollouts;
+using ReasonGen.World;
+using static TorchSharp.torch;
 
 namespace ReasonGen.Notebook;
 
-/// <summary>What a cell shows besides plots: pictures, tokens, tables.</summary>
+/// <summary>What a cell shows besides plots: images, tokens, tables.</summary>
 public static class Show
 {
-    /// <summary>Pictures in rows, enlarged without smoothing.</summary>
-    /// <param name="pictures">At least one.</param>
-    /// <param name="captions">One a picture, or null.</param>
+    /// <summary>Images in rows, enlarged without smoothing.</summary>
+    /// <param name="images">At least one.</param>
+    /// <param name="captions">One an image, or null.</param>
     /// <param name="right">Whether each is right, which frames it green or red; or null.</param>
-    /// <param name="columns">Pictures a row.</param>
+    /// <param name="columns">Images a row.</param>
     /// <param name="scale">Screen pixels a pixel.</param>
     /// <param name="title">Heading, or empty.</param>
-    public static PictureGrid Pictures(IReadOnlyList<Picture> pictures, IReadOnlyList<string>? captions = null, IReadOnlyList<bool>? right = null,
+    public static ImageGrid Images(IReadOnlyList<RgbImage> images, IReadOnlyList<string>? captions = null, IReadOnlyList<bool>? right = null,
         int columns = 8, int scale = 3, string title = "") =>
-        new(pictures.Select((picture, i) => new Tile(picture, captions?[i] ?? "", right?[i])).ToArray(), columns, scale, title);
+        new(images.Select((image, i) => new Tile(image, captions?[i] ?? "", right?[i])).ToArray(), columns, scale, title);
 
-    /// <summary>Pictures with values laid over them, for example the entropy of each image token.</summary>
-    public static PictureGrid Heat(IReadOnlyList<Picture> pictures, IReadOnlyList<double[]> values, IReadOnlyList<string>? captions = null,
+    /// <summary>Images framed by the exact detector's verdict on each: green where it satisfies its prompt, red where not.</summary>
+    /// <param name="prompts">At least one.</param>
+    /// <param name="images">As many of each prompt, those of one prompt side by side.</param>
+    /// <param name="captions">One an image; by default its prompt, once for those side by side.</param>
+    /// <param name="columns">Images a row.</param>
+    /// <param name="scale">Screen pixels a pixel.</param>
+    /// <param name="title">Heading, or empty.</param>
+    /// <exception cref="ArgumentException">The images are not as many for each prompt.</exception>
+    public static ImageGrid Judged(IReadOnlyList<Prompt> prompts, IReadOnlyList<RgbImage> images, IReadOnlyList<string>? captions = null,
+        int columns = 8, int scale = 3, string title = "")
+    {
+        var each = prompts.Count == 0 ? 0 : images.Count / prompts.Count;
+        if (each == 0 || each * prompts.Count != images.Count)
+        {
+            throw new ArgumentException($"{images.Count} images are not as many for each of {prompts.Count} prompts", nameof(images));
+        }
+
+        captions ??= [.. images.Select((_, i) => i % each == 0 ? prompts[i / each].Text : "")];
+        bool[] right = [.. images.Select((image, i) => Detector.Check(image, prompts[i / each]).Correct)];
+        return Images(images, captions, right, columns, scale, title);
+    }
+
+    /// <summary>Images with a box around each thing that the detector sees, and its colour and shape below.</summary>
+    public static ImageGrid Boxes(IReadOnlyList<RgbImage> images, int columns = 6, int scale = 5, string title = "") => new(
+    [
+        .. images.Select(image => (image, seen: Detector.Detect(image))).Select(one =>
+            new Tile(one.image, string.Join(", ", one.seen.Select(thing => $"{thing.Color} {thing.Class}")))
+            {
+                Boxes = [.. one.seen.Select(WorldScoring.Box).Select(box => ((int)box.X1, (int)box.Y1, (int)box.X2, (int)box.Y2))],
+            }),
+    ], columns, scale, title);
+
+    /// <summary>Images with values laid over them, for example the entropy of each image token.</summary>
+    public static ImageGrid Heat(IReadOnlyList<RgbImage> images, IReadOnlyList<double[]> values, IReadOnlyList<string>? captions = null,
         int columns = 4, int scale = 5, string title = "") =>
-        new(pictures.Select((picture, i) => new Tile(picture, captions?[i] ?? "", null, values[i])).ToArray(), columns, scale, title);
+        new(images.Select((image, i) => new Tile(image, captions?[i] ?? "", null, values[i])).ToArray(), columns, scale, title);
 
     /// <summary>Tokens on a background that grows with their value; the value shows when pointed at.</summary>
     public static Html Tokens(IReadOnlyList<string> tokens, IReadOnlyList<double> values, string unit = "nats")
@@ -34,6 +69,46 @@ public static class Show
                 + $"display:inline-block\">{Html.Escape(token)}<sub style=\"opacity:.6;font-size:9px\"> {Style.Number(Math.Round(values[i], 2))}</sub></span>";
         });
         return new($"<div style=\"{Style.Font};line-height:1.9\">{string.Concat(spans)}</div>");
+    }
+
+    /// <summary>A table of things: a row each, and a column for each named value.</summary>
+    public static Html Table<T>(IEnumerable<T> items, params (string Column, Func<T, object?> Value)[] columns) =>
+        Table([.. columns.Select(column => column.Column)],
+            items.Select(item => (IReadOnlyList<object?>)[.. columns.Select(column => column.Value(item))]));
+
+    /// <summary>A tensor of one or two dimensions as a table: blue below zero, orange above, the stronger the larger.</summary>
+    /// <param name="values">[rows, columns] or [columns]; of any type and device.</param>
+    /// <param name="name">What it is called; its shape and type stand beside it.</param>
+    /// <param name="rows">A name for each row, or null.</param>
+    /// <param name="most">Rows and columns shown; the rest is counted.</param>
+    /// <exception cref="ArgumentException">It has another number of dimensions.</exception>
+    public static Html Tensor(Tensor values, string name = "", IReadOnlyList<string>? rows = null, int most = 16)
+    {
+        if (values.dim() is not (1 or 2))
+        {
+            throw new ArgumentException($"a tensor of {values.dim()} dimensions is no table; take a part of it, such as t[0]", nameof(values));
+        }
+
+        var table = values.dim() == 1 ? values.unsqueeze(0) : values;
+        var (height, width) = ((int)Math.Min(table.shape[0], most), (int)Math.Min(table.shape[1], most));
+        using var part = table.narrow(0, 0, height).narrow(1, 0, width).to(TorchSharp.torch.ScalarType.Float64).cpu().contiguous();
+        var numbers = part.data<double>().ToArray();
+        var high = Math.Max(numbers.Where(double.IsFinite).Select(Math.Abs).DefaultIfEmpty(0).Max(), 1e-12);
+        string Cell(double value)
+        {
+            var share = double.IsFinite(value) ? Math.Abs(value) / high : 0;
+            var (red, green, blue) = value < 0 ? (120, 176, 230) : (245, 176, 90);
+            var ground = string.Join(',', new[] { red, green, blue }.Select(to => Style.Fixed(255 + share * (to - 255))));
+            return $"<td style=\"padding:3px 7px;text-align:right;background:rgb({ground});color:#1d2430\">{Style.Number(value)}</td>";
+        }
+
+        var lines = Enumerable.Range(0, height).Select(row => $"<tr><th style=\"padding:3px 8px;text-align:left;font-weight:400\">"
+            + $"{Html.Escape(rows?[row] ?? "")}</th>{string.Concat(numbers[(row * width)..((row + 1) * width)].Select(Cell))}</tr>");
+        var left = (table.shape[0] - height, table.shape[1] - width);
+        var rest = left is (0, 0) ? "" : $"; {left.Item1} rows and {left.Item2} columns more";
+        return new($"<div style=\"overflow-x:auto\"><table style=\"{Style.Font};border-collapse:collapse;font-size:13px;"
+            + $"font-variant-numeric:tabular-nums\"><caption style=\"text-align:left;padding:4px 0\"><b>{Html.Escape(name)}</b> "
+            + $"[{string.Join(" × ", values.shape)}] {values.dtype}{rest}</caption><tbody>{string.Concat(lines)}</tbody></table></div>");
     }
 
     /// <summary>A data frame as a table.</summary>
@@ -80,6 +155,30 @@ public static class Show
 
         internal string Text(double value) => Decimals > 0 && double.IsFinite(value)
             ? value.ToString("F" + Decimals, System.Globalization.CultureInfo.InvariantCulture) : Style.Number(value);
+    }
+
+    /// <summary>Steps one after the other, as boxes that arrows join.</summary>
+    /// <param name="steps">A name, and words below it; a line break begins a new line.</param>
+    public static Html Flow(params ReadOnlySpan<(string Name, string Text)> steps)
+    {
+        const int wide = 196, gap = 26, line = 17;
+        var height = 30 + line;
+        var svg = "";
+        for (var i = 0; i < steps.Length; i++)
+        {
+            var lines = steps[i].Text.Split('\n');
+            height = Math.Max(height, 34 + line * lines.Length);
+            var x = i * (wide + gap);
+            var words = string.Concat(lines.Select((text, n) => $"<text x='{x + wide / 2}' y='{44 + n * line}' text-anchor='middle' fill='#45505f'>{Html.Escape(text)}</text>"));
+            svg += $"<rect x='{x + 1}' y='1' width='{wide - 2}' height='HEIGHT' rx='7' fill='#eef4fa' stroke='{Style.Colors[0]}'/>"
+                + $"<text x='{x + wide / 2}' y='24' text-anchor='middle' font-weight='600' font-size='14'>{Html.Escape(steps[i].Name)}</text>{words}"
+                + (i == 0 ? "" : $"<path d='M{x - gap + 3} 30h{gap - 8}m-6 -5l6 5l-6 5' fill='none' stroke='#45505f' stroke-width='1.6'/>");
+        }
+
+        var width = steps.Length * (wide + gap) - gap;
+        return new($"<div style=\"overflow-x:auto\"><svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height + 2}' role='img' aria-label='steps' "
+            + $"style='width:100%;min-width:{width * 2 / 3}px;max-width:{width}px' font-size='12.5' fill='#1d2430' font-family='system-ui,Segoe UI,Roboto,Arial,sans-serif'>"
+            + $"{svg.Replace("HEIGHT", $"{height}")}</svg></div>");
     }
 
     /// <summary>Several things below one another.</summary>

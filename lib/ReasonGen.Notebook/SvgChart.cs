@@ -9,11 +9,11 @@ internal static class SvgChart
     private const int Left = 64, Right = 16, Top = 40, Bottom = 62;
     private const int PlotWidth = Width - Left - Right, PlotHeight = Height - Top - Bottom;
 
-    internal static string Lines(IReadOnlyList<Series> series, string title, string xTitle, string yTitle)
+    internal static string Lines(IReadOnlyList<Series> series, string title, string xTitle, string yTitle, bool joined)
     {
         var points = series.SelectMany(s => s.X.Zip(s.Y)).Where(p => double.IsFinite(p.Second)).ToArray();
         var (xLow, xHigh) = Range(points.Select(p => p.First), false);
-        var (yLow, yHigh) = Range(points.Select(p => p.Second), true);
+        var (yLow, yHigh) = Range(points.Select(p => p.Second).Concat(series.SelectMany(Reach)), true);
         double X(double x) => Left + (x - xLow) / (xHigh - xLow) * PlotWidth;
         double Y(double y) => Top + PlotHeight - (y - yLow) / (yHigh - yLow) * PlotHeight;
         var svg = Begin(title, xTitle, yTitle, yLow, yHigh);
@@ -24,8 +24,22 @@ internal static class SvgChart
 
         for (var i = 0; i < series.Count; i++)
         {
-            var path = string.Join(' ', series[i].X.Zip(series[i].Y).Where(p => double.IsFinite(p.Second)).Select(p => $"{Style.Fixed(X(p.First))},{Style.Fixed(Y(p.Second))}"));
-            svg.Append($"<polyline fill='none' stroke='{Color(i)}' stroke-width='1.8' points='{path}'><title>{Html.Escape(series[i].Name)}</title></polyline>");
+            var finite = series[i].X.Zip(series[i].Y).Where(p => double.IsFinite(p.Second)).ToArray();
+            if (joined)
+            {
+                var path = string.Join(' ', finite.Select(p => $"{Style.Fixed(X(p.First))},{Style.Fixed(Y(p.Second))}"));
+                svg.Append($"<polyline fill='none' stroke='{Color(i)}' stroke-width='1.8' points='{path}'><title>{Html.Escape(series[i].Name)}</title></polyline>");
+            }
+
+            foreach (var (x, y) in joined ? [] : finite)
+            {
+                svg.Append($"<circle cx='{Style.Fixed(X(x))}' cy='{Style.Fixed(Y(y))}' r='2.5' fill='{Color(i)}' fill-opacity='.7'/>");
+            }
+
+            for (var n = 0; n < (series[i].Errors?.Length ?? 0); n++)
+            {
+                svg.Append(Bar(X(series[i].X[n]), Y(series[i].Y[n] - series[i].Errors![n]), Y(series[i].Y[n] + series[i].Errors![n])));
+            }
         }
 
         return End(svg, series);
@@ -33,7 +47,7 @@ internal static class SvgChart
 
     internal static string Bars(IReadOnlyList<Series> series, IReadOnlyList<string> names, string title, string xTitle, string yTitle)
     {
-        var (yLow, yHigh) = Range(series.SelectMany(s => s.Y).Append(0), true);
+        var (yLow, yHigh) = Range(series.SelectMany(s => s.Y.Concat(Reach(s))).Append(0), true);
         double Y(double y) => Top + PlotHeight - (y - yLow) / (yHigh - yLow) * PlotHeight;
         var svg = Begin(title, xTitle, yTitle, yLow, yHigh);
         double group = PlotWidth / (double)names.Count, bar = group * 0.8 / series.Count;
@@ -50,12 +64,24 @@ internal static class SvgChart
                 var value = series[i].Y[n];
                 var (high, low) = (Math.Min(Y(value), Y(0)), Math.Max(Y(value), Y(0)));
                 svg.Append($"<rect x='{Style.Fixed(Left + n * group + group * 0.1 + i * bar)}' y='{Style.Fixed(high)}' width='{Style.Fixed(bar * 0.94)}' height='{Style.Fixed(low - high)}' "
-                    + $"fill='{Color(i)}'><title>{Html.Escape($"{names[n]}, {series[i].Name}: {Style.Number(value)}")}</title></rect>");
+                    + $"fill='{Color(i)}'><title>{Html.Escape($"{names[n]}, {series[i].Name}: {Style.Number(value)}{Error(series[i], n)}")}</title></rect>");
+                if (series[i].Errors is { } errors)
+                {
+                    svg.Append(Bar(Left + n * group + group * 0.1 + (i + 0.47) * bar, Y(value - errors[n]), Y(value + errors[n])));
+                }
             }
         }
 
         return End(svg, series);
     }
+
+    // both ends of the error bars
+    private static IEnumerable<double> Reach(Series one) => one.Errors is null ? [] : one.Y.Zip(one.Errors).SelectMany(p => new[] { p.First - p.Second, p.First + p.Second });
+
+    private static string Error(Series one, int n) => one.Errors is null ? "" : $" ± {Style.Number(one.Errors[n])}";
+
+    private static string Bar(double x, double low, double high) => !double.IsFinite(low + high) ? ""
+        : $"<path d='M{Style.Fixed(x)} {Style.Fixed(low)}V{Style.Fixed(high)}M{Style.Fixed(x - 3)} {Style.Fixed(low)}h6M{Style.Fixed(x - 3)} {Style.Fixed(high)}h6' fill='none' stroke='#444'/>";
 
     private static StringBuilder Begin(string title, string xTitle, string yTitle, double yLow, double yHigh)
     {

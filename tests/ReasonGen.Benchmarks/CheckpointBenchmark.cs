@@ -3,7 +3,10 @@ using Newtonsoft.Json.Linq;
 using ReasonGen.Benchmarks;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
+using ReasonGen.JanusPro;
 using ReasonGen.Models;
+using ReasonGen.Native;
+using ReasonGen.Qwen;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -1,14 +1,16 @@
 using System.Diagnostics;
 using System.Numerics;
 using System.Runtime.CompilerServices;
-using ReasonGen.Core;
+using ReasonGen.Grpo;
 using ReasonGen.Models;
+using ReasonGen.Native;
 using ReasonGen.Rollouts;
-using ReasonGen.Text;
+using ReasonGen.Tokenizers;
 using TorchSharp;
 using TorchSharp.Modules;
 using static ReasonGen.Benchmarks.Timing;
 using static TorchSharp.torch;
+using Linear = ReasonGen.Models.Linear;
 
 namespace ReasonGen.Benchmarks;
 
@@ -30,7 +32,7 @@ internal static class DecodeBenchmark
         var bytes = model.named_parameters().Where(p => IsRead(p.name)).Sum(p => p.parameter.numel() * p.parameter.element_size());
         Console.WriteLine($"{bytes / 1e9:0.000} GB of weights a token, {get_num_threads()} threads");
         var sampler = new RolloutSampler(model, new SpecialTokens(100000, 100001, 100002, 100016, 100593, 100594),
-            new() { TextBudget = 0, ImageTokens = Tokens });
+            new() { MaxTextTokens = 0, ImageTokens = Tokens });
         Step(sampler, 1);
         var rounds = new List<(double Bound, double Step)>(); // what else the machine's memory serves changes by the second: both in turn
         for (var round = 0; round < 10; round++)
@@ -86,8 +88,8 @@ internal static class DecodeBenchmark
     private static double Products(Janus model, int rows, bool ours)
     {
         using var free = no_grad();
-        Projection[] layers = [.. model.named_modules().Where(m => m.module is Projection
-            && (m.name.Contains("model.layers.") || m.name.StartsWith("gen_head"))).Select(m => (Projection)m.module)];
+        Linear[] layers = [.. model.named_modules().Where(m => m.module is Linear
+            && (m.name.Contains("model.layers.") || m.name.StartsWith("gen_head"))).Select(m => (Linear)m.module)];
         var inputs = layers.ToDictionary(layer => layer, layer => ones(rows, 1, layer.Weight.shape[1], ScalarType.BFloat16));
         void All() => Array.ForEach(layers, layer => (ours ? layer.forward(inputs[layer]) : nn.functional.linear(inputs[layer], layer.Weight)).Dispose());
         All();

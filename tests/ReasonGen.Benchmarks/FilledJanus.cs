@@ -1,6 +1,7 @@
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Models;
+using ReasonGen.Native;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -15,7 +16,7 @@ internal static class FilledJanus
         using var free = no_grad();
         using var pool = randn(1 << 20).mul(0.02).to(type);
         var model = new Janus(config, new ComputeTarget(META, type));
-        BareWeights.Allocate(model, CPU);
+        MetaTensors.Allocate(model, CPU);
         model.Target = new ComputeTarget(CPU, type);
         foreach (var weights in model.state_dict().Values.Where(tensor => tensor.is_floating_point()))
         {

@@ -11,16 +11,18 @@ internal static class KernelBenchmark
     /// <param name="cells">Cells of the long session.</param>
     internal static int Run(int cells)
     {
-        var (ready, first) = (new List<double>(), new List<double>());
+        var (ready, first, completion) = (new List<double>(), new List<double>(), new List<double>());
         for (var i = 0; i < 5; i++)
         {
             var watch = Stopwatch.StartNew();
             using var once = new KernelProcess();
             ready.Add(watch.Elapsed.TotalMilliseconds);
+            completion.Add(Time(() => once.Client.Answer(once.Client.Send("complete_request", new JObject { ["code"] = "Math.", ["cursor_pos"] = 5 }))));
             first.Add(Time(() => once.Client.Answer(once.Client.Execute("1+1"))));
         }
 
         Print("start until ready for a cell", ready, "at most 2500");
+        Print("first completion after that", completion, "at most 500");
         Print("first 1+1 after that", first, "at most 1500");
 
         using var kernel = new KernelProcess();

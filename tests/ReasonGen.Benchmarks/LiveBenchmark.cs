@@ -1,17 +1,17 @@
 using System.Diagnostics;
 using Newtonsoft.Json;
-using ReasonGen.Core;
-using ReasonGen.Data;
 using ReasonGen.Host.Engine;
 using ReasonGen.Notebook;
+using ReasonGen.Grpo;
+using ReasonGen.Imaging;
 using ReasonGen.Studies;
-using ReasonGen.World;
+using ReasonGen.WorldData;
 using static ReasonGen.Benchmarks.Timing;
 using static TorchSharp.torch;
 
 namespace ReasonGen.Benchmarks;
 
-/// <summary>What showing progress costs: the miniature's tokenizer is trained in a cell with a curve and refreshed pictures, and without.</summary>
+/// <summary>What showing progress costs: the miniature's tokenizer is trained in a cell with a curve and refreshed images, and without.</summary>
 internal static class LiveBenchmark
 {
     private const int Rounds = 4;
@@ -53,11 +53,11 @@ internal static class LiveBenchmark
         using var model = study.Untrained();
         var trainer = study.TokenizerTrainer(model, new() { TotalSteps = steps });
         var stream = new WorldStream(study.World, 1);
-        using var originals = Pictures.ToTensor(stream.Take(0, 8).Select(sample => sample.Picture(stream.Config)).ToArray(), CPU);
+        using var originals = ImageTensors.ToTensor(stream.Take(0, 8).Select(sample => sample.Image(stream.Config)).ToArray(), CPU);
         IHtml Look(object _)
         {
             using var scope = NewDisposeScope();
-            return Show.Pictures(Pictures.FromTensor(model.DecodeImage(model.ImageTokenizer.Encode(originals))), columns: 8, scale: 2);
+            return Show.Images(ImageTensors.FromTensor(model.DecodeImage(model.ImageTokenizer.Encode(originals))), columns: 8, scale: 2);
         }
 
         var (watch, last) = (Stopwatch.StartNew(), TimeSpan.Zero);

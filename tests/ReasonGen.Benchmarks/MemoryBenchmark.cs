@@ -2,9 +2,10 @@ using System.Diagnostics;
 using System.Runtime.InteropServices;
 using ReasonGen.Core;
 using ReasonGen.Models;
+using ReasonGen.Rollouts;
+using ReasonGen.Setups;
 using ReasonGen.Sft;
-using ReasonGen.Studies;
-using ReasonGen.Text;
+using ReasonGen.Tokenizers;
 using TorchSharp;
 using static TorchSharp.torch;
 

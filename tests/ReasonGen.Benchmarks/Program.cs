@@ -2,12 +2,18 @@
 // One training step, and decoding, at the size of Janus-Pro-1B (6 to 16 GB of memory):  ... -- memory-1b [full]  and  ... -- decode-1b
 // What showing progress in a cell costs:  ... -- live [steps]
 // Loading at full size (4 or 15 GB of disk and memory):  dotnet run -c Release --project tests/ReasonGen.Benchmarks -- checkpoint 1b|7b
+// A CLIP of published size, random weights, against large matrix products:  ... -- clip l14|b32|h14 [images at a time]
+// What questions about one image cost beside a single one, and the rules of the benchmarks:  ... -- score
 // The Jupyter kernel, with long sessions of so many cells:  ... -- kernel [10000]
+// the image encoders of BLIP-VQA and mPLUG at full size, the same way:  ... -- judges
+// GenEval's detector at full size, random weights, beside the machine's rate of matrix products:  ... -- detector [rounds]
+// T2I-CompBench's detector RS200 at full size, likewise:  ... -- unidet [rounds]
 using System.Diagnostics;
 using ReasonGen.Benchmarks;
 using ReasonGen.Core;
 using ReasonGen.Grpo;
 using ReasonGen.Rewards;
+using ReasonGen.Sft;
 using ReasonGen.Studies;
 using ReasonGen.World;
 using static TorchSharp.torch;
@@ -35,6 +41,32 @@ if (args is ["kernel", .. var cells])
 if (args is ["decode-1b", ..])
 {
     return DecodeBenchmark.Run();
+}
+
+if (args is ["judges", ..])
+{
+    return JudgeBenchmark.Run();
+}
+
+if (args is ["clip" or "clip-alone", ..])
+{
+    var (which, images) = (args.ElementAtOrDefault(1) ?? "l14", int.Parse(args.ElementAtOrDefault(2) ?? "8"));
+    return args[0] == "clip" ? ClipBenchmark.Run(which, images) : ClipBenchmark.Measure(which, images);
+}
+
+if (args is ["detector", ..])
+{
+    return DetectorBenchmark.Run(args.Length > 1 ? int.Parse(args[1]) : 5);
+}
+
+if (args is ["unidet", ..])
+{
+    return UniDetBenchmark.Run(args.Length > 1 ? int.Parse(args[1]) : 3);
+}
+
+if (args is ["score"])
+{
+    return ScoreBenchmark.Run();
 }
 
 if (args is ["live", ..])
@@ -81,14 +113,14 @@ PlainPyTorch.Compare(sampling.Order().ElementAt(4) / (64 + 22), 144, "tokens", "
     "float32");
 using (var rollouts = policy.Generate(prompts, 8, 1))
 {
-    Report("decoding 144 pictures", Times(8, () => policy.Pictures(rollouts)), 144, "pictures");
-    var pictures = policy.Pictures(rollouts);
-    Report("judging 144 pictures", Times(20, () => pictures.Select((picture, i) => Detector.Check(picture, prompts[i / 8])).Count(verdict => verdict.Correct)), 144, "pictures");
-    var requests = pictures.Select((picture, i) => new RewardRequest(prompts[i / 8], "", picture)).ToArray();
+    Report("decoding 144 images", Times(8, () => policy.Images(rollouts)), 144, "images");
+    var images = policy.Images(rollouts);
+    Report("judging 144 images", Times(20, () => images.Select((image, i) => Detector.Check(image, prompts[i / 8])).Count(verdict => verdict.Correct)), 144, "images");
+    var requests = images.Select((image, i) => new RewardRequest(prompts[i / 8], "", image)).ToArray();
     foreach (var name in Study.Judges)
     {
         var judge = study.LoadJudge(name);
-        Report($"judging 144 pictures by {name}", Times(8, () => judge.Score(requests)), 144, "pictures");
+        Report($"judging 144 images by {name}", Times(8, () => judge.Score(requests)), 144, "images");
     }
 }
 

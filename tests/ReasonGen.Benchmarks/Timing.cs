@@ -1,3 +1,5 @@
+using ReasonGen.Grpo;
+
 namespace ReasonGen.Benchmarks;
 
 /// <summary>What several measurements of one thing say.</summary>

@@ -1,6 +1,6 @@
 using System.Diagnostics;
 using ReasonGen.Core;
-using ReasonGen.Text;
+using ReasonGen.Tokenizers;
 
 namespace ReasonGen.Benchmarks;
 

@@ -182,7 +182,7 @@ internal sealed partial class Browser : IAsyncDisposable
             await CallAsync("Input.dispatchKeyEvent", new { type = "keyUp", key, code = key, windowsVirtualKeyCode = code });
         }
 
-        /// <summary>A picture of the page, or of a part of it, as PNG.</summary>
+        /// <summary>An image of the page, or of a part of it, as PNG.</summary>
         internal async Task<byte[]> ScreenshotAsync(double x = 0, double y = 0, double width = 0, double height = 0) => Convert.FromBase64String((string)(await CallAsync("Page.captureScreenshot",
             width == 0 ? new { format = "png" } : new { format = "png", captureBeyondViewport = true, clip = new { x, y, width, height, scale = 1 } }))["data"]!);
     }

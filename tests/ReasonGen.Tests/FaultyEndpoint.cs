@@ -15,6 +15,12 @@ namespace ReasonGen.Tests;
 /// <param name="Headers">Further header lines.</param>
 internal sealed record Reply(int Status, string Body, int? CutAfter = null, TimeSpan Delay = default, string Headers = "")
 {
+    /// <summary>The body as it is sent; the text's UTF-8 when null.</summary>
+    internal byte[]? Bytes { get; init; }
+
+    /// <summary>Whether nothing more comes after the cut, while the connection stays open.</summary>
+    internal bool HangsThen { get; init; }
+
     internal static readonly TimeSpan Forever = TimeSpan.FromMinutes(10);
 
     /// <summary>A chat completion that says this.</summary>
@@ -68,8 +74,8 @@ internal sealed class FaultyEndpoint : IDisposable
     internal static string TextOf(JObject request) => request["messages"]![0]!["content"] is JArray parts
         ? string.Concat(parts.Where(part => (string?)part["type"] == "text").Select(part => (string?)part["text"])) : (string)request["messages"]![0]!["content"]!;
 
-    /// <summary>The picture of a request.</summary>
-    internal static byte[] PictureOf(JObject request)
+    /// <summary>The image of a request.</summary>
+    internal static byte[] ImageOf(JObject request)
     {
         var url = (string)request["messages"]![0]!["content"]!.First(part => (string?)part["type"] == "image_url")["image_url"]!["url"]!;
         return Convert.FromBase64String(url[(url.IndexOf(',') + 1)..]);
@@ -123,9 +129,10 @@ internal sealed class FaultyEndpoint : IDisposable
             var reply = answer(request, Interlocked.Increment(ref calls) - 1);
             await Task.Delay(reply.Delay, closing.Token);
             Interlocked.Decrement(ref open);
-            var bytes = Encoding.UTF8.GetBytes(reply.Body);
+            var bytes = reply.Bytes ?? Encoding.UTF8.GetBytes(reply.Body);
             await stream.WriteAsync(Encoding.ASCII.GetBytes($"HTTP/1.1 {reply.Status} X\r\nContent-Type: application/json\r\nContent-Length: {bytes.Length}\r\n{reply.Headers}Connection: close\r\n\r\n"), closing.Token);
             await stream.WriteAsync(bytes.AsMemory(0, reply.CutAfter ?? bytes.Length), closing.Token);
+            await Task.Delay(reply.HangsThen ? Reply.Forever : TimeSpan.Zero, closing.Token);
         }
         catch (Exception e) when (e is OperationCanceledException or IOException or SocketException)
         {

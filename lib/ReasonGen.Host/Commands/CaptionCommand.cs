@@ -1,21 +1,21 @@
 using System.CommandLine;
 using System.Globalization;
-using ReasonGen.Checkpoints;
-using ReasonGen.Core;
-using ReasonGen.Data;
 using ReasonGen.Notebook;
+using ReasonGen.Checkpoints;
+using ReasonGen.Rollouts;
+using ReasonGen.Served;
 using Spectre.Console;
 
 namespace ReasonGen.Host.Commands;
 
-/// <summary>reasongen caption: a folder of pictures becomes SFT data in the published schema.</summary>
+/// <summary>reasongen caption: a folder of images becomes SFT data in the published schema.</summary>
 internal static class CaptionCommand
 {
     private static readonly string[] Endings = [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"];
 
     internal static Command Create()
     {
-        var images = Required("Folder of pictures (PNG, JPEG, WebP, BMP, GIF), with its subfolders.", "--images");
+        var images = Required("Folder of images (PNG, JPEG, WebP, BMP, GIF), with its subfolders.", "--images");
         var output = Required("The parquet file to make; answers are kept beside it in <file>.jsonl.", "--out", "-o");
         var endpoint = Required("OpenAI-compatible address up to its version, e.g. http://localhost:8000/v1.", "--endpoint");
         var model = Required("A vision-language model, as the endpoint names it.", "--model");
@@ -30,7 +30,10 @@ internal static class CaptionCommand
         var concurrent = Number<int>(4, "Calls under way at once.", "--concurrent");
         var rate = Number<int>(0, "Most calls started a minute; 0 sets no bound.", "--per-minute");
         var timeOut = Number<double>(120, "Seconds a call may take.", "--timeout");
-        var tries = Number<int>(4, "Times a picture is asked about, with growing waits between.", "--tries");
+        var tries = Number<int>(4, "Times an image is asked about, with growing waits between.", "--tries");
+        var tokens = Number<int>(new CaptionerConfig { Model = "" }.MaxAnswerTokens, "Longest answer in tokens.", "--max-tokens");
+        var longestWait = Number<double>(600, "Most seconds to wait when the server asks for it (Retry-After).", "--longest-wait");
+        var giveUp = Number<int>(8, "Images refused in a row at which it ends; fewer are named and left out.", "--give-up-after");
         var priceIn = Number<double>(0, "Price of a million tokens read, for the estimate.", "--price-in");
         var priceOut = Number<double>(0, "Price of a million tokens written.", "--price-out");
         var noJsonMode = new Option<bool>("--no-json-mode")
@@ -38,32 +41,41 @@ internal static class CaptionCommand
             Description = "Does not ask for response_format json_object, for servers that refuse it.",
         };
         var dryRun = new Option<bool>("--dry-run") { Description = "Shows what it would take, and asks nothing." };
-        var command = new Command("caption", "Makes SFT data (parquet, published schema) from a folder of pictures: captions in several styles and a chain of "
-            + "thought for each, written by a served model. Interrupted, or given more pictures, it asks only about what is not finished.\n\nExamples:\n"
+        var command = new Command("caption", "Makes SFT data (parquet, published schema) from a folder of images: captions in several styles and a chain of "
+            + "thought for each, written by a served model. Interrupted, or given more images, it asks only about what is not finished. An image that the server refuses is named and left out; "
+            + "the same command asks about those again.\n\nExamples:\n"
             + "  reasongen caption --images photos --out photos.parquet --endpoint http://localhost:8000/v1 \\\n"
             + "    --model Qwen/Qwen2.5-VL-7B-Instruct --dry-run\n"
             + "  reasongen caption --images photos --out photos.parquet --endpoint https://api.example.com/v1 --model large \\\n"
             + "    --key-variable EXAMPLE_KEY --per-minute 60 --price-in 2.5 --price-out 10")
         {
-            images, output, endpoint, model, key, prompt, concurrent, rate, timeOut, tries, priceIn, priceOut, noJsonMode, dryRun,
+            images, output, endpoint, model, key, prompt, concurrent, rate, timeOut, tries, tokens, longestWait, giveUp, priceIn, priceOut, noJsonMode, dryRun,
         };
         command.SetAction(async (parsed, cancel) =>
         {
-            var seconds = parsed.GetValue(timeOut);
+            var (seconds, wait) = (parsed.GetValue(timeOut), parsed.GetValue(longestWait));
             var config = new CaptionerConfig
             {
                 Model = parsed.GetValue(model)!, JsonMode = !parsed.GetValue(noJsonMode),
+                MaxAnswerTokens = parsed.GetValue(tokens), FailuresInARow = parsed.GetValue(giveUp),
                 PriceIn = parsed.GetValue(priceIn), PriceOut = parsed.GetValue(priceOut),
-                Prompt = parsed.GetValue(prompt) is { } file ? ReadPrompt(file) : CaptionerConfig.Instruction,
+                Prompt = parsed.GetValue(prompt) is { } file ? TextFile.Read(file) : CaptionerConfig.Instruction,
                 Calls = new()
                 {
                     ConcurrentCalls = parsed.GetValue(concurrent), CallsPerMinute = parsed.GetValue(rate), Tries = parsed.GetValue(tries),
                     TimeOut = seconds is > 0 and < 1e6 ? TimeSpan.FromSeconds(seconds)
                         : throw new UsageException($"--timeout is {seconds}; it must be above 0"),
+                    LongestAskedWait = wait is >= 0 and < 1e6 ? TimeSpan.FromSeconds(wait)
+                        : throw new UsageException($"--longest-wait is {wait}; it must be at least 0"),
                 },
             };
             using var client = ChatEndpoint.Connect(parsed.GetValue(endpoint)!, config.Model, Key(parsed.GetValue(key)));
-            var captioner = new Captioner(client, config, parsed.GetValue(output)!);
+            if (Directory.Exists(parsed.GetValue(output)))
+            {
+                throw new UsageException($"--out is the folder '{parsed.GetValue(output)}'; it wants the name of a parquet file to make");
+            }
+
+            var captioner = new Captioner(client, config, parsed.GetValue(output)!) { Upright = ImageFile.Upright };
             return await RunAsync(captioner, config, parsed.GetValue(images)!, parsed.GetValue(output)!, parsed.GetValue(dryRun), cancel);
         });
         return command;
@@ -79,9 +91,14 @@ internal static class CaptionCommand
     {
         try
         {
-            var (pictures, strangers) = Find(folder, cancel);
-            strangers.ForEach(name => Console.Error.WriteLine($"{name} is no picture that can be read; it is left out."));
-            Console.WriteLine(Describe(captioner.Estimate(pictures), pictures.Count, priced: config.PriceIn + config.PriceOut > 0));
+            var (images, strangers) = Find(folder, cancel);
+            strangers.ForEach(stranger => Console.Error.WriteLine($"{stranger.Name} is no image that can be read: {stranger.Reason}; it is left out."));
+            Console.WriteLine(Describe(captioner.Estimate(images), images.Count, priced: config.PriceIn + config.PriceOut > 0));
+            if (captioner.DamagedLines > 0)
+            {
+                Console.Error.WriteLine($"{captioner.DamagedLines} lines of {captioner.Journal} cannot be read; their images are asked about again.");
+            }
+
             if (dryRun)
             {
                 return 0;
@@ -91,16 +108,23 @@ internal static class CaptionCommand
             await AnsiConsole.Progress().AutoClear(true)
                 .Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn()).StartAsync(async context =>
                 {
-                    var bar = context.AddTask("captioning", maxValue: pictures.Count);
-                    outcome = await captioner.RunAsync(pictures, (done, _) => bar.Value = done, cancel);
+                    var bar = context.AddTask("captioning", maxValue: images.Count);
+                    outcome = await captioner.RunAsync(images, (done, _) => bar.Value = done, cancel);
                 });
             foreach (var (name, reason) in outcome!.Unusable)
             {
                 Console.Error.WriteLine($"{name} is left out: {reason}");
             }
 
-            Console.WriteLine($"{outcome.Captioned} rows in {output}, {outcome.Asked - outcome.Unusable.Count} of them new."
-                + (outcome.Unusable.Count > 0 ? " The same command asks again about what is left out." : ""));
+            foreach (var (style, count) in outcome.MissingStyles)
+            {
+                Console.Error.WriteLine($"{count} rows have no {style}; training draws among the styles that they have.");
+            }
+
+            var asked = outcome.Asked - outcome.Unusable.Count;
+            Console.WriteLine((outcome.Captioned == 0 ? "No row was made, and no set is written."
+                : $"{outcome.Captioned} rows in {output}, {asked} {(asked == 1 ? "image" : "images")} answered just now.")
+                + (outcome.Unusable.Count > 0 ? $" {outcome.Unusable.Count} left out; the same command asks again about those." : ""));
             return outcome.Unusable.Count == 0 && strangers.Count == 0 ? 0 : 1;
         }
         catch (OperationCanceledException)
@@ -114,58 +138,77 @@ internal static class CaptionCommand
         }
     }
 
-    private static string Describe(CaptionEstimate estimate, int pictures, bool priced) => string.Create(CultureInfo.InvariantCulture,
-        $"{pictures} pictures, {estimate.Finished} of them finished. To ask: {estimate.Pictures} calls, about {estimate.TokensIn:N0} tokens read and ")
+    private static string Describe(CaptionEstimate estimate, int images, bool priced) => string.Create(CultureInfo.InvariantCulture,
+        $"{images} images, {estimate.Finished} of them finished. To ask: {estimate.Images} calls, about {estimate.TokensIn:N0} tokens read and ")
         + string.Create(CultureInfo.InvariantCulture, $"{estimate.TokensOut:N0} written; ") + (priced
         ? string.Create(CultureInfo.InvariantCulture, $"about {estimate.Cost:0.00} at the prices given, more where answers are asked for again.")
         : "no price was given.");
 
-    private static (List<CaptionPicture> Pictures, List<string> Strangers) Find(string folder, CancellationToken cancel)
+    private static (List<CaptionImage> Images, List<(string Name, string Reason)> Strangers) Find(string folder, CancellationToken cancel)
     {
         if (!Directory.Exists(folder))
         {
-            throw new UsageException($"there is no folder '{folder}'; --images wants a folder of pictures");
+            throw new UsageException($"there is no folder '{folder}'; --images wants a folder of images");
         }
 
-        var files = Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories)
-            .Where(file => Endings.Contains(Path.GetExtension(file).ToLowerInvariant())).Order(StringComparer.Ordinal).ToArray();
+        string[] files = [.. Files(folder, []).Where(file => Endings.Contains(Path.GetExtension(file).ToLowerInvariant())).Order(StringComparer.Ordinal)];
         if (files.Length == 0)
         {
-            throw new UsageException($"'{folder}' holds no picture; wanted are files ending in {string.Join(", ", Endings)}");
+            throw new UsageException($"'{folder}' holds no image; wanted are files ending in {string.Join(", ", Endings)}");
         }
 
-        List<CaptionPicture> pictures = [];
-        List<string> strangers = [];
+        List<CaptionImage> images = [];
+        List<(string Name, string Reason)> strangers = [];
         foreach (var file in files)
         {
             cancel.ThrowIfCancellationRequested();
-            var (bytes, name) = (File.ReadAllBytes(file), Path.GetRelativePath(folder, file).Replace('\\', '/'));
-            if (PictureFile.Measure(bytes) is var (width, height, type))
+            var name = Path.GetRelativePath(folder, file).Replace('\\', '/');
+            try
             {
-                pictures.Add(new(name, file, CaptionPicture.HashOf(bytes), width, height, type));
+                // all of it: one that is cut short is paid for and trained on like a whole one
+                var bytes = File.ReadAllBytes(file);
+                if (ImageFile.Decode(bytes, out var reason) is not null && ImageFile.Measure(bytes) is var (width, height, type))
+                {
+                    images.Add(new(name, file, CaptionImage.HashOf(bytes), width, height, type));
+                }
+                else
+                {
+                    strangers.Add((name, reason!));
+                }
             }
-            else
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                strangers.Add(name);
+                var target = new FileInfo(file).LinkTarget;
+                strangers.Add((name, e is FileNotFoundException && target is not null ? $"it is a link to '{target}', which is not there" : e.Message.TrimEnd('.')));
             }
         }
 
-        return (pictures, strangers);
+        return (images, strangers);
+    }
+
+    // with subfolders, links to folders among them, each once
+    private static IEnumerable<string> Files(string folder, HashSet<string> seen)
+    {
+        string[] files, folders;
+        try
+        {
+            var place = new DirectoryInfo(folder);
+            if (!seen.Add((place.ResolveLinkTarget(returnFinalTarget: true) ?? place).FullName))
+            {
+                return [];
+            }
+
+            (files, folders) = (Directory.GetFiles(folder), Directory.GetDirectories(folder));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UnusableFileException(folder, $"the folder cannot be read: {e.Message.TrimEnd('.')}", "give a folder that can be read", e);
+        }
+
+        return files.Concat(folders.SelectMany(inner => Files(inner, seen)));
     }
 
     private static string? Key(string? variable) => variable is null ? null
         : Environment.GetEnvironmentVariable(variable) is { Length: > 0 } key ? key
         : throw new UsageException($"the environment variable '{variable}' is not set; it should hold the key");
-
-    private static string ReadPrompt(string file)
-    {
-        try
-        {
-            return File.ReadAllText(file);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new CheckpointException(file, $"the instruction cannot be read: {e.Message}".TrimEnd('.'), "give a text file");
-        }
-    }
 }

@@ -1,17 +1,19 @@
 using System.CommandLine;
+using ReasonGen.Notebook;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
-using ReasonGen.Notebook;
-using ReasonGen.Rollouts;
+using ReasonGen.Imaging;
+using ReasonGen.JanusPro;
 
 namespace ReasonGen.Host.Commands;
 
-/// <summary>reasongen chat: asks a Janus, about pictures or not.</summary>
+/// <summary>reasongen chat: asks a Janus, about images or not.</summary>
 internal static class ChatCommand
 {
     private const string Help = """
-        Talks with a Janus about pictures, or about anything. With a question it answers and ends; without one it reads questions line by line.
-        In a conversation: /image FILE shows a picture with the next question, /new starts over, /exit ends.
+        Talks with a Janus about images, or about anything. With a question it answers and ends; without one it reads questions line by line.
+        In a conversation: /image FILE shows an image with the next question, /new starts over, /exit ends. Lines that come from a file or a pipe end
+        at the first that cannot be followed.
 
         Examples:
           reasongen chat --model Janus-Pro-7B --image cat.png "What is the cat doing?"
@@ -26,7 +28,7 @@ internal static class ChatCommand
         {
             Description = "The question; none for a conversation.", Arity = ArgumentArity.ZeroOrMore,
         };
-        var images = new Option<string[]>("--image", "-i") { Description = "A picture that comes with the first question; may be repeated." };
+        var images = new Option<string[]>("--image", "-i") { Description = "An image that comes with the first question; may be repeated." };
         var defaults = new TextConfig();
         var tokens = new Option<int>("--max-tokens") { Description = "Most tokens of an answer.", DefaultValueFactory = _ => defaults.MaxTokens };
         var temperature = new Option<double>("--temperature")
@@ -50,48 +52,61 @@ internal static class ChatCommand
                 MaxTokens = parsed.GetValue(tokens), Temperature = parsed.GetValue(temperature), TopP = parsed.GetValue(topP),
             };
             config.Validate();
-            List<Picture> shown = [.. (parsed.GetValue(images) ?? []).Select(PictureFile.Read)];
+            if (parsed.GetValue(question) is { Length: > 0 } words && words.All(string.IsNullOrWhiteSpace))
+            {
+                throw new UsageException("the question is empty; leave it out for a conversation");
+            }
+
+            List<RgbImage> shown = [.. (parsed.GetValue(images) ?? []).Select(ImageFile.Read)];
             using var pipeline = model.Open(parsed);
             var asked = string.Join(' ', parsed.GetValue(question) ?? []);
+            var done = true;
             if (asked.Length > 0)
             {
-                Answer(pipeline.Chat(config), asked, shown, parsed.GetValue(seed), cancel);
+                done = Answer(pipeline.Chat(config), asked, shown, parsed.GetValue(seed), cancel);
             }
             else
             {
-                Converse(pipeline, config, shown, parsed.GetValue(seed), cancel);
+                done = Converse(pipeline, config, shown, parsed.GetValue(seed), cancel);
             }
 
-            return cancel.IsCancellationRequested ? 130 : 0;
+            return cancel.IsCancellationRequested ? CommandLine.Interrupted : done ? CommandLine.Done : CommandLine.Failed;
         }
     }
 
-    private static void Converse(JanusPipeline pipeline, TextConfig config, List<Picture> shown, long seed, CancellationToken cancel)
+    // whether every question was answered
+    private static bool Converse(JanusPipeline pipeline, TextConfig config, List<RgbImage> shown, long seed, CancellationToken cancel)
     {
-        var chat = pipeline.Chat(config);
+        var (chat, all) = (pipeline.Chat(config), true);
         while (!cancel.IsCancellationRequested && Read() is { } line && line.Trim() != "/exit")
         {
             try
             {
                 if (line.StartsWith("/image "))
                 {
-                    shown.Add(PictureFile.Read(line["/image ".Length..].Trim()));
+                    shown.Add(ImageFile.Read(line["/image ".Length..].Trim()));
                 }
                 else if (line.Trim() == "/new")
                 {
                     (chat, shown) = (pipeline.Chat(config), []);
                 }
+                else if (line.StartsWith('/') && line.Split(' ')[0] is var word && word[1..].All(char.IsAsciiLetterLower))
+                {
+                    throw new ArgumentException($"there is no {word}; there are /image FILE, /new and /exit");
+                }
                 else if (line.Trim().Length > 0)
                 {
-                    Answer(chat, line, shown, Seeds.Mix(seed, chat.Turns.Count), cancel);
+                    all &= Answer(chat, line, shown, Seeds.Mix(seed, chat.Turns.Count), cancel);
                     shown.Clear();
                 }
             }
-            catch (Exception e) when (e is ArgumentException or CheckpointException)
+            catch (Exception e) when (e is ArgumentException or UnusableFileException && !Console.IsInputRedirected)
             {
-                Console.Error.WriteLine(e.Message);
+                Console.Error.WriteLine(e.Message); // whoever sits there reads it and says it differently
             }
         }
+
+        return all;
     }
 
     private static string? Read()
@@ -104,13 +119,26 @@ internal static class ChatCommand
         return Console.ReadLine();
     }
 
-    private static void Answer(JanusChatSession chat, string question, IReadOnlyList<Picture> shown, long seed, CancellationToken cancel)
+    // whether there was an answer
+    private static bool Answer(JanusChatSession chat, string question, IReadOnlyList<RgbImage> shown, long seed, CancellationToken cancel)
     {
+        var said = false;
         foreach (var piece in chat.Ask(question, [.. shown], seed, cancel))
         {
+            said |= !string.IsNullOrWhiteSpace(piece);
             Console.Write(piece);
         }
 
         Console.WriteLine();
+        if (!said && !cancel.IsCancellationRequested)
+        {
+            Console.Error.WriteLine("The model gave no answer.");
+        }
+        else if (chat.WasCut)
+        {
+            Console.Error.WriteLine("(cut at the most tokens of an answer; --max-tokens allows more)");
+        }
+
+        return said;
     }
 }

@@ -1,6 +1,9 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Runtime.InteropServices;
+using ReasonGen.Checkpoints;
 using ReasonGen.Core;
+using ReasonGen.Native;
 using ReasonGen.Studies;
 using Spectre.Console;
 using static TorchSharp.torch;
@@ -42,7 +45,7 @@ internal static class DoctorCommand
         List<(string, string)> facts =
         [
             ("Revision", RunRecord.CurrentCommit), ("Runtime", $"{RuntimeInformation.FrameworkDescription} on {RuntimeInformation.OSDescription}, {RuntimeInformation.OSArchitecture}"),
-            ("TorchSharp", typeof(TorchSharp.torch).Assembly.GetName().Version!.ToString()), ("Native library", NativeRuntime.Preparation),
+            ("TorchSharp", typeof(TorchSharp.torch).Assembly.GetName().Version!.ToString()),
         ];
         List<string> missing = [];
         try
@@ -51,12 +54,20 @@ internal static class DoctorCommand
             var target = ComputeTarget.Default;
             facts.Add(("Device", $"{target}{(cuda.is_available() ? $", {cuda.device_count()} GPU" : "; no GPU is visible to libtorch")}"));
             facts.Add(("Threads", $"{get_num_threads()} of {Environment.ProcessorCount} processors"));
+            var error = ConvolutionCheck.Error();
+            facts.Add(("Convolutions", string.Create(CultureInfo.InvariantCulture, $"within {error:0.0e0} of their sums")
+                + (NativeRuntime.HasSlowBfloat16 ? "; held to AVX, as this machine hides its processor's caches" : "")));
+            if (!(error < 1e-4))
+            {
+                missing.Add("libtorch computes convolutions wrongly on this processor; set ONEDNN_MAX_CPU_ISA=AVX and look again");
+            }
         }
         catch (PlatformNotSupportedException e)
         {
             missing.Add(e.Message);
         }
 
+        facts.Add(("Native library", NativeRuntime.Preparation));
         facts.Add(("Memory", $"{memory.TotalAvailableMemoryBytes / 1073741824.0:0.0} GiB"));
         facts.Add(("Disk here", $"{new DriveInfo(Directory.GetCurrentDirectory()).AvailableFreeSpace / 1073741824.0:0.0} GiB free"));
         try
@@ -65,7 +76,7 @@ internal static class DoctorCommand
             facts.Add(("Data", data));
             missing.AddRange(Study.ShippedFiles().Where(file => !File.Exists(Path.Combine(data, file))).Select(file => $"{Path.Combine(data, file)}; 'reasongen study' makes it again"));
         }
-        catch (Checkpoints.CheckpointException e)
+        catch (UnusableFileException e)
         {
             missing.Add(e.Message);
         }

@@ -3,21 +3,27 @@ using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Core;
 using ReasonGen.Evaluation;
+using ReasonGen.Files;
+using ReasonGen.Imaging;
+using ReasonGen.JanusPro;
 using ReasonGen.Rollouts;
+using ReasonGen.Scoring;
 using ReasonGen.Studies;
-using ReasonGen.Text;
 
 namespace ReasonGen.Host.Commands;
 
-/// <summary>reasongen generate: pictures of one prompt, or of all prompts of a benchmark.</summary>
+/// <summary>reasongen generate: images of one prompt, or of all prompts of a benchmark.</summary>
 internal static class GenerateCommand
 {
+    private const int MostImages = 10_000; // of one prompt: their names have four digits
+    private static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(0.5);
+
     private const string Help = """
-        Draws pictures of a prompt, or of the prompts of a benchmark in the folders that its scripts expect. Interrupted, the same command goes on
-        where it was; several processes may fill one folder.
+        Draws images of a prompt, or of the prompts of a benchmark in the folders that its scripts expect. Interrupted, the same command goes on
+        where it was; several processes may fill one folder, and each ends when all is there.
 
         Examples:
-          reasongen generate --model Janus-Pro-7B --prompt "a train left of a broccoli" --no-rationale --out pictures
+          reasongen generate --model Janus-Pro-7B --prompt "a train left of a broccoli" --no-rationale --out images
           reasongen generate --model ReasonGen-R1 --prompt "a photo of three red apples" --count 4 --guidance 5 --temperature 1 --seed 7 --out apples
           reasongen generate --model ReasonGen-R1 --prompts geneval/prompts/evaluation_metadata.jsonl --out geneval_output_ReasonGen-R1
           reasongen generate --model ReasonGen-R1 --prompts ELLA/dpg_bench/prompts --out dpg_result/ReasonGen-R1
@@ -32,18 +38,18 @@ internal static class GenerateCommand
             Description = "Instead: GenEval's evaluation_metadata.jsonl or a text file with a prompt a line (both into GenEval's folders), "
                 + "or DPG-Bench's folder of text files (into its squares).",
         };
-        var count = new Option<int>("--count", "-n") { Description = "Pictures of each prompt.", DefaultValueFactory = _ => 4 };
+        var count = new Option<int>("--count", "-n") { Description = "Images of each prompt.", DefaultValueFactory = _ => 4 };
         var guidance = new Option<double>("--guidance") { Description = "Scale of guidance; 1 for none.", DefaultValueFactory = _ => 5 };
         var temperature = new Option<double>("--temperature") { Description = "Divides all logits.", DefaultValueFactory = _ => 1 };
-        var seed = new Option<long>("--seed") { Description = "The same seed draws the same pictures.", DefaultValueFactory = _ => 1 };
+        var seed = new Option<long>("--seed") { Description = "The same seed draws the same images.", DefaultValueFactory = _ => 1 };
         var budget = new Option<int>("--text-budget")
         {
-            Description = "Most tokens of a rationale.", DefaultValueFactory = _ => RolloutConfig.Paper.TextBudget,
+            Description = "Most tokens of a rationale.", DefaultValueFactory = _ => RolloutConfig.Paper.MaxTextTokens,
         };
         var plain = new Option<bool>("--no-rationale") { Description = "Draws at once, as plain Janus-Pro does." };
         var output = new Option<string>("--out", "-o")
         {
-            Description = "Folder for pictures, rationales and generation.json, which holds every setting.", Required = true,
+            Description = "Folder for images, rationales and generation.json, which holds every setting.", Required = true,
         };
         var command = new Command("generate", Help) { prompt, prompts, count, guidance, temperature, seed, budget, plain, output };
         model.AddTo(command);
@@ -54,21 +60,26 @@ internal static class GenerateCommand
         {
             var (one, many) = (parsed.GetValue(prompt), parsed.GetValue(prompts));
             var (folder, perPrompt) = (parsed.GetValue(output)!, parsed.GetValue(count));
-            if (string.IsNullOrWhiteSpace(one) == string.IsNullOrWhiteSpace(many) || perPrompt < 1)
+            if (string.IsNullOrWhiteSpace(one) == string.IsNullOrWhiteSpace(many) || perPrompt is < 1 or > MostImages)
             {
-                throw new UsageException("generate wants either --prompt with a text or --prompts with a file or folder, and a --count of 1 or more. "
+                throw new UsageException("generate wants either --prompt with a text or --prompts with a file or folder, and a --count of 1 to 10000. "
                     + "See 'reasongen generate --help'.");
             }
 
-            var suite = many is null ? PictureSuite.Single(parsed.GetValue(plain) ? one! : PromptTemplate.Subject(one!), folder, perPrompt)
-                : Directory.Exists(many) ? PictureSuite.Dpg(many, folder, perPrompt) : PictureSuite.GenEval(many, folder, perPrompt);
+            var suite = many is null ? ImageSuite.Single(parsed.GetValue(plain) ? one! : PromptTemplate.Subject(one!), folder, perPrompt)
+                : Directory.Exists(many) ? ImageSuite.Dpg(many, folder, perPrompt) : ImageSuite.GenEval(many, folder, perPrompt);
             var config = new RolloutConfig
             {
-                TextBudget = parsed.GetValue(plain) ? 0 : parsed.GetValue(budget),
+                MaxTextTokens = parsed.GetValue(plain) ? 0 : parsed.GetValue(budget),
                 GuidanceScale = parsed.GetValue(guidance), Temperature = parsed.GetValue(temperature),
             };
             config.Validate();
-            var template = config.TextBudget > 0 ? PromptTemplate.JanusRl : many is null ? PromptTemplate.JanusImage : PromptTemplate.JanusBaseline;
+            var template = config.MaxTextTokens > 0 ? PromptTemplate.JanusRl : many is null ? PromptTemplate.JanusImage : PromptTemplate.JanusBaseline;
+            foreach (var name in suite.LeftOut)
+            {
+                Console.Error.WriteLine($"{Plain(name)} is no text file (*.txt) and not drawn.");
+            }
+
             suite.CheckWritable();
             using var pipeline = model.Open(parsed);
             foreach (var item in suite.Items)
@@ -77,11 +88,13 @@ internal static class GenerateCommand
             }
 
             var path = Path.TrimEndingDirectorySeparator(Path.GetFullPath(model.Folder(parsed)));
+            var side = (int)Math.Sqrt(pipeline.Model.Config.ImageTokens) * pipeline.Model.Config.ImageTokenizer.PixelsPerCode;
+            (suite.ImageSize, suite.WithRationales) = ((side, side), config.MaxTextTokens > 0);
             suite.Begin(new JObject
             {
-                ["model"] = Path.GetFileName(path), ["prompts"] = one ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(many!)),
+                ["model"] = Path.GetFileName(path), ["weights_sha256"] = model.Fingerprint(parsed), ["prompts"] = one ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(many!)),
                 ["text"] = template.Fill("{}"), ["count"] = perPrompt, ["guidance"] = config.GuidanceScale, ["temperature"] = config.Temperature,
-                ["text_budget"] = config.TextBudget, ["image_tokens"] = pipeline.Model.Config.ImageTokens, ["seed"] = parsed.GetValue(seed),
+                ["text_budget"] = config.MaxTextTokens, ["image_tokens"] = pipeline.Model.Config.ImageTokens, ["seed"] = parsed.GetValue(seed),
                 ["target"] = pipeline.Model.Target.ToString(),
             }, new JObject
             {
@@ -95,32 +108,40 @@ internal static class GenerateCommand
     }
 
     private static int Fill(
-        PictureSuite suite, JanusPipeline pipeline, PromptTemplate template, RolloutConfig config, long seed, CancellationToken cancel)
+        ImageSuite suite, JanusPipeline pipeline, PromptTemplate template, RolloutConfig config, long seed, CancellationToken cancel)
     {
-        var outcomes = new List<SuiteOutcome>();
+        var outcomes = new Dictionary<int, SuiteOutcome>();
         var watch = Stopwatch.StartNew();
-        var steps = suite.Fill((item, claim) =>
+        (IReadOnlyList<RgbImage>, IReadOnlyList<string>) Draw(SuiteItem item, FileLease claim)
         {
             var drawings = pipeline.Draw(item.Prompt, suite.PerPrompt, template, config, Seeds.Mix(seed, item.Index), share =>
             {
                 claim.Touch();
-                var drawn = outcomes.Count(outcome => outcome == SuiteOutcome.Drawn) + share;
-                var left = watch.Elapsed * ((suite.Items.Count - item.Index - share) / drawn);
-                Progress($"{item.Index + 1}/{suite.Items.Count} {item.Name} {share:0%}, about {(int)left.TotalHours}:{left:mm\\:ss} left");
+                var drawn = outcomes.Values.Count(outcome => outcome == SuiteOutcome.Drawn) + share;
+                var left = watch.Elapsed * (Math.Max(0, suite.Items.Count - outcomes.Count - share) / drawn);
+                Progress($"{item.Index + 1}/{suite.Items.Count} {Plain(item.Name)} {share:0%}, about {(int)left.TotalHours}:{left:mm\\:ss} left");
             }, cancel);
-            return ([.. drawings.Select(drawing => drawing.Picture)], [.. drawings.Select(drawing => drawing.Rationale)]);
-        });
+            return ([.. drawings.Select(drawing => drawing.Image)], [.. drawings.Select(drawing => drawing.Rationale)]);
+        }
+
         try
         {
-            foreach (var step in steps)
+            var open = suite.Items;
+            for (var told = false; open.Count > 0;)
             {
-                outcomes.Add(step.Outcome);
-                if (step.Outcome == SuiteOutcome.Drawn)
+                foreach (var step in suite.Fill(Draw, open))
                 {
-                    Progress("");
-                    var item = step.Item;
-                    var text = item.Prompt.ReplaceLineEndings(" ");
-                    Console.WriteLine($"{item.Index + 1}/{suite.Items.Count} {item.Name} {step.Seconds:0.0} s  {text}");
+                    outcomes[step.Item.Index] = step.Outcome;
+                    Report(suite, step);
+                }
+
+                open = [.. suite.Items.Where(item => outcomes[item.Index] == SuiteOutcome.Taken)];
+                if (open.Count > 0)
+                {
+                    Console.Error.Write(told ? "" : $"Waiting for {open.Count} prompts that another process draws.{Environment.NewLine}");
+                    told = true;
+                    cancel.WaitHandle.WaitOne(LookAgain);
+                    cancel.ThrowIfCancellationRequested();
                 }
             }
         }
@@ -129,14 +150,34 @@ internal static class GenerateCommand
             Progress("");
             Console.Error.WriteLine($"Interrupted. {suite.Items.Count(suite.IsDone)} of {suite.Items.Count} prompts are in {suite.Folder}; "
                 + "the same command goes on from there.");
-            return 130;
+            return CommandLine.Interrupted;
         }
 
-        int Of(SuiteOutcome outcome) => outcomes.Count(o => o == outcome);
-        Console.WriteLine($"{suite.Items.Count} prompts: {Of(SuiteOutcome.Drawn)} drawn, {Of(SuiteOutcome.Found)} there already, "
-            + $"{Of(SuiteOutcome.Taken)} being drawn by another process. Pictures are in {suite.Folder}.");
-        return 0;
+        suite.Tidy();
+        SuiteItem[] missing = [.. suite.Missing];
+        int Of(SuiteOutcome outcome) => outcomes.Values.Count(o => o == outcome);
+        Console.WriteLine($"{suite.Items.Count} prompts: {Of(SuiteOutcome.Drawn)} drawn, {Of(SuiteOutcome.Found)} there already. "
+            + $"Images are in {suite.Folder}.");
+        if (missing.Length > 0)
+        {
+            Console.Error.WriteLine($"Images of {missing.Length} prompts were removed meanwhile, the first of '{Plain(missing[0].Name)}'; "
+                + "the same command draws them again.");
+        }
+
+        return missing.Length == 0 ? CommandLine.Done : CommandLine.Failed;
     }
+
+    private static void Report(ImageSuite suite, SuiteStep step)
+    {
+        if (step.Outcome == SuiteOutcome.Drawn)
+        {
+            Progress("");
+            Console.WriteLine($"{step.Item.Index + 1}/{suite.Items.Count} {Plain(step.Item.Name)} {step.Seconds:0.0} s  {Plain(step.Item.Prompt)}");
+        }
+    }
+
+    // a prompt or a file's name is shown, not obeyed: terminals take orders from control characters
+    private static string Plain(string text) => string.Concat(text.Select(c => char.IsControl(c) ? ' ' : c));
 
     // one line that keeps changing, where someone is looking
     private static void Progress(string text)

@@ -1,8 +1,11 @@
 using System.CommandLine;
+using ReasonGen.Judges.Mask2Former;
+using ReasonGen.Judges.UniDet;
+using ReasonGen.Judges;
 using ReasonGen.Checkpoints;
-using ReasonGen.Models;
+using ReasonGen.JanusPro;
 using ReasonGen.Rollouts;
-using ReasonGen.Text;
+using ReasonGen.Tokenizers;
 
 namespace ReasonGen.Host.Commands;
 
@@ -19,7 +22,10 @@ internal static class InspectCommand
 
     internal static Command Create()
     {
-        var path = new Argument<string>("path") { Description = "A .safetensors or .bin file, an index of shards, or a model folder." };
+        var path = new Argument<string>("path")
+        {
+            Description = "A .safetensors, .bin, .pt or .pth file, an index of shards, or a model folder.",
+        };
         var json = CommandLine.JsonOption();
         var command = new Command("inspect", "Lists what a checkpoint holds: names, types, shapes, and which model it is.\n"
             + "Weights are not loaded, and nothing in it is executed. "
@@ -32,13 +38,13 @@ internal static class InspectCommand
 
     private static int Inspect(string path, bool json)
     {
-        var files = CheckpointFiles.Open(path);
-        var model = Model(path, files);
+        var (files, judge) = JudgeFiles.Open(path);
+        var model = judge ?? Model(path, files);
         if (json)
         {
             CommandLine.PrintJson(new
             {
-                model, files = files.Files.Select(file => new { name = Path.GetFileName(file), bytes = new FileInfo(file).Length }),
+                model, files = files.Files.Select(file => new { name = Path.GetFileName(file), bytes = Length(file) }),
                 tensors = files.Entries.Select(entry =>
                     new { name = entry.Name, type = Type(entry), shape = entry.Shape, bytes = entry.Bytes, file = Path.GetFileName(entry.File) }),
             });
@@ -55,7 +61,7 @@ internal static class InspectCommand
         foreach (var file in files.Files)
         {
             var held = files.Entries.Where(entry => entry.File == file).ToArray();
-            Console.WriteLine($"file   {Path.GetFileName(file)}: {held.Length} tensors, {Bytes(new FileInfo(file).Length)}");
+            Console.WriteLine($"file   {Path.GetFileName(file)}: {held.Length} tensors, {Bytes(Length(file))}");
         }
 
         var types = files.Entries.GroupBy(Type).Select(group => $"{group.Key} {group.Sum(entry => entry.Elements):N0}");
@@ -70,15 +76,20 @@ internal static class InspectCommand
         var type = Directory.Exists(path) ? JanusFiles.ModelType(path) : null;
         if (type is not ("multi_modality" or "janus"))
         {
-            return type is { Length: > 0 } ? $"{type}, as its config.json says"
-                : Signs.FirstOrDefault(sign => files.Entries.Any(entry => entry.Name.StartsWith(sign.Name, StringComparison.Ordinal))).Meaning
-                    ?? "not one that is known here";
+            if (files.Note is { } note)
+            {
+                return note;
+            }
+
+            return Mask2FormerFiles.Describe(path, files) ?? UniDetFiles.Describe(files) ?? (type is { Length: > 0 } ? $"{type}, as its config.json says"
+                : Signs.FirstOrDefault(sign => files.Unwrapped().Entries.Any(entry =>
+                    entry.Name.StartsWith(sign.Name, StringComparison.Ordinal))).Meaning ?? "not one that is known here");
         }
 
         var (layout, config) = (JanusFiles.Check(path), JanusFiles.ReadConfig(path));
         return $"Janus, {layout.ToString().ToLowerInvariant()} layout; names and shapes fit its config.json: "
             + $"{config.Language.Layers} layers of width {config.Language.Width}, {config.Language.VocabularySize} text tokens, "
-            + $"{config.ImageTokenizer.CodebookSize} image codes, {config.ImageTokens} of them a picture; {Tokenizer(path, config.Language.VocabularySize)}";
+            + $"{config.ImageTokenizer.CodebookSize} image codes, {config.ImageTokens} of them an image; {Tokenizer(path, config.Language.VocabularySize)}";
     }
 
     private static string Tokenizer(string folder, int vocabularySize)
@@ -88,10 +99,17 @@ internal static class InspectCommand
             return "no tokenizer.json beside it";
         }
 
-        var tokenizer = HuggingFaceTokenizer.Load(folder);
+        var tokenizer = HuggingFaceTokenizer.Load(folder, JanusChat.SpecialNames);
         _ = tokenizer.Special; // throws where it lacks Janus' own tokens
         return tokenizer.VocabularySize <= vocabularySize ? $"its tokenizer has {tokenizer.VocabularySize} ids"
             : throw JanusPipeline.Foreign(folder, tokenizer, vocabularySize);
+    }
+
+    // of what a link leads to, too
+    private static long Length(string file)
+    {
+        using var handle = File.OpenHandle(file);
+        return RandomAccess.GetLength(handle);
     }
 
     private static string Type(TensorEntry entry) => entry.Type.ToString().ToLowerInvariant();

@@ -1,5 +1,5 @@
 using System.CommandLine;
-using System.Runtime.InteropServices;
+using System.Runtime.ExceptionServices;
 using ReasonGen.Host.Kernel;
 
 namespace ReasonGen.Host.Commands;
@@ -63,16 +63,33 @@ internal static class KernelCommand
         }
 
         var connection = KernelConnection.Read(connectionFile);
+        if (KernelConnection.Exposure(connectionFile) is { } exposed)
+        {
+            Console.Error.WriteLine($"reasongen kernel: {exposed}");
+        }
+
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         using var kernel = new JupyterKernel(connection);
-        using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, signal =>
-        {
-            signal.Cancel = true; // Ctrl-C in the front end's terminal is for the front end; the cell at hand is interrupted
-            kernel.Interrupt();
-        });
+        Signals.OnInterrupt = kernel.Interrupt; // Ctrl-C in the front end's terminal is for the front end; the cell at hand is interrupted
+        ExceptionHandling.SetUnhandledExceptionHandler(Survive);
         using var watch = WatchParent(ended);
         await kernel.RunAsync(ended.Token);
-        return 0;
+        return cancel.IsCancellationRequested ? CommandLine.Interrupted : CommandLine.Done;
+    }
+
+    // What a thread that a cell started lets escape ends that thread and not the session.
+    private static bool Survive(Exception e)
+    {
+        try
+        {
+            Console.Error.WriteLine($"A thread that a cell started ended with an exception:\n{e}"); // to the cell that started it
+        }
+        catch (OperationCanceledException)
+        {
+            // that cell was interrupted and shows no more
+        }
+
+        return true;
     }
 
     // A kernel whose front end has died is of no use to anybody.

@@ -1,7 +1,9 @@
 using System.CommandLine;
+using System.Security.Cryptography;
+using ReasonGen.Checkpoints;
 using ReasonGen.Core;
-using ReasonGen.Rollouts;
-using ReasonGen.Studies;
+using ReasonGen.JanusPro;
+using ReasonGen.Setups;
 using TorchSharp;
 
 namespace ReasonGen.Host.Commands;
@@ -9,6 +11,8 @@ namespace ReasonGen.Host.Commands;
 /// <summary>What every command says that opens a Janus: which, and how it computes.</summary>
 internal sealed class ModelOptions
 {
+    private const int Samples = 16, SampleBytes = 1 << 16;
+
     private readonly Option<string> model = new("--model", "-m")
     {
         Description = "Folder with config.json, weights and tokenizer.json: Janus-Pro or ReasonGen-R1, in the original layout or that of "
@@ -37,6 +41,41 @@ internal sealed class ModelOptions
         "bf16" => ComputeTarget.Default with { DType = torch.ScalarType.BFloat16 },
         _ => ComputeTarget.Default,
     };
+
+    /// <summary>
+    /// Tells models apart whose folders are named alike: of each file of weights, tokenizer and configuration its name, its length and samples spread
+    /// over its bytes. Any training step changes them.
+    /// </summary>
+    internal string Fingerprint(ParseResult parsed) => Fingerprint(Folder(parsed));
+
+    /// <summary>The same, of any folder or file of weights.</summary>
+    internal static string Fingerprint(string folder)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        try
+        {
+            foreach (var file in (File.Exists(folder) ? [folder] : Directory.Exists(folder) ? Directory.GetFiles(folder) : [])
+                .Order(StringComparer.Ordinal)
+                .Where(file => Path.GetExtension(file) is ".safetensors" or ".bin" or ".pt" or ".pth" or ".json"))
+            {
+                using var bytes = File.OpenHandle(file);
+                var length = RandomAccess.GetLength(bytes);
+                hash.AppendData(System.Text.Encoding.UTF8.GetBytes($"{Path.GetFileName(file)}\0{length}\0"));
+                var (sample, whole) = (new byte[SampleBytes], length <= Samples * SampleBytes);
+                for (var i = 0; i < Samples; i++)
+                {
+                    var at = whole ? (long)i * SampleBytes : (length - SampleBytes) / (Samples - 1) * i;
+                    hash.AppendData(sample, 0, at < length ? RandomAccess.Read(bytes, sample, at) : 0);
+                }
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UnusableFileException(folder, $"the model cannot be read: {e.Message.TrimEnd('.')}", "check the folder and its links", e);
+        }
+
+        return Convert.ToHexStringLower(hash.GetHashAndReset())[..16];
+    }
 
     internal JanusPipeline Open(ParseResult parsed) => Folder(parsed) == "tiny" && !Directory.Exists("tiny") ? TinyJanus.Open(Target(parsed))
         : JanusPipeline.Open(Folder(parsed), Target(parsed));

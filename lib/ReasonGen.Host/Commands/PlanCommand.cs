@@ -1,6 +1,7 @@
 using System.CommandLine;
 using ReasonGen.Models;
-using ReasonGen.Studies;
+using ReasonGen.Qwen;
+using ReasonGen.Setups;
 using Spectre.Console;
 
 namespace ReasonGen.Host.Commands;

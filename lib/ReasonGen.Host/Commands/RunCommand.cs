@@ -9,35 +9,52 @@ internal static class RunCommand
 {
     internal static Command Create()
     {
-        var paths = new Argument<string[]>("paths") { Description = "Notebooks, or folders of notebooks.", Arity = ArgumentArity.OneOrMore };
+        var paths = new Argument<string[]>("paths") { Description = "Notebooks, or folders whose notebooks are run, without those of their subfolders.", Arity = ArgumentArity.OneOrMore };
         var parameters = ParameterOption();
         var output = new Option<string>("--out", "-o") { Description = "Folder for executed copies and report.html.", DefaultValueFactory = _ => "artifacts" };
+        var trust = new Option<bool>("--trust") { Description = "Lets the notebooks' own scripts run in the report, and lets it fetch what they refer to. For notebooks you know." };
         var json = CommandLine.JsonOption();
         var command = new Command("run", "Runs notebooks without a front end and writes one offline HTML report. Exit code 1 where one failed.\n\nExamples:\n"
             + "  reasongen run notebooks\n  reasongen run notebooks -p preset=full -p seed=3\n  reasongen run notebooks/02-image-tokens.ipynb --out look --json")
         {
-            paths, parameters, output, json,
+            paths, parameters, output, trust, json,
         };
         command.SetAction(async (parsed, cancel) =>
         {
+            Signals.Patience = Signals.TrainingPatience + TimeSpan.FromSeconds(5); // of the notebook's process
             var values = Parse(parsed.GetValue(parameters) ?? []);
-            var notebooks = NotebookRunner.Find(parsed.GetValue(paths)!, values);
             var folder = parsed.GetValue(output)!;
-            Directory.CreateDirectory(folder);
-            var console = parsed.GetValue(json) // standard output is for the json then
-                ? AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) }) : AnsiConsole.Console;
-            var outcomes = await new NotebookRunner(folder, values, console).RunAsync(notebooks, cancel);
+            var runs = NotebookSelection.Find(parsed.GetValue(paths)!, values, folder);
+            NotebookSelection.Prepare(runs, folder);
+            var console = Terminal.Console(error: parsed.GetValue(json)); // standard output is for the json then
+            var outcomes = await new NotebookRunner(values, console).RunAsync(runs, cancel);
             string[] again = ["run", .. parsed.GetValue(paths)!, .. values.SelectMany(pair => new[] { "-p", $"{pair.Key}={pair.Value}" })];
-            var report = Path.GetFullPath(Report.Write(folder, outcomes, values, $"{ReportSummary.Command} {string.Join(' ', again.Select(SelfProcess.Quote))}"));
+            var made = $"{ReportSummary.Command} {string.Join(' ', again.Select(SelfProcess.Quote))}";
+            var report = Write(folder, new ReportContent(outcomes, values, made, parsed.GetValue(trust)));
             if (parsed.GetValue(json))
             {
-                CommandLine.PrintJson(new { report, asked = notebooks.Count, notebooks = outcomes });
+                CommandLine.PrintJson(new { report, asked = runs.Count, notebooks = outcomes });
             }
 
-            console.WriteLine($"{outcomes.Count(outcome => outcome.Ok)} of {notebooks.Count} notebooks ran through in {outcomes.Sum(outcome => outcome.Seconds):0} s. Report: {report}");
-            return cancel.IsCancellationRequested ? CommandLine.Interrupted : outcomes.Count == notebooks.Count && outcomes.All(outcome => outcome.Ok) ? 0 : 1;
+            console.WriteLine($"{outcomes.Count(outcome => outcome.Ok)} of {runs.Count} notebooks ran through in {outcomes.Sum(outcome => outcome.Seconds):0} s. "
+                + (report is null ? "There is no new report." : $"Report: {Terminal.Line(report)}"));
+            return cancel.IsCancellationRequested ? CommandLine.Interrupted : report is not null && outcomes.All(outcome => outcome.Ok) ? CommandLine.Done : CommandLine.Failed;
         });
         return command;
+    }
+
+    private static string? Write(string folder, ReportContent content)
+    {
+        try
+        {
+            return Path.GetFullPath(Report.Write(folder, content));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            Console.Error.WriteLine(Terminal.Plain($"the report cannot be written: {e.Message.TrimEnd('.')}. What was there before is as it was, and the executed copies are in "
+                + $"{Path.Combine(folder, "notebooks")}. Make room, or give another folder with --out, and run it again."));
+            return null;
+        }
     }
 
     internal static Command CreateExecute()
@@ -47,14 +64,19 @@ internal static class RunCommand
         var parameters = ParameterOption();
         var command = new Command("execute", "Runs one notebook in this process.") { path, executed, parameters };
         command.Hidden = true;
-        command.SetAction((parsed, cancel) =>
-            NotebookExecution.RunAsync(parsed.GetValue(path)!, parsed.GetValue(executed)!, Parse(parsed.GetValue(parameters) ?? []), cancel));
+        command.SetAction(async (parsed, cancel) =>
+        {
+            Signals.Patience = Signals.TrainingPatience;
+            TiedProcess.HoldOn();
+            return await NotebookExecution.RunAsync(parsed.GetValue(path)!, parsed.GetValue(executed)!, Parse(parsed.GetValue(parameters) ?? []), cancel);
+        });
         return command;
     }
 
     private static Option<string[]> ParameterOption() => new("-p", "--parameter")
     {
-        Description = "name=value for the notebooks' parameters cell; may be repeated.",
+        Description = "name=value for a variable of the notebooks' cell tagged \"parameters\": a text, a number such as 1000, 0.5 or 1e3, true or false, a name of an enum, or null "
+            + "where the type allows it. May be repeated; a notebook without that variable runs as it is.",
         AllowMultipleArgumentsPerToken = false, HelpName = "name=value", CompletionSources = { "preset=smoke", "preset=quick", "preset=full", "seed=2" },
     };
 
@@ -64,7 +86,15 @@ internal static class RunCommand
         foreach (var assignment in assignments)
         {
             var parts = assignment.Split('=', 2);
-            values[parts[0]] = parts.Length == 2 && parts[0].Length > 0 ? parts[1] : throw new UsageException($"-p wants name=value, not '{assignment}'");
+            if (parts.Length != 2 || parts[0].Length == 0)
+            {
+                throw new UsageException($"-p wants name=value, not '{assignment}'");
+            }
+
+            if (!values.TryAdd(parts[0], parts[1]) && values[parts[0]] != parts[1])
+            {
+                throw new UsageException($"-p gives {parts[0]} twice, as '{values[parts[0]]}' and as '{parts[1]}': which of them?");
+            }
         }
 
         return values;

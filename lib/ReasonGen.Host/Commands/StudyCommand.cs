@@ -8,6 +8,7 @@ namespace ReasonGen.Host.Commands;
 /// <summary>reasongen study: trains the stages of the story from scratch and records them.</summary>
 internal static class StudyCommand
 {
+    private const int MostThreads = 1024;
     private static readonly string[] Stages = [.. Study.Foundations, .. Study.Arms, .. Study.Judges, .. Study.JudgeArms];
 
     internal static Command Create()
@@ -17,13 +18,18 @@ internal static class StudyCommand
         var output = new Option<string?>("--out", "-o") { Description = "Folder for checkpoints and runs. Default: artifacts/study/full-seed<seed>; stages that are there are kept." };
         var threads = new Option<int?>("--threads") { Description = "Threads of libtorch, on which the last digits depend. Default: as many as processors." };
         var start = new Option<string?>("--start") { Description = "Folder whose tokenizer, base, SFT and judges are taken, \"data\" for what ships. Default: they are trained." };
-        var command = new Command("study", "Trains the stages of the story from scratch; interrupted, it goes on where it was.\n\nExamples:\n"
-            + "  reasongen study\n  reasongen study sft --seed 2\n  reasongen study rl-adaptive rl-none --threads 1 --out artifacts/mine\n  reasongen study rl-judge-small --seed 2 --start data --out artifacts/seed2") { stages, seed, output, threads, start };
-        command.SetAction((parsed, cancel) => Task.FromResult(Run(parsed.GetValue(stages) ?? [], parsed.GetValue(seed), parsed.GetValue(output), parsed.GetValue(threads), parsed.GetValue(start), cancel)));
+        var trial = new Option<bool>("--trial") { Description = "A few steps of each stage, to see that it works: seconds, and models of no worth." };
+        var command = new Command("study", "Trains the stages of the story from scratch; interrupted or killed, the same command goes on where it was saved.\n\nExamples:\n"
+            + "  reasongen study\n  reasongen study sft --seed 2\n  reasongen study rl-adaptive rl-none --threads 1 --out artifacts/mine\n  reasongen study rl-judge-small --seed 2 --start data --out artifacts/seed2") { stages, seed, output, threads, start, trial };
+        command.SetAction((parsed, cancel) =>
+        {
+            var config = (parsed.GetValue(trial) ? StudyConfig.Trial : StudyConfig.Full) with { Seed = parsed.GetValue(seed) };
+            return Task.FromResult(Run(parsed.GetValue(stages) ?? [], config, parsed.GetValue(output), parsed.GetValue(threads), parsed.GetValue(start), cancel));
+        });
         return command;
     }
 
-    private static int Run(string[] wanted, long seed, string? folder, int? threads, string? start, CancellationToken cancel)
+    private static int Run(string[] wanted, StudyConfig config, string? folder, int? threads, string? start, CancellationToken cancel)
     {
         if (wanted.FirstOrDefault(stage => !Stages.Contains(stage)) is { } unknown)
         {
@@ -32,13 +38,22 @@ internal static class StudyCommand
 
         if (threads is { } count)
         {
-            set_num_threads(count >= 1 ? count : throw new ArgumentException($"--threads is {count}; it must be at least 1"));
+            set_num_threads(count is >= 1 and <= MostThreads ? count : throw new ArgumentException($"--threads is {count}; it must be at least 1 and at most {MostThreads}"));
         }
 
-        var study = new Study(StudyConfig.Preset("full", seed), folder) { Cancellation = () => cancel, Start = start };
+        if (folder?.Length == 0 || start?.Length == 0)
+        {
+            throw new ArgumentException("--out and --start want the name of a folder");
+        }
+
+        Signals.Patience = Signals.TrainingPatience;
+        var study = new Study(config, folder) { Cancellation = () => cancel, Start = start };
         if (start is not null)
         {
-            study.CopyFoundations(start, wanted);
+            foreach (var missing in study.CopyFoundations(start, wanted))
+            {
+                Console.WriteLine($"{missing} is not in {start}; it is trained where it is wanted.");
+            }
         }
 
         var (watch, last) = (Stopwatch.StartNew(), TimeSpan.FromHours(-1));
@@ -58,7 +73,7 @@ internal static class StudyCommand
                 if (Study.Judges.Contains(stage))
                 {
                     var judge = study.Judge(stage).Record;
-                    Console.WriteLine($"{stage}: {judge.Seconds:0} s of training; accuracy {judge.Results["sft"]!["accuracy"]:0.000} on pictures of the fine-tuned policy");
+                    Console.WriteLine($"{stage}: {judge.Seconds:0} s of training; accuracy {judge.Results["sft"]!["accuracy"]:0.000} on images of the fine-tuned policy");
                     continue;
                 }
 

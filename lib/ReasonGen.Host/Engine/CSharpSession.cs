@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp;
 using Microsoft.CodeAnalysis.CSharp.Scripting;
@@ -23,18 +24,21 @@ public sealed class CSharpSession
         ConsoleCapture.Install();
         submissions = new Submissions(assemblies);
         this.directory = Path.GetFullPath(directory);
-        options = ScriptOptions.Default
-            .WithReferences(HostReferences.Framework)
-            .AddReferences(HostReferences.Of(typeof(CellFunctions).Assembly), HostReferences.Of(typeof(Notebook.Html).Assembly))
-            .WithImports("System", "System.Text", "System.Collections", "System.Collections.Generic", "System.Threading.Tasks", "System.Linq",
-                typeof(CellFunctions).FullName!)
-            .WithMetadataResolver(new HostReferences(this.directory))
-            .WithSourceResolver(ScriptSourceResolver.Default.WithBaseDirectory(this.directory))
-            .WithLanguageVersion(LanguageVersion.Latest)
-            .WithOptimizationLevel(OptimizationLevel.Release)
-            .WithEmitDebugInformation(true)
-            .WithFileEncoding(System.Text.Encoding.UTF8);
+        options = OptionsIn(this.directory);
     }
+
+    /// <summary>What the first cell of a session in a folder is compiled with.</summary>
+    internal static ScriptOptions OptionsIn(string directory) => ScriptOptions.Default
+        .WithReferences(HostReferences.Framework)
+        .AddReferences(HostReferences.Of(typeof(CellFunctions).Assembly), HostReferences.Of(typeof(Notebook.Html).Assembly))
+        .WithImports("System", "System.Text", "System.Collections", "System.Collections.Generic", "System.Threading.Tasks", "System.Linq",
+            typeof(CellFunctions).FullName!)
+        .WithMetadataResolver(new HostReferences(directory))
+        .WithSourceResolver(ScriptSourceResolver.Default.WithBaseDirectory(directory))
+        .WithLanguageVersion(LanguageVersion.Latest)
+        .WithOptimizationLevel(OptimizationLevel.Release)
+        .WithEmitDebugInformation(true)
+        .WithFileEncoding(System.Text.Encoding.UTF8);
 
     /// <summary>How long an interrupted cell has to end by itself, at a token that it looks at, before it is broken off.</summary>
     public TimeSpan Grace { get; init; } = TimeSpan.FromSeconds(1);
@@ -52,6 +56,7 @@ public sealed class CSharpSession
     /// <param name="cancel">Interrupts it: loops of the kit stop at their next item, other code is broken off after <see cref="Grace"/>.</param>
     public async Task<CellResult> RunAsync(string code, ICellOutput output, string name = "cell", CancellationToken cancel = default)
     {
+        ConsoleCapture.Install(); // the cell before may have put something else in its place
         var (before, token) = (CellFunctions.Output, Notebook.Live.Cancellation);
         using var abort = new CancellationTokenSource();
         (CellFunctions.Output, Notebook.Live.Cancellation) = (new StoppableOutput(output, abort.Token), cancel);
@@ -104,6 +109,10 @@ public sealed class CSharpSession
             case CellPartKind.Variables:
                 output.Display(Bundles.Of(ListVariables(part.Text == "whos")), Guid.NewGuid().ToString("N"));
                 return new CellResult();
+            case CellPartKind.About:
+                output.Display(new JObject { ["text/plain"] = $"ReasonGen.Notebooks {typeof(CSharpSession).Assembly.GetName().Version!.ToString(3)}: "
+                    + $"C# {LanguageVersion.Latest.MapSpecifiedToEffectiveVersion().ToDisplayString()} on .NET {Environment.Version}, {RuntimeInformation.OSDescription}" }, Guid.NewGuid().ToString("N"));
+                return new CellResult();
             case CellPartKind.Magics:
                 output.Display(new JObject { ["text/plain"] = string.Join("\n", CellParts.Magics.Select(magic => "#!" + magic)) }, Guid.NewGuid().ToString("N"));
                 return new CellResult();
@@ -122,7 +131,20 @@ public sealed class CSharpSession
 
     private async Task AddPackagesAsync(IReadOnlyList<string> packages, ICellOutput output, CancellationToken cancel)
     {
-        var restored = await NuGetPackages.RestoreAsync(packages, cancel);
+        var id = Guid.NewGuid().ToString("N");
+        void Say(string what) => output.Update(new JObject { ["text/plain"] = what }, id);
+        output.Display(new JObject { ["text/plain"] = $"Restoring packages: {string.Join(", ", packages)}" }, id);
+        RestoredPackages restored;
+        try
+        {
+            restored = await NuGetPackages.RestoreAsync(packages, cancel);
+        }
+        catch
+        {
+            Say($"Packages not restored: {string.Join(", ", packages)}");
+            throw;
+        }
+
         foreach (var library in restored.Runtime)
         {
             assemblies.Know(library);
@@ -134,11 +156,17 @@ public sealed class CSharpSession
         }
 
         options = options.AddReferences(restored.Compile.Select(HostReferences.File));
-        output.Display(new JObject { ["text/plain"] = "Installed packages: " + string.Join(", ", restored.Versions) }, Guid.NewGuid().ToString("N"));
+        Say($"Installed packages: {string.Join("; ", restored.Versions)}");
     }
 
     private async Task<CellResult> RunCodeAsync(string code, ICellOutput output, string name, CancellationTokenSource abort, CancellationToken cancel)
     {
+        if (CellNesting.TooDeepAt(code) is { } line)
+        {
+            throw new CellSyntaxException($"{name}, line {line}: the code is nested deeper than the compiler can take; "
+                + "break it up into variables and methods, or read the data that it spells from a file");
+        }
+
         options = options.WithFilePath(name);
         var diagnostics = new List<Diagnostic>();
         var cell = submissions.Compile(code, options, diagnostics, cancel);
@@ -180,32 +208,28 @@ public sealed class CSharpSession
         return string.Join('\n', lines);
     }
 
-    // Runs work that ends when it is done; or, interrupted, by itself at a token, broken off, or left behind.
-    private async Task OnThreadAsync(Func<Task> work, CancellationTokenSource abort, CancellationToken cancel)
+    // Runs work that ends when it is done; or, interrupted, by itself at a token, broken off, or left behind. What waits here is a thread of its own
+    // and not one of the pool, which a cell may have filled.
+    private Task OnThreadAsync(Func<Task> work, CancellationTokenSource abort, CancellationToken cancel) => Task.Factory.StartNew(() =>
     {
         thread = thread.Retired ? new CellThread() : thread;
         var running = thread.RunAsync(work, abort.Token);
-        if (!cancel.CanBeCanceled)
+        var done = ((IAsyncResult)running).AsyncWaitHandle;
+        WaitHandle.WaitAny([done, cancel.WaitHandle]);
+        if (!done.WaitOne(cancel.IsCancellationRequested ? Grace : Timeout.InfiniteTimeSpan))
         {
-            await running;
-            return;
-        }
-
-        await Task.WhenAny(running, Task.Delay(Timeout.Infinite, cancel));
-        if (!running.IsCompleted && await Task.WhenAny(running, Task.Delay(Grace, CancellationToken.None)) != running)
-        {
-            var aborting = abort.CancelAsync();
+            var aborting = Task.Factory.StartNew(abort.Cancel, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
             thread.Wake();
-            if (await Task.WhenAny(running, Task.Delay(Grace / 2, CancellationToken.None)) != running)
+            if (!done.WaitOne(Grace / 2))
             {
                 throw new LeftBehindException();
             }
 
-            await aborting;
+            aborting.Wait(CancellationToken.None);
         }
 
-        await running;
-    }
+        running.GetAwaiter().GetResult();
+    }, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
 
     private sealed class LeftBehindException() : OperationCanceledException(
         "the cell was left behind: it runs elsewhere since an await, or in native code that does not return; it ends when it next shows something");

@@ -1,4 +1,4 @@
-using System.Text.RegularExpressions;
+using System.Collections.Immutable;
 
 namespace ReasonGen.Host.Engine;
 
@@ -12,6 +12,7 @@ internal enum CellPartKind
     Markdown,
     Variables,
     Magics,
+    About,
 }
 
 /// <summary>A stretch of a cell between magics.</summary>
@@ -22,12 +23,16 @@ internal enum CellPartKind
 internal sealed record CellPart(CellPartKind Kind, string Text, bool Timed = false, IReadOnlyList<string>? Packages = null);
 
 /// <summary>Cuts a cell at its magics, the lines that begin with <c>#!</c>, and takes out what it asks for in packages.</summary>
-internal static partial class CellParts
+internal static class CellParts
 {
-    internal static readonly string[] Magics = ["csharp", "html", "import", "lsmagic", "markdown", "time", "who", "whos"];
+    internal static readonly string[] Magics = ["about", "csharp", "html", "import", "lsmagic", "markdown", "set", "time", "who", "whos"];
 
-    /// <exception cref="CellSyntaxException">A magic is unknown.</exception>
-    internal static IReadOnlyList<CellPart> Split(string code, string directory)
+    private const int MostParts = 1000; // each carries as many empty lines as lie above it
+
+    /// <exception cref="CellSyntaxException">A magic is unknown, or there are more than anybody writes.</exception>
+    internal static IReadOnlyList<CellPart> Split(string code, string directory) => Split(code, directory, []);
+
+    private static IReadOnlyList<CellPart> Split(string code, string directory, ImmutableList<string> within)
     {
         var parts = new List<CellPart>();
         var (kind, timed, above) = (CellPartKind.Code, false, 0);
@@ -45,23 +50,41 @@ internal static partial class CellParts
             above = next;
         }
 
+        var literals = new CodeLiterals(code);
+        var (at, between, literal) = (0, 0, 0); // where the line begins, a place above it that lies between tokens, and where a string or comment ends
         foreach (var (index, line) in code.Split('\n').Index())
         {
-            if (kind == CellPartKind.Code && Package().Match(line) is { Success: true } package)
+            var begin = at;
+            at += line.Length + 1;
+            var package = kind == CellPartKind.Code ? Package(line) : null;
+            var isMagic = IsMagic(line, kind == CellPartKind.Code);
+            if (kind == CellPartKind.Code && (package is not null || isMagic))
             {
-                packages.Add(package.Groups[1].Value.Trim());
-                lines.Add("");
-                continue;
+                literal = begin < literal ? literal : literals.EndAround(between, begin);
+                between = Math.Max(begin, literal);
             }
 
-            if (!line.StartsWith("#!"))
+            if (begin < literal || !(package is not null || isMagic))
             {
                 lines.Add(line);
                 continue;
             }
 
+            between = literal = at;
+            if (package is not null)
+            {
+                packages.Add(package);
+                lines.Add("");
+                continue;
+            }
+
             var words = line[2..].Trim().Split(' ', 2, StringSplitOptions.RemoveEmptyEntries);
             Close(index + 1);
+            if (parts.Count > MostParts)
+            {
+                throw new CellSyntaxException($"line {index + 1}: a cell of more than {MostParts} stretches between magics is not run; make several cells of it");
+            }
+
             switch (words.FirstOrDefault())
             {
                 case "csharp" or "c#":
@@ -79,11 +102,20 @@ internal static partial class CellParts
                 case "who" or "whos":
                     parts.Add(new CellPart(CellPartKind.Variables, words[0]));
                     break;
+                case "about":
+                    parts.Add(new CellPart(CellPartKind.About, ""));
+                    break;
+                case "set":
+                    parts.Add(new CellPart(CellPartKind.Code, new string('\n', index) + SetMagic.Statement(words.ElementAtOrDefault(1) ?? "")));
+                    break;
+                case "share":
+                    throw new CellSyntaxException("#!share takes a variable from another language's kernel, and this session has C# alone: "
+                        + "a C# cell sees the variables of those before it by their names");
                 case "lsmagic":
                     parts.Add(new CellPart(CellPartKind.Magics, ""));
                     break;
                 case "import":
-                    parts.AddRange(Import(words.ElementAtOrDefault(1), directory));
+                    parts.AddRange(Import(words.ElementAtOrDefault(1), directory, within));
                     break;
                 default:
                     throw new CellSyntaxException($"there is no magic '{line.Trim()}'; there are {string.Join(", ", Magics.Select(magic => "#!" + magic))}");
@@ -95,10 +127,25 @@ internal static partial class CellParts
     }
 
     /// <summary>A cell, as it is typed, with blanks for the lines that are not C#, so that positions stay.</summary>
-    internal static string Blanked(string code) => string.Join('\n', code.Split('\n').Select(line =>
-        line.StartsWith("#!") || (line.TrimStart().StartsWith("#r") && line.Contains("nuget:")) ? new string(' ', line.Length) : line));
+    internal static string Blanked(string code)
+    {
+        var literals = new CodeLiterals(code);
+        var (at, between) = (0, 0);
+        string[] lines = [.. code.Split('\n')];
+        for (var i = 0; i < lines.Length; at += lines[i++].Length + 1)
+        {
+            var wanted = lines[i].TrimStart().StartsWith("#r") && lines[i].Contains("nuget:"); // or the beginning of it
+            if (at >= between && (wanted || lines[i].StartsWith("#!")))
+            {
+                var end = literals.EndAround(between, at);
+                (lines[i], between) = (end > at ? lines[i] : new string(' ', lines[i].Length), end > at ? end : at + lines[i].Length);
+            }
+        }
 
-    private static IReadOnlyList<CellPart> Import(string? path, string directory)
+        return string.Join('\n', lines);
+    }
+
+    private static IReadOnlyList<CellPart> Import(string? path, string directory, ImmutableList<string> within)
     {
         try
         {
@@ -107,10 +154,11 @@ internal static partial class CellParts
                 throw new CellSyntaxException("#!import needs the path of a C# file or a notebook");
             }
 
-            var full = Path.Combine(directory, path.Trim('"'));
-            return Path.GetExtension(full) != ".ipynb" ? Split(File.ReadAllText(full), Path.GetDirectoryName(full)!)
-                : [.. Notebooks.NotebookFile.Read(full).Cells.Where(cell => (string?)cell["cell_type"] == "code")
-                    .SelectMany(cell => Split(Notebooks.NotebookFile.Source(cell), Path.GetDirectoryName(full)!))];
+            var full = Path.GetFullPath(path.Trim('"'), directory);
+            var (folder, chain) = (Path.GetDirectoryName(full)!, within.Add(full));
+            return within.Contains(full) ? throw new CellSyntaxException($"#!import {path}: it imports itself ({string.Join(" > ", chain.Select(Path.GetFileName))})")
+                : Path.GetExtension(full) != ".ipynb" ? Split(File.ReadAllText(full), folder, chain)
+                : [.. Notebooks.NotebookFile.Read(full).Runnable().SelectMany(cell => Split(cell, folder, chain))];
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or UsageException)
         {
@@ -118,6 +166,16 @@ internal static partial class CellParts
         }
     }
 
-    [GeneratedRegex("""^\s*#r\s+"nuget:([^"]+)"\s*$""", RegexOptions.IgnoreCase)]
-    private static partial Regex Package();
+    // In a stretch of another language only a name that exists makes a magic.
+    private static bool IsMagic(string line, bool isCode) => line.StartsWith("#!")
+        && (isCode || line[2..].Trim().Split(' ', 2)[0] is var name && (Magics.Contains(name) || name is "c#" or "share"));
+
+    // The package of a line #r "nuget: Name, version"; null where it is another line.
+    private static string? Package(string line)
+    {
+        var text = line.Trim();
+        var quoted = text.StartsWith("#r", StringComparison.OrdinalIgnoreCase) ? text[2..].TrimStart() : "";
+        return quoted.StartsWith("\"nuget:", StringComparison.OrdinalIgnoreCase) && quoted.IndexOf('"', 1) == quoted.Length - 1 && quoted.Length > 8
+            ? quoted[7..^1].Trim() : null;
+    }
 }

@@ -39,6 +39,11 @@ internal sealed class CodeAssistant(CSharpSession session)
     /// <summary>Whether a cell is whole, wants more lines, or is wrong.</summary>
     internal static JObject IsComplete(string code)
     {
+        if (CellNesting.TooDeepAt(code) is not null)
+        {
+            return new JObject { ["status"] = "invalid" };
+        }
+
         var tree = CSharpSyntaxTree.ParseText(CellParts.Blanked(code), Parsing);
         return !SyntaxFactory.IsCompleteSubmission(tree) ? new JObject { ["status"] = "incomplete", ["indent"] = code.TrimEnd().EndsWith('{') ? "    " : "" }
             : new JObject { ["status"] = tree.GetDiagnostics().Any(diagnostic => diagnostic.Severity == DiagnosticSeverity.Error) ? "invalid" : "complete" };
@@ -51,6 +56,11 @@ internal sealed class CodeAssistant(CSharpSession session)
         if (line.StartsWith("#!"))
         {
             return Matches(code, cursor - line.Length, cursor, CellParts.Magics.Select(magic => ("#!" + magic, "magic")).Where(magic => magic.Item1.StartsWith(line)));
+        }
+
+        if (CellNesting.TooDeepAt(code) is not null)
+        {
+            return Matches(code, cursor, cursor, []);
         }
 
         await gate.WaitAsync();
@@ -75,6 +85,11 @@ internal sealed class CodeAssistant(CSharpSession session)
     /// <summary>Signature and documentation of what stands at the cursor, or of the call whose arguments it is in: the content of an inspect_reply.</summary>
     internal async Task<JObject> InspectAsync(string code, int cursor)
     {
+        if (CellNesting.TooDeepAt(code) is not null)
+        {
+            return new JObject { ["found"] = false, ["metadata"] = new JObject(), ["data"] = new JObject() };
+        }
+
         await gate.WaitAsync();
         try
         {

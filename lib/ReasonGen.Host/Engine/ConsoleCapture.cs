@@ -6,20 +6,28 @@ namespace ReasonGen.Host.Engine;
 internal sealed class ConsoleCapture(string name, TextWriter otherwise) : TextWriter
 {
     private static readonly Lock Gate = new();
-    private static bool installed;
+    private static TextWriter? output, error;
+    private static TextReader? input;
 
     public override Encoding Encoding => Encoding.UTF8;
 
+    /// <summary>Puts itself in the console's place, where it does not stand there already.</summary>
     internal static void Install()
     {
         lock (Gate)
         {
-            if (!installed)
+            if (output is null)
             {
                 Console.SetOut(new ConsoleCapture("stdout", Console.Out));
                 Console.SetError(new ConsoleCapture("stderr", Console.Error));
                 Console.SetIn(new CellInput(Console.In));
-                installed = true;
+                (output, error, input) = (Console.Out, Console.Error, Console.In);
+            }
+            else if ((Console.Out, Console.Error, Console.In) != (output, error, input))
+            {
+                Console.SetOut(output);
+                Console.SetError(error!);
+                Console.SetIn(input!);
             }
         }
     }

@@ -30,7 +30,7 @@ internal static class Bundles
         foreach (var type in types.DefaultIfEmpty(Formatter.DefaultMimeType))
         {
             var text = value.ToDisplayString(type);
-            bundle[type] = type == "application/json" ? JToken.Parse(text) : text;
+            bundle[type] = type == "application/json" ? PlainJson.Parse(text) : text;
         }
 
         return bundle;

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.IO.Hashing;
+using System.Reflection;
 using System.Runtime.InteropServices;
 using System.Security;
 using System.Text;
@@ -20,10 +21,35 @@ internal sealed record RestoredPackages(IReadOnlyList<string> Compile, IReadOnly
 /// </summary>
 internal static class NuGetPackages
 {
+    private static readonly string OwnVersion = typeof(NuGetPackages).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!
+        .InformationalVersion.Split('+')[0];
+
     /// <exception cref="CellSyntaxException">A package cannot be had; the SDK's own words.</exception>
     internal static async Task<RestoredPackages> RestoreAsync(IReadOnlyList<string> wanted, CancellationToken cancel)
     {
-        var references = wanted.Select(Parse).ToArray();
+        var all = wanted.Select(Parse).ToArray();
+        var references = all.Where(package => !IsOwn(package.Name)).ToArray();
+        string[] own = [.. all.Where(package => IsOwn(package.Name)).Select(package => $"{package.Name}, {OwnVersion} (this program's own)")];
+        if (all.FirstOrDefault(package => IsOwn(package.Name) && package.Version != "*" && package.Version != OwnVersion) is { Name: not null } other)
+        {
+            throw new CellSyntaxException($"#r \"nuget: {other.Name}, {other.Version}\": this program runs cells with its own {other.Name}, which is {OwnVersion}; "
+                + $"write #r \"nuget: {other.Name}\", or run the notebook with ReasonGen.Tool {other.Version}");
+        }
+
+        if (references.Length == 0)
+        {
+            return new RestoredPackages([], [], [], own);
+        }
+
+        var restored = await RestoreAsync(references, wanted, cancel);
+        return restored with { Versions = [.. own, .. restored.Versions] };
+    }
+
+    // The libraries of the kit, which the host ships; a package of that name from elsewhere would be left out of the result anyway.
+    private static bool IsOwn(string name) => name.StartsWith("ReasonGen", StringComparison.OrdinalIgnoreCase) && CellAssemblies.IsShipped(name);
+
+    private static async Task<RestoredPackages> RestoreAsync((string Name, string Version)[] references, IReadOnlyList<string> wanted, CancellationToken cancel)
+    {
         var project = new StringBuilder("<Project Sdk=\"Microsoft.NET.Sdk\"><PropertyGroup>")
             .Append($"<TargetFramework>net{Environment.Version.Major}.0</TargetFramework><RuntimeIdentifier>{RuntimeInformation.RuntimeIdentifier}</RuntimeIdentifier>")
             .Append("<SelfContained>false</SelfContained><ManagePackageVersionsCentrally>false</ManagePackageVersionsCentrally></PropertyGroup><ItemGroup>")

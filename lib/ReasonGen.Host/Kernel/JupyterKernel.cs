@@ -1,4 +1,5 @@
-using System.Threading.Channels;
+using System.Collections.Concurrent;
+using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Host.Engine;
 using ReasonGen.Studies;
@@ -11,15 +12,18 @@ namespace ReasonGen.Host.Kernel;
 internal sealed class JupyterKernel : IDisposable
 {
     internal const string ProtocolVersion = "5.3";
+    private const int CompilerStack = 64 << 20; // bytes, of which only those used take memory: cells are compiled on these threads
+    private static readonly TimeSpan StdinComes = TimeSpan.FromSeconds(5), Warming = TimeSpan.FromSeconds(10);
     private readonly KernelSockets sockets;
     private readonly CSharpSession session = new(Directory.GetCurrentDirectory());
     private readonly CodeAssistant assistant;
     private readonly KernelHistory history = new();
-    private readonly Channel<JupyterMessage> cells = System.Threading.Channels.Channel.CreateUnbounded<JupyterMessage>();
+    private readonly BlockingCollection<(KernelChannel Channel, JupyterMessage Message)> cells = [];
     private readonly TaskCompletionSource ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private readonly Lock gate = new();
+    private readonly ManualResetEventSlim warm = new(); // both the compiler and completion take a second the first time, which nobody is to wait for in front of a cell
+    private readonly Lock gate = new(), asking = new();
     private CancellationTokenSource? running;
-    private JupyterMessage? atWork;
+    private (KernelChannel Channel, JupyterMessage Message)? atWork;
     private TaskCompletionSource<string>? question;
     private int executionCount;
 
@@ -27,7 +31,8 @@ internal sealed class JupyterKernel : IDisposable
     internal JupyterKernel(KernelConnection connection)
     {
         assistant = new CodeAssistant(session);
-        sockets = new KernelSockets(connection, Receive, why => Console.Error.WriteLine($"reasongen kernel: {why}"));
+        sockets = new KernelSockets(connection, Receive, Log);
+        AppDomain.CurrentDomain.ProcessExit += TellOfExit;
     }
 
     /// <summary>Serves until a front end or the token asks for an end.</summary>
@@ -35,7 +40,12 @@ internal sealed class JupyterKernel : IDisposable
     {
         using var registration = cancel.Register(() => ended.TrySetResult());
         sockets.Publish("status", new JObject { ["execution_state"] = "starting" }, null);
-        _ = Task.Run(RunCellsAsync, CancellationToken.None);
+        OnThread(RunCells);
+        OnThread(() =>
+        {
+            assistant.CompleteAsync("Console.Wri", 11).GetAwaiter().GetResult();
+            warm.Set();
+        });
         await ended.Task;
         Interrupt();
     }
@@ -45,42 +55,79 @@ internal sealed class JupyterKernel : IDisposable
     {
         lock (gate)
         {
-            running?.CancelAsync();
+            if (running is { } cell)
+            {
+                OnThread(cell.Cancel); // what the cell hung on its token may take its time, or throw
+            }
         }
     }
 
-    public void Dispose() => sockets.Dispose();
+    public void Dispose()
+    {
+        AppDomain.CurrentDomain.ProcessExit -= TellOfExit;
+        sockets.Dispose();
+        cells.CompleteAdding();
+    }
+
+    private static void Log(string why) => Console.Error.WriteLine($"reasongen kernel: {why}");
+
+    // Not on the pool: a cell may have filled it.
+    private static void OnThread(Action work) => new Thread(() =>
+    {
+        try
+        {
+            work();
+        }
+        catch (Exception e)
+        {
+            Log(e.ToString());
+        }
+    }, CompilerStack) { IsBackground = true, Name = "kernel" }.Start();
 
     private void Receive(KernelChannel channel, JupyterMessage message)
     {
-        if (message.Type == "execute_request")
+        switch (channel, message.Type)
         {
-            cells.Writer.TryWrite(message);
-        }
-        else if (message.Type == "input_reply")
-        {
-            question?.TrySetResult((string?)message.Content["value"] ?? "");
-        }
-        else
-        {
-            Task.Run(() => WhileBusyAsync(message, () => AnswerAsync(message, answer => Reply(channel, message, answer))));
+            case (KernelChannel.Stdin, "input_reply"):
+                TakeAnswer(message);
+                break;
+            case (KernelChannel.Stdin, _) or (_, "input_reply"):
+                Log($"a message on the {channel.ToString().ToLowerInvariant()} channel was dropped: it is {message.Type}");
+                break;
+            case (_, "execute_request"):
+                cells.Add((channel, message));
+                break;
+            default:
+                if (message.Type is "interrupt_request" or "shutdown_request")
+                {
+                    Interrupt();
+                }
+
+                OnThread(() => WhileBusy(channel, message, () => AnswerAsync(message, answer => Reply(channel, message, answer)).GetAwaiter().GetResult()));
+                break;
         }
     }
 
-    private async Task WhileBusyAsync(JupyterMessage message, Func<Task> work)
+    private void WhileBusy(KernelChannel channel, JupyterMessage message, Action work)
     {
         Tell("busy", message);
         try
         {
-            await work();
-        }
-        catch (Exception e)
-        {
-            Console.Error.WriteLine($"reasongen kernel: {message.Type} failed: {e}"); // a request that cannot be answered must neither end the kernel nor keep its sender waiting
-            if (message.Type != "execute_request")
+            if (message.Damage is { } damage)
             {
-                Reply(KernelChannel.Shell, message, Error(e.GetType().Name, e.Message));
+                throw new MalformedRequestException(damage);
             }
+
+            work();
+        }
+        catch (Exception e) // a request that cannot be answered must neither end the kernel nor keep its sender waiting
+        {
+            if (e is not MalformedRequestException)
+            {
+                Log($"{message.Type} failed: {e}");
+            }
+
+            Reply(channel, message, Error(e is MalformedRequestException ? "MalformedRequest" : e.GetType().Name, e.Message));
         }
 
         Tell("idle", message);
@@ -88,7 +135,7 @@ internal sealed class JupyterKernel : IDisposable
         {
             if (message.Type != "execute_request" && atWork is { } cell)
             {
-                Tell("busy", cell); // a front end shows the last word, and a cell still runs
+                Tell("busy", cell.Message); // a front end shows the last word, and a cell still runs
             }
         }
 
@@ -103,20 +150,20 @@ internal sealed class JupyterKernel : IDisposable
     private async Task AnswerAsync(JupyterMessage message, Action<JObject> reply)
     {
         var content = message.Content;
-        var code = (string?)content["code"] ?? "";
         switch (message.Type)
         {
-            case "kernel_info_request":
+            case "kernel_info_request": // a front end takes the answer for the word that the kernel is ready
+                warm.Wait(Warming);
                 reply(Information());
                 break;
             case "complete_request":
-                reply(await assistant.CompleteAsync(code, CodePosition.FromJupyter(code, (int?)content["cursor_pos"])));
+                reply(await assistant.CompleteAsync(content.Text("code"), Cursor(content)));
                 break;
             case "inspect_request":
-                reply(await assistant.InspectAsync(code, CodePosition.FromJupyter(code, (int?)content["cursor_pos"])));
+                reply(await assistant.InspectAsync(content.Text("code"), Cursor(content)));
                 break;
             case "is_complete_request":
-                reply(CodeAssistant.IsComplete(code));
+                reply(CodeAssistant.IsComplete(content.Text("code")));
                 break;
             case "history_request":
                 reply(new JObject { ["history"] = history.Find(content) });
@@ -128,20 +175,18 @@ internal sealed class JupyterKernel : IDisposable
                 sockets.Publish("comm_close", new JObject { ["comm_id"] = content["comm_id"], ["data"] = new JObject() }, message.Header);
                 break;
             case "interrupt_request":
-                Interrupt();
-                reply([]);
+                reply([]); // it was interrupted when this came
                 break;
             case "shutdown_request":
-                Interrupt();
-                reply(new JObject { ["restart"] = content["restart"] ?? false });
+                reply(new JObject { ["restart"] = content.Flag("restart", false) });
                 break;
-            case "comm_msg" or "comm_close":
-                break;
-            default:
-                reply(Error("NotSupported", $"this kernel knows no {message.Type}"));
+            case var type when type.EndsWith("_request"):
+                reply(Error("NotSupported", $"this kernel knows no {type}"));
                 break;
         }
     }
+
+    private static int Cursor(JObject content) => CodePosition.FromJupyter(content.Text("code"), content.Number("cursor_pos", int.MaxValue));
 
     private void Reply(KernelChannel channel, JupyterMessage message, JObject answer)
     {
@@ -165,44 +210,47 @@ internal sealed class JupyterKernel : IDisposable
         ["help_links"] = new JArray(new JObject { ["text"] = "C#", ["url"] = "https://learn.microsoft.com/dotnet/csharp/" }),
     };
 
-    private async Task RunCellsAsync()
+    private void RunCells()
     {
-        await session.RunAsync("1 + 1", new SilentOutput()); // the compiler's first cell takes a second: it is over before a person has typed one
-        await foreach (var message in cells.Reader.ReadAllAsync())
+        session.RunAsync("1 + 1", new SilentOutput()).GetAwaiter().GetResult();
+        foreach (var (channel, message) in cells.GetConsumingEnumerable())
         {
-            await WhileBusyAsync(message, () => RunCellAsync(message));
+            WhileBusy(channel, message, () => RunCell(channel, message));
         }
     }
 
-    private async Task RunCellAsync(JupyterMessage message)
+    private void RunCell(KernelChannel channel, JupyterMessage message)
     {
         var (content, parent) = (message.Content, message.Header);
-        var (code, silent) = ((string?)content["code"] ?? "", (bool?)content["silent"] ?? false);
+        var (code, silent) = (content.Text("code"), content.Flag("silent", false));
+        var (kept, mayAsk, stops) = (content.Flag("store_history", true), content.Flag("allow_stdin", true), content.Flag("stop_on_error", true));
         if (!silent)
         {
-            executionCount += (bool?)content["store_history"] ?? true ? 1 : 0;
+            executionCount += kept ? 1 : 0;
             sockets.Publish("execute_input", new JObject { ["code"] = code, ["execution_count"] = executionCount }, parent);
         }
 
         using var cancel = new CancellationTokenSource();
-        lock (gate)
-        {
-            (running, atWork) = (cancel, message);
-        }
-
         CellResult result;
-        using (var output = new KernelOutput((type, shown) => sockets.Publish(type, shown, parent),
-            (prompt, hidden) => Ask(message, prompt, hidden, (bool?)content["allow_stdin"] ?? true, cancel.Token), executionCount))
+        try
         {
-            result = await session.RunAsync(code, silent ? new SilentOutput() : output, $"cell {executionCount}", cancel.Token);
+            lock (gate)
+            {
+                (running, atWork) = (cancel, (channel, message));
+            }
+
+            using var output = new KernelOutput((type, shown) => sockets.Publish(type, shown, parent), (prompt, hidden) => Ask(message, prompt, hidden, mayAsk, cancel.Token), executionCount);
+            result = session.RunAsync(code, silent ? new SilentOutput() : output, $"cell {executionCount}", cancel.Token).GetAwaiter().GetResult();
+        }
+        finally
+        {
+            lock (gate)
+            {
+                (running, atWork) = (null, null);
+            }
         }
 
-        lock (gate)
-        {
-            (running, atWork) = (null, null);
-        }
-
-        if (!silent && ((bool?)content["store_history"] ?? true))
+        if (!silent && kept)
         {
             history.Add(executionCount, code);
         }
@@ -219,23 +267,20 @@ internal sealed class JupyterKernel : IDisposable
             reply["execution_count"] = executionCount;
         }
 
-        sockets.Reply(KernelChannel.Shell, message, "execute_reply", reply);
-        if (!result.Ok && ((bool?)content["stop_on_error"] ?? true))
+        sockets.Reply(channel, message, "execute_reply", reply);
+        if (!result.Ok && stops)
         {
-            await AbortWaitingAsync();
+            AbortWaiting();
         }
     }
 
     // What was sent to be run after a cell that failed is not run.
-    private async Task AbortWaitingAsync()
+    private void AbortWaiting()
     {
-        while (cells.Reader.TryRead(out var waiting))
+        while (cells.TryTake(out var waiting))
         {
-            await WhileBusyAsync(waiting, () =>
-            {
-                sockets.Reply(KernelChannel.Shell, waiting, "execute_reply", new JObject { ["status"] = "aborted", ["execution_count"] = executionCount });
-                return Task.CompletedTask;
-            });
+            WhileBusy(waiting.Channel, waiting.Message, () =>
+                sockets.Reply(waiting.Channel, waiting.Message, "execute_reply", new JObject { ["status"] = "aborted", ["execution_count"] = executionCount }));
         }
     }
 
@@ -246,9 +291,47 @@ internal sealed class JupyterKernel : IDisposable
             throw new InvalidOperationException("the cell asks for input, and this front end does not let it");
         }
 
-        var asked = question = new TaskCompletionSource<string>(TaskCreationOptions.RunContinuationsAsynchronously);
-        sockets.Reply(KernelChannel.Stdin, cell, "input_request", new JObject { ["prompt"] = prompt, ["password"] = hidden });
-        return asked.Task.WaitAsync(cancel).GetAwaiter().GetResult();
+        lock (asking) // one question at a time: an answer does not say to which it belongs
+        {
+            var asked = question = new TaskCompletionSource<string>(TaskCreationOptions.RunContinuationsAsynchronously);
+            var since = Stopwatch.StartNew();
+            while (!sockets.Reply(KernelChannel.Stdin, cell, "input_request", new JObject { ["prompt"] = prompt, ["password"] = hidden }))
+            {
+                cancel.ThrowIfCancellationRequested();
+                Thread.Sleep(since.Elapsed < StdinComes ? 20 : throw new InvalidOperationException("the cell asks for input, and its front end is not connected to the stdin channel"));
+            }
+
+            return asked.Task.WaitAsync(cancel).GetAwaiter().GetResult();
+        }
+    }
+
+    private void TakeAnswer(JupyterMessage message)
+    {
+        var asked = Interlocked.Exchange(ref question, null);
+        try
+        {
+            asked?.TrySetResult(message.Damage is null ? message.Content.Text("value") : throw new MalformedRequestException(message.Damage));
+        }
+        catch (MalformedRequestException e)
+        {
+            asked?.TrySetException(new InvalidOperationException($"the front end's answer cannot be read: {e.Message}"));
+        }
+    }
+
+    // A cell that ends the process (Environment.Exit) takes the kernel with it; its front end is not left to guess why.
+    private void TellOfExit(object? sender, EventArgs e)
+    {
+        lock (gate)
+        {
+            if (!ended.Task.IsCompleted && atWork is var (channel, message))
+            {
+                var told = Error("ProcessExit", $"the cell ended the kernel's process with exit code {Environment.ExitCode}", ["The cell ended the kernel's process."]);
+                sockets.Publish("error", (JObject)told.DeepClone(), message.Header);
+                sockets.Reply(channel, message, "execute_reply", told);
+                Tell("idle", message);
+                sockets.Dispose();
+            }
+        }
     }
 
     /// <summary>For cells whose output nobody wants.</summary>

@@ -1,5 +1,7 @@
-using NetMQ;
-using NetMQ.Sockets;
+using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
+using System.Text;
 using Newtonsoft.Json.Linq;
 
 namespace ReasonGen.Host.Kernel;
@@ -12,120 +14,158 @@ internal enum KernelChannel
     Stdin,
 }
 
-/// <summary>The five ZeroMQ sockets of a kernel, all served by one thread; sending is for any thread and does not wait.</summary>
+/// <summary>The five ZeroMQ sockets of a kernel. Sending is for any thread and does not wait, but that a cell waits for readers who are far behind.</summary>
 internal sealed class KernelSockets : IDisposable
 {
-    private const int CrowdedQueue = 500; // messages; a cell that prints faster than they are sent is held up here
-    private static readonly TimeSpan Farewell = TimeSpan.FromSeconds(1);
+    private const int LongestPing = 64 << 10, LongestSubscription = 256, MostTopics = 64;
+    private const long Unfinished = 2L * MessageCodec.LongestMessage, Crowded = 64 << 20; // bytes
+    private static readonly TimeSpan Farewell = TimeSpan.FromSeconds(1), Patience = TimeSpan.FromSeconds(10);
     private readonly MessageCodec codec;
-    private readonly NetMQPoller poller = [];
-    private readonly PublisherSocket iopub = new();
-    private readonly ResponseSocket heartbeat = new();
-    private readonly Dictionary<KernelChannel, RouterSocket> routers = [];
-    private readonly NetMQQueue<(NetMQSocket Socket, IReadOnlyList<byte[]> Frames)> outgoing = new();
+    private readonly ReceptionBudget budget = new(Unfinished);
+    private readonly List<ZmtpSocket> sockets = [];
+    private readonly Dictionary<KernelChannel, ZmtpSocket> routers = [];
+    private readonly ZmtpSocket iopub;
     private readonly Action<KernelChannel, JupyterMessage> received;
-    private readonly Action<string> refused;
+    private readonly Action<string> tell;
+    private readonly Lock telling = new();
+    private readonly Stopwatch sinceTold = new();
+    private int untold;
 
     /// <param name="connection">Addresses and key.</param>
-    /// <param name="received">Gets every message that is in order, on the sockets' thread: it must not wait.</param>
-    /// <param name="refused">Is told why a message was dropped.</param>
+    /// <param name="received">Gets every message that is in order, on the thread of its connection.</param>
+    /// <param name="refused">Is told why a message was dropped or a connection ended, once a second at most.</param>
     /// <exception cref="UsageException">A port is taken.</exception>
     internal KernelSockets(KernelConnection connection, Action<KernelChannel, JupyterMessage> received, Action<string> refused)
     {
-        (codec, this.received, this.refused) = (new MessageCodec(connection.Key), received, refused);
-        foreach (var (channel, port) in new[] { (KernelChannel.Shell, connection.Shell), (KernelChannel.Control, connection.Control), (KernelChannel.Stdin, connection.Stdin) })
+        (codec, this.received, tell) = (new MessageCodec(connection.Key), received, refused);
+        try
         {
-            var router = routers[channel] = new RouterSocket();
-            router.Options.RouterHandover = true; // a front end that reconnects keeps its name
-            router.ReceiveReady += (_, ready) => Receive(channel, ready.Socket);
-            Bind(router, connection, port);
-        }
-
-        heartbeat.ReceiveReady += (_, ready) => ready.Socket.SendMultipartMessage(ready.Socket.ReceiveMultipartMessage());
-        Bind(heartbeat, connection, connection.Heartbeat);
-        Bind(iopub, connection, connection.Iopub);
-        outgoing.ReceiveReady += (_, ready) =>
-        {
-            while (ready.Queue.TryDequeue(out var message, TimeSpan.Zero))
+            foreach (var (channel, port) in new[] { (KernelChannel.Shell, connection.Shell), (KernelChannel.Control, connection.Control), (KernelChannel.Stdin, connection.Stdin) })
             {
-                message.Socket.TrySendMultipartBytes(Farewell, message.Frames);
+                routers[channel] = Listen(connection.Address, port, channel.ToString(), "ROUTER", ["DEALER", "REQ", "ROUTER"], MessageCodec.LongestMessage,
+                    (peer, frames) => Receive(channel, peer, frames));
             }
-        };
-        poller.Add(outgoing);
-        poller.RunAsync("kernel sockets");
+
+            // what comes is sent back as it is; whoever does not take it waits alone
+            Listen(connection.Address, connection.Heartbeat, "heartbeat", "REP", ["REQ", "DEALER"], LongestPing, (peer, frames) => peer.SendNow(frames));
+            iopub = Listen(connection.Address, connection.Iopub, "iopub", "PUB", ["SUB", "XSUB"], LongestSubscription, Subscribe);
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
     }
 
-    /// <summary>Answers a request on the channel that it came by.</summary>
-    internal void Reply(KernelChannel channel, JupyterMessage to, string type, JObject content) => Send(routers[channel], to.Identities, type, content, to.Header);
+    /// <summary>
+    /// Answers a request on the channel that it came by. The answer goes to all connections with the sender's name: one that claims it too learns
+    /// what anybody may read on the broadcast channel, and takes nothing away.
+    /// </summary>
+    /// <returns>Whether there was anybody to send it to.</returns>
+    internal bool Reply(KernelChannel channel, JupyterMessage to, string type, JObject content)
+    {
+        var frames = codec.Encode([.. to.Identities.Skip(1)], type, content, to.Header);
+        ZmtpPeer[] peers = [.. routers[channel].Peers.Where(peer => peer.Ready && peer.Identity.AsSpan().SequenceEqual(to.Identities[0]))];
+        Array.ForEach(peers, peer => peer.Send(frames));
+        return peers.Length > 0;
+    }
 
-    /// <summary>Tells all front ends something that came of a request.</summary>
+    /// <summary>Tells all front ends something that came of a request. A cell that tells more than they take is held up here.</summary>
     internal void Publish(string type, JObject content, JObject? parent)
     {
-        while (outgoing.Count > CrowdedQueue)
+        var topic = Encoding.UTF8.GetBytes("kernel." + type);
+        var frames = codec.Encode([topic], type, content, parent);
+        foreach (var peer in iopub.Peers.Where(peer => peer.Ready && peer.Topics.Any(beginning => topic.AsSpan().StartsWith(beginning))))
         {
-            Thread.Sleep(1);
+            AwaitReader(peer);
+            peer.Send(frames);
         }
-
-        Send(iopub, [System.Text.Encoding.UTF8.GetBytes("kernel." + type)], type, content, parent);
     }
 
     public void Dispose()
     {
-        var waited = System.Diagnostics.Stopwatch.StartNew();
-        while (!outgoing.IsEmpty && waited.Elapsed < Farewell)
+        var waited = Stopwatch.StartNew();
+        while (sockets.Any(socket => socket.Peers.Any(peer => peer.Waiting > 0)) && waited.Elapsed < Farewell)
         {
             Thread.Sleep(1);
         }
 
-        poller.Dispose();
-        NetMQSocket[] sockets = [.. routers.Values, iopub, heartbeat];
-        foreach (var socket in sockets)
-        {
-            socket.Options.Linger = Farewell;
-            socket.Dispose();
-        }
-
-        outgoing.Dispose();
-        NetMQConfig.Cleanup(block: true);
+        sockets.ForEach(socket => socket.Dispose());
     }
 
-    private void Bind(NetMQSocket socket, KernelConnection connection, int port)
+    // A reader that takes nothing for a while is let go, lest it hold up the session or fill the memory.
+    private void AwaitReader(ZmtpPeer peer)
     {
-        socket.Options.SendHighWatermark = 0; // nothing that was said is dropped
-        socket.Options.MaxMsgSize = MessageCodec.LongestFrame;
+        var (sent, since) = (peer.Sent, Stopwatch.StartNew());
+        while (peer.Waiting > Crowded && !peer.Closed)
+        {
+            Thread.Sleep(1);
+            if (peer.Sent != sent)
+            {
+                (sent, since) = (peer.Sent, Stopwatch.StartNew());
+            }
+            else if (since.Elapsed > Patience)
+            {
+                Refuse($"a connection to the iopub channel was ended: it took nothing for {Patience.TotalSeconds} s");
+                peer.Dispose();
+            }
+        }
+    }
+
+    private void Refuse(string why)
+    {
+        lock (telling)
+        {
+            if (sinceTold.IsRunning && sinceTold.Elapsed < TimeSpan.FromSeconds(1))
+            {
+                untold++;
+                return;
+            }
+
+            tell(untold > 0 ? $"{why} ({untold} more since the last word)" : why);
+            untold = 0;
+            sinceTold.Restart();
+        }
+    }
+
+    private ZmtpSocket Listen(
+        IPAddress address, int port, string name, string type, string[] partners, int longestMessage, Action<ZmtpPeer, IReadOnlyList<byte[]>> take)
+    {
         try
         {
-            socket.Bind($"tcp://{connection.Address}:{port}");
+            var socket = new ZmtpSocket(new IPEndPoint(address, port), type, partners, longestMessage, budget, take,
+                why => Refuse($"a connection to the {name.ToLowerInvariant()} channel was ended: {why}"));
+            sockets.Add(socket);
+            return socket;
         }
-        catch (NetMQException e)
+        catch (SocketException e)
         {
-            throw new UsageException($"the port {port} of {connection.Address} cannot be listened on: {e.Message.TrimEnd('.')}. Start the kernel again from the front end.");
-        }
-
-        if (socket != iopub)
-        {
-            poller.Add(socket);
+            throw new UsageException($"the port {port} of {address} cannot be listened on: {e.Message.TrimEnd('.')}. Start the kernel again from the front end.");
         }
     }
 
-    private void Receive(KernelChannel channel, NetMQSocket socket)
+    // A subscription is a byte that says whether it begins or ends, and the beginning of what is asked for.
+    private static void Subscribe(ZmtpPeer peer, IReadOnlyList<byte[]> frames)
     {
-        var frames = new List<byte[]>();
-        if (!socket.TryReceiveMultipartBytes(TimeSpan.Zero, ref frames!))
+        if (frames is not [[var begins, .. var topic]] || begins > 1)
         {
             return;
         }
 
-        if (codec.Decode(frames, out var why) is { } message)
+        var at = peer.Topics.Index().FirstOrDefault(known => known.Item.SequenceEqual(topic), (-1, [])).Index;
+        peer.Topics = begins == 1 ? peer.Topics.Count < MostTopics ? [.. peer.Topics, topic] : throw new ZmtpException($"it wants more than {MostTopics} topics")
+            : [.. peer.Topics.Where((_, i) => i != at)];
+    }
+
+    private void Receive(KernelChannel channel, ZmtpPeer peer, IReadOnlyList<byte[]> frames)
+    {
+        if (codec.Decode(peer.Identity, frames, out var why) is { } message)
         {
             received(channel, message);
         }
         else
         {
-            refused($"a message on the {channel.ToString().ToLowerInvariant()} channel was dropped: {why}");
+            Refuse($"a message on the {channel.ToString().ToLowerInvariant()} channel was dropped: {why}");
         }
     }
-
-    private void Send(NetMQSocket socket, IReadOnlyList<byte[]> identities, string type, JObject content, JObject? parent) =>
-        outgoing.Enqueue((socket, codec.Encode(identities, type, content, parent)));
 }

@@ -1,5 +1,6 @@
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
+using ReasonGen.Files;
 
 namespace ReasonGen.Host.Kernel;
 
@@ -45,7 +46,7 @@ internal static class KernelSpec
                     source.CopyTo(target);
                 }
 
-                File.WriteAllText(SpecOf(place), Spec(title).ToString(Formatting.Indented) + "\n");
+                AtomicFile.Write(SpecOf(place), Spec(title).ToString(Formatting.Indented) + "\n");
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {

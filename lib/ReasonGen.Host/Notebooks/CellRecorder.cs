@@ -1,3 +1,4 @@
+using System.Text;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Host.Engine;
 
@@ -8,29 +9,41 @@ internal sealed class CellRecorder(int executionCount, Action<string>? line = nu
 {
     private const int LongestStream = 200_000; // characters kept of one stream; more would make the file unreadable
     private readonly Lock gate = new();
+    private readonly List<(JObject Output, StringBuilder? Text)> outputs = [];
     private readonly Dictionary<string, JObject> displays = [];
+    private long left; // characters of the last stream that are not kept
 
-    /// <summary>The cell's outputs so far.</summary>
-    internal JArray Outputs { get; } = [];
+    /// <summary>The cell's outputs so far, as they are to be written.</summary>
+    internal JArray Outputs
+    {
+        get
+        {
+            lock (gate)
+            {
+                CloseStream();
+                return new JArray(outputs.Select(output => output.Output));
+            }
+        }
+    }
 
     public void Stream(string name, string text)
     {
         lock (gate)
         {
-            if (Outputs.LastOrDefault() is JObject last && (string?)last["output_type"] == "stream" && (string?)last["name"] == name)
+            if (outputs.LastOrDefault() is not { Text: { } kept, Output: var last } || (string?)last["name"] != name)
             {
-                var so = (string)last["text"]!;
-                last["text"] = so.Length > LongestStream ? so : so + text + (so.Length + text.Length > LongestStream ? "\n… the rest is not kept\n" : "");
+                CloseStream();
+                outputs.Add((new JObject { ["output_type"] = "stream", ["name"] = name, ["text"] = "" }, kept = new StringBuilder()));
             }
-            else
-            {
-                Outputs.Add(new JObject { ["output_type"] = "stream", ["name"] = name, ["text"] = text });
-            }
+
+            var fits = Math.Min(text.Length, LongestStream - kept.Length);
+            kept.Append(text, 0, fits);
+            left += text.Length - fits;
         }
 
         if (text.Trim() is { Length: > 0 } said)
         {
-            line?.Invoke(said.Split('\n')[^1]);
+            line?.Invoke(said[(said.LastIndexOf('\n') + 1)..]);
         }
     }
 
@@ -38,9 +51,7 @@ internal sealed class CellRecorder(int executionCount, Action<string>? line = nu
     {
         lock (gate)
         {
-            var output = new JObject { ["output_type"] = "display_data", ["data"] = bundle, ["metadata"] = new JObject() };
-            displays[displayId] = output;
-            Outputs.Add(output);
+            Add(displays[displayId] = new JObject { ["output_type"] = "display_data", ["data"] = bundle, ["metadata"] = new JObject() });
         }
     }
 
@@ -55,16 +66,32 @@ internal sealed class CellRecorder(int executionCount, Action<string>? line = nu
         }
     }
 
-    public void Result(JObject bundle)
+    public void Result(JObject bundle) => Add(new JObject
     {
-        lock (gate)
-        {
-            Outputs.Add(new JObject { ["output_type"] = "execute_result", ["data"] = bundle, ["execution_count"] = executionCount, ["metadata"] = new JObject() });
-        }
-    }
+        ["output_type"] = "execute_result", ["data"] = bundle, ["execution_count"] = executionCount, ["metadata"] = new JObject(),
+    });
 
-    internal void Fail(CellResult result) => Outputs.Add(new JObject
+    internal void Fail(CellResult result) => Add(new JObject
     {
         ["output_type"] = "error", ["ename"] = result.ErrorName, ["evalue"] = result.ErrorValue, ["traceback"] = new JArray(result.Traceback?.ToArray() ?? []),
     });
+
+    private void Add(JObject output)
+    {
+        lock (gate)
+        {
+            CloseStream();
+            outputs.Add((output, null));
+        }
+    }
+
+    private void CloseStream()
+    {
+        if (outputs.LastOrDefault() is { Text: { } kept, Output: var last })
+        {
+            last["text"] = kept + (left == 0 ? "" : FormattableString.Invariant($"\n… {left:#,0} characters more are not kept\n"));
+            left = 0;
+            outputs[^1] = (last, null);
+        }
+    }
 }

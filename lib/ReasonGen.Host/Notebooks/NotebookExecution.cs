@@ -11,12 +11,22 @@ namespace ReasonGen.Host.Notebooks;
 /// <param name="Executed">Path of the executed copy.</param>
 /// <param name="Seconds">Wall clock.</param>
 /// <param name="PeakBytes">Most memory its process held.</param>
-/// <param name="FailedCell">Number of the cell that failed, counted from 1; null when all went well.</param>
+/// <param name="FailedCell">Number of the cell that failed, counted from 1; 0 where the process ended in no cell; null when no cell failed.</param>
 /// <param name="Source">Source of that cell.</param>
 /// <param name="Error">What it said.</param>
 public sealed record NotebookOutcome(string Name, string Title, string Executed, double Seconds, long PeakBytes, int? FailedCell = null, string Source = "", string Error = "")
 {
-    public bool Ok => FailedCell is null;
+    /// <summary>The notebook's file.</summary>
+    public string Path { get; init; } = "";
+
+    /// <summary>Cells that were left out, since they are in languages that do not run here, with their languages.</summary>
+    public IReadOnlyList<string> Skipped { get; init; } = [];
+
+    /// <summary>Whether it was reached: a run that is broken off leaves the rest unrun.</summary>
+    public bool Reached { get; init; } = true;
+
+    /// <summary>Whether every cell ran, and none failed.</summary>
+    public bool Ok => FailedCell is null && Skipped.Count == 0 && Reached;
 }
 
 /// <summary>Runs one notebook in this process and tells how far it is on standard output, a json a line.</summary>
@@ -30,32 +40,54 @@ internal static class NotebookExecution
         void Tell(object message) => console.WriteLine(Prefix + JsonConvert.SerializeObject(message));
         var notebook = NotebookFile.Read(path);
         notebook.SetParameters(parameters);
+        notebook.ClearOutputs();
         Directory.SetCurrentDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
         var watch = Stopwatch.StartNew();
         var session = new CSharpSession(Directory.GetCurrentDirectory());
-        JObject[] cells = [.. notebook.Cells.Where(cell => (string?)cell["cell_type"] == "code")];
-        var outcome = new NotebookOutcome(Path.GetFileNameWithoutExtension(path), notebook.Title, executedPath, 0, 0);
+        JObject[] cells = [.. notebook.Cells.Where(NotebookFile.IsCode)];
+        var outcome = new NotebookOutcome(Path.GetFileNameWithoutExtension(path), notebook.Title, executedPath, 0, 0) { Path = path };
         var number = 0; // as in the notebook that was given: the cell that sets parameters is not counted
-        for (var i = 0; i < cells.Length && outcome.Ok; i++)
+        for (var i = 0; i < cells.Length && outcome.FailedCell is null; i++)
         {
-            number += NotebookFile.HasTag(cells[i], NotebookFile.Injected) ? 0 : 1;
-            Tell(new { cell = i + 1, of = cells.Length, title = notebook.Title });
-            var recorder = new CellRecorder(i + 1, line => Tell(new { cell = i + 1, of = cells.Length, title = notebook.Title, line }));
-            var source = NotebookFile.Source(cells[i]);
-            var result = await session.RunAsync(source, recorder, $"cell {number}", cancel);
+            number += notebook.IsNew(cells[i]) ? 0 : 1;
+            var (source, language, at) = (NotebookFile.Source(cells[i]), notebook.LanguageOf(cells[i]), number);
+            Tell(new { cell = i + 1, of = cells.Length, number, source });
+            var recorder = new CellRecorder(i + 1, line => Tell(new { cell = i + 1, of = cells.Length, number = at, line }));
+            if (!CellLanguage.IsKnown(language))
+            {
+                outcome = outcome with { Skipped = [.. outcome.Skipped, $"cell {number} ({language})"] };
+                recorder.Stream("stderr", $"This cell did not run: it is in {language}, and C# is what runs here.\n");
+                notebook.SetOutputs(cells[i], null, recorder.Outputs);
+                continue;
+            }
+
+            var result = await session.RunAsync(notebook.Script(cells[i]), recorder, $"cell {number}", cancel);
             if (!result.Ok)
             {
                 recorder.Fail(result);
                 outcome = outcome with { FailedCell = number, Source = source, Error = result.ErrorValue == "compilation error" ? string.Join('\n', result.Traceback!) : result.ErrorValue };
             }
 
-            cells[i]["execution_count"] = i + 1;
-            cells[i]["outputs"] = recorder.Outputs;
-            notebook.Write(executedPath); // after each cell, so that an interrupted run keeps what it did
+            notebook.SetOutputs(cells[i], i + 1, recorder.Outputs);
+            outcome = Write(notebook, executedPath, outcome); // after each cell, so that an interrupted run keeps what it did
         }
 
+        outcome = Write(notebook, executedPath, outcome);
         using var process = Process.GetCurrentProcess();
         Tell(outcome with { Seconds = watch.Elapsed.TotalSeconds, PeakBytes = process.PeakWorkingSet64 });
         return outcome.Ok ? 0 : 1;
+    }
+
+    private static NotebookOutcome Write(NotebookFile notebook, string path, NotebookOutcome outcome)
+    {
+        try
+        {
+            notebook.Write(path);
+            return outcome;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return outcome.FailedCell is not null ? outcome : outcome with { FailedCell = 0, Error = $"the executed copy cannot be written: {e.Message}" };
+        }
     }
 }

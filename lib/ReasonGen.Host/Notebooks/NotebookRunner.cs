@@ -6,62 +6,52 @@ using Spectre.Console;
 namespace ReasonGen.Host.Notebooks;
 
 /// <summary>Runs notebooks one after another, each in a process of its own, and shows how far they are.</summary>
-internal sealed class NotebookRunner(string outputFolder, IReadOnlyDictionary<string, string> parameters, IAnsiConsole console)
+internal sealed class NotebookRunner(IReadOnlyDictionary<string, string> parameters, IAnsiConsole console)
 {
-    /// <summary>The notebooks that arguments name: files, and the <c>.ipynb</c> files of folders in order of name.</summary>
-    /// <exception cref="UsageException">A path is missing, a folder holds no notebook, or no notebook has one of the parameters.</exception>
-    internal static IReadOnlyList<NotebookFile> Find(IEnumerable<string> paths, IReadOnlyDictionary<string, string> parameters)
-    {
-        var files = paths.SelectMany(path => Directory.Exists(path) ? InFolder(path) : File.Exists(path) ? [path]
-            : throw new UsageException($"there is no file or folder '{path}' (from {Directory.GetCurrentDirectory()})")).ToArray();
-        NotebookFile[] notebooks = [.. files.Select(NotebookFile.Read)];
-        foreach (var name in parameters.Keys.Where(name => !notebooks.Any(notebook => notebook.Parameters().ContainsKey(name))))
-        {
-            var known = notebooks.SelectMany(notebook => notebook.Parameters().Keys).Distinct().Order();
-            throw new UsageException($"no notebook has a parameter '{name}'; there are {string.Join(", ", known.DefaultIfEmpty("none"))}");
-        }
+    private const int Most = 40; // lines shown of a cell or an error
 
-        foreach (var notebook in notebooks)
-        {
-            notebook.SetParameters(parameters); // a value that does not fit is found before anything runs
-        }
-
-        return notebooks;
-    }
-
-    /// <summary>Runs them all; one that fails does not keep the others from running.</summary>
-    internal async Task<IReadOnlyList<NotebookOutcome>> RunAsync(IReadOnlyList<NotebookFile> notebooks, CancellationToken cancel)
+    /// <summary>Runs them all; one that fails does not keep the others from running. Those that an interrupt left unrun are among the outcomes.</summary>
+    internal async Task<IReadOnlyList<NotebookOutcome>> RunAsync(IReadOnlyList<NotebookRun> runs, CancellationToken cancel)
     {
         var outcomes = new List<NotebookOutcome>();
-        foreach (var (index, notebook) in notebooks.Index())
+        foreach (var (index, run) in runs.Index())
         {
             if (cancel.IsCancellationRequested)
             {
-                break;
+                outcomes.Add(Of(run) with { Reached = false, Error = "it was not run: the run was interrupted before" });
+                continue;
             }
 
-            var heading = $"[{index + 1}/{notebooks.Count}] {Path.GetFileName(notebook.Path)}";
+            var heading = $"[{index + 1}/{runs.Count}] {Terminal.Line(run.Label)}";
             var outcome = console.Profile.Capabilities.Interactive
-                ? await console.Status().StartAsync(Markup.Escape(heading), context => RunOneAsync(notebook, text => context.Status(Markup.Escape($"{heading}: {text}")), cancel))
-                : await RunOneAsync(notebook, _ => { }, cancel);
+                ? await console.Status().StartAsync(Markup.Escape(heading), context => RunOneAsync(run, text => context.Status(Markup.Escape($"{heading}: {text}")), cancel))
+                : await RunOneAsync(run, _ => { }, cancel);
             outcomes.Add(outcome);
-            var state = outcome.Ok ? "[green]ok[/]" : "[red]failed[/]";
-            console.MarkupLine($"{Markup.Escape(heading)}  {state}  {outcome.Seconds:0.0} s, {outcome.PeakBytes / 1048576.0:0} MiB");
-            if (!outcome.Ok)
-            {
-                var where = outcome.FailedCell == 0 ? "the process" : $"cell {outcome.FailedCell}";
-                console.WriteLine($"  {where} failed:\n{Indent(outcome.Source)}\n  {Indent(outcome.Error).TrimStart()}");
-            }
+            Tell(heading, outcome);
         }
 
         return outcomes;
     }
 
-    private async Task<NotebookOutcome> RunOneAsync(NotebookFile notebook, Action<string> status, CancellationToken cancel)
+    private void Tell(string heading, NotebookOutcome outcome)
     {
-        var executed = Path.GetFullPath(Path.Combine(outputFolder, "notebooks", Path.GetFileName(notebook.Path)));
+        var state = outcome.Ok ? "[green]ok[/]" : outcome.FailedCell is null ? "[red]incomplete[/]" : "[red]failed[/]";
+        console.MarkupLine($"{Markup.Escape(heading)}  {state}  {outcome.Seconds:0.0} s, {outcome.PeakBytes / 1048576.0:0} MiB");
+        if (outcome.Skipped.Count > 0)
+        {
+            console.WriteLine($"  did not run, since only C# runs here: {Terminal.Line(string.Join(", ", outcome.Skipped))}");
+        }
+
+        if (outcome.FailedCell is { } cell)
+        {
+            console.WriteLine($"  {(cell == 0 ? "the process" : $"cell {cell}")} failed:\n{Indent(outcome.Source)}\n  {Indent(outcome.Error).TrimStart()}");
+        }
+    }
+
+    private async Task<NotebookOutcome> RunOneAsync(NotebookRun run, Action<string> status, CancellationToken cancel)
+    {
         var watch = Stopwatch.StartNew();
-        var start = SelfProcess.Start("execute", notebook.Path, executed);
+        var start = SelfProcess.Start("execute", Path.GetFullPath(run.Notebook.Path), run.Executed);
         foreach (var (name, value) in parameters)
         {
             start.ArgumentList.Add("-p");
@@ -69,37 +59,55 @@ internal sealed class NotebookRunner(string outputFolder, IReadOnlyDictionary<st
         }
 
         start.RedirectStandardOutput = start.RedirectStandardError = true;
-        using var process = Process.Start(start)!;
+        using var child = new TiedProcess(start, cancel);
+        var process = child.Process;
         NotebookOutcome? outcome = null;
+        var at = (Number: 0, Source: "");
         var errors = process.StandardError.ReadToEndAsync(CancellationToken.None);
         while (await process.StandardOutput.ReadLineAsync(CancellationToken.None) is { } line)
         {
-            if (!line.StartsWith(NotebookExecution.Prefix))
+            // native code may have printed something before it on the same line
+            if (line.IndexOf(NotebookExecution.Prefix, StringComparison.Ordinal) is >= 0 and var begin && Message(line[(begin + NotebookExecution.Prefix.Length)..]) is { } message)
             {
-                continue;
-            }
-
-            var message = JObject.Parse(line[NotebookExecution.Prefix.Length..]);
-            if (message["Executed"] is not null)
-            {
-                outcome = message.ToObject<NotebookOutcome>();
-            }
-            else
-            {
-                status($"cell {message["cell"]} of {message["of"]} {message["line"]}");
+                if (message["Executed"] is not null)
+                {
+                    outcome = message.ToObject<NotebookOutcome>();
+                }
+                else
+                {
+                    at = message["source"] is null ? at : ((int)message["number"]!, (string)message["source"]!);
+                    status($"cell {message["cell"]} of {message["of"]} {Terminal.Line((string?)message["line"] ?? "")}");
+                }
             }
         }
 
         await process.WaitForExitAsync(CancellationToken.None);
-        return outcome ?? new NotebookOutcome(Path.GetFileNameWithoutExtension(notebook.Path), notebook.Title, executed, watch.Elapsed.TotalSeconds, 0, 0, "",
-            cancel.IsCancellationRequested ? "it was interrupted" : $"it ended with exit code {process.ExitCode}: {(await errors).Trim()}");
+        return outcome is not null ? outcome with { Path = run.Notebook.Path }
+            : Of(run) with
+            {
+                Seconds = watch.Elapsed.TotalSeconds, FailedCell = at.Number, Source = at.Source,
+                Error = cancel.IsCancellationRequested ? "it was interrupted" : $"its process ended with exit code {process.ExitCode}: {(await errors).Trim()}",
+            };
     }
 
-    private static IEnumerable<string> InFolder(string folder)
+    private static JObject? Message(string text)
     {
-        var files = Directory.GetFiles(folder, "*.ipynb").Order(StringComparer.Ordinal).ToArray();
-        return files.Length > 0 ? files : throw new UsageException($"the folder '{folder}' holds no notebook (*.ipynb)");
+        try
+        {
+            return PlainJson.Parse(text) as JObject;
+        }
+        catch (JsonException)
+        {
+            return null; // what a cell's own processes print may look like it
+        }
     }
 
-    private static string Indent(string text) => string.Join('\n', text.Split('\n').Take(40).Select(line => "    " + line));
+    private static NotebookOutcome Of(NotebookRun run) =>
+        new(Path.GetFileNameWithoutExtension(run.Notebook.Path), run.Notebook.Title, run.Executed, 0, 0) { Path = run.Notebook.Path };
+
+    private static string Indent(string text)
+    {
+        var lines = Terminal.Plain(text).Split('\n');
+        return string.Join('\n', lines.Take(Most).Select(line => "    " + line)) + (lines.Length > Most ? $"\n    … {lines.Length - Most} lines more" : "");
+    }
 }

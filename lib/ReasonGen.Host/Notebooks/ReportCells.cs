@@ -1,5 +1,6 @@
 using System.Text.RegularExpressions;
 using Markdig;
+using Markdig.Extensions.Mathematics;
 using Markdig.Renderers.Html;
 using Markdig.Syntax;
 using Markdig.Syntax.Inlines;
@@ -9,94 +10,203 @@ using static ReasonGen.Notebook.Html;
 namespace ReasonGen.Host.Notebooks;
 
 /// <summary>Cells of one notebook as HTML. Headings get ids and stand one level lower, since the page has a heading of its own.</summary>
-/// <param name="name">The notebook's file name without ending: id of its section, and start of its headings' ids.</param>
-/// <param name="others">Names of all notebooks in the report, which links between them lead to.</param>
-internal sealed partial class ReportCells(string name, IReadOnlySet<string> others)
+/// <param name="notebook">The executed copy.</param>
+/// <param name="id">Id of its section, and start of its headings' ids.</param>
+/// <param name="idOf">Id of the section of a notebook, by the link that another has to it; null where the report has none.</param>
+/// <param name="trust">Whether what cells show is taken over as it is, scripts and addresses too.</param>
+internal sealed partial class ReportCells(NotebookFile notebook, string id, Func<string, string?> idOf, bool trust)
 {
-    private static readonly MarkdownPipeline Pipeline = new MarkdownPipelineBuilder().UsePipeTables().Build();
+    private const int MostMarks = 5000; // of Markdown in one paragraph: its parser takes time in proportion to their square
+    private static readonly MarkdownPipeline Pipeline = new MarkdownPipelineBuilder().UsePipeTables().UseMathematics().Build();
     private readonly List<(string Id, string Text)> headings = [];
+    private readonly ReportIds ids = new(id + "--");
+    private readonly SafeHtml safe = new();
+    private readonly string mark = $"formula-{Guid.NewGuid():N}"; // none that a notebook could name
 
     /// <summary>Headings below the title, for the contents.</summary>
     internal IReadOnlyList<(string Id, string Text)> Headings => headings;
 
+    /// <summary>One cell; what cannot be laid out stands as its text.</summary>
     internal string Cell(JObject cell)
     {
         var source = NotebookFile.Source(cell);
-        if ((string?)cell["cell_type"] != "code")
+        var type = (string?)cell["cell_type"];
+        if (type == "markdown")
         {
-            return $"<div class=\"text\">{Markdown(source)}</div>";
+            return $"<div class=\"text\">{Laid(() => Markdown(source, cell["attachments"] as JObject), source)}</div>";
         }
 
-        var outputs = string.Concat((cell["outputs"] as JArray ?? []).OfType<JObject>().Select(Output));
-        var setup = source.StartsWith("#r "); // the same in every notebook
+        if (type != "code")
+        {
+            return $"<pre>{Printed(source)}</pre>";
+        }
+
+        var outputs = string.Concat((cell["outputs"] as JArray ?? []).OfType<JObject>().Select(output => Laid(() => Output(output), "")));
+        var setup = source.StartsWith("#!import setup.cs") || source.StartsWith("#r "); // the same in every notebook
+        var colored = notebook.LanguageOf(cell) == CellLanguage.CSharp ? Laid(() => CodeColors.ToHtml(source.TrimEnd()), source) : Printed(source);
         var code = source.Trim().Length == 0 ? "" : $"<details class=\"code\"{(setup ? "" : " open")}><summary>{(setup ? "Setup" : "Code")}</summary>"
-            + $"<pre><code>{CodeColors.ToHtml(source.TrimEnd())}</code></pre></details>";
+            + $"<pre><code>{colored}</code></pre></details>";
         return code + (outputs.Length == 0 ? "" : $"<div class=\"output\">{outputs}</div>");
+    }
+
+    // One cell never costs the report. Markdig, AngleSharp and Roslyn refuse what is nested too deep, each with an exception of its own.
+    private static string Laid(Func<string> lay, string otherwise)
+    {
+        try
+        {
+            return lay();
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            return $"<p class=\"note\">This could not be laid out: {Printed(e.Message)}</p>{(otherwise.Length == 0 ? "" : $"<pre>{Printed(otherwise)}</pre>")}";
+        }
     }
 
     private string Output(JObject output) => (string?)output["output_type"] switch
     {
-        "stream" => $"<pre class=\"{((string?)output["name"] == "stderr" ? "stderr" : "stdout")}\">{Escape(Text(output["text"]))}</pre>",
-        "error" => $"<pre class=\"error\">{Escape(Text(output["evalue"]))}</pre>",
+        "stream" => $"<pre class=\"{((string?)output["name"] == "stderr" ? "stderr" : "stdout")}\">{Printed(NotebookFile.Text(output["text"]))}</pre>",
+        "error" => $"<pre class=\"error\">{Printed(NotebookFile.Text(output["evalue"]))}</pre>",
         _ => output["data"] is JObject data ? Bundle(data) : "",
     };
 
     // the richest form there is
-    private string Bundle(JObject data) => data["text/html"] is { } html ? Offline(Text(html))
-        : data["image/svg+xml"] is { } svg ? Text(svg)
-        : data["image/png"] is { } png ? $"<img alt=\"Picture made by the code above\" src=\"data:image/png;base64,{Text(png).Trim()}\">"
-        : data["text/markdown"] is { } markdown ? Markdown(Text(markdown))
-        : $"<pre>{Escape(Text(data["text/plain"] ?? data.Properties().FirstOrDefault()?.Value))}</pre>";
+    private string Bundle(JObject data) => data["text/html"] is { } html ? Html(NotebookFile.Text(html))
+        : data["image/svg+xml"] is { } svg ? Html(NotebookFile.Text(svg))
+        : data.Properties().FirstOrDefault(form => form.Name.StartsWith("image/")) is { } image ? Image(image.Name, NotebookFile.Text(image.Value))
+        : data["text/markdown"] is { } markdown ? Markdown(NotebookFile.Text(markdown), null)
+        : $"<pre>{Printed(NotebookFile.Text(data["text/plain"] ?? data.Properties().FirstOrDefault()?.Value))}</pre>";
 
-    /// <summary>HTML that fetches nothing: scripts, styles and pictures from elsewhere are left out and named.</summary>
-    internal static string Offline(string html) => Outside().Replace(html, match =>
-        $"<p class=\"note\">Left out: {Escape(match.Groups[1].Value)} would be fetched from the network.</p>");
+    private string Html(string html) => trust ? html : safe.Of(html, id, [], _ => null);
 
-    private string Markdown(string source)
+    private static string Image(string type, string base64) => DataUrl(type, base64) is { } url ? $"<img alt=\"Image made by the code above\" src=\"{Escape(url)}\">"
+        : $"<p class=\"note\">An image ({Escape(type)}) is damaged: its data is no base64.</p>";
+
+    private static string? DataUrl(string type, string base64)
     {
-        var document = Markdig.Markdown.Parse(source, Pipeline);
+        var digits = string.Concat(base64.Where(c => !char.IsWhiteSpace(c)));
+        return type.Length < 40 && type.All(c => char.IsAsciiLetterOrDigit(c) || "/+.-".Contains(c)) && System.Buffers.Text.Base64.IsValid(digits)
+            ? $"data:{type};base64,{digits}" : null;
+    }
+
+    private string Markdown(string source, JObject? attachments)
+    {
+        if (Marks(source) > MostMarks)
+        {
+            return $"<p class=\"note\">A paragraph of more than {MostMarks} marks is not laid out; this is the text.</p><pre>{Printed(source)}</pre>";
+        }
+
+        var document = Markdig.Markdown.Parse(WithWholeFormulas(source), Pipeline);
         foreach (var heading in document.Descendants<HeadingBlock>())
         {
             if (heading.Level > 1)
             {
-                var text = string.Concat(heading.Inline!.Descendants<LeafInline>().Select(part =>
-                    part is CodeInline code ? code.Content : part.ToString()));
-                var plain = $"{name}--{NotWord().Replace(text.ToLowerInvariant(), "-").Trim('-')}";
-                var id = plain;
-                for (var copy = 2; headings.Any(other => other.Id == id); copy++)
-                {
-                    id = $"{plain}-{copy}";
-                }
-
-                headings.Add((id, text));
-                heading.GetAttributes().Id = id;
+                Name(heading);
             }
 
             heading.Level = Math.Min(6, heading.Level + 1);
         }
 
-        foreach (var link in document.Descendants<LinkInline>().Where(link => link.Url?.EndsWith(".ipynb") == true).ToArray())
+        foreach (var link in document.Descendants<LinkInline>().ToArray())
         {
-            var target = Path.GetFileNameWithoutExtension(link.Url!);
-            if (others.Contains(target))
+            if (link.IsImage && link.Url?.StartsWith("attachment:") == true)
             {
-                link.Url = "#" + target;
+                link.Url = Attached(attachments, Uri.UnescapeDataString(link.Url["attachment:".Length..])) ?? link.Url;
             }
-            else
+            else if (!link.IsImage && link.Url?.Split('#')[0] is { } file && (file.EndsWith(".ipynb") || IsSource(file)))
             {
-                link.ReplaceBy(new ContainerInline()); // its words stay
+                if (file.EndsWith(".ipynb") && idOf(file) is { } section)
+                {
+                    link.Url = "#" + section;
+                }
+                else
+                {
+                    link.ReplaceBy(new ContainerInline()); // its words stay
+                }
             }
         }
 
-        return Offline(document.ToHtml(Pipeline)).Replace("<table>", "<div class=\"scroll\"><table>").Replace("</table>", "</table></div>");
+        var formulas = HoldFormulas(document);
+        var html = document.ToHtml(Pipeline);
+        html = trust ? html : safe.Of(html, id, [.. headings.Select(heading => heading.Id)], name => Attached(attachments, name));
+        for (var i = 0; i < formulas.Count; i++)
+        {
+            html = html.Replace(Place(i), formulas[i]);
+        }
+
+        return html.Replace("<table>", "<div class=\"scroll\"><table>").Replace("</table>", "</table></div>");
     }
 
-    private static string Text(JToken? token) => token is JArray lines ? string.Concat(lines.Select(line => (string?)line)) : token?.ToString() ?? "";
+    // a file of the checkout, which may lie elsewhere than the page
+    private static bool IsSource(string link) => (link.EndsWith(".cs") || link.EndsWith(".md")) && !link.Contains("://");
 
-    [GeneratedRegex(@"<(?:script|img|iframe|link|source|video|audio|embed|object)\b[^>]*?(?:src|href|data)\s*=\s*[""']?((?:https?:)?//[^""'\s>]+)[^>]*>"
-        + @"(?:\s*</(?:script|iframe|video|audio|object)>)?", RegexOptions.IgnoreCase)]
-    private static partial Regex Outside();
+    // Notebooks' front ends let a formula go on over lines; the parser wants $$ on lines of their own, and $…$ on one.
+    private static string WithWholeFormulas(string source) => string.Concat(Fenced().Split(source.ReplaceLineEndings("\n")).Select((part, i) =>
+        i % 2 == 1 ? part : BrokenInline().Replace(BrokenDisplay().Replace(part, "$$$$\n${latex}\n$$$$"), match => match.Value.Replace('\n', ' '))));
 
-    [GeneratedRegex(@"[^\p{L}\p{N}]+")]
-    private static partial Regex NotWord();
+    // Takes the formulas out and leaves a mark in the place of each: MathML is put there after the rest was made safe.
+    private List<string> HoldFormulas(MarkdownDocument document)
+    {
+        List<string> formulas = [];
+        string Hold(string latex, bool display)
+        {
+            formulas.Add(Formulas.ToHtml(latex, display));
+            return Place(formulas.Count - 1);
+        }
+
+        foreach (var block in document.Descendants<MathBlock>().ToArray())
+        {
+            var place = new ParagraphBlock { Inline = new ContainerInline().AppendChild(new LiteralInline(Hold(block.Lines.ToString(), true))) };
+            block.Parent![block.Parent.IndexOf(block)] = place;
+        }
+
+        foreach (var inline in document.Descendants<MathInline>().ToArray())
+        {
+            var (latex, display) = (inline.Content.ToString(), inline.DelimiterCount > 1);
+            var words = inline.FindParentOfType<LinkInline>().Any(link => link.IsImage); // an image's words are an attribute
+            inline.ReplaceBy(new LiteralInline(words ? latex : Hold(latex, display)));
+        }
+
+        return formulas;
+    }
+
+    private string Place(int formula) => $"{mark}-{formula}-";
+
+    // the most in a paragraph
+    private static int Marks(string source)
+    {
+        var (most, marks, blank) = (0, 0, false);
+        foreach (var c in source)
+        {
+            marks = c == '\n' && blank ? 0 : "*_[]!`<>&\\~:$".Contains(c) ? marks + 1 : marks;
+            blank = c == '\n' || (blank && c is ' ' or '\t' or '\r');
+            most = Math.Max(most, marks);
+        }
+
+        return most;
+    }
+
+    private void Name(HeadingBlock heading)
+    {
+        var text = string.Concat(heading.Inline?.Descendants<LeafInline>().Select(part => part is CodeInline code ? code.Content : part is MathInline math ? math.Content.ToString() : part.ToString()) ?? []);
+        headings.Add((ids.For(text.ToLowerInvariant()), text));
+        heading.GetAttributes().Id = headings[^1].Id;
+    }
+
+    private static string? Attached(JObject? attachments, string name) => (attachments?[name] as JObject)?.Properties().FirstOrDefault() is { } form
+        ? DataUrl(form.Name, NotebookFile.Text(form.Value)) : null;
+
+    // what was printed for a terminal, without its colours
+    private static string Printed(string text) => Escape(Colours().Replace(text, ""));
+
+    [GeneratedRegex(@"(^(?:```|~~~).*?^(?:```|~~~)[^\n]*$)", RegexOptions.Singleline | RegexOptions.Multiline)]
+    private static partial Regex Fenced();
+
+    [GeneratedRegex(@"^[ ]{0,3}\$\$(?<latex>[^$`\n]+(?:\n[^$`\n]+)+)\$\$[ ]*$", RegexOptions.Multiline)]
+    private static partial Regex BrokenDisplay();
+
+    [GeneratedRegex(@"(?<![\\$\w`])\$(?=[^\s$])[^$`\n]*\n[^$`\n]*(?<=[^\s$])\$(?![\d$])")]
+    private static partial Regex BrokenInline();
+
+    [GeneratedRegex(@"\x1b\[[0-9;?]*[A-Za-z]")]
+    private static partial Regex Colours();
 }

@@ -2,7 +2,9 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
+using ReasonGen.Native;
 using ReasonGen.Studies;
+using ReasonGen.World;
 using static ReasonGen.Notebook.Html;
 
 namespace ReasonGen.Host.Notebooks;
@@ -14,25 +16,35 @@ internal static class ReportSummary
 
     private const string Lede = "<p class=\"lede\">An image generator that draws token by token learns to <em>write</em> what it will draw, and then "
         + "to draw what it wrote. These notebooks retell the paper with a miniature of the same architecture in a small drawn world, where every "
-        + "picture can be judged exactly.</p>";
+        + "image can be judged exactly.</p>";
 
     private const string Reading = "<p class=\"note\">The paper measures GenEval, the miniature its own six tasks of the same kinds, so directions can "
         + "be compared and sizes cannot. Numbers marked <em>recalled</em> were not verified. A difference counts as seen beyond two standard errors; "
         + "entropy and reward are means of the first and the last fifth of a run. Each arm was trained once a seed, which the errors do not cover.</p>";
 
-    internal static string Of(IReadOnlyList<NotebookOutcome> outcomes, IReadOnlyDictionary<string, string> parameters, string command)
+    /// <summary>How the run of a notebook ended, in a word.</summary>
+    internal static string State(NotebookOutcome outcome) => outcome switch
     {
-        var study = new Study(Config(parameters));
+        { Reached: false } => "not run",
+        { FailedCell: > 0 and var cell } => $"failed in cell {cell}",
+        { FailedCell: not null } => "failed",
+        { Ok: false } => "incomplete",
+        _ => "well",
+    };
+
+    internal static string Of(ReportContent content)
+    {
+        var study = new Study(Config(content.Parameters));
         return "<section id=\"summary\" aria-labelledby=\"summary--title\"><p class=\"eyebrow\">arXiv 2505.24875, in C#</p>"
             + "<h1 id=\"summary--title\">ReasonGen\u2011R1, step by step</h1>"
-            + $"{Lede}{Story(study)}{Claims(study, outcomes)}{Origin(outcomes, parameters, command, study)}{Runs(study)}{Notebooks(outcomes)}</section>";
+            + $"{Lede}{Story(study)}{Claims(study, content)}{Origin(content, study)}{Runs(study)}{Notebooks(content)}</section>";
     }
 
     private static StudyConfig Config(IReadOnlyDictionary<string, string> parameters)
     {
         try
         {
-            return StudyConfig.Preset(parameters.GetValueOrDefault("preset", "quick"), long.TryParse(parameters.GetValueOrDefault("seed"), out var seed) ? seed : 1);
+            return StudyConfig.Preset(parameters.GetValueOrDefault("preset", "quick"), Seed(parameters) ?? 1);
         }
         catch (ArgumentException) // a notebook of another kit may have a parameter of that name
         {
@@ -40,32 +52,36 @@ internal static class ReportSummary
         }
     }
 
+    // 1e3 is a whole number to the notebooks, too
+    private static long? Seed(IReadOnlyDictionary<string, string> parameters) => parameters.TryGetValue("seed", out var text)
+        && decimal.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var seed) && seed is >= long.MinValue and <= long.MaxValue ? (long)seed : null;
+
     private static string Story(Study study)
     {
         try
         {
             (string Stage, string Name, string What)[] stages =
             [
-                ("base", "Base", "draws at once"), ("sft", "SFT", "writes a plan, then draws"), ("rl-adaptive", "RL", "is rewarded when the picture is right"),
+                ("base", "Base", "draws at once"), ("sft", "SFT", "writes a plan, then draws"), ("rl-adaptive", "RL", "is rewarded when the image is right"),
             ];
             var tiles = string.Concat(stages.Select(stage => study.Record(stage.Stage).Results["t1"] is not { } score ? ""
                 : $"<li><b>{Number(100 * (double)score["mean"]!, "0.0")} %</b><span>± {Number(100 * (double)score["standard_error"]!, "0.0")}</span>"
                     + $"<p><strong>{stage.Name}</strong> {stage.What}</p></li>"));
-            return $"<ul class=\"tiles\" aria-label=\"Share of right pictures\">{tiles}</ul><p class=\"note\">Share of right pictures over the benchmark's "
-                + "six tasks at temperature 1, with the standard error of sampled prompts and pictures.</p>";
+            return $"<ul class=\"tiles\" aria-label=\"Share of right images\">{tiles}</ul><p class=\"note\">Share of right images over the benchmark's "
+                + "six tasks at temperature 1, with the standard error of sampled prompts and images.</p>";
         }
-        catch (CheckpointException)
+        catch (UnusableFileException)
         {
             return ""; // the table below says so
         }
     }
 
-    private static string Claims(Study study, IReadOnlyList<NotebookOutcome> outcomes)
+    private static string Claims(Study study, ReportContent content)
     {
-        var names = outcomes.Select(outcome => outcome.Name).ToHashSet();
+        var ids = content.Outcomes.Zip(content.Ids).GroupBy(pair => pair.First.Name).ToDictionary(group => group.Key, group => group.First().Second);
         var rows = PaperClaims.Of(study).Select(claim => new[]
         {
-            Escape(claim.Place), names.Contains(claim.Notebook) ? $"<a href=\"#{claim.Notebook}\">{Escape(claim.Claim)}</a>" : Escape(claim.Claim),
+            Escape(claim.Place), ids.TryGetValue(claim.Notebook, out var id) ? $"<a href=\"#{id}\">{Escape(claim.Claim)}</a>" : Escape(claim.Claim),
             Escape(claim.Paper) + (claim.Recalled ? " <em class=\"note\">recalled</em>" : ""), Escape(claim.Ours),
             claim.Difference is { } difference ? Number(difference, "+0.000;−0.000") : "",
             claim.Seen switch { true => "<span class=\"yes\">yes</span>", false => "<span class=\"no\">no</span>", _ => "–" },
@@ -74,9 +90,16 @@ internal static class ReportSummary
             + Table(["paper", "claim", "paper says", "ours", "#difference", "seen here"], rows, wide: true) + Reading;
     }
 
-    private static string Origin(IReadOnlyList<NotebookOutcome> outcomes, IReadOnlyDictionary<string, string> parameters, string command, Study study)
+    private static string Origin(ReportContent content, Study study)
     {
-        var others = string.Concat(parameters.Where(pair => pair.Key is not ("preset" or "seed")).Select(pair => $", {pair.Key} = {pair.Value}"));
+        var outcomes = content.Outcomes;
+        var others = string.Concat(content.Parameters.Where(pair => pair.Key switch
+        {
+            "preset" => pair.Value != study.Config.Name, // known to the notebook alone
+            "seed" => Seed(content.Parameters) != study.Config.Seed,
+            _ => true,
+        })
+            .Select(pair => $", {pair.Key} = {pair.Value}"));
         (string Name, string Value)[] facts =
         [
             ("Settings", $"preset {study.Config.Name}, seed {study.Config.Seed}{others}: "
@@ -90,7 +113,7 @@ internal static class ReportSummary
                 + $"{Number(outcomes.Select(outcome => outcome.PeakBytes).DefaultIfEmpty().Max() / 1073741824.0, "0.0")} GiB"),
         ];
         return "<h2 id=\"summary--origin\">How this page was made</h2>" + Table([], facts.Select(fact => new[] { $"<b>{fact.Name}</b>", Escape(fact.Value) }))
-            + $"<p>In a clone of the repository, this makes it again:</p><pre><code>{Escape(command)}</code></pre>";
+            + $"<p>In a clone of the repository, this makes it again:</p><pre><code>{Escape(content.Command)}</code></pre>";
     }
 
     private static string Runs(Study study)
@@ -100,7 +123,7 @@ internal static class ReportSummary
             var runs = Study.Foundations.Concat(Study.Arms).Concat(Study.JudgeArms).Select(study.Record).ToArray();
             static string Score(RunRecord run, string temperature) => (double?)run.Results[temperature]?["mean"] is { } mean ? Number(mean, "0.000") : "";
             var machine = runs.Select(run => run.Machine).Distinct().ToArray();
-            return $"<h2 id=\"summary--runs\">Recorded runs</h2><p>Mean share of right pictures, {Number(runs.Sum(run => run.Seconds) / 60, "0")} minutes "
+            return $"<h2 id=\"summary--runs\">Recorded runs</h2><p>Mean share of right images, {Number(runs.Sum(run => run.Seconds) / 60, "0")} minutes "
                 + $"of training in all on {Escape(string.Join("; ", machine))}.</p>"
                 + Table(["run", "#seed", "#steps", "#minutes", "#T 1", "#T 0.5", "#greedy", "revision"], runs.Select(run => new[]
                 {
@@ -108,17 +131,17 @@ internal static class ReportSummary
                     Score(run, "t1"), Score(run, "t0.5"), Score(run, "greedy"), $"<code>{Escape(run.Commit[..Math.Min(10, run.Commit.Length)])}</code>",
                 }));
         }
-        catch (CheckpointException e)
+        catch (UnusableFileException e)
         {
             return $"<p class=\"no\">{Escape(e.Message)}</p>";
         }
     }
 
-    private static string Notebooks(IReadOnlyList<NotebookOutcome> outcomes) => "<h2 id=\"summary--notebooks\">Notebooks</h2>" + Table(["notebook", "#seconds", "#MiB", "ended"],
-        outcomes.Select(outcome => new[]
+    private static string Notebooks(ReportContent content) => "<h2 id=\"summary--notebooks\">Notebooks</h2>" + Table(["notebook", "#seconds", "#MiB", "ended"],
+        content.Outcomes.Select((outcome, i) => new[]
         {
-            $"<a href=\"#{outcome.Name}\">{Escape(outcome.Title)}</a>", Number(outcome.Seconds, "0.0"), Number(outcome.PeakBytes / 1048576.0, "0"),
-            outcome.Ok ? "well" : $"<span class=\"no\">failed{(outcome.FailedCell > 0 ? $" in cell {outcome.FailedCell}" : "")}</span>",
+            $"<a href=\"#{content.Ids[i]}\">{Escape(outcome.Title)}</a>", Number(outcome.Seconds, "0.0"), Number(outcome.PeakBytes / 1048576.0, "0"),
+            outcome.Ok ? State(outcome) : $"<span class=\"no\">{State(outcome)}</span>",
         }));
 
     // a column whose name starts with # holds numbers; a wide table becomes cards on a narrow screen

@@ -12,7 +12,7 @@
   addEventListener('keydown', event => { if (event.key === 'Escape' && nav.classList.contains('open')) { open(false); menu.focus(); } });
 
   // where the reader is
-  const links = new Map(all('#contents a').map(link => [link.hash.slice(1), link]));
+  const links = new Map(all('#contents a').map(link => [decodeURIComponent(link.hash.slice(1)), link]));
   const places = [...links.keys()].map(id => document.getElementById(id)).filter(Boolean);
   let marked = [];
   const mark = () => {
@@ -63,7 +63,7 @@
     const still = figure.querySelector('.rg-static'), host = document.createElement('div');
     try {
       const data = JSON.parse(figure.querySelector('.rg-plotly').textContent);
-      const title = still?.querySelector('svg')?.getAttribute('aria-label') ?? '';
+      const title = still?.querySelector('svg')?.getAttribute('aria-label') ?? data.layout?.title?.text ?? '';
       const style = () => layoutOf(data.layout ?? {}, data.data.length);
       host.className = 'rg-live';
       host.setAttribute('role', 'group');

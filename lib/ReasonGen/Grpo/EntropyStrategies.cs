@@ -4,6 +4,7 @@
 //   entropy above its target H* raises α, which then penalises entropy; α stays within ± bound. The loss of a micro-batch uses the α from before it.
 // Deviations: 1. The state of the controllers is saved with the run. 2. The comment of the source states the sign the other way round; the code is followed.
 using Newtonsoft.Json.Linq;
+using ReasonGen.Training;
 
 namespace ReasonGen.Grpo;
 
@@ -18,12 +19,19 @@ public interface IEntropyStrategy
 {
     string Name { get; }
 
+    /// <summary>All that it was made with; a run is resumed with the same alone.</summary>
+    JObject Settings => [];
+
+    /// <summary>Whether gradients must flow through the entropies. Default true.</summary>
+    bool NeedsGradient => true;
+
     /// <summary>The weights for a micro-batch with these mean entropies, in nats; the strategy learns from them afterwards.</summary>
     EntropyCoefficients Next(double textEntropy, double imageEntropy);
 
     /// <summary>All that must be kept to go on after an interruption.</summary>
     JObject SaveState();
 
+    /// <summary>Goes on from there. Where the json is not what <see cref="SaveState"/> gave, it throws and changes nothing.</summary>
     void RestoreState(JObject state);
 }
 
@@ -31,6 +39,8 @@ public interface IEntropyStrategy
 public sealed class NoEntropyTerm : IEntropyStrategy
 {
     public string Name => "none";
+
+    public bool NeedsGradient => false;
 
     public EntropyCoefficients Next(double textEntropy, double imageEntropy) => default;
 
@@ -46,6 +56,8 @@ public sealed class NoEntropyTerm : IEntropyStrategy
 public sealed class FixedEntropyTerm(double alpha) : IEntropyStrategy
 {
     public string Name => "fixed";
+
+    public JObject Settings => new() { ["alpha"] = alpha };
 
     public EntropyCoefficients Next(double textEntropy, double imageEntropy) => new(0, 0, alpha);
 
@@ -76,20 +88,22 @@ public sealed record EntropyControllerConfig
 public sealed class EntropyController
 {
     private const double Beta1 = 0.9, Beta2 = 0.999, Epsilon = 1e-8;
-    private readonly EntropyControllerConfig config;
     private float psi, first, second;
     private int steps;
 
     public EntropyController(EntropyControllerConfig config)
     {
-        if (config.Target < 0 || config.LearningRate <= 0 || config.Bound <= 0)
+        if (!(config.Target >= 0 && config.LearningRate > 0 && config.Bound > 0)) // NaN is none of these
         {
             throw new ArgumentException($"an entropy controller needs a target of at least 0, and learning rate and bound above 0: {config}");
         }
 
-        this.config = config;
+        Config = config;
         psi = (float)Math.Asinh(config.InitialAlpha);
     }
+
+    /// <summary>Target, learning rate and bound.</summary>
+    public EntropyControllerConfig Config { get; }
 
     /// <summary>α = sinh ψ.</summary>
     public float Alpha => (float)Math.Sinh(psi);
@@ -104,22 +118,28 @@ public sealed class EntropyController
     /// <returns>The controller's own loss before the step, −α (H − H*).</returns>
     public double Update(double entropy)
     {
-        var excess = (float)entropy - (float)config.Target;
+        var excess = (float)entropy - (float)Config.Target;
         var loss = -Alpha * excess;
         var gradient = -(float)Math.Cosh(psi) * excess;
         steps++;
         first = MathF.FusedMultiplyAdd((float)(1 - Beta1), gradient - first, first);
         second = MathF.FusedMultiplyAdd((float)(1 - Beta2) * gradient, gradient, second * (float)Beta2);
         var denominator = MathF.Sqrt(second) / (float)Math.Sqrt(1 - Math.Pow(Beta2, steps)) + (float)Epsilon;
-        psi = MathF.FusedMultiplyAdd((float)(-config.LearningRate / (1 - Math.Pow(Beta1, steps))), first / denominator, psi);
-        psi = (float)Math.Asinh(Math.Clamp(Alpha, -(float)config.Bound, (float)config.Bound));
+        psi = MathF.FusedMultiplyAdd((float)(-Config.LearningRate / (1 - Math.Pow(Beta1, steps))), first / denominator, psi);
+        psi = (float)Math.Asinh(Math.Clamp(Alpha, -(float)Config.Bound, (float)Config.Bound));
         return loss;
     }
 
     internal JObject SaveState() => new() { ["psi"] = psi, ["first"] = first, ["second"] = second, ["steps"] = steps };
 
-    internal void RestoreState(JObject state) =>
-        (psi, first, second, steps) = ((float)state["psi"]!, (float)state["first"]!, (float)state["second"]!, (int)state["steps"]!);
+    internal JObject Settings() => JObject.FromObject(Config);
+
+    /// <summary>Reads a state; what it gives back takes it over.</summary>
+    internal Action ReadState(JObject state)
+    {
+        var read = ((float)state["psi"]!, (float)state["first"]!, (float)state["second"]!, (int)state["steps"]!);
+        return () => (psi, first, second, steps) = read;
+    }
 }
 
 /// <summary>The paper's adaptive entropy loss: one controller for text, one for images.</summary>
@@ -129,6 +149,8 @@ public sealed class AdaptiveEntropyTerm(EntropyControllerConfig text, EntropyCon
     public static AdaptiveEntropyTerm Paper => new(new() { Target = 2 }, new() { Target = 7 });
 
     public string Name => "adaptive";
+
+    public JObject Settings => new() { ["text"] = Text.Settings(), ["image"] = Image.Settings() };
 
     public EntropyController Text { get; } = new(text);
 
@@ -146,7 +168,8 @@ public sealed class AdaptiveEntropyTerm(EntropyControllerConfig text, EntropyCon
 
     public void RestoreState(JObject state)
     {
-        Text.RestoreState((JObject)state["text"]!);
-        Image.RestoreState((JObject)state["image"]!);
+        var (text, image) = (Text.ReadState((JObject)state["text"]!), Image.ReadState((JObject)state["image"]!));
+        text();
+        image();
     }
 }

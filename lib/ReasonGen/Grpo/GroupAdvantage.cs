@@ -22,11 +22,11 @@ public static class GroupAdvantage
 
         if (rewards.shape[1] == 1)
         {
-            return rewards.div(1 + Epsilon).MoveToOuterDisposeScope();
+            return (rewards / (1 + Epsilon)).MoveToOuterDisposeScope();
         }
 
-        var centred = rewards.sub(rewards.mean([1], keepdim: true));
-        var deviation = centred.square().sum([1L], keepdim: true).div(rewards.shape[1] - 1).sqrt();
-        return centred.div(deviation.add(Epsilon)).MoveToOuterDisposeScope();
+        var centred = rewards - rewards.mean([1], keepdim: true);
+        var variance = centred.square().sum([1L], keepdim: true) / (rewards.shape[1] - 1);
+        return (centred / (variance.sqrt() + Epsilon)).MoveToOuterDisposeScope();
     }
 }

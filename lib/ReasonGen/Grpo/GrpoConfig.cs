@@ -1,3 +1,5 @@
+using ReasonGen.Training;
+
 namespace ReasonGen.Grpo;
 
 /// <summary>Settings of GRPO. Defaults are those of janus_rl.sh.</summary>
@@ -83,16 +85,20 @@ public sealed record GrpoConfig
 
         Require(PromptsPerStep >= 1, nameof(PromptsPerStep), PromptsPerStep, "at least 1");
         Require(PromptsPerUpdate >= 1, nameof(PromptsPerUpdate), PromptsPerUpdate, "at least 1");
+        Require(PromptsPerStep % PromptsPerUpdate == 0, nameof(PromptsPerStep), PromptsPerStep,
+            $"a multiple of {nameof(PromptsPerUpdate)}, {PromptsPerUpdate}");
+        Require(PromptsPerRound >= 1, nameof(PromptsPerRound), PromptsPerRound, "at least 1");
+        Require(PromptsPerRefill >= 1, nameof(PromptsPerRefill), PromptsPerRefill, "at least 1");
         Require(RolloutsPerPrompt >= 2, nameof(RolloutsPerPrompt), RolloutsPerPrompt, "at least 2, for rewards to differ");
         Require(MicroBatchRollouts >= 1, nameof(MicroBatchRollouts), MicroBatchRollouts, "at least 1");
         Require(MaxRounds >= 1, nameof(MaxRounds), MaxRounds, "at least 1");
         Require(MaxEmptySteps >= 1, nameof(MaxEmptySteps), MaxEmptySteps, "at least 1");
-        Require(LearningRate > 0, nameof(LearningRate), LearningRate, "above 0");
+        Require(double.IsFinite(LearningRate) && LearningRate > 0, nameof(LearningRate), LearningRate, "above 0");
         Require(WarmupSteps >= 0, nameof(WarmupSteps), WarmupSteps, "at least 0");
         Require(WeightDecay >= 0, nameof(WeightDecay), WeightDecay, "at least 0");
-        Require(ClipRange > 0, nameof(ClipRange), ClipRange, "above 0");
-        Require(GradientClip > 0, nameof(GradientClip), GradientClip, "above 0");
+        Require(double.IsFinite(ClipRange) && ClipRange > 0, nameof(ClipRange), ClipRange, "above 0");
+        Require(double.IsFinite(GradientClip) && GradientClip > 0, nameof(GradientClip), GradientClip, "above 0");
         Require(KlWeight >= 0, nameof(KlWeight), KlWeight, "at least 0");
-        Require(Temperature > 0, nameof(Temperature), Temperature, "above 0");
+        Require(double.IsFinite(Temperature) && Temperature > 0, nameof(Temperature), Temperature, "above 0");
     }
 }

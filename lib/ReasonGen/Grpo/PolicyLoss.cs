@@ -1,17 +1,24 @@
 // The clipped token loss (verl: core_algos.py compute_policy_loss), N rollouts, R response columns:
 //   ρ = exp(log π − log π_old);  L = Σ m max(−A ρ, −A clip(ρ, 1 − ε, 1 + ε)) / (Σ m + 1e-8)
 // One mean over all tokens of the micro-batch, so long rollouts weigh more than short ones (paper and reference agree).
-using ReasonGen.Core;
+using ReasonGen.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace ReasonGen.Grpo;
 
 /// <summary>The loss and what is worth watching about it.</summary>
-/// <param name="Loss">Scalar to minimise.</param>
-/// <param name="ClipFraction">Share of tokens whose ratio the clip held back, in [0, 1].</param>
-/// <param name="Divergence">Mean of log π_old − log π: an estimate of the KL to the policy that sampled, in nats.</param>
-public readonly record struct PolicyLossParts(Tensor Loss, double ClipFraction, double Divergence);
+public readonly record struct PolicyLossParts
+{
+    /// <summary>Scalar to minimise.</summary>
+    public required Tensor Loss { get; init; }
+
+    /// <summary>Share of tokens whose ratio the clip held back, in [0, 1].</summary>
+    public required double ClipFraction { get; init; }
+
+    /// <summary>Mean of log π_old − log π: an estimate of the KL to the policy that sampled, in nats.</summary>
+    public required double ApproxKl { get; init; }
+}
 
 /// <summary>The clipped policy-gradient loss.</summary>
 public static class PolicyLoss
@@ -26,15 +33,22 @@ public static class PolicyLoss
         using var scope = NewDisposeScope();
         if (!logProbs.shape.SequenceEqual(oldLogProbs.shape) || !logProbs.shape.SequenceEqual(mask.shape))
         {
-            throw new ArgumentException($"log-probs [{string.Join(", ", logProbs.shape)}], old log-probs [{string.Join(", ", oldLogProbs.shape)}] and mask "
+            throw new ArgumentException($"log-probs [{string.Join(", ", logProbs.shape)}], old log-probs "
+                + $"[{string.Join(", ", oldLogProbs.shape)}] and mask "
                 + $"[{string.Join(", ", mask.shape)}] must have one shape");
         }
 
-        var difference = logProbs.sub(oldLogProbs);
-        var ratio = difference.exp();
-        Tensor free = advantages.neg().mul(ratio), clipped = advantages.neg().mul(ratio.clamp(1 - clipRange, 1 + clipRange));
-        var loss = Masked.Mean(maximum(free, clipped), mask);
-        return new(loss.MoveToOuterDisposeScope(), Masked.Mean(clipped.gt(free).to(ScalarType.Float32), mask).ToDouble(),
-            Masked.Mean(difference.detach().neg(), mask).ToDouble());
+        var logRatio = logProbs - oldLogProbs;
+        var ratio = logRatio.exp();
+        var unclipped = -advantages * ratio;
+        var clipped = -advantages * ratio.clamp(1 - clipRange, 1 + clipRange);
+        var loss = MaskedMean.Of(maximum(unclipped, clipped), mask);
+        var heldBack = clipped.gt(unclipped).to(ScalarType.Float32);
+        return new()
+        {
+            Loss = loss.MoveToOuterDisposeScope(),
+            ClipFraction = MaskedMean.Of(heldBack, mask).ToDouble(),
+            ApproxKl = MaskedMean.Of(-logRatio.detach(), mask).ToDouble(),
+        };
     }
 }

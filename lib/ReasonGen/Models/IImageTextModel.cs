@@ -46,6 +46,6 @@ public interface IImageTextModel
     /// <summary>An empty cache for <paramref name="rows"/> sequences of up to <paramref name="tokens"/> tokens; null where the model keeps none.</summary>
     KvCache? NewCache(int rows, int tokens);
 
-    /// <summary>Pictures of image codes [B, I]: [B, 3, H, W] in [-1, 1] nominally.</summary>
+    /// <summary>Images of image codes [B, I]: [B, 3, H, W] in [-1, 1] nominally.</summary>
     Tensor DecodeImage(Tensor codes);
 }

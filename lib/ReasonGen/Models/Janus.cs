@@ -10,7 +10,7 @@ using static TorchSharp.torch.nn;
 
 namespace ReasonGen.Models;
 
-/// <summary>Linear, GELU, Linear: what maps image codes or picture features to the decoder's width.</summary>
+/// <summary>Linear, GELU, Linear: what maps image codes or image features to the decoder's width.</summary>
 internal sealed class Aligner : Module<Tensor, Tensor>
 {
     private readonly ModuleList<Module<Tensor, Tensor>> layers;
@@ -18,7 +18,7 @@ internal sealed class Aligner : Module<Tensor, Tensor>
     internal Aligner(int from, int to, ComputeTarget target) : base("aligner")
     {
         layers = ModuleList<Module<Tensor, Tensor>>(
-            new Projection(from, to, true, target.Device, target.DType), GELU(), new Projection(to, to, true, target.Device, target.DType));
+            new Linear(from, to, true, target.Device, target.DType), GELU(), new Linear(to, to, true, target.Device, target.DType));
         RegisterComponents();
     }
 
@@ -31,12 +31,12 @@ internal sealed class Aligner : Module<Tensor, Tensor>
 
 internal sealed class ImageHead : Module<Tensor, Tensor>
 {
-    private readonly Projection output_mlp_projector, vision_head;
+    private readonly Linear output_mlp_projector, vision_head;
 
     internal ImageHead(int width, int codes, ComputeTarget target) : base("gen_head")
     {
-        output_mlp_projector = new Projection(width, width, true, target.Device, target.DType);
-        vision_head = new Projection(width, codes, true, target.Device, target.DType);
+        output_mlp_projector = new Linear(width, width, true, target.Device, target.DType);
+        vision_head = new Linear(width, codes, true, target.Device, target.DType);
         RegisterComponents();
     }
 
@@ -47,7 +47,7 @@ internal sealed class ImageHead : Module<Tensor, Tensor>
     }
 }
 
-/// <summary>Janus: reads text and pictures, writes text and draws pictures.</summary>
+/// <summary>Janus: reads text and images, writes text and draws images.</summary>
 public sealed class Janus : Module, IImageTextModel
 {
     private readonly SigLip? vision_model;
@@ -110,23 +110,23 @@ public sealed class Janus : Module, IImageTextModel
         return where(image.unsqueeze(-1), EmbedImageCodes(ids.masked_fill(image.logical_not(), 0)), text).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Input embeddings of a text with pictures in it: each place of the mask takes the next feature of the pictures.</summary>
+    /// <summary>Input embeddings of a text with images in it: each place of the mask takes the next feature of the images.</summary>
     /// <param name="ids">[B, T] int64; ids below 0 count as 0.</param>
-    /// <param name="pictures">[N, 3, S, S], the pictures in the order of rows and places; see <see cref="PictureProcessor"/>.</param>
-    /// <param name="pictureMask">[B, T], N times as many places as a picture has patches.</param>
+    /// <param name="images">[N, 3, S, S], the images in the order of rows and places; prepared as ImageProcessor does.</param>
+    /// <param name="imageMask">[B, T], N times as many places as an image has patches.</param>
     /// <returns>[B, T, D].</returns>
-    public Tensor Embed(Tensor ids, Tensor pictures, Tensor pictureMask)
+    public Tensor Embed(Tensor ids, Tensor images, Tensor imageMask)
     {
         using var scope = NewDisposeScope();
-        long places = pictureMask.sum().item<long>(), patches = Config.Vision?.Patches ?? 0;
-        if (places != pictures.shape[0] * patches)
+        long places = imageMask.sum().item<long>(), patches = Config.Vision?.Patches ?? 0;
+        if (places != images.shape[0] * patches)
         {
-            throw new ArgumentException($"the text has {places} places for picture features; {pictures.shape[0]} pictures of {patches} patches need "
-                + $"{pictures.shape[0] * patches}", nameof(pictureMask));
+            throw new ArgumentException($"the text has {places} places for image features; {images.shape[0]} images of {patches} patches need "
+                + $"{images.shape[0] * patches}", nameof(imageMask));
         }
 
         var text = language_model.Embed(ids.clamp_min(0));
-        text = places == 0 ? text : text.masked_scatter(pictureMask.to(ScalarType.Bool).unsqueeze(-1), EmbedPictures(pictures));
+        text = places == 0 ? text : text.masked_scatter(imageMask.to(ScalarType.Bool).unsqueeze(-1), EmbedImages(images));
         return text.MoveToOuterDisposeScope();
     }
 
@@ -149,10 +149,10 @@ public sealed class Janus : Module, IImageTextModel
         return gen_vision_model.Decode(codes);
     }
 
-    /// <summary>Picture features in the decoder's width: [B, 3, S, S] → [B, patches, D].</summary>
+    /// <summary>Image features in the decoder's width: [B, 3, S, S] → [B, patches, D].</summary>
     /// <exception cref="InvalidOperationException">The configuration leaves the understanding path out.</exception>
-    public Tensor EmbedPictures(Tensor pictures) => vision_model is not null && aligner is not null ? aligner.forward(vision_model.forward(pictures))
-        : throw new InvalidOperationException("this Janus was built without a vision tower; it draws pictures but does not read them");
+    public Tensor EmbedImages(Tensor images) => vision_model is not null && aligner is not null ? aligner.forward(vision_model.forward(images))
+        : throw new InvalidOperationException("this Janus was built without a vision tower; it draws images but does not read them");
 
     /// <summary>Fresh weights from a seed: normal with deviation 0.02 (1 for the few dimensions of a code), biases 0, norms 1; the tokenizer as its own rule says.</summary>
     public void Initialize(long seed)

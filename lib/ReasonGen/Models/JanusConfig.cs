@@ -1,3 +1,5 @@
+using ReasonGen.Checkpoints;
+
 namespace ReasonGen.Models;
 
 /// <summary>Sizes of the understanding path's SigLIP tower.</summary>
@@ -6,7 +8,7 @@ public sealed record VisionConfig
     /// <summary>The tower's name in a configuration file; nothing is looked up by it.</summary>
     public string Name { get; init; } = "siglip_large_patch16_384";
 
-    /// <summary>Pixels a side of the picture.</summary>
+    /// <summary>Pixels a side of the image.</summary>
     public int ImageSize { get; init; } = 384;
 
     /// <summary>Pixels a side of a patch.</summary>
@@ -24,15 +26,21 @@ public sealed record VisionConfig
     /// <summary>Width of the MLP, in units of <see cref="Width"/>.</summary>
     public int MlpRatio { get; init; } = 4;
 
-    /// <summary>Patches of a picture.</summary>
+    /// <summary>Patches of an image.</summary>
     public int Patches => (ImageSize / PatchSize) * (ImageSize / PatchSize);
 
     /// <exception cref="ArgumentException">A size is out of range.</exception>
     public void Validate()
     {
-        if (PatchSize < 1 || ImageSize < PatchSize || Layers < 1 || Heads < 1 || Width < 1 || MlpRatio < 1 || Width % Heads != 0)
+        SizeRange.Check(nameof(ImageSize), ImageSize, SizeRange.ImageSize);
+        SizeRange.Check(nameof(PatchSize), PatchSize, ImageSize);
+        SizeRange.Check(nameof(Width), Width, SizeRange.Width);
+        SizeRange.Check(nameof(Layers), Layers, SizeRange.Layers);
+        SizeRange.Check(nameof(Heads), Heads, SizeRange.Heads);
+        SizeRange.Check(nameof(MlpRatio), MlpRatio, SizeRange.MlpWidth / Width);
+        if (Width % Heads != 0)
         {
-            throw new ArgumentException($"a vision tower needs every size at least 1, a picture of at least one patch, and a width that its heads divide: {this}");
+            throw new ArgumentException($"a vision tower needs a width that its heads divide: {this}");
         }
     }
 }
@@ -42,7 +50,7 @@ public sealed record VisionConfig
 /// <param name="Eos">Ends an answer.</param>
 /// <param name="Pad">Fills rows on the left.</param>
 /// <param name="BeginOfImage">After it come image tokens.</param>
-/// <param name="ImagePlaceholder">Stands for one patch of a picture that is looked at.</param>
+/// <param name="ImagePlaceholder">Stands for one patch of an image that is looked at.</param>
 public sealed record JanusTokenIds(int Bos, int Eos, int Pad, int BeginOfImage, int ImagePlaceholder);
 
 /// <summary>Sizes of a Janus: the miniature and the published ones differ in nothing else.</summary>
@@ -56,7 +64,7 @@ public sealed record JanusConfig
     /// <summary>The understanding path; null leaves it out.</summary>
     public VisionConfig? Vision { get; init; }
 
-    /// <summary>Image tokens of one picture. A count, not a cap.</summary>
+    /// <summary>Image tokens of one image. A count, not a cap.</summary>
     public required int ImageTokens { get; init; }
 
     /// <summary>Ids of special tokens, where a configuration file names them; the tokenizer decides.</summary>
@@ -76,7 +84,7 @@ public sealed record JanusConfig
         ImageTokenizer = VqConfig.Vq16, Vision = new(), ImageTokens = 576,
     };
 
-    /// <summary>The miniature: half a million weights for 32x32 pictures of 64 tokens.</summary>
+    /// <summary>The miniature: half a million weights for 32x32 images of 64 tokens.</summary>
     public static JanusConfig Mini(int vocabularySize) => new()
     {
         Language = new() { VocabularySize = vocabularySize, Width = 96, MlpWidth = 256, Layers = 4, Heads = 6, RopeTheta = 100 },
@@ -89,9 +97,6 @@ public sealed record JanusConfig
         Language.Validate();
         ImageTokenizer.Validate();
         Vision?.Validate();
-        if (ImageTokens < 1)
-        {
-            throw new ArgumentException($"{nameof(ImageTokens)} is {ImageTokens}; it must be at least 1");
-        }
+        SizeRange.Check(nameof(ImageTokens), ImageTokens, SizeRange.Tokens);
     }
 }

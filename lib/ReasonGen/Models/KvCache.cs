@@ -35,20 +35,23 @@ public sealed class KvCache : IDisposable
     internal (Tensor Keys, Tensor Values) Extend(int layer, Tensor keys, Tensor values)
     {
         var added = keys.shape[2];
-        var at = Room(added);
+        var at = EnsureCapacity(added);
         var (allKeys, allValues) = layers[layer];
         allKeys.narrow(2, at, added).copy_(keys);
         allValues.narrow(2, at, added).copy_(values);
         return (allKeys.narrow(2, 0, at + added), allValues.narrow(2, 0, at + added));
     }
 
-    /// <summary>Where so many more tokens would be stored.</summary>
+    /// <summary>Where the next <paramref name="added"/> tokens are stored.</summary>
     /// <exception cref="InvalidOperationException">They do not fit.</exception>
-    internal int Room(long added) => Length + added <= Capacity ? Length
+    internal int EnsureCapacity(long added) => Length + added <= Capacity ? Length
         : throw new InvalidOperationException($"the KV cache holds {Capacity} tokens; {Length} are stored and {added} more do not fit");
 
     /// <summary>Counts tokens that every layer has stored.</summary>
     internal void Advance(int tokens) => Length += tokens;
+
+    /// <summary>Forgets the newest tokens: at most <paramref name="length"/> are kept.</summary>
+    internal void Truncate(int length) => Length = Math.Min(Length, length);
 
     public void Dispose()
     {

@@ -1,3 +1,5 @@
+using ReasonGen.Checkpoints;
+
 namespace ReasonGen.Models;
 
 /// <summary>Sizes of a Llama decoder.</summary>
@@ -44,17 +46,14 @@ public sealed record LlamaConfig
     /// <exception cref="ArgumentException">A size is out of range.</exception>
     public void Validate()
     {
-        foreach (var (name, value) in new[]
-        {
-            (nameof(VocabularySize), VocabularySize), (nameof(Width), Width), (nameof(MlpWidth), MlpWidth), (nameof(Layers), Layers), (nameof(Heads), Heads),
-        })
-        {
-            if (value < 1)
-            {
-                throw new ArgumentException($"{name} is {value}; it must be at least 1");
-            }
-        }
-
+        SizeRange.Check(nameof(VocabularySize), VocabularySize, SizeRange.Vocabulary);
+        SizeRange.Check(nameof(Width), Width, SizeRange.Width);
+        SizeRange.Check(nameof(MlpWidth), MlpWidth, SizeRange.MlpWidth);
+        SizeRange.Check(nameof(Layers), Layers, SizeRange.Layers);
+        SizeRange.Check(nameof(Heads), Heads, SizeRange.Heads);
+        SizeRange.Check(nameof(KeyValueHeads), KeyValueHeads, SizeRange.Heads);
+        SizeRange.Check(nameof(RopeTheta), RopeTheta, 1e12, 1e-3);
+        SizeRange.Check(nameof(RmsNormEpsilon), RmsNormEpsilon, 1, 0);
         if (Width % Heads != 0 || HeadWidth % 2 != 0)
         {
             throw new ArgumentException($"{nameof(Width)} is {Width} with {Heads} heads; it must be a multiple of the heads, with an even head width");

@@ -36,7 +36,7 @@ public sealed record LoraConfig
 /// </summary>
 public sealed class Lora : IImageTextModel, IDisposable
 {
-    private sealed record Addition(string Name, Projection Layer, Parameter A, Parameter B);
+    private sealed record Addition(string Name, Linear Layer, Parameter A, Parameter B);
 
     private readonly Janus model;
     private readonly Parameter[] frozen;
@@ -51,7 +51,7 @@ public sealed class Lora : IImageTextModel, IDisposable
     {
         config.Validate();
         (this.model, Config, scale) = (model, config, config.Alpha / config.Rank);
-        var layers = model.named_modules().Where(m => m.name.StartsWith("language_model.") && m.module is Projection).ToArray();
+        var layers = model.named_modules().Where(m => m.name.StartsWith("language_model.") && m.module is Linear).ToArray();
         static string Last(string name) => name[(name.LastIndexOf('.') + 1)..];
         if (config.Targets.Except(layers.Select(layer => Last(layer.name))).ToArray() is { Length: > 0 } missing)
         {
@@ -62,7 +62,7 @@ public sealed class Lora : IImageTextModel, IDisposable
         frozen = [.. model.parameters().Where(parameter => parameter.requires_grad)];
         Array.ForEach(frozen, parameter => parameter.requires_grad = false);
         additions = [.. layers.Where(layer => config.Targets.Contains(Last(layer.name)))
-            .Select((layer, i) => Add(layer.name, (Projection)layer.module, seed, i))];
+            .Select((layer, i) => Add(layer.name, (Linear)layer.module, seed, i))];
     }
 
     public LoraConfig Config { get; }
@@ -109,7 +109,7 @@ public sealed class Lora : IImageTextModel, IDisposable
     {
         foreach (var addition in additions)
         {
-            addition.Layer.Addition = null;
+            addition.Layer.Adapter = null;
             addition.A.Dispose();
             addition.B.Dispose();
         }
@@ -117,7 +117,7 @@ public sealed class Lora : IImageTextModel, IDisposable
         Array.ForEach(frozen, parameter => parameter.requires_grad = true);
     }
 
-    private Addition Add(string name, Projection layer, long seed, int index)
+    private Addition Add(string name, Linear layer, long seed, int index)
     {
         using var scope = NewDisposeScope();
         using var generator = Seeds.Torch(seed, index);
@@ -125,7 +125,7 @@ public sealed class Lora : IImageTextModel, IDisposable
         var a = rand(Config.Rank, weight.shape[1], ScalarType.Float32, CPU, generator: generator).mul(2 * bound).sub(bound)
             .to(weight.dtype, weight.device);
         var addition = new Addition(name, layer, Owned(a), Owned(zeros(weight.shape[0], Config.Rank, weight.dtype, weight.device)));
-        layer.Addition = (x, y) =>
+        layer.Adapter = (x, y) =>
         {
             using var pass = NewDisposeScope();
             return y.add(nn.functional.linear(nn.functional.linear(x, addition.A), addition.B), scale).MoveToOuterDisposeScope();

@@ -1,4 +1,4 @@
-// SigLIP, the tower with which Janus looks at a picture (deepseek-ai/Janus: siglip_vit.py), under the checkpoint's names.
+// SigLIP, the tower with which Janus looks at an image (deepseek-ai/Janus: siglip_vit.py), under the checkpoint's names.
 //   x = patches + positions;  x += attention(LN(x));  x += fc2(gelu(fc1(LN(x))));  a last LN. LayerNorm ε is 1e-6, GELU exact.
 // The pooling head (attn_pool) is in the published files and read by nothing.
 using ReasonGen.Core;
@@ -6,12 +6,13 @@ using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
+using FrozenLinear = TorchSharp.Modules.Linear; // the tower takes no LoRA and no kernels
 
 namespace ReasonGen.Models;
 
 internal sealed class SigLipMlp : Module<Tensor, Tensor>
 {
-    private readonly Linear fc1, fc2;
+    private readonly FrozenLinear fc1, fc2;
 
     internal SigLipMlp(VisionConfig config, ComputeTarget target) : base("mlp")
     {
@@ -29,7 +30,7 @@ internal sealed class SigLipMlp : Module<Tensor, Tensor>
 
 internal sealed class SigLipAttention : Module<Tensor, Tensor>
 {
-    private readonly Linear qkv, proj;
+    private readonly FrozenLinear qkv, proj;
     private readonly int heads;
 
     internal SigLipAttention(VisionConfig config, ComputeTarget target) : base("attn")
@@ -83,14 +84,14 @@ internal sealed class SigLipPatches : Module<Tensor, Tensor>
         RegisterComponents();
     }
 
-    public override Tensor forward(Tensor pictures) => proj.forward(pictures).flatten(2).transpose(1, 2); // [B, patches, D]
+    public override Tensor forward(Tensor images) => proj.forward(images).flatten(2).transpose(1, 2); // [B, patches, D]
 }
 
 /// <summary>Kept so that files load strictly.</summary>
 internal sealed class SigLipPool : Module
 {
     private readonly Parameter latent;
-    private readonly Linear q, kv, proj;
+    private readonly FrozenLinear q, kv, proj;
     private readonly LayerNorm norm;
     private readonly SigLipMlp mlp;
 
@@ -124,10 +125,10 @@ internal sealed class SigLipTower : Module<Tensor, Tensor>
         RegisterComponents();
     }
 
-    public override Tensor forward(Tensor pictures)
+    public override Tensor forward(Tensor images)
     {
         using var scope = NewDisposeScope();
-        var x = patch_embed.forward(pictures.to(pos_embed.dtype)).add(pos_embed);
+        var x = patch_embed.forward(images.to(pos_embed.dtype)).add(pos_embed);
         foreach (var block in blocks)
         {
             x = block.forward(x);
@@ -137,7 +138,7 @@ internal sealed class SigLipTower : Module<Tensor, Tensor>
     }
 }
 
-/// <summary>Pictures [B, 3, S, S] in [-1, 1] → features [B, patches, D].</summary>
+/// <summary>Images [B, 3, S, S] in [-1, 1] → features [B, patches, D].</summary>
 public sealed class SigLip : Module<Tensor, Tensor>
 {
     private readonly SigLipTower vision_tower;
@@ -150,5 +151,5 @@ public sealed class SigLip : Module<Tensor, Tensor>
         RegisterComponents();
     }
 
-    public override Tensor forward(Tensor pictures) => vision_tower.forward(pictures);
+    public override Tensor forward(Tensor images) => vision_tower.forward(images);
 }

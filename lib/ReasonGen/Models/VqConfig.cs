@@ -1,3 +1,5 @@
+using ReasonGen.Checkpoints;
+
 namespace ReasonGen.Models;
 
 /// <summary>Sizes of the image tokenizer.</summary>
@@ -48,11 +50,14 @@ public sealed record VqConfig
     /// <exception cref="ArgumentException">A size is out of range.</exception>
     public void Validate()
     {
-        if (CodebookSize < 2 || CodeWidth < 1 || LatentChannels < 1 || ResidualBlocks < 1 || Multipliers.Count < 1 || Groups < 1)
-        {
-            throw new ArgumentException($"an image tokenizer needs at least 2 codes and every size at least 1: {this}");
-        }
-
+        SizeRange.Check(nameof(CodebookSize), CodebookSize, SizeRange.Vocabulary, 2);
+        SizeRange.Check(nameof(CodeWidth), CodeWidth, SizeRange.Width);
+        SizeRange.Check(nameof(LatentChannels), LatentChannels, SizeRange.Width);
+        SizeRange.Check(nameof(Channels), Channels, SizeRange.Width);
+        SizeRange.Check(nameof(ResidualBlocks), ResidualBlocks, SizeRange.Layers);
+        SizeRange.Check(nameof(Groups), Groups, SizeRange.Width);
+        SizeRange.Check("the number of levels", Multipliers.Count, 16);
+        SizeRange.Check("the widest level", Multipliers.Max() * (double)Channels, SizeRange.Width);
         if (Channels % Groups != 0)
         {
             throw new ArgumentException($"{nameof(Channels)} is {Channels}; it must be a multiple of the {Groups} groups");

@@ -40,7 +40,7 @@ internal sealed class VectorQuantizer : Module
     }
 }
 
-/// <summary>Pictures to discrete image tokens and back.</summary>
+/// <summary>Images to discrete image tokens and back.</summary>
 public sealed class VqTokenizer : Module
 {
     private readonly VqPath encoder, decoder;
@@ -73,15 +73,15 @@ public sealed class VqTokenizer : Module
     public void Initialize(long seed) => Initializer.Apply(named_parameters().Select(p => (p.name, p.parameter)), seed,
         (name, shape) => name.StartsWith("quantize") ? 1 : 1 / Math.Sqrt(shape.Skip(1).Aggregate(1L, (product, size) => product * size)));
 
-    /// <summary>Pictures [B, 3, H, W] in [-1, 1] → latents [B, 8, h, w], not normalised.</summary>
-    public Tensor Latent(Tensor pictures) => quant_conv.forward(encoder.forward(pictures.to(DType)));
+    /// <summary>Images [B, 3, H, W] in [-1, 1] → latents [B, 8, h, w], not normalised.</summary>
+    public Tensor Latent(Tensor images) => quant_conv.forward(encoder.forward(images.to(DType)));
 
-    /// <summary>Pictures [B, 3, H, W] in [-1, 1] → codes [B, h·w], row by row.</summary>
-    public Tensor Encode(Tensor pictures)
+    /// <summary>Images [B, 3, H, W] in [-1, 1] → codes [B, h·w], row by row.</summary>
+    public Tensor Encode(Tensor images)
     {
         using var free = no_grad();
         using var scope = NewDisposeScope();
-        return Nearest(Latent(pictures)).MoveToOuterDisposeScope();
+        return Nearest(Latent(images)).MoveToOuterDisposeScope();
     }
 
     /// <summary>Latents [B, 8, h, w] → the codes nearest to them, [B, h·w].</summary>
@@ -99,15 +99,15 @@ public sealed class VqTokenizer : Module
         return rows.view(-1, height, width, Config.CodeWidth).permute(0, 3, 1, 2).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Codes [B, h·w] of a square picture → pictures [B, 3, H, W], nominally in [-1, 1].</summary>
+    /// <summary>Codes [B, h·w] of a square image → images [B, 3, H, W], nominally in [-1, 1].</summary>
     public Tensor Decode(Tensor codes)
     {
         var side = (long)Math.Sqrt(codes.shape[^1]);
         return side * side == codes.shape[^1] ? Decode(codes, side, side)
-            : throw new ArgumentException($"{codes.shape[^1]} codes a picture are no square; give height and width", nameof(codes));
+            : throw new ArgumentException($"{codes.shape[^1]} codes an image are no square; give height and width", nameof(codes));
     }
 
-    /// <summary>Codes [B, h·w] → pictures [B, 3, H, W], nominally in [-1, 1].</summary>
+    /// <summary>Codes [B, h·w] → images [B, 3, H, W], nominally in [-1, 1].</summary>
     public Tensor Decode(Tensor codes, long height, long width)
     {
         using var scope = NewDisposeScope();
@@ -117,10 +117,10 @@ public sealed class VqTokenizer : Module
     /// <summary>One training pass.</summary>
     /// <returns>Reconstruction [B, 3, H, W], codes [B·h·w], normalised latents [B·h·w, 8], and codebook, commitment and entropy loss.</returns>
     internal (Tensor Reconstruction, Tensor Codes, Tensor Latents, Tensor CodebookLoss, Tensor CommitmentLoss, Tensor EntropyLoss) Reconstruct(
-        Tensor pictures)
+        Tensor images)
     {
         using var scope = NewDisposeScope();
-        var latent = Latent(pictures);
+        var latent = Latent(images);
         var z = Normalised(latent);
         var distances = quantize.Distances(Config.EntropyRatio == 0 ? z.detach() : z);
         var codes = distances.detach().argmin(1);

@@ -5,7 +5,10 @@ namespace ReasonGen.Rewards;
 /// <summary>A reward that is made of parts, which are worth a curve each.</summary>
 public interface IRewardParts
 {
-    /// <summary>Of the last <see cref="IReward.Score"/>: each part's name and unweighted rewards, one a request. Empty before the first.</summary>
+    /// <summary>
+    /// Of the last <see cref="IReward.Score"/>: each part's name and unweighted rewards, one a request, then what the parts tell of themselves.
+    /// Empty before the first.
+    /// </summary>
     IReadOnlyList<(string Name, float[] Rewards)> Parts { get; }
 }
 
@@ -46,10 +49,11 @@ public sealed class EnsembleReward : IReward, IRewardParts
         if (scored.FirstOrDefault(part => part.Rewards.Length != requests.Count) is { Rewards: { } wrong } odd)
         {
             throw new InvalidOperationException(
-                $"reward '{odd.Name}' gave {wrong.Length} values for {requests.Count} pictures; it must give one a picture");
+                $"reward '{odd.Name}' gave {wrong.Length} values for {requests.Count} images; it must give one an image");
         }
 
-        Parts = scored;
+        Parts = [.. scored, .. members.Where(part => part.Reward is IRewardParts)
+            .SelectMany(part => ((IRewardParts)part.Reward).Parts.Select(inner => ($"{part.Reward.Name}: {inner.Name}", inner.Rewards)))];
         double Sum(int i) => members.Select((part, p) => part.Weight == 0 ? 0 : part.Weight * scored[p].Rewards[i]).Sum();
         return [.. Enumerable.Range(0, requests.Count).Select(i => (float)Sum(i))];
     }

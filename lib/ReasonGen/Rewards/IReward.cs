@@ -1,12 +1,12 @@
-using ReasonGen.Core;
-using ReasonGen.World;
+using ReasonGen.Imaging;
+using ReasonGen.Rollouts;
 
 namespace ReasonGen.Rewards;
 
-/// <summary>One picture to be scored against the prompt it was drawn for.</summary>
-public sealed record RewardRequest(Prompt Prompt, string Rationale, Picture Picture);
+/// <summary>One image to be scored against the prompt it was drawn for.</summary>
+public sealed record RewardRequest(Prompt Prompt, string Rationale, RgbImage Image);
 
-/// <summary>Scores pictures: the paper's judge, the world's exact detector, a served model, or an ensemble of them.</summary>
+/// <summary>Scores images: the paper's judge, the world's exact detector, a served model, or an ensemble of them.</summary>
 public interface IReward
 {
     string Name { get; }

@@ -1,5 +1,5 @@
-using ReasonGen.Core;
-using ReasonGen.World;
+using ReasonGen.Imaging;
+using ReasonGen.Models;
 
 namespace ReasonGen.Rollouts;
 
@@ -12,6 +12,14 @@ public interface IRolloutSource
     /// <summary>The rationale of each rollout; empty where there is none.</summary>
     string[] Rationales(RolloutBatch rollouts);
 
-    /// <summary>The picture of each rollout.</summary>
-    Picture[] Pictures(RolloutBatch rollouts);
+    /// <summary>The image of each rollout.</summary>
+    RgbImage[] Images(RolloutBatch rollouts);
+
+    /// <summary>Whether the rollouts come from the policy that is to be trained; a source that knows no policy accepts any.</summary>
+    /// <param name="model">The policy in training.</param>
+    /// <param name="temperature">That its log-probs are taken at.</param>
+    /// <exception cref="ArgumentException">They come from another model, or are drawn at another temperature.</exception>
+    void CheckPolicy(IImageTextModel model, double temperature)
+    {
+    }
 }

@@ -1,18 +1,39 @@
 using ReasonGen.Core;
+using ReasonGen.Imaging;
 using ReasonGen.Models;
-using ReasonGen.Text;
-using ReasonGen.World;
+using ReasonGen.Tokenizers;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace ReasonGen.Rollouts;
 
-/// <summary>A policy as people use it: prompts in, rationales and pictures out.</summary>
-public sealed class PolicySampler(IImageTextModel model, ITokenizer tokenizer, PromptTemplate template, RolloutConfig config, Device device) : IRolloutSource
+/// <summary>A policy as people use it: prompts in, rationales and images out.</summary>
+/// <param name="model">The policy.</param>
+/// <param name="tokenizer">Its tokenizer.</param>
+/// <param name="template">Wraps a prompt.</param>
+/// <param name="config">How rollouts are drawn.</param>
+/// <param name="device">Of the policy's weights.</param>
+public sealed class PolicySampler(
+    IImageTextModel model, ITokenizer tokenizer, PromptTemplate template, RolloutConfig config, Device device) : IRolloutSource
 {
     private readonly RolloutSampler sampler = new(model, tokenizer.Special, config);
 
     public RolloutConfig Config => sampler.Config;
+
+    public void CheckPolicy(IImageTextModel policy, double temperature)
+    {
+        if (!ReferenceEquals(policy, model))
+        {
+            throw new ArgumentException("rollouts are sampled from another model than the one in training", nameof(policy));
+        }
+
+        if (temperature != Config.Temperature)
+        {
+            throw new ArgumentException(
+                $"rollouts are drawn at temperature {Config.Temperature}, log-probs taken at {temperature}: give both one temperature",
+                nameof(temperature));
+        }
+    }
 
     public RolloutBatch Generate(IReadOnlyList<Prompt> prompts, int rolloutsPerPrompt, long seed)
     {
@@ -33,8 +54,9 @@ public sealed class PolicySampler(IImageTextModel model, ITokenizer tokenizer, P
             return sampler.Generate(ids.narrow(0, Start(part), count), mask.narrow(0, Start(part), count), Seeds.Mix(seed, part));
         }
 
-        RolloutBatch[] batches = Config.Parts > 1 ? SideBySide.Run(parts, Sample) : [.. Enumerable.Range(0, parts).Select(Sample)];
-        var joined = RolloutBatch.Join([.. batches.Select(batch => (batch, Enumerable.Range(0, batch.Count).Select(row => (long)row).ToArray()))]);
+        RolloutBatch[] batches = Config.Parts > 1 ? ParallelParts.Run(parts, Sample) : [.. Enumerable.Range(0, parts).Select(Sample)];
+        static long[] AllRows(RolloutBatch batch) => [.. Enumerable.Range(0, batch.Count).Select(row => (long)row)];
+        var joined = RolloutBatch.Join([.. batches.Select(batch => (batch, AllRows(batch)))]);
         Array.ForEach(batches, batch => batch.Dispose());
         return joined;
     }
@@ -63,13 +85,13 @@ public sealed class PolicySampler(IImageTextModel model, ITokenizer tokenizer, P
 
     public string[] Rationales(RolloutBatch rollouts) => RolloutText.Rationales(rollouts, tokenizer);
 
-    public Picture[] Pictures(RolloutBatch rollouts)
+    public RgbImage[] Images(RolloutBatch rollouts)
     {
         using var scope = NewDisposeScope();
         return [.. rollouts.ImageCodes.split(Math.Min(Config.RowsAtATime, rollouts.Count)).SelectMany(codes =>
         {
             using var some = NewDisposeScope();
-            return Core.Pictures.FromTensor(model.DecodeImage(codes));
+            return ImageTensors.FromTensor(model.DecodeImage(codes));
         })];
     }
 }

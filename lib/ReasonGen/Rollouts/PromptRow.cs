@@ -1,4 +1,4 @@
-using ReasonGen.Text;
+using ReasonGen.Tokenizers;
 
 namespace ReasonGen.Rollouts;
 
@@ -22,7 +22,4 @@ public sealed record PromptRow(long[] Ids, long[] AttentionMask, long[] Position
         long[] ids = [.. Enumerable.Repeat((long)special.Pad, pads), special.Bos, .. kept.Select(id => (long)id)];
         return new(ids, [.. ids.Select((_, i) => i < pads ? 0L : 1)], [.. ids.Select((_, i) => (long)Math.Max(0, i - pads))]);
     }
-
-    /// <summary>Whether the reference keeps a prompt: its bare text may have at most max − 10 tokens, whatever the template adds.</summary>
-    public static bool Fits(int bareTokens, int maxLength) => bareTokens + 10 <= maxLength;
 }

@@ -4,9 +4,9 @@ namespace ReasonGen.Rollouts;
 public sealed record RolloutConfig
 {
     /// <summary>Most tokens of a rationale, begin-of-image included; 0 draws at once. Default 448 (1024 − 576).</summary>
-    public int TextBudget { get; init; } = 448;
+    public int MaxTextTokens { get; init; } = 448;
 
-    /// <summary>Image tokens of a picture: a count, not a cap. Default 576; at least 1.</summary>
+    /// <summary>Image tokens of an image: a count, not a cap. Default 576; at least 1.</summary>
     public int ImageTokens { get; init; } = 576;
 
     /// <summary>Divides the logits of both phases. Default 1; above 0. The reference drops every other value on its way to the model.</summary>
@@ -30,31 +30,32 @@ public sealed record RolloutConfig
     public static RolloutConfig Paper { get; } = new();
 
     /// <summary>The miniature.</summary>
-    public static RolloutConfig Mini { get; } = new() { TextBudget = 36, ImageTokens = 64, Parts = 2 };
+    public static RolloutConfig Mini { get; } = new() { MaxTextTokens = 36, ImageTokens = 64, Parts = 2 };
 
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public void Validate()
     {
-        if (TextBudget < 0 || ImageTokens < 1 || !(Temperature > 0) || !(GuidanceScale >= 0) || Parts < 1 || RowsAtATime < 1)
+        if (MaxTextTokens < 0 || ImageTokens < 1 || !(Temperature > 0 && double.IsFinite(Temperature))
+            || !(GuidanceScale >= 0 && double.IsFinite(GuidanceScale)) || Parts < 1 || RowsAtATime < 1)
         {
-            throw new ArgumentException($"{nameof(TextBudget)} must be at least 0, {nameof(ImageTokens)}, {nameof(Parts)} and "
+            throw new ArgumentException($"{nameof(MaxTextTokens)} must be at least 0, {nameof(ImageTokens)}, {nameof(Parts)} and "
                 + $"{nameof(RowsAtATime)} at least 1, {nameof(Temperature)} above 0 "
                 + $"and {nameof(GuidanceScale)} at least 0: {this}");
         }
     }
 
-    /// <summary>Whether a prompt leaves room for a rationale and a picture.</summary>
+    /// <summary>Whether a prompt leaves room for a rationale and an image.</summary>
     /// <param name="prompt">The text, for the message.</param>
     /// <param name="tokens">Its tokens, bos included and begin-of-image not.</param>
     /// <param name="positions">Tokens of the longest sequence that the model was made for.</param>
     /// <exception cref="ArgumentException">It does not.</exception>
     public void CheckPrompt(string prompt, int tokens, int positions)
     {
-        var room = positions - TextBudget - ImageTokens - 1;
+        var room = positions - MaxTextTokens - ImageTokens - 1;
         if (tokens > room)
         {
             throw new ArgumentException($"the prompt \"{(prompt.Length <= 60 ? prompt : prompt[..60] + "…")}\" has {tokens} tokens; "
-                + $"{Math.Max(room, 0)} fit beside {TextBudget} of a rationale and {ImageTokens} of a picture. Shorten it.");
+                + $"{Math.Max(room, 0)} fit beside {MaxTextTokens} of a rationale and {ImageTokens} of an image. Shorten it.");
         }
     }
 }

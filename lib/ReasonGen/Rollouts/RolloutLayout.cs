@@ -1,5 +1,5 @@
 using ReasonGen.Core;
-using ReasonGen.Text;
+using ReasonGen.Tokenizers;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -1,3 +1,5 @@
+using ReasonGen.Training;
+
 namespace ReasonGen.Sft;
 
 /// <summary>Settings of supervised fine-tuning (and of base training, which differs in its data alone).</summary>

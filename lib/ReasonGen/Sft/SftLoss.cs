@@ -2,8 +2,8 @@
 //   ce_t = −log π(y_t) with y_t = ids[t+1];  m = loss mask;  s = text, image or begin-of-image scale by the class of y_t.
 //   The begin-of-image token counts in the denominator whatever its scale. With a reference model: + w Σ m kl_t / (Σ m + 1e-8), kl low-variance.
 // Deviation: the reference's −1e9 padding of image logits has weight e^-1e9 = 0 here, so it is left out.
-using ReasonGen.Core;
 using ReasonGen.Models;
+using ReasonGen.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -39,7 +39,7 @@ public static class SftLoss
         var begin = labels.eq(beginOfImageToken).logical_and(image.logical_not());
         var logProbs = LogProbs(model, batch, labels, image, mask);
         var scales = full_like(mask, textScale).masked_fill(image, imageScale).masked_fill(begin, beginOfImageScale);
-        var tokens = mask.sum().add(Masked.Epsilon);
+        var tokens = mask.sum().add(MaskedMean.Epsilon);
         var total = logProbs.neg().mul(mask).mul(scales).sum().div(tokens);
         var kl = 0.0;
         if (reference is not null)
@@ -50,23 +50,20 @@ public static class SftLoss
                 frozen = LogProbs(reference, batch, labels, image, mask);
             }
 
-            var divergence = Kl.LowVariance(logProbs, frozen).mul(mask).sum().div(tokens).mul(klWeight);
+            var divergence = Kl.K3(logProbs, frozen).mul(mask).sum().div(tokens).mul(klWeight);
             total = total.add(divergence);
             kl = divergence.ToDouble();
         }
 
         using var free = no_grad();
         var lost = logProbs.detach().neg().mul(mask);
-        double Mean(Tensor chosen) => lost.mul(chosen).sum().div(lost.gt(0).logical_and(chosen).sum().add(Masked.Epsilon)).ToDouble();
+        double Mean(Tensor chosen) => lost.mul(chosen).sum().div(lost.gt(0).logical_and(chosen).sum().add(MaskedMean.Epsilon)).ToDouble();
         return new(total.MoveToOuterDisposeScope(), Mean(image.logical_or(begin).logical_not()), Mean(image), kl);
     }
-
-    /// <summary>Factor on a scale that grows over training: (clip(step / total, from, to) − from) / (to − from).</summary>
-    public static double GradualScale(double step, double total, double from, double to) => (Math.Clamp(step / total, from, to) - from) / (to - from);
 
     private static Tensor LogProbs(IImageTextModel model, SftBatch batch, Tensor labels, Tensor image, Tensor mask)
     {
         var hidden = model.Hidden(model.Embed(batch.Ids, batch.ImageMask), batch.AttentionMask, batch.PositionIds);
-        return TokenStatistics.Compute(model, hidden.narrow(1, 0, labels.shape[1]), labels, image, mask, clamped: false, entropyGradient: false).LogProbs;
+        return TokenLogProbs.Compute(model, hidden.narrow(1, 0, labels.shape[1]), labels, image, mask, clamped: false, entropyGradient: false).LogProbs;
     }
 }

@@ -1,8 +1,8 @@
 using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
-using ReasonGen.Core;
 using ReasonGen.Models;
+using ReasonGen.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -26,6 +26,7 @@ public sealed class SftTrainer : IDisposable
     private readonly Func<long, SftBatch> batchOfStep;
     private readonly long beginOfImage;
     private readonly AdamW optimizer;
+    private readonly StepGuard guard = new();
     private string? lastSaved;
 
     /// <param name="model">Trained in place.</param>
@@ -58,6 +59,7 @@ public sealed class SftTrainer : IDisposable
     public SftStep Step()
     {
         var watch = Stopwatch.StartNew();
+        using var turn = guard.Step();
         using var scope = NewDisposeScope();
         using var batch = batchOfStep(StepCount);
         optimizer.ZeroGradients();
@@ -80,31 +82,36 @@ public sealed class SftTrainer : IDisposable
         }
 
         var rate = Config.LearningRate * LearningRate.Cosine(StepCount, LearningRate.WarmupSteps(Config.WarmupRatio, Config.TotalSteps), Config.TotalSteps);
+        guard.Changing();
         optimizer.Step(rate);
         optimizer.ZeroGradients();
-        return new(StepCount++, loss, text, image, norm, rate, batch.AttentionMask.sum().item<long>(), watch.Elapsed.TotalSeconds);
+        StepCount++;
+        guard.Whole();
+        return new(StepCount - 1, loss, text, image, norm, rate, batch.AttentionMask.sum().item<long>(), watch.Elapsed.TotalSeconds);
     }
 
     /// <summary>Writes all that <see cref="Resume"/> needs into one file.</summary>
-    /// <exception cref="CheckpointException">It cannot be written; an earlier state stays as it was.</exception>
+    /// <exception cref="UnusableFileException">It cannot be written; an earlier state stays as it was.</exception>
+    /// <exception cref="InvalidOperationException">The last step was broken off while it changed the weights.</exception>
     public void Save(string path)
     {
+        using var turn = guard.Save();
         RunState.Save(path, model.TrainableParameters(), optimizer, new JObject { ["step"] = StepCount, ["config"] = JObject.FromObject(Config) });
         lastSaved = path;
     }
 
     /// <summary>Goes on from a saved state.</summary>
-    /// <exception cref="CheckpointException">The state is missing, damaged, or of a run with other settings.</exception>
+    /// <exception cref="UnusableFileException">The state is missing, damaged, or of a run with other settings; nothing was changed.</exception>
     public void Resume(string path)
     {
-        var state = RunState.Load(path, model.TrainableParameters(), optimizer);
-        if (!JToken.DeepEquals(state["config"], JObject.FromObject(Config)))
+        using var turn = guard.Step();
+        StepCount = RunState.Load(path, model.TrainableParameters(), optimizer, state =>
         {
-            throw new CheckpointException(path, "the run was made with other settings", $"resume with {state["config"]}");
-        }
-
-        StepCount = (long)state["step"]!;
+            RunState.ExpectSettings(path, state["config"], JObject.FromObject(Config));
+            return RunState.Count(state, "step");
+        });
         lastSaved = path;
+        guard.Whole();
     }
 
     public void Dispose() => optimizer.Dispose();

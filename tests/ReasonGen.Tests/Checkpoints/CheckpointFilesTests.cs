@@ -45,7 +45,7 @@ public sealed class CheckpointFilesTests : IDisposable
         {
             Copy("torchbin/sharded", "bad/" + file, file);
             var thrown = Record.Exception(() => CheckpointFiles.Open(Path.Combine(folder, file)));
-            Assert.True(thrown is CheckpointException && thrown.Message.Contains(file), $"{file} ({reason!["reason"]}): {thrown}");
+            Assert.True(thrown is UnusableFileException && thrown.Message.Contains(file), $"{file} ({reason!["reason"]}): {thrown}");
         }
     }
 
@@ -85,7 +85,7 @@ public sealed class CheckpointFilesTests : IDisposable
         spoiled[1000] = value;
         Save(new() { ["sound"] = ones(5), ["head.weight"] = spoiled });
         var targets = new Dictionary<string, Tensor> { ["sound"] = zeros(5), ["head.weight"] = zeros(1003) };
-        var thrown = Assert.Throws<CheckpointException>(() => CheckpointFiles.Open(folder).LoadInto(targets));
+        var thrown = Assert.Throws<UnusableFileException>(() => CheckpointFiles.Open(folder).LoadInto(targets));
         Assert.Contains("'head.weight' holds NaN or infinite weights", thrown.Message);
         CheckpointFiles.Open(folder).LoadInto(targets, finite: false);
     }
@@ -99,19 +99,19 @@ public sealed class CheckpointFilesTests : IDisposable
         Golden.Equal(ones(2), targets["a"]);
         Golden.Equal(zeros(3), targets["lost"]);
         Golden.Equal(zeros(5), targets["shape"]);
-        var thrown = Assert.Throws<CheckpointException>(() => CheckpointFiles.Open(folder).LoadInto(targets));
+        var thrown = Assert.Throws<UnusableFileException>(() => CheckpointFiles.Open(folder).LoadInto(targets));
         Assert.Contains("3 tensors do not fit the model", thrown.Message);
     }
 
     [Fact]
     public void A_folder_without_or_with_too_many_checkpoints_is_refused()
     {
-        Assert.Contains("holds no checkpoint", Assert.Throws<CheckpointException>(() => CheckpointFiles.Open(folder)).Message);
-        Assert.Contains("no such file", Assert.Throws<CheckpointException>(() => CheckpointFiles.Open(Path.Combine(folder, "none"))).Message);
+        Assert.Contains("holds no checkpoint", Assert.Throws<UnusableFileException>(() => CheckpointFiles.Open(folder)).Message);
+        Assert.Contains("no such file", Assert.Throws<UnusableFileException>(() => CheckpointFiles.Open(Path.Combine(folder, "none"))).Message);
         Safetensors.Save(Path.Combine(folder, "one.safetensors"), new Dictionary<string, Tensor> { ["a"] = ones(2) });
         Assert.Single(CheckpointFiles.Open(folder).Entries);
         Safetensors.Save(Path.Combine(folder, "two.safetensors"), new Dictionary<string, Tensor> { ["a"] = ones(2) });
-        Assert.Contains("2 checkpoint files", Assert.Throws<CheckpointException>(() => CheckpointFiles.Open(folder)).Message);
+        Assert.Contains("2 checkpoint files", Assert.Throws<UnusableFileException>(() => CheckpointFiles.Open(folder)).Message);
     }
 
     [Fact]
@@ -124,7 +124,7 @@ public sealed class CheckpointFilesTests : IDisposable
             file.SetLength(file.Length - 100);
         }
 
-        Assert.Contains("model.safetensors", Assert.Throws<CheckpointException>(() => CheckpointFiles.Open(folder)).Message);
+        Assert.Contains("model.safetensors", Assert.Throws<UnusableFileException>(() => CheckpointFiles.Open(folder)).Message);
     }
 
     [Fact]

@@ -15,6 +15,7 @@ public sealed class InspectCommandTests : IDisposable
     [Theory]
     [InlineData("janus/checkpoint", "Janus, original layout; names and shapes fit")]
     [InlineData("janus_hf/sharded_bf16", "Janus, native layout; names and shapes fit")]
+    [InlineData("mask2former/mmdet.pth", "Mask2Former of other sizes: not GenEval's official detector; mmdetection 2.x's layout")]
     [InlineData("torchbin/sharded/pytorch_model.bin.index.json", "not one that is known here")]
     public async Task What_a_checkpoint_holds_is_listed(string path, string model)
     {

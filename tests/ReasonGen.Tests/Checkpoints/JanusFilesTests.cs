@@ -1,6 +1,7 @@
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
+using ReasonGen.JanusPro;
 using ReasonGen.Models;
 using TorchSharp;
 using Xunit;
@@ -151,7 +152,7 @@ public sealed class JanusFilesTests : IDisposable
         var parent = key.Contains('.') ? config.SelectToken(key[..key.LastIndexOf('.')])! : config;
         parent[key[(key.LastIndexOf('.') + 1)..]] = JToken.Parse(value);
         File.WriteAllText(Path.Combine(folder, "config.json"), config.ToString());
-        var thrown = Assert.Throws<CheckpointException>(() => JanusFiles.Load(folder, Target).Dispose());
+        var thrown = Assert.Throws<UnusableFileException>(() => JanusFiles.Load(folder, Target).Dispose());
         Assert.Contains(message.Split('|'), thrown.Message.Contains);
         Assert.DoesNotContain('\n', thrown.Message);
     }
@@ -162,10 +163,10 @@ public sealed class JanusFilesTests : IDisposable
         using var model = JanusFiles.Load(Original, Target);
         JanusFiles.Save(model, folder, JanusLayout.Original);
         var before = Directory.GetFiles(folder).ToDictionary(path => path, File.ReadAllBytes);
-        File.WriteAllText(Path.Combine(folder, $".saving-{Environment.ProcessId}"), "in the way");
-        var thrown = Assert.Throws<CheckpointException>(() => JanusFiles.Save(model, folder, JanusLayout.Original, 100_000));
+        var thrown = Assert.Throws<UnusableFileException>(() => JanusFiles.Save(model, Path.Combine(folder, "config.json"), JanusLayout.Original, 100_000));
         Assert.Contains("could not be written", thrown.Message);
         Assert.All(before, pair => Assert.Equal(pair.Value, File.ReadAllBytes(pair.Key)));
+        Assert.Equal(before.Keys.Order(), Directory.GetFiles(folder).Order());
     }
 
     [Fact]

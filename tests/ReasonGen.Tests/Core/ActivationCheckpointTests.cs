@@ -1,5 +1,5 @@
 using System.Runtime.InteropServices;
-using ReasonGen.Core;
+using ReasonGen.Training;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;

@@ -1,7 +1,9 @@
 using System.Security.Cryptography;
 using Newtonsoft.Json.Linq;
-using ReasonGen.Core;
 using ReasonGen.Notebook;
+using ReasonGen.Checkpoints;
+using ReasonGen.Core;
+using ReasonGen.Imaging;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -26,16 +28,16 @@ public sealed class ResizeGoldenTests
     }
 
     [Fact]
-    public void Large_pictures_equal_the_reference_to_the_byte()
+    public void Large_images_equal_the_reference_to_the_byte()
     {
         foreach (var row in Golden.List("resize/large"))
         {
-            var picture = ByFormula(row["formula"]!);
-            Assert.Equal((string?)row["input_sha256"], Hash(picture));
+            var image = ByFormula(row["formula"]!);
+            Assert.Equal((string?)row["input_sha256"], Hash(image));
             foreach (var step in row["steps"]!)
             {
-                picture = Resampling.Resize(picture, (int)step["width"]!, (int)step["height"]!, Enum.Parse<ResizeFilter>((string)step["filter"]!, ignoreCase: true));
-                Assert.Equal((string?)step["sha256"], Hash(picture));
+                image = Resampling.Resize(image, (int)step["width"]!, (int)step["height"]!, Enum.Parse<ResizeFilter>((string)step["filter"]!, ignoreCase: true));
+                Assert.Equal((string?)step["sha256"], Hash(image));
             }
         }
     }
@@ -52,7 +54,7 @@ public sealed class ResizeGoldenTests
     }
 
     [Fact]
-    public void Crops_and_prepared_pictures_equal_the_reference()
+    public void Crops_and_prepared_images_equal_the_reference()
     {
         Dictionary<string, Tensor> expected = Golden.Tensors("resize/crop"), inputs = Golden.Tensors("resize/inputs");
         foreach (var (name, values) in expected)
@@ -66,32 +68,32 @@ public sealed class ResizeGoldenTests
             }
 
             var side = int.Parse(name.Split('_')[^1]);
-            Golden.Close(values, Pictures.ToTensor([Resampling.Resize(cropped, side, side)], CPU)[0], 1.2e-7, name);
+            Golden.Close(values, ImageTensors.ToTensor([Resampling.Resize(cropped, side, side)], CPU)[0], 1.2e-7, name);
         }
     }
 
     [Fact]
-    public void Picture_files_are_read_and_written_to_the_byte()
+    public void Image_files_are_read_and_written_to_the_byte()
     {
         foreach (var (name, pixels) in Golden.Tensors("resize/inputs"))
         {
-            var picture = PictureFile.Read(Golden.Path($"resize/images/{name}.png"));
-            Assert.Equal(pixels.Values<byte>(), picture.Rgb);
+            var image = ImageFile.Read(Golden.Path($"resize/images/{name}.png"));
+            Assert.Equal(pixels.Values<byte>(), image.Rgb);
             var file = Path.GetTempFileName();
-            File.WriteAllBytes(file, Png.Encode(picture));
-            Assert.Equal(picture.Rgb, PictureFile.Read(file).Rgb);
-            File.WriteAllText(file, "no picture");
-            Assert.Contains("picture", Assert.Throws<ReasonGen.Checkpoints.CheckpointException>(() => PictureFile.Read(file)).Message);
+            File.WriteAllBytes(file, Png.Encode(image));
+            Assert.Equal(image.Rgb, ImageFile.Read(file).Rgb);
+            File.WriteAllText(file, "no image");
+            Assert.Contains("image", Assert.Throws<ReasonGen.Checkpoints.UnusableFileException>(() => ImageFile.Read(file)).Message);
             File.Delete(file);
         }
     }
 
-    private static Picture Of(Tensor hwc) => new((int)hwc.shape[1], (int)hwc.shape[0], hwc.Values<byte>());
+    private static RgbImage Of(Tensor hwc) => new((int)hwc.shape[1], (int)hwc.shape[0], hwc.Values<byte>());
 
-    private static string Hash(Picture picture) => Convert.ToHexStringLower(SHA256.HashData(picture.Rgb));
+    private static string Hash(RgbImage image) => Convert.ToHexStringLower(SHA256.HashData(image.Rgb));
 
     // the formula of golden/resize/README.md
-    private static Picture ByFormula(JToken formula)
+    private static RgbImage ByFormula(JToken formula)
     {
         int width = (int)formula["width"]!, height = (int)formula["height"]!, k = (int)formula["k"]!;
         var rgb = new byte[width * height * 3];

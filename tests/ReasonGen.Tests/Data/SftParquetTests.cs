@@ -1,11 +1,13 @@
 using System.Text.Json.Serialization;
 using Newtonsoft.Json.Linq;
 using Parquet.Serialization;
-using ReasonGen.Checkpoints;
-using ReasonGen.Data;
 using ReasonGen.Notebook;
+using ReasonGen.Checkpoints;
+using ReasonGen.Rollouts;
 using ReasonGen.Studies;
+using ReasonGen.TrainingData;
 using ReasonGen.World;
+using ReasonGen.WorldData;
 using Xunit;
 
 namespace ReasonGen.Tests.Data;
@@ -23,15 +25,15 @@ public sealed class SftParquetTests : IDisposable
         Assert.InRange(new FileInfo(path).Length, 1, 200_000);
         var set = SftParquet.Open(path);
         var rows = set.Rows().ToArray();
-        var made = SftRow.OfWorld(Stream, rows.Length).ToArray();
+        var made = WorldRows.Of(Stream, rows.Length).ToArray();
         Assert.Equal(64, rows.Length);
         for (var i = 0; i < rows.Length; i++)
         {
             Assert.Equal(made[i].ImagePath, rows[i].ImagePath);
             Assert.True(JToken.DeepEquals(made[i].Record, rows[i].Record), rows[i].Record.ToString());
-            var picture = PictureFile.Decode(rows[i].Image)!;
-            Assert.Equal(Stream[i].Picture(Stream.Config).Rgb, picture.Rgb);
-            Assert.True(Detector.Check(picture, Stream[i].Prompt).Correct);
+            var image = ImageFile.Decode(rows[i].Image)!;
+            Assert.Equal(Stream[i].Image(Stream.Config).Rgb, image.Rgb);
+            Assert.True(Detector.Check(image, Stream[i].Prompt).Correct);
         }
     }
 
@@ -41,7 +43,7 @@ public sealed class SftParquetTests : IDisposable
     [InlineData(8, 4)]
     public void What_is_written_is_read_row_group_by_row_group(int count, int perGroup)
     {
-        var made = SftRow.OfWorld(Stream, count).ToArray();
+        var made = WorldRows.Of(Stream, count).ToArray();
         made[0] = made[0] with { ImagePath = null };
         ((JObject)made[0].Record["augmented_prompts"]!).Remove("tags");
         var path = Path.Combine(folder, "new", "set.parquet");
@@ -62,7 +64,7 @@ public sealed class SftParquetTests : IDisposable
         var (made, size) = (0, new List<int>());
         IEnumerable<SftRow> Rows()
         {
-            foreach (var row in SftRow.OfWorld(Stream, 12))
+            foreach (var row in WorldRows.Of(Stream, 12))
             {
                 made++;
                 yield return row;
@@ -78,19 +80,19 @@ public sealed class SftParquetTests : IDisposable
     public void A_failure_while_writing_leaves_the_old_file()
     {
         var path = Path.Combine(folder, "set.parquet");
-        SftParquet.Write(path, SftRow.OfWorld(Stream, 3));
+        SftParquet.Write(path, WorldRows.Of(Stream, 3));
         var before = File.ReadAllBytes(path);
-        Assert.Throws<InvalidOperationException>(() => SftParquet.Write(path, SftRow.OfWorld(Stream, 5).Select((row, i) => i < 4 ? row : throw new InvalidOperationException()), 2));
+        Assert.Throws<InvalidOperationException>(() => SftParquet.Write(path, WorldRows.Of(Stream, 5).Select((row, i) => i < 4 ? row : throw new InvalidOperationException()), 2));
         Assert.Equal(before, File.ReadAllBytes(path));
         Assert.Single(Directory.GetFiles(folder));
         var blocked = Path.Combine(path, "below", "set.parquet"); // a file is in the way of the folder
-        Assert.Contains("cannot be written", Assert.Throws<CheckpointException>(() => SftParquet.Write(blocked, SftRow.OfWorld(Stream, 1))).Message);
+        Assert.Contains("cannot be written", Assert.Throws<UnusableFileException>(() => SftParquet.Write(blocked, WorldRows.Of(Stream, 1))).Message);
     }
 
     [Fact]
-    public void Lists_and_pictures_stored_as_text_are_understood()
+    public void Lists_and_images_stored_as_text_are_understood()
     {
-        var made = SftRow.OfWorld(Stream, 2).ToArray();
+        var made = WorldRows.Of(Stream, 2).ToArray();
         var path = Path.Combine(folder, "legacy.parquet");
         Write(path, made.Select(row => new LegacyRow
         {
@@ -108,7 +110,7 @@ public sealed class SftParquetTests : IDisposable
     {
         // six rows of the sample, written by DuckDB 1.5 (zstd, data pages v2): no path in the first, no varied_captions in the second, no tags in the third
         var set = SftParquet.Open(Path.Combine(Path.GetDirectoryName(Study.DataFolder())!, "tests", "ReasonGen.Tests", "Data", "duckdb.parquet"));
-        var made = SftRow.OfWorld(Stream, 6).ToArray();
+        var made = WorldRows.Of(Stream, 6).ToArray();
         var read = set.Rows().ToArray();
         Assert.Equal(made.Select(row => row.Image), read.Select(row => row.Image));
         Assert.Equal(made.Select((row, i) => i == 0 ? null : row.ImagePath), read.Select(row => row.ImagePath));
@@ -131,10 +133,10 @@ public sealed class SftParquetTests : IDisposable
     public void A_truncated_file_is_refused(double kept)
     {
         var path = Path.Combine(folder, "set.parquet");
-        SftParquet.Write(path, SftRow.OfWorld(Stream, 20));
+        SftParquet.Write(path, WorldRows.Of(Stream, 20));
         var bytes = File.ReadAllBytes(path);
         File.WriteAllBytes(path, bytes[..(int)(bytes.Length * kept)]);
-        var error = Assert.Throws<CheckpointException>(() => SftParquet.Open(path));
+        var error = Assert.Throws<UnusableFileException>(() => SftParquet.Open(path));
         Assert.StartsWith(path, error.Message);
         Assert.Contains("cannot be read as parquet", error.Message);
         Assert.DoesNotContain('\n', error.Message);
@@ -144,7 +146,7 @@ public sealed class SftParquetTests : IDisposable
     public void Damage_inside_is_refused_or_harmless_but_never_another_exception()
     {
         var path = Path.Combine(folder, "set.parquet");
-        SftParquet.Write(path, SftRow.OfWorld(Stream, 20), 5);
+        SftParquet.Write(path, WorldRows.Of(Stream, 20), 5);
         var bytes = File.ReadAllBytes(path);
         var (random, refused) = (new Random(3), 0);
         for (var i = 0; i < 60; i++)
@@ -156,7 +158,7 @@ public sealed class SftParquetTests : IDisposable
             {
                 Assert.NotEmpty(SftParquet.Open(path).Rows());
             }
-            catch (CheckpointException)
+            catch (UnusableFileException)
             {
                 refused++;
             }
@@ -166,17 +168,17 @@ public sealed class SftParquetTests : IDisposable
     }
 
     [Fact]
-    public void Missing_columns_and_pictures_are_named()
+    public void Missing_columns_and_images_are_named()
     {
         var path = Path.Combine(folder, "poor.parquet");
         Write(path, [new PoorRow { Brief = "b", Detailed = "d" }]);
-        var error = Assert.Throws<CheckpointException>(() => SftParquet.Open(path));
+        var error = Assert.Throws<UnusableFileException>(() => SftParquet.Open(path));
         Assert.Contains("it has no column image, augmented_prompts; it has brief_caption, detailed_caption", error.Message);
 
         Write(path, [new LegacyRow { Image = "data:image/png;base64,AAAA", Brief = "b", Detailed = "d", Augmented = new() }, new LegacyRow { Image = "not base64!", Augmented = new() }]);
-        Assert.Contains("row 1 holds no picture", Assert.Throws<CheckpointException>(() => SftParquet.Open(path).Rows().ToArray()).Message);
-        Assert.Contains("there is no such file", Assert.Throws<CheckpointException>(() => SftParquet.Open(Path.Combine(folder, "none.parquet"))).Message);
-        Assert.Contains("there is no such file", Assert.Throws<CheckpointException>(() => SftParquet.Open(folder)).Message);
+        Assert.Contains("row 1 holds no image", Assert.Throws<UnusableFileException>(() => SftParquet.Open(path).Rows().ToArray()).Message);
+        Assert.Contains("there is no such file", Assert.Throws<UnusableFileException>(() => SftParquet.Open(Path.Combine(folder, "none.parquet"))).Message);
+        Assert.Contains("there is no such file", Assert.Throws<UnusableFileException>(() => SftParquet.Open(folder)).Message);
     }
 
     public void Dispose() => Directory.Delete(folder, true);

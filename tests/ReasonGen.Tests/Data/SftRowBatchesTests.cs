@@ -1,12 +1,15 @@
 using Newtonsoft.Json.Linq;
+using ReasonGen.Notebook;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
-using ReasonGen.Data;
+using ReasonGen.Grpo;
+using ReasonGen.Imaging;
 using ReasonGen.Models;
-using ReasonGen.Notebook;
+using ReasonGen.Rollouts;
 using ReasonGen.Sft;
-using ReasonGen.Text;
+using ReasonGen.TrainingData;
 using ReasonGen.World;
+using ReasonGen.WorldData;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -25,7 +28,7 @@ public sealed class SftRowBatchesTests : IDisposable
     public SftRowBatchesTests()
     {
         images.Initialize(3);
-        SftParquet.Write(SetPath, SftRow.OfWorld(stream, 10), 4);
+        SftParquet.Write(SetPath, WorldRows.Of(stream, 10), 4);
         set = SftParquet.Open(SetPath);
     }
 
@@ -35,8 +38,8 @@ public sealed class SftRowBatchesTests : IDisposable
     public void An_epoch_shows_every_row_once_with_its_own_codes_and_rationale()
     {
         var batches = Batches(new() { SamplesPerStep = 5, Wordings = [], PromptDropout = 0 });
-        using var pictures = Pictures.ToTensor([.. Enumerable.Range(0, 10).Select(i => stream[i].Picture(stream.Config))], CPU);
-        using var codes = images.Encode(pictures);
+        using var pixels = ImageTensors.ToTensor([.. Enumerable.Range(0, 10).Select(i => stream[i].Image(stream.Config))], CPU);
+        using var codes = images.Encode(pixels);
         var expected = Enumerable.Range(0, 10).Select(i => (string.Join(',', words.Encode(PromptTemplate.Mini.Fill(stream[i].Caption(CaptionStyle.Plain)))),
             string.Join(',', words.Encode(stream[i].Rationale)), string.Join(',', codes[i].Values<long>()))).Order().ToArray();
         foreach (var epoch in new[] { 0, 1 })
@@ -81,13 +84,13 @@ public sealed class SftRowBatchesTests : IDisposable
     public void Codes_are_made_once_and_an_interrupted_run_goes_on()
     {
         var decoded = 0;
-        Picture? Decode(byte[] bytes)
+        RgbImage? Decode(byte[] bytes)
         {
             Interlocked.Increment(ref decoded);
-            return PictureFile.Decode(bytes);
+            return ImageFile.Decode(bytes);
         }
 
-        var codes = new ImageCodes(set, images, 32, Decode);
+        var codes = new ImageCodeCache(set, images, 32, Decode);
         using var stop = new CancellationTokenSource();
         foreach (var (done, of) in codes.Make(stop.Token))
         {
@@ -96,14 +99,14 @@ public sealed class SftRowBatchesTests : IDisposable
         }
 
         Assert.Equal(4, decoded);
-        Assert.Equal([(1, 3), (2, 3), (3, 3)], new ImageCodes(set, images, 32, Decode).Make());
+        Assert.Equal([(1, 3), (2, 3), (3, 3)], new ImageCodeCache(set, images, 32, Decode).Make());
         Assert.Equal(10, decoded);
-        using var kept = new ImageCodes(set, images, 32, _ => throw new InvalidOperationException("nothing is to be decoded")).Group(2);
+        using var kept = new ImageCodeCache(set, images, 32, _ => throw new InvalidOperationException("nothing is to be decoded")).Group(2);
         Assert.Equal([2, 64], kept.shape);
         Assert.Equal(3, Directory.GetFiles(codes.Folder).Length);
 
         images.Initialize(4); // another tokenizer: its codes are made anew
-        using var fresh = new ImageCodes(set, images, 32, Decode).Group(2);
+        using var fresh = new ImageCodeCache(set, images, 32, Decode).Group(2);
         Assert.Equal(12, decoded);
         Assert.False(kept.equal(fresh).all().item<bool>());
     }
@@ -111,18 +114,18 @@ public sealed class SftRowBatchesTests : IDisposable
     [Fact]
     public void Rows_that_cannot_be_trained_on_are_named()
     {
-        var rows = SftRow.OfWorld(stream, 5).ToArray();
+        var rows = WorldRows.Of(stream, 5).ToArray();
         var path = Path.Combine(folder, "bad.parquet");
         SftParquet.Write(path, [.. rows[..3], rows[3] with { Image = [1, 2, 3] }, rows[4]], 2);
-        var error = Assert.Throws<CheckpointException>(() => new ImageCodes(SftParquet.Open(path), images, 32, PictureFile.Decode).Group(1));
-        Assert.Contains("the image bytes of row 3 are no picture", error.Message);
+        var error = Assert.Throws<UnusableFileException>(() => new ImageCodeCache(SftParquet.Open(path), images, 32, ImageFile.Decode).Group(1));
+        Assert.Contains("the image bytes of row 3 are no image", error.Message);
         SftParquet.Write(path, [.. rows[..3], rows[3] with { Image = rows[3].Image[..(rows[3].Image.Length / 2)] }, rows[4]], 2); // cut short
-        Assert.Throws<CheckpointException>(() => new ImageCodes(SftParquet.Open(path), images, 32, PictureFile.Decode).Group(1));
+        Assert.Throws<UnusableFileException>(() => new ImageCodeCache(SftParquet.Open(path), images, 32, ImageFile.Decode).Group(1));
 
-        Assert.Contains("no wording 'longIB_captions'", Fails(new() { Wordings = ["longIB_captions"] }));
+        Assert.Contains("row 0 has no text in longIB_captions", Fails(new() { Wordings = ["longIB_captions"] }));
         Assert.Contains("more than MaxTokens 20", Fails(new() { MaxTokens = 20 }));
         Assert.Contains("SamplesPerStep", Assert.Throws<ArgumentException>(() => Batches(new() { SamplesPerStep = 0 })).Message);
-        string Fails(SftRowBatchConfig config) => Assert.Throws<CheckpointException>(() => Batches(config).Sample(0)).Message;
+        string Fails(SftRowBatchConfig config) => Assert.Throws<UnusableFileException>(() => Batches(config).Sample(0)).Message;
     }
 
     [Fact]
@@ -130,7 +133,7 @@ public sealed class SftRowBatchesTests : IDisposable
     {
         var model = new Janus(JanusConfig.Mini(words.VocabularySize), ComputeTarget.Default);
         model.Initialize(1);
-        var batches = new SftRowBatches(set, new ImageCodes(set, model.ImageTokenizer, 32, PictureFile.Decode), words, PromptTemplate.Mini, new() { SamplesPerStep = 4 });
+        var batches = new SftRowBatches(set, new ImageCodeCache(set, model.ImageTokenizer, 32, ImageFile.Decode), words, PromptTemplate.Mini, new() { SamplesPerStep = 4 });
         using var trainer = new SftTrainer(model, batches.Batch, words.Special.BeginOfImage, SftConfig.Mini(2));
         Assert.All(trainer.Steps(2), step => Assert.True(double.IsFinite(step.Loss)));
         model.Dispose();
@@ -142,5 +145,5 @@ public sealed class SftRowBatchesTests : IDisposable
         Directory.Delete(folder, true);
     }
 
-    private SftRowBatches Batches(SftRowBatchConfig config) => new(set, new ImageCodes(set, images, 32, PictureFile.Decode), words, PromptTemplate.Mini, config);
+    private SftRowBatches Batches(SftRowBatchConfig config) => new(set, new ImageCodeCache(set, images, 32, ImageFile.Decode), words, PromptTemplate.Mini, config);
 }

@@ -1,6 +1,7 @@
 using ReasonGen.Core;
-using ReasonGen.Evaluation;
+using ReasonGen.Imaging;
 using ReasonGen.Rollouts;
+using ReasonGen.Studies;
 using ReasonGen.World;
 using Xunit;
 using static TorchSharp.torch;
@@ -45,6 +46,6 @@ public sealed class EvaluationTests
 
         public string[] Rationales(RolloutBatch rollouts) => scenes.Select((scene, i) => ReasonGen.World.Rationales.Write(scene, Seeds.Random(i))).ToArray();
 
-        public Picture[] Pictures(RolloutBatch rollouts) => scenes.Select((scene, i) => Renderer.Render(able ? scene : new Scene([]), new WorldConfig(), i)).ToArray();
+        public RgbImage[] Images(RolloutBatch rollouts) => scenes.Select((scene, i) => Renderer.Render(able ? scene : new Scene([]), new WorldConfig(), i)).ToArray();
     }
 }

@@ -91,8 +91,8 @@ public sealed class CSharpSessionTests
     [Fact]
     public async Task The_kit_is_the_hosts_own()
     {
-        Assert.True((await Run("#r \"../lib/ReasonGen.Notebook/bin/Release/net10.0/ReasonGen.Notebook.dll\"\nusing ReasonGen.Core;\nusing ReasonGen.Notebook;\n"
-            + "display(Show.Pictures(new[] { new Picture(1, 1, new byte[3]) }));")).Ok);
+        Assert.True((await Run("#r \"../lib/ReasonGen.Notebook/bin/Release/net10.0/ReasonGen.Notebook.dll\"\nusing ReasonGen.Imaging;\nusing ReasonGen.Notebook;\n"
+            + "display(Show.Images(new[] { new RgbImage(1, 1, new byte[3]) }));")).Ok);
         Assert.Contains("data:image/png;base64", (string?)shown.Displays.Single()["text/html"]);
     }
 

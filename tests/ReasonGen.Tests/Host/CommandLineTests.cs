@@ -1,5 +1,7 @@
 using System.Diagnostics;
 using Newtonsoft.Json.Linq;
+using ReasonGen.Qwen;
+using ReasonGen.Setups;
 using ReasonGen.Studies;
 using Xunit;
 
@@ -53,7 +55,7 @@ public sealed class CommandLineTests
     public async Task Scripts_read_json()
     {
         var (_, plan, _) = await Reasongen.RunApartAsync("plan", "--model", "janus-7b", "--judge", "7b", "--json");
-        var made = MemoryPlan.Of(TrainingSetup.Janus7B, TrainingStage.Grpo, ReasonGen.Models.QwenConfig.Qwen7B);
+        var made = MemoryPlan.Of(TrainingSetup.Janus7B, TrainingStage.Grpo, ReasonGen.Qwen.QwenConfig.Qwen7B);
         Assert.Equal(made.PeakBytes, (double)JObject.Parse(plan)["peakBytes"]!, 1.0);
         Assert.True((bool)JObject.Parse(plan)["fits"]!["80 GB"]!);
         var (_, held, _) = await Reasongen.RunApartAsync("inspect", Path.Combine(Study.DataFolder(), "checkpoints", "sft.safetensors"), "--json");

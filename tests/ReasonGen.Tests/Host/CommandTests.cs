@@ -1,4 +1,5 @@
 using Newtonsoft.Json.Linq;
+using ReasonGen.Studies;
 using Xunit;
 
 namespace ReasonGen.Tests.Host;
@@ -14,7 +15,7 @@ public sealed class CommandTests : IDisposable
     [InlineData("run {0}/damaged.ipynb", 2, "is damaged")]
     [InlineData("run {0}/good.ipynb -p colour=red", 2, "no notebook has a parameter 'colour'")]
     [InlineData("run {0}/good.ipynb -p size", 2, "-p wants name=value")]
-    [InlineData("run {0}/good.ipynb -p size=big", 2, "is a number or true/false")]
+    [InlineData("run {0}/good.ipynb -p size=big", 2, "is a whole number (int) such as 1000 or 1e3")]
     [InlineData("frobnicate", 2, "frobnicate")]
     [InlineData("plon", 2, "Did you mean 'plan'?")]
     [InlineData("plan --modle janus-7b", 2, "Did you mean '--model'?")]
@@ -89,10 +90,12 @@ public sealed class CommandTests : IDisposable
         Assert.Empty((JArray)JObject.Parse(output)["missing"]!);
     }
 
-    [Fact]
-    public async Task Every_notebook_of_the_kit_runs_in_smoke()
+    [Theory]
+    [InlineData("notebooks")]
+    [InlineData("notebooks/solutions")]
+    public async Task Every_notebook_of_the_kit_runs_in_smoke(string within)
     {
-        var notebooks = Path.Combine(Path.GetDirectoryName(ReasonGen.Studies.Study.DataFolder())!, "notebooks");
+        var notebooks = Path.Combine(Path.GetDirectoryName(ReasonGen.Studies.Study.DataFolder())!, within);
         var (code, output) = await Reasongen.RunAsync("run", notebooks, "-p", "preset=smoke", "--out", Path.Combine(folder, "out"));
         Assert.True(code == 0, output);
     }

@@ -1,11 +1,14 @@
 using System.Diagnostics;
 using Newtonsoft.Json.Linq;
-using ReasonGen.Core;
-using ReasonGen.Models;
 using ReasonGen.Notebook;
+using ReasonGen.Core;
+using ReasonGen.Imaging;
+using ReasonGen.JanusPro;
+using ReasonGen.Models;
 using ReasonGen.Rollouts;
+using ReasonGen.Setups;
 using ReasonGen.Studies;
-using ReasonGen.Text;
+using ReasonGen.Tokenizers;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -18,7 +21,7 @@ public sealed class JanusCommandTests : IDisposable
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
 
     [Fact]
-    public async Task Generate_writes_pictures_rationales_and_settings()
+    public async Task Generate_writes_images_rationales_and_settings()
     {
         TinyJanus.Write(At("model"));
         string[] command = ["generate", "--model", At("model"), "--prompt", "A photo of a red cube", "--count", "3", "--guidance", "4", "--temperature", "0.9", "--seed", "7",
@@ -26,10 +29,10 @@ public sealed class JanusCommandTests : IDisposable
         var (code, output) = await Reasongen(command);
         Assert.True(code == 0, output);
         using var pipeline = JanusPipeline.Open(At("model"), new ComputeTarget(CPU, ScalarType.Float32));
-        var drawings = pipeline.Draw("a red cube", 3, PromptTemplate.JanusRl, new RolloutConfig { TextBudget = 12, GuidanceScale = 4, Temperature = 0.9 }, Seeds.Mix(7, 0));
+        var drawings = pipeline.Draw("a red cube", 3, PromptTemplate.JanusRl, new RolloutConfig { MaxTextTokens = 12, GuidanceScale = 4, Temperature = 0.9 }, Seeds.Mix(7, 0));
         foreach (var (i, drawing) in drawings.Index())
         {
-            Assert.Equal(drawing.Picture.Rgb, PictureFile.Read(At($"out/000{i}.png")).Rgb);
+            Assert.Equal(drawing.Image.Rgb, ImageFile.Read(At($"out/000{i}.png")).Rgb);
             Assert.Equal(drawing.Rationale, File.Exists(At($"out/000{i}.txt")) ? File.ReadAllText(At($"out/000{i}.txt")) : "");
         }
 
@@ -44,7 +47,7 @@ public sealed class JanusCommandTests : IDisposable
         (code, output) = await Reasongen(command);
         Assert.Equal(2, code);
         Assert.Contains("seed is 8 and was 7", output);
-        Assert.Equal(drawings[0].Picture.Rgb, PictureFile.Read(At("out/0000.png")).Rgb);
+        Assert.Equal(drawings[0].Image.Rgb, ImageFile.Read(At("out/0000.png")).Rgb);
     }
 
     [Fact]
@@ -61,7 +64,7 @@ public sealed class JanusCommandTests : IDisposable
             await interrupted.WaitForExitAsync();
             Assert.True(interrupted.ExitCode == 130, await rest + await error);
             Assert.Contains("the same command goes on from there", await error);
-            Assert.Empty(Directory.GetFiles(At("out/.claims")));
+            Assert.Empty(Directory.Exists(At("out/.claims")) ? Directory.GetFiles(At("out/.claims")) : []);
             Assert.False(File.Exists(At("out/00011/samples/0001.png")));
         }
 
@@ -74,8 +77,45 @@ public sealed class JanusCommandTests : IDisposable
             Assert.True(File.Exists(At($"out/{i:00000}/metadata.jsonl")));
         }
 
-        var last = pipeline.Draw("11 cubes", 2, PromptTemplate.JanusRl, new RolloutConfig { TextBudget = 60, GuidanceScale = 5 }, Seeds.Mix(1, 11));
-        Assert.Equal(last[1].Picture.Rgb, PictureFile.Read(At("out/00011/samples/0001.png")).Rgb);
+        var last = pipeline.Draw("11 cubes", 2, PromptTemplate.JanusRl, new RolloutConfig { MaxTextTokens = 60, GuidanceScale = 5 }, Seeds.Mix(1, 11));
+        Assert.Equal(last[1].Image.Rgb, ImageFile.Read(At("out/00011/samples/0001.png")).Rgb);
+    }
+
+    [Fact]
+    public async Task Killed_at_any_moment_it_draws_the_same_images_in_the_end_and_leaves_nothing_else()
+    {
+        File.WriteAllLines(At("prompts.txt"), Enumerable.Range(0, 8).Select(i => $"A photo of {i} cubes"));
+        string[] Command(string output) => ["generate", "--model", "tiny", "--prompts", At("prompts.txt"), "--count", "2", "--text-budget", "40", "--out", At(output)];
+        var (code, text) = await Reasongen(Command("whole"));
+        Assert.True(code == 0, text);
+        for (var kill = 0; kill < 3; kill++)
+        {
+            using var process = Start(Command("killed"));
+            for (var line = 0; line < 2 && await process.StandardOutput.ReadLineAsync() is not null; line++)
+            {
+            }
+
+            await Task.Delay(kill * 7);
+            process.Kill(); // SIGKILL
+            await process.WaitForExitAsync();
+        }
+
+        (code, text) = await Reasongen(Command("killed"));
+        Assert.True(code == 0, text);
+        Assert.DoesNotContain("Waiting", text);
+        Assert.Equal(Files("whole"), Files("killed"));
+    }
+
+    [Fact]
+    public async Task Images_of_another_model_of_the_same_name_are_not_mixed_in()
+    {
+        TinyJanus.Write(At("a/model"));
+        TinyJanus.Write(At("b/model"), seed: 2);
+        string[] Command(string model) => ["generate", "--model", At(model), "--prompt", "x", "--count", "1", "--no-rationale", "--out", At("out")];
+        Assert.Equal(0, (await Reasongen(Command("a/model"))).Code);
+        var (code, output) = await Reasongen(Command("b/model"));
+        Assert.True(code == 2, output);
+        Assert.Contains("weights_sha256 is", output);
     }
 
     [Fact]
@@ -85,7 +125,7 @@ public sealed class JanusCommandTests : IDisposable
         File.WriteAllText(At("prompts/partiprompts1.txt"), "A photo of a cat, seen from above.\n");
         var (code, output) = await Reasongen("generate", "--model", "tiny", "--prompts", At("prompts"), "--no-rationale", "--out", At("out"));
         Assert.True(code == 0, output);
-        var square = PictureFile.Read(At("out/generated_images/partiprompts1.png"));
+        var square = ImageFile.Read(At("out/generated_images/partiprompts1.png"));
         Assert.Equal((64, 64), (square.Width, square.Height));
         Assert.False(Directory.Exists(At("out/cots")));
         Assert.Contains("A photo of {}.", (string?)JObject.Parse(File.ReadAllText(At("out/generation.json")))["settings"]!["text"]);
@@ -93,11 +133,11 @@ public sealed class JanusCommandTests : IDisposable
 
     [Fact]
     [Trait("Category", "Golden")]
-    public async Task Chat_answers_about_a_picture_and_holds_a_conversation()
+    public async Task Chat_answers_about_an_image_and_holds_a_conversation()
     {
         // a model of the native layout, for a tokenizer that merges and splits as the published one does
         File.Copy(Golden.Path("tokenizer/janus_style.tokenizer.json"), Directory.CreateDirectory(At("model")).FullName + "/tokenizer.json");
-        var tokenizer = HuggingFaceTokenizer.Load(At("model"));
+        var tokenizer = HuggingFaceTokenizer.Load(At("model"), JanusChat.SpecialNames);
         var special = tokenizer.Special;
         using (var model = new Janus(TinyJanus.Config with { Language = TinyJanus.Config.Language with { VocabularySize = tokenizer.VocabularySize } }, new ComputeTarget(CPU, ScalarType.Float32)))
         {
@@ -105,20 +145,29 @@ public sealed class JanusCommandTests : IDisposable
             JanusFiles.Save(model, At("model"), JanusLayout.Native, ids: new(special.Bos, special.Eos, special.Pad, special.BeginOfImage, special.ImagePlaceholder));
         }
 
-        File.WriteAllBytes(At("picture.png"), Png.Encode(new Picture(20, 10, [.. Enumerable.Range(0, 600).Select(i => (byte)i)])));
+        File.WriteAllBytes(At("image.png"), Png.Encode(new RgbImage(20, 10, [.. Enumerable.Range(0, 600).Select(i => (byte)i)])));
         using var pipeline = JanusPipeline.Open(At("model"), new ComputeTarget(CPU, ScalarType.Float32));
-        var expected = string.Concat(pipeline.Ask(PictureFile.Read(At("picture.png")), "What is this?", new TextConfig { MaxTokens = 8 }));
-        var (code, output) = await Reasongen("chat", "--model", At("model"), "--dtype", "fp32", "--image", At("picture.png"), "--max-tokens", "8", "What is this?");
+        var expected = string.Concat(pipeline.Ask(ImageFile.Read(At("image.png")), "What is this?", new TextConfig { MaxTokens = 8 }));
+        var (code, output) = await Reasongen("chat", "--model", At("model"), "--dtype", "fp32", "--image", At("image.png"), "--max-tokens", "8", "What is this?");
         Assert.True(code == 0, output);
-        Assert.Equal(expected.Trim(), output.Trim());
+        Assert.Equal(expected.Trim(), output.Replace(Cut, "").Trim());
 
         using var talking = Start(["chat", "--model", At("model"), "--dtype", "fp32", "--max-tokens", "8"]);
-        await talking.StandardInput.WriteAsync($"/image {At("none.png")}\n/image {At("picture.png")}\nWhat is this?\n/new\n/exit\nnever read\n");
+        await talking.StandardInput.WriteAsync($"/image {At("image.png")}\nWhat is this?\n/new\n/exit\nnever read\n");
         talking.StandardInput.Close();
         var (said, error) = (talking.StandardOutput.ReadToEndAsync(), talking.StandardError.ReadToEndAsync());
         await talking.WaitForExitAsync();
         Assert.True(talking.ExitCode == 0, await error);
         Assert.Equal(expected.Trim(), (await said).Trim());
+        Assert.Equal(Cut, (await error).Trim());
+
+        // what cannot be followed ends it: the question after it would be answered without the image
+        using var blind = Start(["chat", "--model", At("model"), "--dtype", "fp32", "--max-tokens", "8"]);
+        await blind.StandardInput.WriteAsync($"/image {At("none.png")}\nWhat is this?\n");
+        blind.StandardInput.Close();
+        (said, error) = (blind.StandardOutput.ReadToEndAsync(), blind.StandardError.ReadToEndAsync());
+        await blind.WaitForExitAsync();
+        Assert.Equal((2, ""), (blind.ExitCode, await said));
         Assert.Contains("none.png", await error);
     }
 
@@ -130,8 +179,11 @@ public sealed class JanusCommandTests : IDisposable
     [InlineData("generate --model tiny --prompts {0}/none.jsonl --out {0}/out", "none.jsonl")]
     [InlineData("generate --model tiny --out {0}/out", "either --prompt")]
     [InlineData("generate --model tiny --prompt x --temperature 0 --out {0}/out", "Temperature")]
+    [InlineData("generate --model tiny --prompt x --guidance Infinity --out {0}/out", "GuidanceScale")]
+    [InlineData("generate --model tiny --prompt x --count 10001 --out {0}/out", "--count of 1 to 10000")]
     [InlineData("generate --prompt x --out {0}/out", "--model")]
-    [InlineData("chat --model tiny --image {0}/file what", "no picture")]
+    [InlineData("chat --model tiny --image {0}/none.png what", "none.png")]
+    [InlineData("chat --model tiny --image {0}/file what", "no image")]
     [InlineData("chat --model {0}/none what", "{0}/none")]
     public async Task Bad_input_is_answered_in_a_paragraph(string arguments, string message)
     {
@@ -144,6 +196,11 @@ public sealed class JanusCommandTests : IDisposable
         Assert.DoesNotContain("   at ", output);
         Assert.Empty(Directory.Exists(At("out")) ? Directory.GetFiles(At("out")) : []);
     }
+
+    private const string Cut = "(cut at the most tokens of an answer; --max-tokens allows more)";
+
+    private string[] Files(string output) => [.. Directory.GetFiles(At(output), "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal)
+        .Select(file => Path.GetRelativePath(At(output), file) + (file.EndsWith("generation.json") ? "" : " " + Convert.ToHexString(File.ReadAllBytes(file))))];
 
     public void Dispose() => Directory.Delete(folder, true);
 

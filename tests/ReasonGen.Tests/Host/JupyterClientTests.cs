@@ -27,6 +27,7 @@ public sealed class JupyterClientTests : IDisposable
     {
         Assert.SkipUnless(HasJupyter, Missing);
         var notebooks = Path.Combine(Path.GetDirectoryName(Study.DataFolder())!, "notebooks");
+        File.Copy(Path.Combine(notebooks, "setup.cs"), Path.Combine(folder, "setup.cs"));
         foreach (var path in Directory.GetFiles(notebooks, "*.ipynb"))
         {
             var notebook = NotebookFile.Read(path);
@@ -65,8 +66,8 @@ public sealed class JupyterClientTests : IDisposable
         Write("page.ipynb", "1 + 41", "while (true) { }", "Console.Wri", """
             #r "../ReasonGen.Notebook.dll"
             using ReasonGen.Notebook;
-            using ReasonGen.Core;
-            display(Show.Pictures(new[] { new Picture(2, 2, new byte[12]) }));
+            using ReasonGen.Imaging;
+            display(Show.Images(new[] { new RgbImage(2, 2, new byte[12]) }));
             Plot.Lines("a figure", "x", "y", new Series("s", new[] { 1.0, 2.0, 3.0 }))
             """);
         var port = KernelClient.NewConnection().Shell;

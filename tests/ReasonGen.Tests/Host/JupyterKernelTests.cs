@@ -108,7 +108,7 @@ public sealed class JupyterKernelTests : IDisposable
             using ReasonGen.Notebook;
             using ReasonGen.Grpo;
             using ReasonGen.Rewards;
-            var kit = Kit.Start("smoke", 1, x => { var shown = display(x); return y => shown.Update(y); });
+            var kit = Lab.Start("smoke", 1, x => { var shown = display(x); return y => shown.Update(y); });
             var model = kit.Study.Load("sft");
             Console.WriteLine("loaded");
             int steps = 0;

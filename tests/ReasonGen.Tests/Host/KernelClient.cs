@@ -52,10 +52,13 @@ internal sealed class KernelClient : IDisposable
     }
 
     /// <summary>Frames of a message, signed unless another signature is given.</summary>
-    internal static byte[][] Frames(string type, string content, string? signature = null, string? id = null)
+    internal static byte[][] Frames(string type, string content, string? signature = null, string? id = null) => Frames(type, Encoding.UTF8.GetBytes(content), signature, id);
+
+    /// <summary>The same with a content that need not be text.</summary>
+    internal static byte[][] Frames(string type, byte[] content, string? signature = null, string? id = null)
     {
         var header = new JObject { ["msg_id"] = id ?? Guid.NewGuid().ToString(), ["msg_type"] = type, ["session"] = "s", ["username"] = "u", ["date"] = "2026-01-01T00:00:00.000000Z", ["version"] = "5.3" };
-        byte[][] parts = [Encoding.UTF8.GetBytes(header.ToString(Formatting.None)), "{}"u8.ToArray(), "{}"u8.ToArray(), Encoding.UTF8.GetBytes(content)];
+        byte[][] parts = [Encoding.UTF8.GetBytes(header.ToString(Formatting.None)), "{}"u8.ToArray(), "{}"u8.ToArray(), content];
         signature ??= Convert.ToHexStringLower(HMACSHA256.HashData(Encoding.UTF8.GetBytes(Key), parts.SelectMany(part => part).ToArray()));
         return [Encoding.ASCII.GetBytes("<IDS|MSG>"), Encoding.ASCII.GetBytes(signature), .. parts];
     }
@@ -124,7 +127,7 @@ internal sealed class KernelClient : IDisposable
 
     internal JObject Question() => Receive(stdin, Patience)!.Value.Content;
 
-    internal void AnswerQuestion(string text) => stdin.SendMultipartBytes(Frames("input_reply", new JObject { ["value"] = text }.ToString(Formatting.None)));
+    internal void AnswerQuestion(JToken text) => stdin.SendMultipartBytes(Frames("input_reply", new JObject { ["value"] = text }.ToString(Formatting.None)));
 
     public void Dispose()
     {

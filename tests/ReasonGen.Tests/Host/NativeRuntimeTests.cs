@@ -1,5 +1,5 @@
 using System.Runtime.InteropServices;
-using ReasonGen.Core;
+using ReasonGen.Native;
 using Xunit;
 
 namespace ReasonGen.Tests.Host;

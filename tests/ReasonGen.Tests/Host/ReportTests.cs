@@ -29,8 +29,8 @@ public sealed class ReportTests(ReportTests.Made made) : IClassFixture<ReportTes
             SmallNotebook.Write(System.IO.Path.Combine(Folder, "01-first.ipynb"),
                 ("# First & foremost\n\nSee [the second](02-second.ipynb), [one that is not here](09-absent.ipynb) and " + word, "markdown"), ("int size = 3;", "parameters"),
                 ("## Curves\n\n| a | b |\n|---|---|\n| 1 | " + word + " |", "markdown"), (First, "code"), ("## Curves\n\nThe same heading once more.", "markdown"),
-                ("using ReasonGen.Core;\nvar picture = new Picture(32, 32, new byte[3072]);\nShow.Pictures(Enumerable.Repeat(picture, 24).ToArray(), columns: 12, scale: 3)", "code"),
-                ("display(Show.Pictures([picture], [\"right one\"], [true]));\n\"iVBORw0KGgo=\".DisplayAs(\"image/png\");\nConsole.WriteLine(\"" + word + "\"); Console.Error.WriteLine(\"beside\");", "code"),
+                ("using ReasonGen.Imaging;\nvar image = new RgbImage(32, 32, new byte[3072]);\nShow.Images(Enumerable.Repeat(image, 24).ToArray(), columns: 12, scale: 3)", "code"),
+                ("display(Show.Images([image], [\"right one\"], [true]));\n\"iVBORw0KGgo=\".DisplayAs(\"image/png\");\nConsole.WriteLine(\"" + word + "\"); Console.Error.WriteLine(\"beside\");", "code"),
                 ("Show.Table(Enumerable.Range(0, 30).Select(i => $\"column {i}\").ToArray(), [Enumerable.Range(0, 30).Select(i => (object)(i / 7.0)).ToArray()])", "code"),
                 ("HTML(\"<script src='https://example.com/x.js'></script><img src='//example.com/a.png'><b>kept</b>\")", "code"));
             SmallNotebook.Write(System.IO.Path.Combine(Folder, "02-second.ipynb"), ("# Second", "markdown"),
@@ -70,11 +70,11 @@ public sealed class ReportTests(ReportTests.Made made) : IClassFixture<ReportTes
     }
 
     [Fact]
-    public void Every_picture_has_words_and_every_chart_a_drawing()
+    public void Every_image_has_words_and_every_chart_a_drawing()
     {
-        var pictures = Regex.Matches(made.Page, "<img[^>]*>").Select(match => match.Value).ToArray();
-        Assert.Equal(26, pictures.Length);
-        Assert.All(pictures, picture => Assert.Matches(" alt=\"[^\"]+\"", picture));
+        var images = Regex.Matches(made.Page, "<img[^>]*>").Select(match => match.Value).ToArray();
+        Assert.Equal(26, images.Length);
+        Assert.All(images, image => Assert.Matches(" alt=\"[^\"]+\"", image));
         var figures = made.Page.Split("class=\"rg-figure\"")[1..];
         Assert.Equal(2, figures.Length);
         Assert.All(figures, figure => Assert.Matches("^><div class=\"rg-static\"><svg[^>]*aria-label=", figure));

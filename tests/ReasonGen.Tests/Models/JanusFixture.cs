@@ -1,6 +1,8 @@
 using ReasonGen.Core;
+using ReasonGen.Imaging;
+using ReasonGen.JanusPro;
 using ReasonGen.Models;
-using ReasonGen.Text;
+using ReasonGen.Tokenizers;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -35,11 +37,11 @@ internal static class JanusFixture
     internal static Tensor Floats(Tensor bytes) => bytes.to(ScalarType.Float32).div(127.5f).sub(1);
 
     /// <summary>[N, H, W, 3] bytes; one in a thousand may be off by one.</summary>
-    internal static void SamePixels(Tensor expected, IReadOnlyList<Picture> actual, string what)
+    internal static void SamePixels(Tensor expected, IReadOnlyList<RgbImage> actual, string what)
     {
         var bytes = expected.Values<byte>();
-        var differences = bytes.Zip(actual.SelectMany(picture => picture.Rgb), (a, b) => Math.Abs(a - b)).ToArray();
-        Assert.Equal(bytes.Length, actual.Sum(picture => picture.Rgb.Length));
+        var differences = bytes.Zip(actual.SelectMany(image => image.Rgb), (a, b) => Math.Abs(a - b)).ToArray();
+        Assert.Equal(bytes.Length, actual.Sum(image => image.Rgb.Length));
         Assert.True(differences.Max() <= 1 && differences.Count(d => d > 0) <= Math.Max(1, bytes.Length / 1000), $"{what}: {differences.Count(d => d > 0)} of {bytes.Length} pixels differ");
     }
 }

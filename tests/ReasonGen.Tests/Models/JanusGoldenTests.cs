@@ -1,8 +1,9 @@
 using Newtonsoft.Json.Linq;
 using ReasonGen.Core;
+using ReasonGen.Imaging;
+using ReasonGen.JanusPro;
 using ReasonGen.Models;
 using ReasonGen.Rollouts;
-using ReasonGen.Text;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -91,7 +92,7 @@ public sealed class JanusGoldenTests
         var stopped = Stack(new TextGenerator(model, eos, config).Write(embeddings, mask));
         Golden.Equal(t["greedy_stopped"], nn.functional.pad(stopped, [0, t["greedy_stopped"].shape[1] - stopped.shape[1]], value: eos), "greedy, stopped");
 
-        Assert.Contains("places for picture features", Assert.Throws<ArgumentException>(
+        Assert.Contains("places for image features", Assert.Throws<ArgumentException>(
             () => model.Embed(t["input_ids"], JanusFixture.Floats(t["images"]).narrow(0, 0, 1), t["images_seq_mask"])).Message);
     }
 
@@ -111,7 +112,7 @@ public sealed class JanusGoldenTests
             var recording = new RecordingModel(model);
             var sampler = new RolloutSampler(recording, JanusFixture.Special, new RolloutConfig
             {
-                TextBudget = 0, ImageTokens = tokens, Temperature = temperature, Greedy = greedy, GuidanceScale = scale,
+                MaxTextTokens = 0, ImageTokens = tokens, Temperature = temperature, Greedy = greedy, GuidanceScale = scale,
             });
             var prompt = t[greedy ? name.Split('.')[1] : (string)json["sample_prompts"]![name]!];
             prompt = prompt.narrow(0, 0, prompt.shape[0] - 1).unsqueeze(0).repeat(count, 1); // the sampler itself adds begin_of_image
@@ -133,7 +134,7 @@ public sealed class JanusGoldenTests
                 Golden.Close(t[name + ".probs"], nn.functional.softmax(guided, -1), 1e-4, name + " probabilities");
             }
 
-            JanusFixture.SamePixels(t[name + ".pixels"], Pictures.FromTensor(model.DecodeImage(rollouts.ImageCodes)), name);
+            JanusFixture.SamePixels(t[name + ".pixels"], ImageTensors.FromTensor(model.DecodeImage(rollouts.ImageCodes)), name);
         }
     }
 
@@ -146,15 +147,15 @@ public sealed class JanusGoldenTests
         int longest = (int)t["input_ids"].shape[1], rows = (int)t["input_ids"].shape[0];
         for (var row = 0; row < rows; row++)
         {
-            var ids = JanusChat.ExpandPictures(Raw($"{row}"), special, patches);
+            var ids = JanusChat.ExpandImages(Raw($"{row}"), special, patches);
             var padded = Enumerable.Repeat(special.Pad, longest - ids.Length).Concat(ids).Select(id => (long)id).ToArray();
             Assert.Equal(t["input_ids"][row].Values<long>(), padded);
             Assert.Equal(t["images_seq_mask"][row].Values<long>(), padded.Select(id => id == special.ImagePlaceholder ? 1L : 0));
             Assert.Equal(t["attention_mask"][row].Values<long>(), padded.Select((_, i) => i < longest - ids.Length ? 0L : 1));
         }
 
-        Assert.Equal(t["special.ids"].Values<long>(), JanusChat.ExpandPictures(Raw("1"), special, patches, keepPlaceholder: true).Select(id => (long)id));
-        Assert.Equal(t["appended.ids"].Values<long>(), JanusChat.ExpandPictures([.. Raw("2"), special.ImagePlaceholder], special, patches).Select(id => (long)id));
+        Assert.Equal(t["special.ids"].Values<long>(), JanusChat.ExpandImages(Raw("1"), special, patches, keepPlaceholder: true).Select(id => (long)id));
+        Assert.Equal(t["appended.ids"].Values<long>(), JanusChat.ExpandImages([.. Raw("2"), special.ImagePlaceholder], special, patches).Select(id => (long)id));
     }
 
     [Fact]
@@ -170,7 +171,7 @@ public sealed class JanusGoldenTests
         Same(t["text.logits"], logits, mask.to(ScalarType.Bool).unsqueeze(-1), 1e-4, "text logits");
         var hidden = model.Hidden(cat([model.Embed(image["input_ids"]), model.EmbedImageCodes(image["codes"])], 1));
         Golden.Close(t["image.image_logits"], model.ImageLogits(hidden), 1e-4, "image logits");
-        Golden.Close(t["vision.aligned"], model.EmbedPictures(Golden.Tensors("siglip/tower")["pixel_values"]), 1e-4, "aligned");
+        Golden.Close(t["vision.aligned"], model.EmbedImages(Golden.Tensors("siglip/tower")["pixel_values"]), 1e-4, "aligned");
         foreach (var name in t.Keys.Where(key => key.StartsWith("decode.")))
         {
             var codes = Golden.Tensors("janus/generation")[$"greedy.{name["decode.".Length..]}.w5.codes"];
@@ -187,9 +188,9 @@ public sealed class JanusGoldenTests
         using var scope = NewDisposeScope();
         CheckImagePass(model, image, image["input_ids"], image["codes"], _ => 1e-4);
         // the library itself compares raw latents with raw codes and so finds others; ours is the original rule
-        var pictures = JanusFixture.Floats(vq["images"]);
-        Golden.Close(vq["latent"], model.ImageTokenizer.Latent(pictures), 1e-4, "latent");
-        Golden.Equal(vq["codes_original_rule"], model.ImageTokenizer.Encode(pictures).reshape(-1), "codes");
+        var images = JanusFixture.Floats(vq["images"]);
+        Golden.Close(vq["latent"], model.ImageTokenizer.Latent(images), 1e-4, "latent");
+        Golden.Equal(vq["codes_original_rule"], model.ImageTokenizer.Encode(images).reshape(-1), "codes");
     }
 
     [Fact]

@@ -1,11 +1,12 @@
 using ReasonGen.Core;
 using ReasonGen.Grpo;
 using ReasonGen.Models;
-using ReasonGen.Rewards;
 using ReasonGen.Rollouts;
+using ReasonGen.Setups;
 using ReasonGen.Sft;
-using ReasonGen.Studies;
-using ReasonGen.Text;
+using ReasonGen.Tokenizers;
+using ReasonGen.Training;
+using ReasonGen.World;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -42,11 +43,11 @@ public sealed class LoraTests
             ["img_head"] = zeros(1, 1) };
         using var model = new TableModel(table, "");
         Tensor a = states.clone().requires_grad_(), b = states.clone().requires_grad_();
-        var (logProbs, entropies) = TokenStatistics.Compute(model, a, labels, zeros_like(labels), ones_like(labels));
+        var (logProbs, entropies) = TokenLogProbs.Compute(model, a, labels, zeros_like(labels), ones_like(labels));
         logProbs.sum().add(entropies.sum(), 0.3).backward();
         var gradient = model["text_head"].grad!.clone();
         model["text_head"].grad = null;
-        var (expected, spread) = TokenStatistics.OfLogits(model.TextLogits(b[0]), labels[0], 0);
+        var (expected, spread) = TokenLogProbs.OfLogits(model.TextLogits(b[0]), labels[0], 0);
         expected.sum().add(spread.sum(), 0.3).backward();
         Golden.Close(expected, logProbs[0], 1e-5, "log-probs");
         // of the states: (onehot − p − 0.3 p (log p + H)) · head, in fp64: fp32 loses a two-hundredth over eight million terms
@@ -111,9 +112,9 @@ public sealed class LoraTests
             {
                 PromptsPerStep = 2, PromptsPerUpdate = 1, RolloutsPerPrompt = 4, MicroBatchRollouts = 3, LearningRate = 1e-2, MaxRounds = 4,
             };
-            using var trainer = new GrpoTrainer(lora, new ExperienceCollector(Policy(lora, rows: 3),
-                new LambdaReward("brightness", request => request.Picture.Rgb.Sum(v => v) % 2),
-                i => new ReasonGen.World.Prompt($"prompt {i}", "", []), config), new FixedEntropyTerm(0.01), Special.BeginOfImage, config);
+            using var trainer = new GrpoTrainer(lora, new RolloutCollector(Policy(lora, rows: 3),
+                new LambdaReward("brightness", request => request.Image.Rgb.Sum(v => v) % 2),
+                i => new ReasonGen.Rollouts.Prompt($"prompt {i}", "", []), config), new FixedEntropyTerm(0.01), Special.BeginOfImage);
             _ = trainer.Steps(2).Last();
             return [.. lora.TrainableParameters().Select(p => p.Parameter.Values<float>())];
         }
@@ -124,15 +125,15 @@ public sealed class LoraTests
     }
 
     [Fact]
-    public void Rollouts_and_pictures_in_parts_are_those_of_one_batch()
+    public void Rollouts_and_images_in_parts_are_those_of_one_batch()
     {
         using var model = TinyJanus.Build();
-        ReasonGen.World.Prompt[] prompts = [new("one", "", []), new("another", "", [])];
+        ReasonGen.Rollouts.Prompt[] prompts = [new("one", "", []), new("another", "", [])];
         PolicySampler whole = Policy(model, 100), parts = Policy(model, 3);
         using var a = whole.Generate(prompts, 4, 1);
         using var b = parts.Generate(prompts, 4, 1);
         Golden.Equal(a.Ids, b.Ids);
-        Assert.Equal(whole.Pictures(a).Select(p => Convert.ToHexString(p.Rgb)), parts.Pictures(a).Select(p => Convert.ToHexString(p.Rgb)));
+        Assert.Equal(whole.Images(a).Select(p => Convert.ToHexString(p.Rgb)), parts.Images(a).Select(p => Convert.ToHexString(p.Rgb)));
     }
 
     [Fact]
@@ -153,13 +154,13 @@ public sealed class LoraTests
     };
 
     private static PolicySampler Policy(IImageTextModel model, int rows) => new(model, Words, PromptTemplate.JanusRl,
-        new() { TextBudget = 6, ImageTokens = TinyJanus.Config.ImageTokens, RowsAtATime = rows, Greedy = model is Janus }, CPU);
+        new() { MaxTextTokens = 6, ImageTokens = TinyJanus.Config.ImageTokens, RowsAtATime = rows, Greedy = model is Janus }, CPU);
 
     private static HuggingFaceTokenizer LoadWords()
     {
         var folder = Directory.CreateTempSubdirectory("reasongen").FullName;
         File.WriteAllText(Path.Combine(folder, "tokenizer.json"), TinyJanus.Tokenizer().ToString());
-        var words = HuggingFaceTokenizer.Load(folder);
+        var words = HuggingFaceTokenizer.Load(folder, JanusChat.SpecialNames);
         Directory.Delete(folder, true);
         return words;
     }

@@ -1,5 +1,6 @@
 using ReasonGen.Core;
-using ReasonGen.Models;
+using ReasonGen.Imaging;
+using ReasonGen.Qwen;
 using SkiaSharp;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -13,24 +14,24 @@ internal static class QwenFixture
 
     internal static QwenVl Model(string folder) => QwenVl.Load(Golden.Path("qwen25vl/" + folder), new ComputeTarget(CPU, ScalarType.Float32));
 
-    /// <summary>A case of logits.safetensors: text, and the pixels of its pictures.</summary>
+    /// <summary>A case of logits.safetensors: text, and the pixels of its images.</summary>
     internal static QwenInput Input(Dictionary<string, Tensor> t, string name)
     {
         var pixels = Golden.Tensors("qwen25vl/processor");
-        var pictures = Golden.Json("qwen25vl/cases")[name]!["images"]!.Select(picture => pixels[$"{picture}.pixel_values"]).ToArray();
-        return new(t[name + ".input_ids"], t[name + ".attention_mask"], pictures.Length == 0 ? null : cat(pictures),
+        var images = Golden.Json("qwen25vl/cases")[name]!["images"]!.Select(image => pixels[$"{image}.pixel_values"]).ToArray();
+        return new(t[name + ".input_ids"], t[name + ".attention_mask"], images.Length == 0 ? null : cat(images),
             t.TryGetValue(name + ".image_grid_thw", out var grids) ? Grids(grids) : []);
     }
 
     internal static PatchGrid[] Grids(Tensor grids) => Enumerable.Range(0, (int)grids.shape[0])
         .Select(i => new PatchGrid((int)grids[i, 0].item<long>(), (int)grids[i, 1].item<long>(), (int)grids[i, 2].item<long>())).ToArray();
 
-    /// <summary>A picture file; transparency is dropped, as the reference does.</summary>
-    internal static Picture Read(string path)
+    /// <summary>An image file; transparency is dropped, as the reference does.</summary>
+    internal static RgbImage Read(string path)
     {
         using var codec = SKCodec.Create(path);
         var info = new SKImageInfo(codec.Info.Width, codec.Info.Height, SKColorType.Rgba8888, SKAlphaType.Unpremul);
         Xunit.Assert.Equal(SKCodecResult.Success, codec.GetPixels(info, out var pixels));
-        return new Picture(info.Width, info.Height, [.. pixels.Where((_, i) => i % 4 != 3)]);
+        return new RgbImage(info.Width, info.Height, [.. pixels.Where((_, i) => i % 4 != 3)]);
     }
 }

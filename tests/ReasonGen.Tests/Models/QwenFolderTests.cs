@@ -1,7 +1,7 @@
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
-using ReasonGen.Models;
+using ReasonGen.Qwen;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -44,12 +44,13 @@ public sealed class QwenFolderTests : IDisposable
     }
 
     [Theory]
-    [InlineData(null, "cannot be read")]
-    [InlineData("{ \"model_type\": ", "cannot be read")]
+    [InlineData(null, "there is no such file")]
+    [InlineData("{ \"model_type\": ", "it is no JSON object")]
     [InlineData("{ \"model_type\": \"llama\" }", "describes a 'llama', not a 'qwen2_5_vl'")]
     [InlineData("{ \"model_type\": \"qwen2_5_vl\" }", "no 'vision_config'")]
     [InlineData("{ \"model_type\": \"qwen2_5_vl\", \"vision_config\": { \"depth\": 1 }, \"vocab_size\": 10 }", "no 'hidden_size'")]
-    [InlineData("{ \"model_type\": \"qwen2_5_vl\", \"vision_config\": { \"depth\": \"deep\" } }", "cannot be read")]
+    [InlineData("{ \"model_type\": \"qwen2_5_vl\", \"vision_config\": { \"depth\": \"deep\" }, \"vocab_size\": 10, \"hidden_size\": 8, \"intermediate_size\": 8, "
+        + "\"num_hidden_layers\": 1, \"num_attention_heads\": 1, \"num_key_value_heads\": 1, \"rope_scaling\": { \"mrope_section\": [1, 1, 2] } }", "'vision_config.depth' is \"deep\"")]
     public void Another_folder_is_refused_in_a_sentence(string? config, string message)
     {
         if (config is not null)
@@ -57,14 +58,14 @@ public sealed class QwenFolderTests : IDisposable
             File.WriteAllText(Path.Combine(folder, "config.json"), config);
         }
 
-        var thrown = Assert.Throws<CheckpointException>(() => QwenVl.Load(folder, Target));
+        var thrown = Assert.Throws<UnusableFileException>(() => QwenVl.Load(folder, Target));
         Assert.Contains(message, thrown.Message);
         Assert.Contains("config.json", thrown.Message);
     }
 
     [Fact]
     [Trait("Category", "Golden")]
-    public void Text_and_pictures_that_do_not_belong_together_are_refused()
+    public void Text_and_images_that_do_not_belong_together_are_refused()
     {
         using var model = QwenFixture.Untied();
         using var scope = NewDisposeScope();

@@ -1,6 +1,7 @@
 using Newtonsoft.Json.Linq;
 using ReasonGen.Core;
 using ReasonGen.Models;
+using ReasonGen.Qwen;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -58,9 +59,9 @@ public sealed class QwenGoldenTests
                 Assert.Equal(ends.ToObject<int[]>(), model.Config.Vision.FullAttentionLayers.Contains(block) ? windows.FrameEnds : windows.WindowEnds);
             }
 
-            var patches = cat(name.Select(picture => pixels[$"{picture}.pixel_values"]).ToArray());
+            var patches = cat(name.Select(image => pixels[$"{image}.pixel_values"]).ToArray());
             var seen = new HashSet<string>();
-            var output = model.EmbedPictures(patches, grids, (what, value) =>
+            var output = model.EmbedImages(patches, grids, (what, value) =>
             {
                 seen.Add($"{name}.{what}");
                 if (t.TryGetValue($"{name}.{what}", out var expected))

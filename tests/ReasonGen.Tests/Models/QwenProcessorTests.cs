@@ -1,6 +1,6 @@
 using Newtonsoft.Json.Linq;
-using ReasonGen.Core;
-using ReasonGen.Models;
+using ReasonGen.Imaging;
+using ReasonGen.Qwen;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -40,28 +40,28 @@ public sealed class QwenProcessorTests
         var processor = QwenProcessor.FromJson(Golden.Json("qwen25vl/preprocessor_config"));
         var t = Golden.Tensors("qwen25vl/processor");
         var names = t.Keys.Select(key => key.Split('.')[0]).Distinct().Order().ToArray();
-        var pictures = names.Select(name => QwenFixture.Read(Golden.Path($"qwen25vl/images/{name}.png"))).ToArray();
-        foreach (var (name, picture) in names.Zip(pictures))
+        var images = names.Select(name => QwenFixture.Read(Golden.Path($"qwen25vl/images/{name}.png"))).ToArray();
+        foreach (var (name, image) in names.Zip(images))
         {
-            var (patches, grids) = processor.Process([picture]);
+            var (patches, grids) = processor.Process([image]);
             Assert.Equal(QwenFixture.Grids(t[name + ".grid_thw"]), grids);
             Golden.Close(t[name + ".pixel_values"], patches, 1e-6, name);
         }
 
-        var all = processor.Process(pictures);
+        var all = processor.Process(images);
         Golden.Close(cat(names.Select(name => t[name + ".pixel_values"]).ToArray()), all.Patches, 1e-6, "all at once");
-        Golden.Equal(cat([all.Patches, all.Patches]), processor.Process([.. pictures, .. pictures]).Patches, "twice");
+        Golden.Equal(cat([all.Patches, all.Patches]), processor.Process([.. images, .. images]).Patches, "twice");
     }
 
     [Fact]
-    public void Pictures_of_one_size_are_processed_as_one_by_one()
+    public void Images_of_one_size_are_processed_as_one_by_one()
     {
         var random = new Random(3);
-        var pictures = Enumerable.Range(0, 3).Select(_ => { var rgb = new byte[32 * 32 * 3]; random.NextBytes(rgb); return new Picture(32, 32, rgb); }).ToArray();
+        var images = Enumerable.Range(0, 3).Select(_ => { var rgb = new byte[32 * 32 * 3]; random.NextBytes(rgb); return new RgbImage(32, 32, rgb); }).ToArray();
         var processor = QwenProcessor.For(QwenConfig.Mini(100, 32, 1, 32, 1).Vision);
         using var scope = NewDisposeScope();
-        var (patches, grids) = processor.Process(pictures);
+        var (patches, grids) = processor.Process(images);
         Assert.Equal(Enumerable.Repeat(new PatchGrid(1, 4, 4), 3), grids);
-        Golden.Equal(cat(pictures.Select(picture => processor.Process([picture]).Patches).ToArray()), patches);
+        Golden.Equal(cat(images.Select(image => processor.Process([image]).Patches).ToArray()), patches);
     }
 }

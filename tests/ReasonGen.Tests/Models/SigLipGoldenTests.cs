@@ -1,7 +1,10 @@
 using Newtonsoft.Json.Linq;
-using ReasonGen.Core;
-using ReasonGen.Models;
 using ReasonGen.Notebook;
+using ReasonGen.Checkpoints;
+using ReasonGen.Core;
+using ReasonGen.Imaging;
+using ReasonGen.JanusPro;
+using ReasonGen.Models;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -30,7 +33,7 @@ public sealed class SigLipGoldenTests
         }
 
         Golden.Close(t["tower"], ((SigLip)parts["vision_model"]).forward(t["pixel_values"]), 1e-4, "tower");
-        Golden.Close(t["aligned"], model.EmbedPictures(t["pixel_values"]), 1e-4, "aligned");
+        Golden.Close(t["aligned"], model.EmbedImages(t["pixel_values"]), 1e-4, "aligned");
     }
 
     [Fact]
@@ -53,9 +56,9 @@ public sealed class SigLipGoldenTests
         }
 
         using var scope = NewDisposeScope();
-        var picture = Golden.ByRule((string)pixels["name"]!, shape, scaled: false);
-        var features = ((SigLip)model.named_children().Single(part => part.name == "vision_model").module).forward(picture);
-        var aligned = model.EmbedPictures(picture);
+        var image = Golden.ByRule((string)pixels["name"]!, shape, scaled: false);
+        var features = ((SigLip)model.named_children().Single(part => part.name == "vision_model").module).forward(image);
+        var aligned = model.EmbedImages(image);
         foreach (var (name, actual) in new[] { ("tower", features), ("aligned", aligned) })
         {
             Golden.Close(t[name + "_rows"], actual[0].index_select(0, t["rows"]), 1e-4, name);
@@ -64,7 +67,7 @@ public sealed class SigLipGoldenTests
     }
 
     [Fact]
-    public void Pictures_are_prepared_like_the_reference()
+    public void Images_are_prepared_like_the_reference()
     {
         var json = Golden.Json("siglip/processor");
         var t = Golden.Tensors("siglip/processor");
@@ -72,7 +75,7 @@ public sealed class SigLipGoldenTests
         foreach (var key in t.Keys.Where(key => key.EndsWith(".resized")))
         {
             var parts = key.Split('.');
-            Check(configs[parts[0]], PictureFile.Read(Golden.Path($"siglip/images/{parts[1]}.png")), t[key], t[key.Replace("resized", "pixel_values")], key);
+            Check(configs[parts[0]], ImageFile.Read(Golden.Path($"siglip/images/{parts[1]}.png")), t[key], t[key.Replace("resized", "pixel_values")], key);
         }
 
         foreach (var (name, processor) in configs)
@@ -89,16 +92,16 @@ public sealed class SigLipGoldenTests
     }
 
     [Fact]
-    public void Small_pictures_are_prepared_like_the_reference()
+    public void Small_images_are_prepared_like_the_reference()
     {
         Dictionary<string, Tensor> t = Golden.Tensors("resize/janus"), inputs = Golden.Tensors("resize/inputs");
         foreach (var key in t.Keys.Where(key => key.Contains(".resized_")))
         {
             var (input, name) = (key.Split('.')[0], key.Split('_')[^1]);
-            var processor = new PictureProcessor { ImageSize = (int)t[key].shape[1], Mean = name == "half" ? [0.5, 0.5, 0.5] : ClipMean, Deviation = name == "half" ? [0.5, 0.5, 0.5] : ClipDeviation };
-            var picture = PictureOf(inputs[input]);
-            Check(processor, picture, t[key], t[$"{input}.pixel_values_{name}"], key);
-            Assert.Equal(t[$"{input}.square_{name}"].Values<byte>(), Resampling.PadToSquare(picture, processor.Background).Rgb);
+            var processor = new ImageProcessor { ImageSize = (int)t[key].shape[1], Mean = name == "half" ? [0.5, 0.5, 0.5] : ClipMean, Deviation = name == "half" ? [0.5, 0.5, 0.5] : ClipDeviation };
+            var image = ImageOf(inputs[input]);
+            Check(processor, image, t[key], t[$"{input}.pixel_values_{name}"], key);
+            Assert.Equal(t[$"{input}.square_{name}"].Values<byte>(), Resampling.PadToSquare(image, processor.Background).Rgb);
         }
     }
 
@@ -106,7 +109,7 @@ public sealed class SigLipGoldenTests
     public void Sizes_are_rounded_like_the_reference()
     {
         var json = Golden.Json("resize/janus_sizes");
-        var processor = new PictureProcessor { ImageSize = (int)json["image_size"]!, MinSize = (int)json["min_size"]! };
+        var processor = new ImageProcessor { ImageSize = (int)json["image_size"]!, MinSize = (int)json["min_size"]! };
         foreach (var row in json["rows"]!)
         {
             Assert.Equal(((int)row["resized_width"]!, (int)row["resized_height"]!), processor.SizeOf((int)row["width"]!, (int)row["height"]!));
@@ -116,34 +119,34 @@ public sealed class SigLipGoldenTests
     [Fact]
     public void A_checkpoints_own_settings_are_read()
     {
-        var processor = PictureProcessor.Read(Golden.Path("janus_hf/model"), 64);
+        var processor = ImageProcessor.Read(Golden.Path("janus_hf/model"), 64);
         var json = Golden.Json("janus_hf/model/preprocessor_config");
         Assert.Equal(json["image_mean"]!.Select(x => (double)x), processor.Mean!);
         Assert.Equal((int)json["min_size"]!, processor.MinSize);
-        var nothing = PictureProcessor.Read(Golden.Path("janus"), 64);
+        var nothing = ImageProcessor.Read(Golden.Path("janus"), 64);
         Assert.Equal([0.5, 0.5, 0.5], nothing.Mean!);
         Assert.Equal(64, nothing.ImageSize);
         var folder = Directory.CreateTempSubdirectory("reasongen").FullName;
         File.WriteAllText(Path.Combine(folder, "preprocessor_config.json"), "{ \"image_mean\": [0.5], \"image_std\": 3 }");
-        var error = Assert.Throws<ReasonGen.Checkpoints.CheckpointException>(() => PictureProcessor.Read(folder, 64));
+        var error = Assert.Throws<ReasonGen.Checkpoints.UnusableFileException>(() => ImageProcessor.Read(folder, 64));
         Assert.Contains("preprocessor_config.json", error.Message);
         Directory.Delete(folder, true);
     }
 
     private static readonly double[] ClipMean = [0.48145466, 0.4578275, 0.40821073], ClipDeviation = [0.26862954, 0.26130258, 0.27577711];
 
-    internal static Picture PictureOf(Tensor hwc) => new((int)hwc.shape[1], (int)hwc.shape[0], hwc.Values<byte>());
+    internal static RgbImage ImageOf(Tensor hwc) => new((int)hwc.shape[1], (int)hwc.shape[0], hwc.Values<byte>());
 
-    private static PictureProcessor Processor(JToken c) => new()
+    private static ImageProcessor Processor(JToken c) => new()
     {
         ImageSize = (int)c["image_size"]!, MinSize = (int)c["min_size"]!,
         Mean = (bool)c["do_normalize"]! ? c["image_mean"]!.ToObject<double[]>() : null, Deviation = c["image_std"]?.ToObject<double[]>() ?? [1, 1, 1],
     };
 
-    private static void Check(PictureProcessor processor, Picture picture, Tensor resized, Tensor values, string what)
+    private static void Check(ImageProcessor processor, RgbImage image, Tensor resized, Tensor values, string what)
     {
         using var scope = NewDisposeScope();
-        Assert.Equal(resized.permute(1, 2, 0).Values<byte>(), processor.Prepare(picture).Rgb);
-        Golden.Close(values, processor.PixelValues([picture], CPU)[0], 1e-6, what);
+        Assert.Equal(resized.permute(1, 2, 0).Values<byte>(), processor.Prepare(image).Rgb);
+        Golden.Close(values, processor.PixelValues([image], CPU)[0], 1e-6, what);
     }
 }

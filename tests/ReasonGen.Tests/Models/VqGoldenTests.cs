@@ -1,5 +1,6 @@
 using Newtonsoft.Json.Linq;
 using ReasonGen.Core;
+using ReasonGen.Imaging;
 using ReasonGen.Models;
 using TorchSharp;
 using Xunit;
@@ -71,9 +72,9 @@ public sealed class VqGoldenTests
             using var trained = JanusFixture.Load(config => config with { ImageTokenizer = config.ImageTokenizer with { EntropyRatio = (double)c["entropy_loss_ratio"]! } });
             using var scope = NewDisposeScope();
             var model = trained.ImageTokenizer;
-            var pictures = JanusFixture.Floats(t["images"]);
-            var (reconstruction, _, _, codebook, commitment, entropy) = model.Reconstruct(pictures);
-            var squared = reconstruction.sub(pictures).square().mean();
+            var images = JanusFixture.Floats(t["images"]);
+            var (reconstruction, _, _, codebook, commitment, entropy) = model.Reconstruct(images);
+            var squared = reconstruction.sub(images).square().mean();
             var total = squared.add(codebook).add(commitment).add(entropy);
             foreach (var (part, value) in new[] { ("vq_loss", codebook), ("commit_loss", commitment), ("entropy_loss", entropy), ("reconstruction", squared), ("total", total) })
             {
@@ -100,7 +101,7 @@ public sealed class VqGoldenTests
     public void Pixels_are_truncated_like_the_reference()
     {
         var t = Golden.Tensors("vq/checkpoint");
-        var pixels = Pictures.FromTensor(t["bytes.decoded"])[0];
+        var pixels = ImageTensors.FromTensor(t["bytes.decoded"])[0];
         Assert.Equal(t["bytes.pixels"].Values<byte>(), pixels.Rgb);
     }
 
@@ -111,15 +112,15 @@ public sealed class VqGoldenTests
     {
         using var free = no_grad();
         using var scope = NewDisposeScope();
-        Tensor pictures = JanusFixture.Floats(t[name + ".images"]), latent = t[name + ".latent"], codes = t[name + ".codes"];
+        Tensor images = JanusFixture.Floats(t[name + ".images"]), latent = t[name + ".latent"], codes = t[name + ".codes"];
         long height = latent.shape[2], width = latent.shape[3];
-        Golden.Close(latent, model.Latent(pictures), 1e-4, name + " latent");
+        Golden.Close(latent, model.Latent(images), 1e-4, name + " latent");
         var certain = t[name + ".gap"].gt(1e-4);
-        Golden.Equal(codes.masked_select(certain), model.Encode(pictures).reshape(-1).masked_select(certain), name + " codes");
+        Golden.Equal(codes.masked_select(certain), model.Encode(images).reshape(-1).masked_select(certain), name + " codes");
         Golden.Close(t[name + ".quant"], model.Lookup(codes, height, width), 1e-6, name + " quant");
         Golden.Close(t[name + ".decoded"], model.Decode(codes, height, width), 1e-4, name + " decoded");
         var random = model.Decode(t[name + ".random_codes"], height, width);
         Golden.Close(t[name + ".random_decoded"], random, 1e-4, name + " random codes");
-        JanusFixture.SamePixels(t[name + ".random_pixels"], Pictures.FromTensor(random), name);
+        JanusFixture.SamePixels(t[name + ".random_pixels"], ImageTensors.FromTensor(random), name);
     }
 }

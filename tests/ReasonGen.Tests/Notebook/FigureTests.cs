@@ -1,7 +1,7 @@
 using System.Xml.Linq;
 using Newtonsoft.Json.Linq;
-using ReasonGen.Core;
 using ReasonGen.Notebook;
+using ReasonGen.Imaging;
 using SkiaSharp;
 using Xunit;
 
@@ -37,10 +37,10 @@ public sealed class FigureTests
     private static string Values(JToken trace) => $"{trace["type"]} {trace["name"]} {string.Join(' ', trace["x"]!)} {string.Join(' ', trace["y"]!).Replace("NaN", "")}";
 
     [Fact]
-    public void A_picture_grid_holds_real_pictures_and_marks_right_and_wrong()
+    public void A_image_grid_holds_real_images_and_marks_right_and_wrong()
     {
-        var picture = new Picture(2, 1, [255, 0, 0, 0, 0, 255]);
-        var html = Show.Pictures([picture, picture], ["<first>", "second"], [true, false]).ToHtml();
+        var image = new RgbImage(2, 1, [255, 0, 0, 0, 0, 255]);
+        var html = Show.Images([image, image], ["<first>", "second"], [true, false]).ToHtml();
         Assert.Contains("✓ &lt;first&gt;", html);
         Assert.Contains("✗ second", html);
         var png = Convert.FromBase64String(html.Split("base64,")[1].Split('"')[0]);

@@ -1,7 +1,9 @@
 using System.Security.Cryptography;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Core;
-using ReasonGen.Rewards;
+using ReasonGen.Imaging;
+using ReasonGen.Judging;
+using ReasonGen.Qwen;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -19,7 +21,6 @@ public sealed class JudgeTests
             var answer = (string)c["answer"]!;
             Assert.Equal((string)c["content"]!, BoxedAnswer.Parse(answer));
             Assert.Equal((float)c["reward"]!, BoxedAnswer.Score(answer));
-            Assert.Equal(((float)c["paired_scores"]![0]!, (float)c["paired_scores"]![1]!), BoxedAnswer.PairedScores(answer));
         }
     }
 
@@ -39,11 +40,11 @@ public sealed class JudgeTests
             }
 
             Assert.Equal((string)row["user_text"]!, judge.Turn(prompt));
-            Assert.Equal((string)row["text_sent_to_engine"]!, judge.TurnWithPicture(prompt));
+            Assert.Equal((string)row["text_sent_to_engine"]!, judge.TurnWithImage(prompt));
             foreach (var expanded in ((JObject)row).Properties().Where(p => p.Name.StartsWith("text_with_expanded_image_tokens_grid_")))
             {
                 var grid = expanded.Name.Split('_')[^3..].Select(int.Parse).ToArray();
-                Assert.Equal((string)expanded.Value!, judge.TurnWithPicture(prompt, grid[0] * grid[1] * grid[2] / 4));
+                Assert.Equal((string)expanded.Value!, judge.TurnWithImage(prompt, grid[0] * grid[1] * grid[2] / 4));
             }
 
             Assert.Equal($"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{row["text_sent_to_engine"]}<|im_end|>\n<|im_start|>assistant\n", judge.Fill(prompt));
@@ -53,7 +54,7 @@ public sealed class JudgeTests
     }
 
     [Fact]
-    public void The_picture_that_is_sent_equals_the_reference()
+    public void The_image_that_is_sent_equals_the_reference()
     {
         var json = Golden.Json("reward/judge_image");
         var t = Golden.Tensors("reward/judge_image");
@@ -62,7 +63,7 @@ public sealed class JudgeTests
             if (c is JObject && t.TryGetValue(name + ".input", out var input))
             {
                 var image = new JudgeImage((int)c["min_pixels"]!, (int?)c["max_pixels"] ?? new JudgeImage().MaxPixels);
-                var sent = image.Prepare(new Picture((int)input.shape[1], (int)input.shape[0], input.to(ScalarType.Byte).Values<byte>()));
+                var sent = image.Prepare(new RgbImage((int)input.shape[1], (int)input.shape[0], input.to(ScalarType.Byte).Values<byte>()));
                 var output = t[name + ".output"];
                 Assert.Equal(((int)output.shape[1], (int)output.shape[0]), (sent.Width, sent.Height));
                 Assert.Equal(output.to(ScalarType.Byte).Values<byte>(), sent.Rgb);
@@ -79,7 +80,7 @@ public sealed class JudgeTests
     }
 
     [Fact]
-    public void Large_pictures_are_sent_like_the_reference()
+    public void Large_images_are_sent_like_the_reference()
     {
         foreach (var c in JArray.Parse(File.ReadAllText(Golden.Path("resize/judge_image.json"))))
         {
@@ -93,20 +94,20 @@ public sealed class JudgeTests
                 }
             }
 
-            var sent = new JudgeImage().Prepare(new Picture(width, height, rgb));
+            var sent = new JudgeImage().Prepare(new RgbImage(width, height, rgb));
             Assert.Equal(((int)c["width"]!, (int)c["height"]!), (sent.Width, sent.Height));
             Assert.Equal((string)c["sha256"]!, Convert.ToHexStringLower(SHA256.HashData(sent.Rgb)));
         }
     }
 
     [Fact]
-    public void A_picture_of_the_policy_gives_324_tokens()
+    public void A_image_of_the_policy_gives_324_tokens()
     {
-        var sent = JudgeConfig.Paper.Image.Prepare(new Picture(384, 384, new byte[384 * 384 * 3]));
+        var sent = JudgeConfig.Paper.Image.Prepare(new RgbImage(384, 384, new byte[384 * 384 * 3]));
         Assert.Equal((512, 512), (sent.Width, sent.Height));
         using var scope = NewDisposeScope();
         var (patches, grids) = JudgeConfig.Paper.Processor.Process([sent]);
-        Assert.Equal(new ReasonGen.Models.PatchGrid(1, 36, 36), Assert.Single(grids));
+        Assert.Equal(new ReasonGen.Qwen.PatchGrid(1, 36, 36), Assert.Single(grids));
         Assert.Equal([36 * 36, 1176], patches.shape);
     }
 }

@@ -1,9 +1,11 @@
 using ReasonGen.Checkpoints;
-using ReasonGen.Core;
-using ReasonGen.Data;
+using ReasonGen.Judging;
+using ReasonGen.Qwen;
 using ReasonGen.Rewards;
+using ReasonGen.Rollouts;
 using ReasonGen.Studies;
 using ReasonGen.World;
+using ReasonGen.WorldData;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -14,7 +16,7 @@ public sealed class MiniJudgeTests : IDisposable
 {
     private static readonly Study Study = new(StudyConfig.Quick);
     private static readonly WorldStream World = new(new WorldConfig(), 5);
-    private static readonly JudgeData Data = new([.. World.Take(0, 40).Select(sample => (sample.Prompt, sample.Picture(World.Config)))], World, 6);
+    private static readonly JudgeData Data = new([.. World.Take(0, 40).Select(sample => (sample.Prompt, sample.Image(World.Config)))], World, 6);
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
 
     [Fact]
@@ -24,14 +26,14 @@ public sealed class MiniJudgeTests : IDisposable
         for (var i = 0; i < 300; i++)
         {
             var sample = Data[i];
-            var seen = Detector.Detect(sample.Picture);
+            var seen = Detector.Detect(sample.Image);
             Assert.All(seen, thing => Assert.Contains($"{thing.Color} {thing.Class} {WorldConfig.Places[thing.Cell]}", sample.Answer));
             Assert.Equal(sample.Answer, Study.JudgeTokenizer.Decode(Study.JudgeTokenizer.Encode(sample.Answer)));
             Assert.NotEmpty(Study.JudgeTokenizer.Encode(sample.Prompt));
             Assert.NotEqual("None", BoxedAnswer.Parse(sample.Answer));
             right += (int)BoxedAnswer.Score(sample.Answer);
             Assert.Equal((sample.Prompt, sample.Answer), (Data[i].Prompt, Data[i].Answer));
-            Assert.Equal(sample.Picture.Rgb, Data[i].Picture.Rgb);
+            Assert.Equal(sample.Image.Rgb, Data[i].Image.Rgb);
         }
 
         Assert.InRange(right, 60, 240);
@@ -43,7 +45,7 @@ public sealed class MiniJudgeTests : IDisposable
         var random = new Random(7);
         foreach (var sample in World.Take(100, 300))
         {
-            var seen = Detector.Detect(sample.Picture(World.Config));
+            var seen = Detector.Detect(sample.Image(World.Config));
             var described = JudgeData.Describe(seen, random);
             Assert.True(described is null || Checker.Check(seen, described).Correct, $"'{described?.Text}' does not describe {string.Join(", ", seen)}");
             Assert.NotEqual(sample.Prompt.Text, JudgeData.Alter(sample.Prompt, random).Text);
@@ -51,11 +53,11 @@ public sealed class MiniJudgeTests : IDisposable
     }
 
     [Fact]
-    public void A_batch_is_judged_like_its_pictures_one_by_one()
+    public void A_batch_is_judged_like_its_images_one_by_one()
     {
         var (model, judge) = Study.NewJudge("judge-small");
         using var own = model;
-        var requests = World.Take(0, 9).Select(sample => new RewardRequest(sample.Prompt, "", sample.Picture(World.Config))).ToArray();
+        var requests = World.Take(0, 9).Select(sample => new RewardRequest(sample.Prompt, "", sample.Image(World.Config))).ToArray();
         var scores = judge.Score(requests);
         Assert.Equal(requests.Length, scores.Length);
         foreach (var (i, request) in requests.Index())
@@ -74,7 +76,7 @@ public sealed class MiniJudgeTests : IDisposable
     {
         const int steps = 32;
         var config = new JudgeTrainerConfig { TotalSteps = steps, SamplesPerStep = 16 };
-        JudgeTrainer New((ReasonGen.Models.QwenVl Model, QwenJudge Judge) of) => new(of.Model, of.Judge, Study.JudgeTokenizer, i => Data[i], config);
+        JudgeTrainer New((ReasonGen.Qwen.QwenVl Model, QwenJudge Judge) of) => new(of.Model, of.Judge, Study.JudgeTokenizer, i => Data[i], config);
         var (whole, half) = (Study.NewJudge("judge-small"), Study.NewJudge("judge-small"));
         var path = Path.Combine(folder, "state");
         using (var trainer = New(whole))
@@ -103,7 +105,7 @@ public sealed class MiniJudgeTests : IDisposable
 
         Assert.All(whole.Model.Weights().Zip(half.Model.Weights()), pair => Golden.Equal(pair.First.Parameter, pair.Second.Parameter, pair.First.Name));
         using var other = new JudgeTrainer(half.Model, half.Judge, Study.JudgeTokenizer, i => Data[i], config with { TotalSteps = 99 });
-        Assert.Contains("other settings", Assert.Throws<CheckpointException>(() => other.Resume(path)).Message);
+        Assert.Contains("other settings", Assert.Throws<UnusableFileException>(() => other.Resume(path)).Message);
     }
 
     [Fact]
@@ -120,7 +122,7 @@ public sealed class MiniJudgeTests : IDisposable
         var audit = new AuditedReward(new LambdaReward("kind", _ => 1));
         var right = World[0];
         var other = World.Take(1, 50).First(sample => !Checker.Check(sample.Scene.Objects.Select(o => o.ToSeen()).ToArray(), right.Prompt).Correct);
-        Assert.Equal([1, 1], audit.Score([new(right.Prompt, "", right.Picture(World.Config)), new(right.Prompt, "", other.Picture(World.Config))]));
+        Assert.Equal([1, 1], audit.Score([new(right.Prompt, "", right.Image(World.Config)), new(right.Prompt, "", other.Image(World.Config))]));
         Assert.Equal((1.0, 0.5, 0.5), audit.Take());
         Assert.Equal((0.0, 0.0, 0.0), audit.Take());
     }

@@ -1,10 +1,12 @@
 using Newtonsoft.Json.Linq;
-using ReasonGen.Core;
 using ReasonGen.Host.Engine;
 using ReasonGen.Host.Notebooks;
 using ReasonGen.Notebook;
+using ReasonGen.Imaging;
+using ReasonGen.Judging;
 using ReasonGen.Rewards;
-using ReasonGen.World;
+using ReasonGen.Rollouts;
+using ReasonGen.Served;
 using SkiaSharp;
 using Xunit;
 
@@ -33,7 +35,7 @@ public sealed class RemoteJudgeTests : IDisposable
     }
 
     [Fact]
-    public void The_request_is_greedy_and_carries_prompt_picture_prompt()
+    public void The_request_is_greedy_and_carries_prompt_image_prompt()
     {
         using var endpoint = new FaultyEndpoint((_, _) => Says(1));
         var request = Requests(1)[0];
@@ -47,8 +49,8 @@ public sealed class RemoteJudgeTests : IDisposable
         Assert.Equal("user", (string?)message["role"]);
         Assert.Equal(["text", "image_url", "text"], message["content"]!.Select(part => (string?)part["type"]));
         Assert.Equal(Question.Turn(request.Prompt.Text).Split("<image>"), message["content"]!.Where(part => (string?)part["type"] == "text").Select(part => (string?)part["text"]));
-        using var bitmap = SKBitmap.Decode(FaultyEndpoint.PictureOf(body));
-        Assert.Equal(request.Picture.Rgb, bitmap.Pixels.SelectMany(pixel => new[] { pixel.Red, pixel.Green, pixel.Blue }));
+        using var bitmap = SKBitmap.Decode(FaultyEndpoint.ImageOf(body));
+        Assert.Equal(request.Image.Rgb, bitmap.Pixels.SelectMany(pixel => new[] { pixel.Red, pixel.Green, pixel.Blue }));
     }
 
     [Fact]
@@ -58,7 +60,7 @@ public sealed class RemoteJudgeTests : IDisposable
         var rows = Golden.Json("reward/judge_prompt")["rows"]!.ToArray();
         using var endpoint = new FaultyEndpoint((_, _) => Says(1));
         var judge = new RemoteJudge(ChatEndpoint.Connect(endpoint.Address, "m"), new() { Model = "m", Calls = Quick with { ConcurrentCalls = 1 } });
-        RewardRequest Request(JToken row) => new(new Prompt((string)row["raw_prompt"]!, "", []), "", new Picture(384, 384, new byte[384 * 384 * 3]));
+        RewardRequest Request(JToken row) => new(new Prompt((string)row["raw_prompt"]!, "", []), "", new RgbImage(384, 384, new byte[384 * 384 * 3]));
         var good = rows.Where(row => row["error"] is null).ToArray();
         Assert.All(judge.Score([.. good.Select(Request)]), reward => Assert.Equal(1, reward));
         var sent = endpoint.Requests.Select(request => request.Body).ToArray();
@@ -66,7 +68,7 @@ public sealed class RemoteJudgeTests : IDisposable
             .Select(part => (string?)part["text"] ?? "<|vision_start|><|image_pad|><|vision_end|>"))));
         foreach (var (body, row) in sent.Zip(good.DistinctBy(row => (string)row["text_sent_to_engine"]!)))
         {
-            Assert.Equal(row["judge_image_size"]!.Select(side => (int)side), PictureFile.Measure(FaultyEndpoint.PictureOf(body)) is var (width, height, _) ? [width, height] : []);
+            Assert.Equal(row["judge_image_size"]!.Select(side => (int)side), ImageFile.Measure(FaultyEndpoint.ImageOf(body)) is var (width, height, _) ? [width, height] : []);
         }
 
         Assert.All(rows.Except(good), row => Assert.Contains("<image>", Assert.Throws<ArgumentException>(() => judge.Score([Request(row)])).Message));
@@ -76,7 +78,8 @@ public sealed class RemoteJudgeTests : IDisposable
     [Trait("Category", "Golden")]
     public void Answers_are_read_like_the_reference()
     {
-        var cases = Golden.Json("reward/boxed")["cases"]!.ToArray();
+        // an answer that says nothing is not one, whatever the reference makes of it
+        var cases = Golden.Json("reward/boxed")["cases"]!.Where(c => !string.IsNullOrWhiteSpace((string)c["answer"]!)).ToArray();
         using var endpoint = new FaultyEndpoint((request, _) => Reply.Says((string)cases[Number(request)]["answer"]!));
         Assert.Equal(cases.Select(c => (float)c["reward"]!), Judge(endpoint.Address, new() { Model = "m" }).Score(Requests(cases.Length)));
     }
@@ -158,13 +161,49 @@ public sealed class RemoteJudgeTests : IDisposable
     [Fact]
     public async Task An_answer_without_a_box_is_0_and_counted()
     {
-        using var endpoint = new FaultyEndpoint((request, _) => Reply.Says(Number(request) switch { 0 => "I cannot tell.", 1 => "", _ => "\\boxed{1}" }));
+        using var endpoint = new FaultyEndpoint((request, _) => Reply.Says(Number(request) switch { 0 => "I cannot tell.", 1 => "\\boxed{\\text{1}}", _ => "\\boxed{1}." }));
         var judge = Judge(endpoint.Address, new() { Model = "m" });
         var verdicts = await judge.JudgeAsync(Requests(3));
         Assert.Equal([0f, 0f, 1f], verdicts.Select(verdict => verdict.Reward));
-        Assert.Equal([false, false, true], verdicts.Select(verdict => verdict.Boxed));
+        Assert.Equal([false, true, true], verdicts.Select(verdict => verdict.Boxed));
+        Assert.Equal([false, false, true], verdicts.Select(verdict => verdict.Readable));
         Assert.Equal("I cannot tell.", verdicts[0].Answer);
-        Assert.Equal(2, judge.Counts.Unboxed);
+        Assert.Equal((1, 2), (judge.Counts.Unboxed, judge.Counts.Unreadable));
+        judge.Score(Requests(3));
+        Assert.Equal([1f, 1f, 0f], Assert.Single(judge.Parts).Rewards);
+        var ensemble = new EnsembleReward([(judge, 1)]);
+        ensemble.Score(Requests(3));
+        Assert.Equal(["m", "m: unreadable answers"], ensemble.Parts.Select(part => part.Name));
+    }
+
+    [Theory]
+    [InlineData(FailedCall.Stop)]
+    [InlineData(FailedCall.SkipGroup)]
+    public void A_judge_that_says_nothing_is_unavailable_and_never_cached(FailedCall onFailure)
+    {
+        using var endpoint = new FaultyEndpoint((request, call) => call < 9 && Number(request) == 2 ? Reply.Says("") : Says(1));
+        var config = new RemoteJudgeConfig { Model = "m", CacheFolder = folder, OnFailure = onFailure, Calls = Quick with { Tries = 2 } };
+        var judge = Judge(endpoint.Address, config);
+        Assert.Equal([1f, 1, float.NaN, 1], judge.Score(Requests(4)));
+        Assert.Equal((1, 1, 0), (judge.Counts.Failed, judge.Counts.Silent, judge.Counts.Unboxed));
+        Assert.Equal(3, Directory.GetFiles(folder, "*.json", SearchOption.AllDirectories).Length);
+        Assert.Equal(float.NaN, judge.Score(Requests(4))[2]);
+        foreach (var file in Directory.GetFiles(folder, "*.json", SearchOption.AllDirectories))
+        {
+            File.WriteAllText(file, "{\"answer\": \" \"}"); // as version 0.3 kept it
+        }
+
+        Assert.Equal([1f, 1, 1, 1], Judge(endpoint.Address, config).Score(Requests(4)));
+    }
+
+    [Fact]
+    public void A_judge_that_never_says_anything_ends_the_run()
+    {
+        using var endpoint = new FaultyEndpoint((_, _) => Reply.Says(" "));
+        var config = new RemoteJudgeConfig { Model = "m", Calls = Quick with { Tries = 1 } };
+        Assert.All(Judge(endpoint.Address, config).Score(Requests(7)), reward => Assert.Equal(float.NaN, reward));
+        Assert.Contains("its answer is empty", Assert.Throws<EndpointException>(() => Judge(endpoint.Address, config).Score(Requests(8))).Message);
+        Assert.All(Judge(endpoint.Address, config with { OnFailure = FailedCall.SkipGroup }).Score(Requests(8)), reward => Assert.Equal(float.NaN, reward));
     }
 
     [Theory]
@@ -250,12 +289,14 @@ public sealed class RemoteJudgeTests : IDisposable
         var session = new CSharpSession(Directory.GetCurrentDirectory());
         var output = new CellRecorder(1, _ => { });
         var result = await session.RunAsync($$"""
+            #r "ReasonGen.Foundation.dll"
             #r "ReasonGen.dll"
+            #r "ReasonGen.Pretrained.dll"
             #r "ReasonGen.Notebook.dll"
-            using ReasonGen.Core; using ReasonGen.Notebook; using ReasonGen.Rewards; using ReasonGen.World;
+            using ReasonGen.Imaging; using ReasonGen.Judging; using ReasonGen.Notebook; using ReasonGen.Rollouts; using ReasonGen.Rewards; using ReasonGen.World;
             var judge = new RemoteJudge(ChatEndpoint.Connect("{{endpoint.Address}}", "m"), new() { Model = "m" });
-            var reward = new EnsembleReward([(judge, 1), (new LambdaReward("dark", request => request.Picture.Rgb.Max() < 128 ? 1 : 0), 0.5)]);
-            Console.Write(reward.Score([new RewardRequest(new Prompt("a night", "", []), "", new Picture(1, 1, [0, 0, 0]))])[0]);
+            var reward = new EnsembleReward([(judge, 1), (new LambdaReward("dark", request => request.Image.Rgb.Max() < 128 ? 1 : 0), 0.5)]);
+            Console.Write(reward.Score([new RewardRequest(new Prompt("a night", "", []), "", new RgbImage(1, 1, [0, 0, 0]))])[0]);
             """, output, "cell 1", CancellationToken.None);
         Assert.True(result.Ok, result.ErrorValue + string.Concat(result.Traceback ?? []));
         Assert.Contains("1.5", output.Outputs.ToString());
@@ -305,15 +346,15 @@ public sealed class RemoteJudgeTests : IDisposable
         "too many" => Reply.Fails(429, "slower", "Retry-After: 7\r\n"),
         "key" => Reply.Fails(401, "wrong key"),
         "model" => Reply.Fails(404, "the model does not exist"),
-        _ => Reply.Fails(400, "no pictures here"),
+        _ => Reply.Fails(400, "no images here"),
     };
 
     private static RewardRequest[] Requests(int count) => [.. Enumerable.Range(0, count).Select(i =>
-        new RewardRequest(new Prompt($"picture {i}", "counting", []), "", new Picture(3, 2, [.. Enumerable.Range(0, 18).Select(k => (byte)(k * 14 + i))])))];
+        new RewardRequest(new Prompt($"image {i}", "counting", []), "", new RgbImage(3, 2, [.. Enumerable.Range(0, 18).Select(k => (byte)(k * 14 + i))])))];
 
     private static JudgePrompt Question { get; } = JudgePrompt.Paper with { Template = "Is this \"{prompt}\"?\n<image>\nAnswer in \\boxed{}." };
 
-    private static int Number(JObject request) => int.Parse(FaultyEndpoint.TextOf(request).Split('"')[1]["picture ".Length..]);
+    private static int Number(JObject request) => int.Parse(FaultyEndpoint.TextOf(request).Split('"')[1]["image ".Length..]);
 
     private RemoteJudge Judge(string address, RemoteJudgeConfig config, string? key = null) =>
         new(ChatEndpoint.Connect(address, config.Model, key), config.Prompt == JudgePrompt.Paper ? config with { Prompt = Question, Image = new(1) } : config)

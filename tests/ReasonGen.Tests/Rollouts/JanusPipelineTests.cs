@@ -1,9 +1,11 @@
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
+using ReasonGen.Imaging;
+using ReasonGen.JanusPro;
 using ReasonGen.Models;
 using ReasonGen.Rollouts;
-using ReasonGen.Studies;
-using ReasonGen.Text;
+using ReasonGen.Setups;
+using ReasonGen.Tokenizers;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -12,8 +14,8 @@ namespace ReasonGen.Tests.Rollouts;
 
 public sealed class JanusPipelineTests : IDisposable
 {
-    private static readonly RolloutConfig WithRationale = new() { TextBudget = 12, GuidanceScale = 5 };
-    private static readonly Picture Shown = new(40, 30, [.. Enumerable.Range(0, 40 * 30 * 3).Select(i => (byte)i)]);
+    private static readonly RolloutConfig WithRationale = new() { MaxTextTokens = 12, GuidanceScale = 5 };
+    private static readonly RgbImage Shown = new(40, 30, [.. Enumerable.Range(0, 40 * 30 * 3).Select(i => (byte)i)]);
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
 
     [Fact]
@@ -21,23 +23,23 @@ public sealed class JanusPipelineTests : IDisposable
     {
         using var pipeline = JanusPipeline.Open(TinyJanus.Write(folder), new ComputeTarget(CPU, ScalarType.Float32));
         var drawing = Assert.Single(pipeline.Draw("a red cube", 1, PromptTemplate.JanusRl, WithRationale, 7));
-        Assert.Equal((32, 32), (drawing.Picture.Width, drawing.Picture.Height));
+        Assert.Equal((32, 32), (drawing.Image.Width, drawing.Image.Height));
         Assert.NotEmpty(string.Concat(pipeline.Ask(Shown, "What is this?", new TextConfig { MaxTokens = 8 })));
         using var built = InMemory();
-        Assert.Equal(built.Draw("a red cube", 1, PromptTemplate.JanusRl, WithRationale, 7)[0].Picture.Rgb, drawing.Picture.Rgb);
+        Assert.Equal(built.Draw("a red cube", 1, PromptTemplate.JanusRl, WithRationale, 7)[0].Image.Rgb, drawing.Image.Rgb);
     }
 
     [Fact]
-    public void The_same_seed_draws_the_same_pictures()
+    public void The_same_seed_draws_the_same_images()
     {
         using var pipeline = InMemory();
         var shares = new List<double>();
         var first = pipeline.Draw("a red cube", 3, PromptTemplate.JanusRl, WithRationale, 7, shares.Add);
         var again = pipeline.Draw("a red cube", 3, PromptTemplate.JanusRl, WithRationale, 7);
         var other = pipeline.Draw("a red cube", 3, PromptTemplate.JanusRl, WithRationale, 8);
-        Assert.Equal(first.Select(d => Convert.ToHexString(d.Picture.Rgb) + d.Rationale), again.Select(d => Convert.ToHexString(d.Picture.Rgb) + d.Rationale));
-        Assert.NotEqual(first[0].Picture.Rgb, other[0].Picture.Rgb);
-        Assert.NotEqual(first[0].Picture.Rgb, first[1].Picture.Rgb);
+        Assert.Equal(first.Select(d => Convert.ToHexString(d.Image.Rgb) + d.Rationale), again.Select(d => Convert.ToHexString(d.Image.Rgb) + d.Rationale));
+        Assert.NotEqual(first[0].Image.Rgb, other[0].Image.Rgb);
+        Assert.NotEqual(first[0].Image.Rgb, first[1].Image.Rgb);
         Assert.Equal(1, shares[^1]);
         Assert.Equal(shares.Order(), shares);
     }
@@ -46,7 +48,7 @@ public sealed class JanusPipelineTests : IDisposable
     public void Plain_Janus_draws_at_once_in_batches()
     {
         using var pipeline = InMemory();
-        var config = new RolloutConfig { TextBudget = 0, GuidanceScale = 5 };
+        var config = new RolloutConfig { MaxTextTokens = 0, GuidanceScale = 5 };
         var drawings = pipeline.Draw("a red cube", 17, PromptTemplate.JanusImage, config, 7);
         Assert.Equal(17, drawings.Length);
         Assert.All(drawings, drawing => Assert.Empty(drawing.Rationale));
@@ -59,7 +61,7 @@ public sealed class JanusPipelineTests : IDisposable
     {
         using var pipeline = InMemory();
         var error = Assert.Throws<ArgumentException>(() => pipeline.Draw(new string('x', 5000), 1, PromptTemplate.JanusRl, WithRationale, 1));
-        Assert.Contains("fit beside 12 of a rationale and 16 of a picture", error.Message);
+        Assert.Contains("fit beside 12 of a rationale and 16 of an image", error.Message);
         var policy = new PolicySampler(pipeline.Model, pipeline.Tokenizer, PromptTemplate.JanusRl, WithRationale with { ImageTokens = 16 }, CPU);
         Assert.Equal(error.Message, Assert.Throws<ArgumentException>(() => policy.PromptRows([new string('x', 5000)])).Message);
         Assert.Throws<ArgumentException>(() => pipeline.Draw("a cube", 1, PromptTemplate.JanusRl, WithRationale with { Temperature = 0 }, 1));
@@ -70,9 +72,9 @@ public sealed class JanusPipelineTests : IDisposable
             pipeline.Model.state_dict()["gen_head.vision_head.bias"].fill_(float.NaN);
         }
 
-        Assert.Contains("NaN", Assert.Throws<CheckpointException>(() => pipeline.Draw("a cube", 1, PromptTemplate.JanusRl, WithRationale, 1)).Message);
+        Assert.Contains("NaN", Assert.Throws<UnusableFileException>(() => pipeline.Draw("a cube", 1, PromptTemplate.JanusRl, WithRationale, 1)).Message);
         var small = TinyJanus.Config with { Language = TinyJanus.Config.Language with { VocabularySize = 100 } };
-        Assert.Contains("the model only 100 embeddings", Assert.Throws<CheckpointException>(
+        Assert.Contains("the model only 100 embeddings", Assert.Throws<UnusableFileException>(
             () => new JanusPipeline(new Janus(small, new ComputeTarget(CPU, ScalarType.Float32)), Tokenizer())).Message);
     }
 
@@ -89,7 +91,7 @@ public sealed class JanusPipelineTests : IDisposable
         Assert.Equal(string.Concat(pieces), string.Concat(pipeline.Ask(Shown, "What is this?", new TextConfig { MaxTokens = 20 })));
         _ = chat.Ask("And now?").ToArray();
         Assert.Equal(4, chat.Turns.Count);
-        Assert.NotEqual(string.Concat(pieces), string.Concat(pipeline.Ask(new Picture(1, 1, [255, 0, 0]), "What is this?", new TextConfig { MaxTokens = 20 })));
+        Assert.NotEqual(string.Concat(pieces), string.Concat(pipeline.Ask(new RgbImage(1, 1, [255, 0, 0]), "What is this?", new TextConfig { MaxTokens = 20 })));
     }
 
     [Fact]
@@ -97,7 +99,7 @@ public sealed class JanusPipelineTests : IDisposable
     {
         using var pipeline = InMemory();
         Assert.Throws<ArgumentException>(() => pipeline.Chat().Ask(" "));
-        Assert.Contains("pictures are given beside it", Assert.Throws<ArgumentException>(() => pipeline.Chat().Ask("<image_placeholder> what?")).Message);
+        Assert.Contains("images are given beside it", Assert.Throws<ArgumentException>(() => pipeline.Chat().Ask("<image_placeholder> what?")).Message);
         Assert.Contains("Start a new one", Assert.Throws<ArgumentException>(() => pipeline.Chat().Ask(new string('x', 5000))).Message);
         using var blind = new JanusPipeline(new Janus(TinyJanus.Config with { Vision = null }, new ComputeTarget(CPU, ScalarType.Float32)), Tokenizer());
         Assert.Contains("cannot look at one", Assert.Throws<ArgumentException>(() => blind.Ask(Shown, "What?")).Message);
@@ -121,12 +123,12 @@ public sealed class JanusPipelineTests : IDisposable
 
     public void Dispose() => Directory.Delete(folder, true);
 
-    private JanusPipeline InMemory() => new(TinyJanus.Build(), Tokenizer(), new PictureProcessor { ImageSize = TinyJanus.Config.Vision!.ImageSize });
+    private JanusPipeline InMemory() => new(TinyJanus.Build(), Tokenizer(), new ImageProcessor { ImageSize = TinyJanus.Config.Vision!.ImageSize });
 
     private HuggingFaceTokenizer Tokenizer()
     {
         var path = Path.Combine(folder, "in-memory.json");
         File.WriteAllText(path, TinyJanus.Tokenizer().ToString());
-        return HuggingFaceTokenizer.Load(path);
+        return HuggingFaceTokenizer.Load(path, JanusChat.SpecialNames);
     }
 }

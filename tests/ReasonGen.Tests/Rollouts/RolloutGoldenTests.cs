@@ -1,8 +1,7 @@
 using Newtonsoft.Json.Linq;
-using ReasonGen.Core;
 using ReasonGen.Models;
 using ReasonGen.Rollouts;
-using ReasonGen.Text;
+using ReasonGen.Tokenizers;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -26,7 +25,7 @@ public sealed class RolloutGoldenTests
             var model = new ScriptedModel(Of("scripted_text"), Of("scripted_image"));
             var sampler = new RolloutSampler(model, special, new RolloutConfig
             {
-                TextBudget = (int)json["text_budget"]!, ImageTokens = (int)json["image_tokens"]!, GuidanceScale = (double)c!["cfg_weight"]!,
+                MaxTextTokens = (int)json["text_budget"]!, ImageTokens = (int)json["image_tokens"]!, GuidanceScale = (double)c!["cfg_weight"]!,
             });
             using var rollouts = sampler.Generate(Of("prompt_ids"), Of("prompt_attention_mask"), seed: 3);
             var (text, image) = (model.Passes[0], model.Passes[1]);

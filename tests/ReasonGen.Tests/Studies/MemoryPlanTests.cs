@@ -1,6 +1,8 @@
-using ReasonGen.Core;
 using ReasonGen.Models;
-using ReasonGen.Studies;
+using ReasonGen.Native;
+using ReasonGen.Qwen;
+using ReasonGen.Setups;
+using ReasonGen.Training;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;

@@ -1,5 +1,7 @@
 using Newtonsoft.Json.Linq;
-using ReasonGen.Text;
+using ReasonGen.Qwen;
+using ReasonGen.Rollouts;
+using ReasonGen.Tokenizers;
 using Xunit;
 
 namespace ReasonGen.Tests.Text;
@@ -10,7 +12,7 @@ public sealed class ChatGoldenTests
     [Fact]
     public void Janus_chats_and_ids_equal_the_reference()
     {
-        var tokenizer = HuggingFaceTokenizer.Load(Golden.Path("tokenizer/janus_style.tokenizer.json"));
+        var tokenizer = HuggingFaceTokenizer.Load(Golden.Path("tokenizer/janus_style.tokenizer.json"), JanusChat.SpecialNames);
         foreach (var row in Golden.List("tokenizer/chat_janus"))
         {
             var text = JanusChat.Text(Turns(row), (string)row["system_prompt"]!);
@@ -22,7 +24,7 @@ public sealed class ChatGoldenTests
             {
                 if (row[name] is { } expanded)
                 {
-                    Assert.Equal(Ids(expanded), JanusChat.ExpandPictures(ids, tokenizer.Special, 4, keep));
+                    Assert.Equal(Ids(expanded), JanusChat.ExpandImages(ids, tokenizer.Special, 4, keep));
                 }
             }
         }
@@ -64,16 +66,16 @@ public sealed class ChatGoldenTests
     }
 
     [Fact]
-    public void Qwen_picture_places_are_expanded_in_order()
+    public void Qwen_image_places_are_expanded_in_order()
     {
         const string pad = QwenChat.ImagePad;
         foreach (var row in Golden.Json("reward/judge_prompt")["rows"]!.Where(row => row["error"] is null))
         {
-            Assert.Equal((string)row["text_with_expanded_image_tokens_grid_1_4_4"]!, QwenChat.ExpandPictures((string)row["text_sent_to_engine"]!, 4));
+            Assert.Equal((string)row["text_with_expanded_image_tokens_grid_1_4_4"]!, QwenChat.ExpandImages((string)row["text_sent_to_engine"]!, 4));
         }
 
-        Assert.Equal($"a{pad}{pad}b{pad}c", QwenChat.ExpandPictures($"a{pad}b{pad}c", 2, 1));
-        Assert.Contains("2 places", Assert.Throws<ArgumentException>(() => QwenChat.ExpandPictures($"a{pad}b{pad}c", 2)).Message);
+        Assert.Equal($"a{pad}{pad}b{pad}c", QwenChat.ExpandImages($"a{pad}b{pad}c", 2, 1));
+        Assert.Contains("2 places", Assert.Throws<ArgumentException>(() => QwenChat.ExpandImages($"a{pad}b{pad}c", 2)).Message);
     }
 
     [Fact]

@@ -1,6 +1,6 @@
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
-using ReasonGen.Text;
+using ReasonGen.Tokenizers;
 using Xunit;
 
 namespace ReasonGen.Tests.Text;
@@ -84,7 +84,7 @@ public sealed class HuggingFaceTokenizerTests : IDisposable
     [Fact]
     public void Load_missing_file_is_named()
     {
-        var error = Assert.Throws<CheckpointException>(() => HuggingFaceTokenizer.Load(folder.FullName));
+        var error = Assert.Throws<UnusableFileException>(() => HuggingFaceTokenizer.Load(folder.FullName));
         Assert.Contains("there is no such file", error.Message);
         Assert.EndsWith("tokenizer.json", error.Path);
     }
@@ -94,8 +94,8 @@ public sealed class HuggingFaceTokenizerTests : IDisposable
     {
         var tokenizer = SmallTokenizer.Load(folder);
         Assert.Equal(6, tokenizer.Id("<x>"));
-        Assert.Contains("another model", Assert.Throws<CheckpointException>(() => tokenizer.Special).Message);
-        Assert.Contains("'abc'", Assert.Throws<CheckpointException>(() => tokenizer.Id("abc")).Message);
+        Assert.Contains("another model", Assert.Throws<UnusableFileException>(() => tokenizer.Special).Message);
+        Assert.Contains("'abc'", Assert.Throws<UnusableFileException>(() => tokenizer.Id("abc")).Message);
     }
 
     [Fact]
@@ -123,7 +123,7 @@ public sealed class HuggingFaceTokenizerTests : IDisposable
 
     private void Refused(string cause, Action<JObject>? change = null, object? step = null)
     {
-        var error = Assert.Throws<CheckpointException>(() => SmallTokenizer.Load(folder, step, change));
+        var error = Assert.Throws<UnusableFileException>(() => SmallTokenizer.Load(folder, step, change));
         Assert.Contains(cause, error.Message);
         Assert.StartsWith(Path.Combine(folder.FullName, "tokenizer.json"), error.Message);
         Assert.InRange(error.Message.Length, 0, 800);

@@ -1,4 +1,5 @@
-using ReasonGen.Text;
+using ReasonGen.Rollouts;
+using ReasonGen.Tokenizers;
 using Xunit;
 
 namespace ReasonGen.Tests.Text;
@@ -29,7 +30,7 @@ public sealed class PromptTests
     public void Subject_loses_every_photo_of() => Assert.Equal("a cat and  a dog", PromptTemplate.Subject("A photo of a cat and a photo of a dog\n"));
 
     [Fact]
-    public void Question_has_one_placeholder_a_picture() => Assert.Equal(
+    public void Question_has_one_placeholder_a_image() => Assert.Equal(
         JanusChat.UnderstandingSystem + "\n\n<|User|>: <image_placeholder>\n<image_placeholder>\nWhich?\n\n<|Assistant|>:",
         JanusChat.Question("Which? ", 2));
 }

@@ -1,5 +1,6 @@
 using Newtonsoft.Json.Linq;
-using ReasonGen.Text;
+using ReasonGen.Rollouts;
+using ReasonGen.Tokenizers;
 
 namespace ReasonGen.Tests.Text;
 
@@ -23,6 +24,6 @@ internal static class SmallTokenizer
         change?.Invoke(json);
         var file = Path.Combine(folder.FullName, "tokenizer.json");
         File.WriteAllText(file, json.ToString());
-        return HuggingFaceTokenizer.Load(folder.FullName);
+        return HuggingFaceTokenizer.Load(folder.FullName, JanusChat.SpecialNames);
     }
 }

@@ -2,7 +2,7 @@ using System.Globalization;
 using System.Text;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
-using ReasonGen.Text;
+using ReasonGen.Tokenizers;
 using Xunit;
 
 namespace ReasonGen.Tests.Text;
@@ -54,7 +54,7 @@ public sealed class TokenizerGoldenTests : IDisposable
                 continue;
             }
 
-            var error = Assert.Throws<CheckpointException>(() => HuggingFaceTokenizer.Load(file));
+            var error = Assert.Throws<UnusableFileException>(() => HuggingFaceTokenizer.Load(file));
             Assert.Contains($"{name}.json: not a tokenizer that can be read: ", error.Message);
             Assert.DoesNotContain('\n', error.Message);
             Assert.InRange(error.Message.Length, 50, file.Length + 700);

@@ -1,4 +1,3 @@
-using ReasonGen.Text;
 using ReasonGen.World;
 using Xunit;
 

@@ -1,6 +1,7 @@
-using ReasonGen.Core;
-using ReasonGen.Data;
+using ReasonGen.Imaging;
+using ReasonGen.Rollouts;
 using ReasonGen.World;
+using ReasonGen.WorldData;
 using Xunit;
 
 namespace ReasonGen.Tests.World;
@@ -8,14 +9,14 @@ namespace ReasonGen.Tests.World;
 public class DetectorTests
 {
     [Theory]
-    [InlineData(Look.Plain)]
-    [InlineData(Look.Textured)]
-    public void Detector_every_rendered_scene_satisfies_its_prompt_and_shows_its_plan(Look look)
+    [InlineData(Texture.Plain)]
+    [InlineData(Texture.Textured)]
+    public void Detector_every_rendered_scene_satisfies_its_prompt_and_shows_its_plan(Texture look)
     {
-        var config = new WorldConfig { Look = look };
+        var config = new WorldConfig { Texture = look };
         foreach (var sample in new WorldStream(config, 1).Take(0, 3000))
         {
-            var seen = Detector.Detect(sample.Picture(config));
+            var seen = Detector.Detect(sample.Image(config));
             Assert.True(Checker.Check(seen, sample.Prompt).Correct, sample.Prompt.Text);
             Assert.True(Rationales.Follows(seen, sample.Scene.Objects.Select(o => o.ToSeen()).ToArray()), sample.Rationale);
             Assert.All(sample.Scene.Objects, o => Assert.Single(seen, s => s.X == o.CenterX && s.Y == o.CenterY && s.Score == 1));
@@ -23,11 +24,11 @@ public class DetectorTests
     }
 
     [Theory]
-    [InlineData(Look.Plain)]
-    [InlineData(Look.Textured)]
-    public void Detector_another_prompt_is_wrong_unless_the_scene_really_satisfies_it(Look look)
+    [InlineData(Texture.Plain)]
+    [InlineData(Texture.Textured)]
+    public void Detector_another_prompt_is_wrong_unless_the_scene_really_satisfies_it(Texture look)
     {
-        var config = new WorldConfig { Look = look };
+        var config = new WorldConfig { Texture = look };
         var samples = new WorldStream(config, 2).Take(0, 3000);
         var accepted = 0;
         for (var i = 0; i < samples.Length; i++)
@@ -35,26 +36,26 @@ public class DetectorTests
             var other = samples[(i + 1) % samples.Length].Prompt;
             var truly = Matches(samples[i].Scene, other);
             accepted += truly ? 1 : 0;
-            Assert.Equal(truly, Detector.Check(samples[i].Picture(config), other).Correct);
+            Assert.Equal(truly, Detector.Check(samples[i].Image(config), other).Correct);
         }
 
         Assert.InRange(accepted, 1, 300);
     }
 
     [Theory]
-    [InlineData(Look.Plain, 10, false)]
-    [InlineData(Look.Plain, 0, true)]
-    [InlineData(Look.Plain, 10, true)]
-    [InlineData(Look.Textured, 10, false)]
-    [InlineData(Look.Textured, 12, false)]
-    [InlineData(Look.Textured, 0, true)]
-    [InlineData(Look.Textured, 10, true)]
-    public void Detector_noise_and_slight_blur_leave_99_percent_right(Look look, double sigma, bool blur)
+    [InlineData(Texture.Plain, 10, false)]
+    [InlineData(Texture.Plain, 0, true)]
+    [InlineData(Texture.Plain, 10, true)]
+    [InlineData(Texture.Textured, 10, false)]
+    [InlineData(Texture.Textured, 12, false)]
+    [InlineData(Texture.Textured, 0, true)]
+    [InlineData(Texture.Textured, 10, true)]
+    public void Detector_noise_and_slight_blur_leave_99_percent_right(Texture look, double sigma, bool blur)
     {
-        var config = new WorldConfig { Look = look };
+        var config = new WorldConfig { Texture = look };
         var random = new Random(3);
         var right = new WorldStream(config, 3).Take(0, 3000).Count(sample =>
-            Detector.Check(Spoil.Apply(sample.Picture(config), sigma, blur, random), sample.Prompt).Correct);
+            Detector.Check(Spoil.Apply(sample.Image(config), sigma, blur, random), sample.Prompt).Correct);
         TestContext.Current.TestOutputHelper?.WriteLine($"{look}, sigma {sigma}, blur {blur}: {right} of 3000");
         Assert.InRange(right, 2970, 3000);
     }
@@ -64,7 +65,7 @@ public class DetectorTests
     {
         var config = new WorldConfig();
         var prompt = new Prompt("a photo of a red circle", "colors", [new("circle", 1, "red")]);
-        Picture Draw(params SceneObject[] objects) => Renderer.Render(new Scene(objects), config, 5);
+        RgbImage Draw(params SceneObject[] objects) => Renderer.Render(new Scene(objects), config, 5);
         Assert.True(Detector.Check(Draw(new SceneObject(0, 0, 3)), prompt).Correct);
         Assert.False(Detector.Check(Draw(), prompt).Correct);
         Assert.False(Detector.Check(Draw(new SceneObject(0, 1, 3)), prompt).Correct);
@@ -88,16 +89,16 @@ public class DetectorTests
     [Fact]
     public void Detector_half_red_half_blue_shape_is_no_shape()
     {
-        var red = Renderer.Render(new Scene([new SceneObject(1, 0, 0)]), new WorldConfig { Look = Look.Plain }, 0);
-        var blue = Renderer.Render(new Scene([new SceneObject(1, 2, 0)]), new WorldConfig { Look = Look.Plain }, 0);
+        var red = Renderer.Render(new Scene([new SceneObject(1, 0, 0)]), new WorldConfig { Texture = Texture.Plain }, 0);
+        var blue = Renderer.Render(new Scene([new SceneObject(1, 2, 0)]), new WorldConfig { Texture = Texture.Plain }, 0);
         blue.Rgb.AsSpan(0, 8 * 32 * 3).CopyTo(red.Rgb);
         Assert.Equal("blob", Assert.Single(Detector.Detect(red)).Class);
     }
 
     [Fact]
-    public void Detector_picture_of_another_size_names_both_sizes()
+    public void Detector_image_of_another_size_names_both_sizes()
     {
-        var error = Assert.Throws<ArgumentException>(() => Detector.Detect(new Picture(16, 8, new byte[16 * 8 * 3])));
+        var error = Assert.Throws<ArgumentException>(() => Detector.Detect(new RgbImage(16, 8, new byte[16 * 8 * 3])));
         Assert.Contains("32x32", error.Message);
         Assert.Contains("16x8", error.Message);
     }
@@ -105,7 +106,7 @@ public class DetectorTests
     [Fact]
     public void Renderer_outlines_stay_in_reach_and_apart_in_overlap()
     {
-        var config = new WorldConfig { Look = Look.Plain };
+        var config = new WorldConfig { Texture = Texture.Plain };
         var outlines = Enumerable.Range(0, 5).Select(s => Renderer.Render(new Scene([new SceneObject(s, 5, 0)]), config, 0).Rgb)
             .Select(rgb => Enumerable.Range(0, 32 * 32).Where(i => rgb[3 * i] > 200)
                 .Select(i => (x: i % 32 - 8, y: i / 32 - 8)).ToHashSet()).ToArray();

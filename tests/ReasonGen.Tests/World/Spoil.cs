@@ -1,4 +1,4 @@
-using ReasonGen.Core;
+using ReasonGen.Imaging;
 
 namespace ReasonGen.Tests.World;
 
@@ -7,12 +7,12 @@ namespace ReasonGen.Tests.World;
 /// </summary>
 internal static class Spoil
 {
-    internal static Picture Apply(Picture picture, double sigma, bool blur, Random random)
+    internal static RgbImage Apply(RgbImage image, double sigma, bool blur, Random random)
     {
-        var rgb = new byte[picture.Rgb.Length];
-        for (var y = 0; y < picture.Height; y++)
+        var rgb = new byte[image.Rgb.Length];
+        for (var y = 0; y < image.Height; y++)
         {
-            for (var x = 0; x < picture.Width; x++)
+            for (var x = 0; x < image.Width; x++)
             {
                 for (var c = 0; c < 3; c++)
                 {
@@ -30,14 +30,14 @@ internal static class Spoil
                     }
 
                     var noise = Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble());
-                    rgb[(y * picture.Width + x) * 3 + c] = (byte)Math.Clamp(Math.Round(value + sigma * noise), 0, 255);
+                    rgb[(y * image.Width + x) * 3 + c] = (byte)Math.Clamp(Math.Round(value + sigma * noise), 0, 255);
                 }
             }
         }
 
-        return picture with { Rgb = rgb };
+        return image with { Rgb = rgb };
 
         byte At(int x, int y, int c) =>
-            picture.Rgb[(Math.Clamp(y, 0, picture.Height - 1) * picture.Width + Math.Clamp(x, 0, picture.Width - 1)) * 3 + c];
+            image.Rgb[(Math.Clamp(y, 0, image.Height - 1) * image.Width + Math.Clamp(x, 0, image.Width - 1)) * 3 + c];
     }
 }

@@ -1,6 +1,7 @@
-using ReasonGen.Data;
-using ReasonGen.Text;
+using ReasonGen.Rollouts;
+using ReasonGen.Studies;
 using ReasonGen.World;
+using ReasonGen.WorldData;
 using Xunit;
 
 namespace ReasonGen.Tests.World;
@@ -181,12 +182,12 @@ public class WorldTests
         var again = stream[42];
         Assert.Equal((first.Prompt.Text, first.Rationale, first.RenderSeed), (again.Prompt.Text, again.Rationale, again.RenderSeed));
         Assert.Equal(first.Scene.Objects, again.Scene.Objects);
-        Assert.Equal(first.Picture(config).Rgb, again.Picture(config).Rgb);
-        Assert.NotEqual(first.Picture(config).Rgb, new WorldStream(config, 12)[42].Picture(config).Rgb);
+        Assert.Equal(first.Image(config).Rgb, again.Image(config).Rgb);
+        Assert.NotEqual(first.Image(config).Rgb, new WorldStream(config, 12)[42].Image(config).Rgb);
         Assert.All(Enumerable.Range(0, 50), i => Assert.Equal("counting", stream[i, "counting"].Prompt.Task));
     }
 
     [Fact]
-    public void WorldConfig_undefined_look_is_refused() =>
-        Assert.Contains("Look", Assert.Throws<ArgumentException>(() => new WorldConfig { Look = (Look)7 }.Validate()).Message);
+    public void WorldConfig_undefined_texture_is_refused() =>
+        Assert.Contains("Texture", Assert.Throws<ArgumentException>(() => new WorldConfig { Texture = (Texture)7 }.Validate()).Message);
 }

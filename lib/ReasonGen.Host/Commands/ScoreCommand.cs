@@ -1,0 +1,196 @@
+using System.CommandLine;
+using System.Globalization;
+using ReasonGen.Rollouts;
+using ReasonGen.Scoring;
+using ReasonGen.Studies;
+using ReasonGen.World;
+
+namespace ReasonGen.Host.Commands;
+
+/// <summary>reasongen score: how good images are, by the rules of the benchmarks.</summary>
+internal static class ScoreCommand
+{
+    private const string Help = """
+        Scores images by the rules of GenEval, GenEval 2, DPG-Bench and T2I-CompBench, and compares scores. Every
+        number has an interval, every verdict its reason, and the label says what may be compared with what.
+
+        Examples:
+          reasongen score geneval geneval_output_ReasonGen-R1 --judge official --weights judges
+          reasongen score dpg dpg_result/ReasonGen-R1 --questions dpg_bench.csv --judge qwen:Qwen2.5-VL-7B-Instruct
+          reasongen score compare base-scores/geneval r1-scores/geneval
+          reasongen score agree r1-scores/geneval official/results.jsonl
+        """;
+
+    internal static Command Create() => new("score", Help)
+    {
+        ScoreGenEvalCommand.Create(), ScoreGenEval2Command.Create(), ScoreDpgCommand.Create(), ScoreT2iCommand.Create(),
+        Compare(), Agree(), ScoreWeightsCommand.Create(),
+    };
+
+    private static Command Compare()
+    {
+        var (first, second, json) = (Side("first", "The base."), Side("second", "What is held against it."),
+            CommandLine.JsonOption());
+        var command = new Command("compare", """
+            Compares two scored folders on the prompts that both have: paired, with an interval. Positive means that
+            the second is better.
+
+            Examples:
+              reasongen score compare base-scores/geneval r1-scores/geneval
+              reasongen score compare base/results.jsonl r1/results.jsonl --json
+            """) { first, second, json };
+        command.SetAction(parsed =>
+        {
+            var (a, b) = (ScoreReport.Read(parsed.GetValue(first)!), ScoreReport.Read(parsed.GetValue(second)!));
+            if (a.Benchmark != b.Benchmark)
+            {
+                throw new UsageException($"{parsed.GetValue(first)} holds scores of {a.Benchmark}, "
+                    + $"{parsed.GetValue(second)} of {b.Benchmark}; these cannot be compared.");
+            }
+
+            var (all, prompts) = Intervals.Compare(a.Tasks, b.Tasks);
+            if (prompts == 0)
+            {
+                throw new UsageException($"{parsed.GetValue(first)} and {parsed.GetValue(second)} have no prompt in "
+                    + $"common: they are of different prompt sets.");
+            }
+
+            var only = a.Tasks.Sum(task => task.Prompts.Count) + b.Tasks.Sum(task => task.Prompts.Count) - 2 * prompts;
+            var tasks = a.Tasks.Where(task => b.Tasks.Any(other => other.Task == task.Task))
+                .Select(task => (task.Task, Intervals.Compare([task], b.Tasks).Difference)).ToArray();
+            string[] labels = [a.Label, b.Label];
+            var warning = a.Judge != b.Judge && a.Label != b.Label
+                ? "The two were judged by different judges: the difference is theirs too." : null;
+            if (parsed.GetValue(json))
+            {
+                CommandLine.PrintJson(new { a.Benchmark, labels, prompts, unpaired = only, warning,
+                    difference = new { all.Value, all.Low, all.High }, apart = all.ExcludesZero,
+                    tasks = tasks.ToDictionary(t => t.Task, t =>
+                    new { t.Difference.Value, t.Difference.Low, t.Difference.High }) });
+            }
+            else
+            {
+                Console.WriteLine($"{a.Label}\n{b.Label}\n");
+                foreach (var (name, difference) in tasks.Append(("overall", all)))
+                {
+                    Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
+                        $"{name,-24} {difference.Value * a.Scale,7:+0.00;-0.00;0.00}  "
+                            + $"({difference.Low * a.Scale:+0.00;-0.00;0.00} to "
+                            + $"{difference.High * a.Scale:+0.00;-0.00;0.00})"
+                            + $"{(difference.ExcludesZero ? "" : "  no difference seen")}"));
+                }
+
+                Console.WriteLine($"\nSecond minus first over {prompts} prompts; in brackets 95 %, by drawing the same "
+                    + $"prompts for both.{(only > 0 ? $" {only} prompts that one side lacks are left out." : "")}"
+                    + (warning is null ? "" : $"\n{warning}"));
+            }
+
+            return only > 0 ? CommandLine.Failed : CommandLine.Done;
+        });
+        return command;
+    }
+
+    private static Command Agree()
+    {
+        var (first, second, json) = (Side("first", "The judge in question."),
+            Side("second", "What counts as the truth: another scored folder, a results.jsonl, or GenEval's "
+                + "annotations_*.csv."), CommandLine.JsonOption());
+        var metadata = new Option<string?>("--metadata") { Description =
+            "GenEval's evaluation_metadata.jsonl; annotations need it." };
+        var command = new Command("agree", """
+            Tells how far two judges agree on the same images: accuracy, precision, recall and Cohen's kappa, by task.
+
+            Examples:
+              reasongen score agree qwen-scores/geneval official/results.jsonl
+              reasongen score agree sdv2-scores/geneval annotations_sdv2.csv --metadata evaluation_metadata.jsonl
+            """) { first, second, metadata, json };
+        command.SetAction(parsed =>
+        {
+            var (left, right) = (parsed.GetValue(first)!, parsed.GetValue(second)!);
+            var a = ScoreReport.Read(left);
+            var notes = new List<string>();
+            var truth = right.EndsWith(".csv", StringComparison.Ordinal)
+                ? People(right, parsed.GetValue(metadata), notes) : Verdicts(ScoreReport.Read(right).Images);
+            var pairs = a.Images.Where(image => image.Score is not null)
+                .Select(image => (Image: image, Name: ImageName(image.Image)))
+                .Where(pair => truth.ContainsKey(pair.Name))
+                .Select(pair => (pair.Image.Task, pair.Image.Prompt, First: pair.Image.Score >= 0.5,
+                    Truth: truth[pair.Name])).ToArray();
+            if (pairs.Length == 0)
+            {
+                throw new UsageException($"{left} and {right} have no image in common.");
+            }
+
+            var rows = pairs.GroupBy(pair => pair.Task).Append(new Whole(pairs))
+                .Select(task => (Task: task.Key, Agreement: Agreement.Of([.. task.Select(p =>
+                (p.Prompt, p.First, p.Truth))]))).ToArray();
+            if (parsed.GetValue(json))
+            {
+                CommandLine.PrintJson(new { a.Label, truth = right, images = pairs.Length, notes,
+                    tasks = rows.ToDictionary(row => row.Task, row => row.Agreement) });
+                return CommandLine.Done;
+            }
+
+            Console.WriteLine($"{a.Label}\nheld against {right}, {pairs.Length} images in common of {a.Images.Count} "
+                + $"and {truth.Count}\n");
+            Console.WriteLine($"{"",-18} {"images",6} {"accuracy",24} {"precision",9} {"recall",6} {"kappa",22}");
+            foreach (var (task, x) in rows)
+            {
+                static string Of(double value) => double.IsNaN(value) ? "–"
+                    : value.ToString("0.00", CultureInfo.InvariantCulture);
+                Console.WriteLine($"{task,-18} {x.Images,6} "
+                    + $"{$"{Of(x.Accuracy.Value)} ({Of(x.Accuracy.Low)} to {Of(x.Accuracy.High)})",24} "
+                    + $"{Of(x.Precision),9} {Of(x.Recall),6} "
+                    + $"{$"{Of(x.Kappa.Value)} ({Of(x.Kappa.Low)} to {Of(x.Kappa.High)})",22}");
+            }
+
+            foreach (var note in notes)
+            {
+                Console.WriteLine(note);
+            }
+
+            return CommandLine.Done;
+        });
+        return command;
+    }
+
+    private static Argument<string> Side(string name, string description) => new(name) { Description = description };
+
+    private static Dictionary<string, bool> Verdicts(IEnumerable<ImageScore> images) =>
+        images.Where(image => image.Score is not null)
+        .GroupBy(image => ImageName(image.Image)).ToDictionary(group => group.Key, group => group.First().Score >= 0.5);
+
+    // 00220/samples/0002.png and people's 220_2 are one
+    private static string ImageName(string image) => image.Replace('\\', '/')
+        .Split('/') is [.., var prompt, "samples", var file] && int.TryParse(prompt, out var number)
+        && PythonNumber.LeadingDigits(file) is > 0 and var digits ? $"{number}_{int.Parse(file[..digits])}" : image;
+
+    private static Dictionary<string, bool> People(string path, string? metadata, List<string> notes)
+    {
+        var read = GenEvalAnnotations.Read(path, GenEvalAnnotations.ReadMetadata(metadata
+            ?? throw new UsageException("annotations need --metadata evaluation_metadata.jsonl, which says what each "
+                + "caption asks for.")));
+        if (read.Skipped.Count > 0)
+        {
+            notes.Add($"{read.Skipped.Count} images have a caption that is no prompt of {metadata} and are left out: "
+                + $"{string.Join(", ", read.Skipped.Take(5))}");
+        }
+
+        var (agree, all) = (read.Images.Sum(image => image.Pairs.Agree), read.Images.Sum(image => image.Pairs.All));
+        notes.Add(string.Create(CultureInfo.InvariantCulture,
+            $"People among themselves: {100.0 * agree / Math.Max(1, all):0.0} % of pairs agree; "
+                + $"{read.Images.Count(image => image.Unanimous)} of {read.Images.Count} images are unanimous."));
+        return read.Images.ToDictionary(image => image.Image, image => image.Majority);
+    }
+
+    private sealed class Whole((string Task, string Prompt, bool First, bool Truth)[] pairs) : IGrouping<string,
+        (string Task, string Prompt, bool First, bool Truth)>
+    {
+        public string Key => "all";
+
+        public IEnumerator<(string Task, string Prompt, bool First, bool Truth)> GetEnumerator() => pairs.AsEnumerable()
+            .GetEnumerator();
+
+        System.Collections.IEnumerator System.Collections.IEnumerable.GetEnumerator() => GetEnumerator();
+    }
+}

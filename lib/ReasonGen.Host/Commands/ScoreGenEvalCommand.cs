@@ -1,0 +1,225 @@
+using System.CommandLine;
+using Newtonsoft.Json.Linq;
+using ReasonGen.Checkpoints;
+using ReasonGen.Imaging;
+using ReasonGen.Rollouts;
+using ReasonGen.Scoring;
+using ReasonGen.Studies;
+using ReasonGen.World;
+
+namespace ReasonGen.Host.Commands;
+
+/// <summary>reasongen score geneval.</summary>
+internal static class ScoreGenEvalCommand
+{
+    private const double Seen = 0.3;
+    private const double OfficialWork = 5.2e11; // the detector at 800 x 800, and colours where they are asked
+
+    private const string Help = """
+        Scores a folder in GenEval's layout by its rules. Writes results.jsonl as the official script does, its
+        summary, score.json and a contact sheet with the reason of each verdict. Interrupted, the same command goes
+        on; several processes may share a folder and its --out.
+
+        Examples:
+          reasongen score geneval geneval_output --judge file:detections.jsonl --judge-name "mmdetection 3"
+          reasongen score geneval geneval_output --judge official --weights judges
+          reasongen score geneval geneval_output --judge file:results.jsonl
+          reasongen score geneval geneval_output --judge qwen:Qwen2.5-VL-7B-Instruct --training-reward \
+              Qwen2.5-VL-7B-Instruct
+          reasongen score geneval geneval_output --judge http://localhost:8000/v1 --judge-model \
+              Qwen/Qwen2.5-VL-72B-Instruct --dry-run
+        """;
+
+    internal static Command Create()
+    {
+        var options = new ScoreOptions { Official = new(detects: true) };
+        var rules = new Option<string[]>("--options")
+        {
+            Description = "GenEval's own settings: threshold=0.3 counting_threshold=0.9 max_objects=16 "
+                + "max_overlap=1.0 position_threshold=0.1.", AllowMultipleArgumentsPerToken = true,
+        };
+        var anyway = new Option<bool>("--no-alarm") { Description =
+            "Scores even where hardly any single object is found." };
+        var command = new Command("geneval", Help) { rules, anyway };
+        options.AddTo(command);
+        command.SetAction((parsed, cancel) => Task.FromResult(Run(options, parsed, parsed.GetValue(rules) ?? [],
+            parsed.GetValue(anyway), cancel)));
+        return command;
+    }
+
+    private static int Run(ScoreOptions options, ParseResult parsed, string[] given, bool anyway,
+        CancellationToken cancel)
+    {
+        GenEvalOptions rules;
+        try
+        {
+            rules = GenEvalOptions.Parse(given);
+        }
+        catch (OfficialStopException stop)
+        {
+            throw new UsageException($"--options: {stop.Cause}. See 'reasongen score geneval --help'.");
+        }
+
+        foreach (var unknown in rules.Given.Keys.Except(["threshold", "counting_threshold", "max_objects",
+            "max_overlap", "position_threshold", "bgcolor", "crop", "model", "clip_model"]))
+        {
+            throw new UsageException($"--options: there is no setting '{unknown}'; the official script passes it over "
+                + $"in silence. See 'reasongen score geneval --help'.");
+        }
+
+        var run = new ScoreRun(options, parsed, "geneval", cancel);
+        var folder = GenEvalFolder.Open(run.Folder);
+        run.Problems.AddRange(folder.Problems.Select(problem =>
+            $"{problem.Where}: {problem.Cause} (the official script would stop: {problem.Official})"));
+        if (folder.Images.Count == 0)
+        {
+            throw new UnusableFileException(run.Folder, folder.Problems.Count > 0
+                ? $"it holds no image that can be scored; {run.Problems[0]}" : "it holds no image in GenEval's layout",
+                "fill it with 'reasongen generate --prompts evaluation_metadata.jsonl --out …'");
+        }
+
+        if (!run.Announce("GenEval", folder.Images.Count, 0, officialWork: OfficialWork))
+        {
+            return CommandLine.Done;
+        }
+
+        var judge = ScoreJudges.Objects(options, parsed, run.Output, rules);
+        var classes = judge is WorldScoring ? WorldScoring.Classes : GenEvalOptions.CocoClasses;
+        var rows = new Dictionary<string, GenEvalRow>();
+        var (single, found) = (0, 0);
+        try
+        {
+            run.Each(folder.Images, image => image.FileName, judge is CachedObjects, image =>
+            {
+                OrderedDictionary<string, IReadOnlyList<Detection>> kept = [];
+                try
+                {
+                    var boxes = Boxes(run, judge, image, out var pixels, cancel);
+                    kept = GenEval.Keep(boxes, image.Tag, rules, classes);
+                    var verdict = GenEval.Evaluate(image.Metadata, kept, (objects, name) =>
+                        judge.Colors(pixels, image.Path, objects, name, cancel), rules);
+                    rows[image.FileName] = GenEvalRow.Of(image.FileName, image.Metadata, verdict, null, kept);
+                    single += image.Tag == "single_object" ? 1 : 0;
+                    found += image.Tag == "single_object" && boxes.Any(box => box.Score > Seen) ? 1 : 0;
+                }
+                catch (Exception e) when (e is OfficialStopException or ArgumentException)
+                {
+                    var cause = e is OfficialStopException stop ? stop.Cause : e.Message;
+                    rows[image.FileName] = GenEvalRow.Of(image.FileName, image.Metadata, null, cause, kept);
+                    run.Problems.Add($"{image.FileName} was not scored: {cause.TrimEnd('.')}");
+                }
+            });
+        }
+        catch (OperationCanceledException)
+        {
+            return run.Interrupted();
+        }
+
+        var results = new GenEvalResults([.. folder.Images.Select(image => rows[image.FileName])]);
+        if (results.Unscored == results.Rows.Count)
+        {
+            throw new UsageException($"none of the {results.Rows.Count} images could be scored; the first: "
+                + $"{results.Rows[0].Reason[(results.Rows[0].Reason.IndexOf(':') + 2)..].TrimEnd('.')}. Check that "
+                + "judge and folder belong together. Nothing was written.");
+        }
+
+        if (single > 0 && 2 * found < single && !anyway)
+        {
+            throw new InvalidOperationException($"ALARM: of {single} images of a single object only {found} hold any "
+                + $"detection above {Seen}. Such a score is that of a detector that does not work, not of the images: "
+                + "a wrong configuration or checkpoint, class names that differ from GenEval's, boxes without scores, "
+                + "or detections of other images. Look at a few detections; "
+                + "with --no-alarm it is scored all the same. Nothing was written.");
+        }
+
+        if (judge is DetectionFile file)
+        {
+            Strange(run, file, classes);
+        }
+
+        var missing = Missing(run, folder);
+        var report = new ScoreReport
+        {
+            Benchmark = "GenEval", Label = ScoreLabel.Of("GenEval", "boxes", judge, run.TrainingReward()),
+                Judge = judge.Name, Limits = judge.Limits, Missing = missing,
+            Images = [.. results.Rows.Select(row => new ImageScore(row.Tag!, row.Prompt,
+                Relative(run.Folder, row.FileName), row.Correct, row.Correct == 1 ? "" : row.Reason))],
+        };
+        return run.Finish(report, run.Folder, new() { ["results.jsonl"] = results.Text(),
+            ["summary.txt"] = $"{report.Label}\n\n{results.Summary(out _)}" });
+    }
+
+    private static IReadOnlyList<Detection> Boxes(ScoreRun run, IObjectJudge judge, GenEvalImage image,
+        out RgbImage pixels, CancellationToken cancel)
+    {
+        if (judge is DetectionFile file)
+        {
+            var (width, height) = run.Measure(image.Path, image.FileName);
+            pixels = Nothing;
+            return file.Of(image.FileName, width, height, image.Prompt);
+        }
+
+        pixels = run.Read(image.Path, image.FileName, upright: true).Pixels;
+        string[] wanted = [.. ((string[])["include", "exclude"])
+            .Where(key => image.Metadata.TryGetProperty(key, out var list)
+            && list.ValueKind == System.Text.Json.JsonValueKind.Array)
+            .SelectMany(key => image.Metadata.GetProperty(key).EnumerateArray())
+                .Where(clause => clause.TryGetProperty("class", out _))
+            .Select(clause => clause.GetProperty("class").ToString()).Distinct()];
+        return judge.Detect(pixels, image.Path, wanted, cancel);
+    }
+
+    // a file's detections need no pixels
+    private static readonly RgbImage Nothing = new(1, 1, new byte[3]);
+
+    private static void Strange(ScoreRun run, DetectionFile file, IReadOnlyList<string> classes)
+    {
+        if (file.Unused > 0)
+        {
+            run.Problems.Add($"{file.Unused} lines of {file.Identity} are of images that the folder does not hold");
+        }
+
+        var unknown = file.UnknownClasses(classes);
+        if (unknown.Count > 0)
+        {
+            run.Problems.Add($"{unknown.Values.Sum()} boxes are of classes that GenEval does not know and count for "
+                + $"nothing: {string.Join(", ", unknown.Keys.Take(5))}{(unknown.Count > 5 ? ", …" : "")}");
+        }
+    }
+
+    // Each prompt has as many images as generation.json says, or as the fullest prompt has.
+    private static int Missing(ScoreRun run, GenEvalFolder folder)
+    {
+        var counts = folder.Images.CountBy(image => Path.GetDirectoryName(image.Path)!).ToDictionary();
+        var prompts = Directory.GetDirectories(run.Folder).Where(path => PythonNumber.IsDigits(Path.GetFileName(path)))
+            .Order(StringComparer.Ordinal).ToArray();
+        var settings = Path.Combine(run.Folder, "generation.json");
+        int? said = null;
+        try
+        {
+            said = File.Exists(settings) ? (int?)JObject.Parse(File.ReadAllText(settings))["settings"]?["count"] : null;
+        }
+        catch (Exception e) when (e is Newtonsoft.Json.JsonException or IOException or FormatException
+            or InvalidCastException)
+        {
+            run.Notes.Add($"how many images a prompt has could not be read: {e.Message.TrimEnd('.')}");
+        }
+
+        var most = said ?? counts.Values.DefaultIfEmpty(0).Max();
+        var missing = 0;
+        foreach (var prompt in prompts)
+        {
+            var has = counts.GetValueOrDefault(Path.Combine(prompt, "samples"), 0);
+            if (has < most)
+            {
+                missing += most - has;
+                run.Problems.Add($"{prompt} has {has} of {most} images");
+            }
+        }
+
+        return missing;
+    }
+
+    internal static string Relative(string folder, string file) =>
+        file[(folder.EndsWith('/') ? folder.Length : folder.Length + 1)..];
+}

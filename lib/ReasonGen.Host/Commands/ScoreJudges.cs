@@ -1,0 +1,160 @@
+using System.CommandLine;
+using Newtonsoft.Json;
+using Newtonsoft.Json.Linq;
+using ReasonGen.Notebook;
+using ReasonGen.Checkpoints;
+using ReasonGen.Core;
+using ReasonGen.Judges.UniDet;
+using ReasonGen.Qwen;
+using ReasonGen.Scoring;
+using ReasonGen.Tokenizers;
+using ReasonGen.World;
+
+namespace ReasonGen.Host.Commands;
+
+/// <summary>What every scoring command says: whose judgement, where to, and how the cost is told.</summary>
+internal sealed class ScoreOptions
+{
+    internal readonly Argument<string> Folder = new("folder") { Description = "The images." };
+    internal readonly Option<string> Judge = new("--judge", "-j")
+    {
+        Description = "Who looks: file:PATH (detections or answers of any model), qwen:FOLDER (a Qwen2.5-VL), "
+            + "https://…/v1 (any served model), official (the benchmark's own models; 'score weights' lists their "
+            + "files), or world (the exact detector, for the drawn world's images).", Required = true,
+    };
+
+    internal readonly Option<string?> Model = new("--judge-model") { Description = "Model as the endpoint names it." };
+    internal readonly Option<string?> Name = new("--judge-name")
+    {
+        Description = "Who made the file, for the label: \"official\" for the benchmark's own model, or its name.",
+    };
+
+    internal readonly Option<string?> Reward = new("--training-reward")
+    {
+        Description = "Judge that the scored model was trained on, so that the label can say it is the same. Default: "
+            + "what training.json of the model's folder says.",
+    };
+
+    internal readonly Option<string?> Output = new("--out", "-o") { Description =
+        "Folder for results, answers and the contact sheet. Default: <folder>-scores/<benchmark>." };
+    internal readonly Option<int> Concurrent = new("--concurrent") { Description =
+        "Calls of a served judge under way at once.", DefaultValueFactory = _ => 8 };
+    internal readonly Option<bool> DryRun = new("--dry-run") { Description = "Tells the cost alone." };
+    internal readonly Option<bool> Json = CommandLine.JsonOption();
+
+    /// <summary>Where the official models lie, of the commands that know them.</summary>
+    internal OfficialOptions? Official { get; init; }
+
+    internal void AddTo(Command command)
+    {
+        command.Arguments.Add(Folder);
+        foreach (var option in (Option[])[Judge, Model, Name, Reward, Output, .. Official?.All ?? [], Concurrent,
+            DryRun, Json])
+        {
+            command.Options.Add(option);
+        }
+    }
+}
+
+/// <summary>Opens judges.</summary>
+internal static class ScoreJudges
+{
+    /// <summary>The judge of a benchmark of objects; a model's answers are kept.</summary>
+    /// <param name="options">What was asked.</param>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="output">Where answers are kept.</param>
+    /// <param name="rules">GenEval's settings, where it is GenEval that asks.</param>
+    internal static IObjectJudge Objects(ScoreOptions options, ParseResult parsed, string output,
+        GenEvalOptions? rules = null) => parsed.GetValue(options.Judge)! switch
+    {
+        "world" => new WorldScoring(),
+        "official" when rules is not null && options.Official is { } official && official.GenEval(parsed, rules)
+            is var judge => new CachedObjects(judge, Cache(output, judge)),
+        var text when text.StartsWith("file:") => DetectionFile.Read(text[5..], parsed.GetValue(options.Name)),
+        var text when Model(text, options, parsed) is var judge => new CachedObjects(judge, Cache(output, judge)),
+        var text => throw Unknown(text),
+    };
+
+    /// <summary>The judge of a benchmark of yes-or-no questions.</summary>
+    internal static IAnswerSource Answers(ScoreOptions options, ParseResult parsed, string output) =>
+        parsed.GetValue(options.Judge)! switch
+    {
+        var text when text.StartsWith("file:") => AnswerFile.Read(text[5..], parsed.GetValue(options.Name)),
+        "official" when options.Official?.Questions(parsed) is { } judge =>
+            new JudgeAnswers(new CachedQuestions(judge, Cache(output, judge))),
+        var text => new JudgeAnswers(Questions(text, options, parsed, output)),
+    };
+
+    /// <summary>T2I-CompBench's score of non-spatial prompts, of an image's path and its prompt; kept.</summary>
+    internal static (IScoringJudge Judge, Func<string, string, double> Score) ClipScore(ScoreOptions options,
+        ParseResult parsed, string output, CancellationToken cancel)
+    {
+        var judge = options.Official!.ClipScore(parsed);
+        var cache = Cache(output, judge);
+        return (judge, (path, prompt) => cache.Of<double>(AnswerCache.KeyOf(path), [$"clip {prompt}"],
+            _ => [judge.Score(path, prompt, cancel)])[0]);
+    }
+
+    /// <summary>T2I-CompBench's own boxes of an image's path, in pixels of the resized image; kept.</summary>
+    internal static (IScoringJudge Judge, Func<string, IReadOnlyList<Detection>> Detect) UniDet(ScoreOptions options,
+        ParseResult parsed, string output, UniDetKind kind, CancellationToken cancel)
+    {
+        var judge = options.Official!.UniDet(parsed, kind);
+        var cache = Cache(output, judge);
+        return (judge, path => cache.Of<Detection[]>(AnswerCache.KeyOf(path), ["boxes"],
+            _ => [[.. judge.Detect(path, cancel)]])[0]);
+    }
+
+    /// <summary>A judge that answers any question.</summary>
+    internal static IQuestionJudge Questions(string text, ScoreOptions options, ParseResult parsed, string output) =>
+        Model(text, options, parsed) is var judge ? new CachedQuestions(judge, Cache(output, judge))
+            : throw Unknown(text);
+
+    private static IVisionJudge Model(string text, ScoreOptions options, ParseResult parsed)
+    {
+        if (text.StartsWith("qwen:"))
+        {
+            var folder = text[5..];
+            var model = QwenVl.Load(folder, ComputeTarget.Default);
+            return new QwenScorer(Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder))), model,
+                HuggingFaceTokenizer.Load(folder), Processor(folder, model))
+            {
+                Fingerprint = ModelOptions.Fingerprint(folder),
+            };
+        }
+
+        if (!text.StartsWith("http://") && !text.StartsWith("https://"))
+        {
+            throw Unknown(text);
+        }
+
+        var name = parsed.GetValue(options.Model)
+            ?? throw new UsageException($"the judge {text} is an endpoint; say --judge-model, as GET "
+                + $"{text.TrimEnd('/')}/models lists it");
+        return new ServedScorer(new FirstTokens(ChatEndpoint.Connect(text, name)), name,
+            new() { ConcurrentCalls = parsed.GetValue(options.Concurrent) });
+    }
+
+    private static QwenProcessor Processor(string folder, QwenVl model)
+    {
+        var path = Path.Combine(folder, "preprocessor_config.json");
+        try
+        {
+            return File.Exists(path) ? QwenProcessor.FromJson(JObject.Parse(File.ReadAllText(path)))
+                : QwenProcessor.For(model.Config.Vision);
+        }
+        catch (Exception e) when (e is JsonException or IOException or FormatException or InvalidCastException)
+        {
+            throw new Checkpoints.UnusableFileException(path, $"it is damaged: {e.Message.TrimEnd('.')}",
+                "restore the published file", e);
+        }
+    }
+
+    private static AnswerCache Cache(string output, IScoringJudge judge) => new(Path.Combine(output, "answers"), judge);
+
+    private static UsageException Unknown(string text) => text == "official"
+        ? new("--judge official looks at GenEval (score geneval), DPG-Bench (score dpg) and T2I-CompBench (score t2i "
+            + "--category color, shape, texture, spatial, 3d, numeracy or non-spatial); give another judge here") :
+        new($"'{text}' is no judge for this; give file:PATH, qwen:FOLDER or the address of an endpoint (https://…/v1), "
+        + "or world where images of the drawn world are scored");
+}

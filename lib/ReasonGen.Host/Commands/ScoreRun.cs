@@ -1,0 +1,231 @@
+using System.CommandLine;
+using System.Diagnostics;
+using Newtonsoft.Json;
+using Newtonsoft.Json.Linq;
+using ReasonGen.Notebook;
+using ReasonGen.Checkpoints;
+using ReasonGen.Files;
+using ReasonGen.Imaging;
+using ReasonGen.Scoring;
+
+namespace ReasonGen.Host.Commands;
+
+/// <summary>One run of a scoring command: where things are, cost, progress, shared work, and what is written at the
+/// end.</summary>
+internal sealed class ScoreRun
+{
+    private static readonly string[] Endings = [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"];
+    private static readonly TimeSpan ClaimExpiry = TimeSpan.FromMinutes(10), Pause = TimeSpan.FromSeconds(1);
+    private readonly ParseResult parsed;
+    private readonly ScoreOptions options;
+    private readonly CancellationToken cancel;
+    private int black;
+
+    internal ScoreRun(ScoreOptions options, ParseResult parsed, string benchmark, CancellationToken cancel)
+    {
+        (this.options, this.parsed, this.cancel) = (options, parsed, cancel);
+        Folder = parsed.GetValue(options.Folder)!;
+        Output = parsed.GetValue(options.Output) ?? $"{Path.TrimEndingDirectorySeparator(Folder)}-scores/{benchmark}";
+        if (!Directory.Exists(Folder))
+        {
+            throw new UnusableFileException(Folder, "it is no folder",
+                "give the folder of images that 'reasongen generate' filled");
+        }
+    }
+
+    internal string Folder { get; }
+
+    internal string Output { get; }
+
+    internal List<string> Problems { get; } = [];
+
+    internal List<string> Notes { get; } = [];
+
+    /// <summary>Image files of a folder in order; other entries are counted and named.</summary>
+    internal string[] ImageFiles(string folder)
+    {
+        var entries = Directory.GetFileSystemEntries(folder).Order(StringComparer.Ordinal).ToArray();
+        var images = entries.Where(entry => File.Exists(entry)
+            && Endings.Contains(Path.GetExtension(entry).ToLowerInvariant())).ToArray();
+        var others = entries.Except(images).Select(entry => Path.GetFileName(entry)).ToArray();
+        if (others.Length > 0)
+        {
+            Notes.Add($"{others.Length} entries of {folder} are no image files and are passed over: "
+                + $"{string.Join(", ", others.Take(5))}{(others.Length > 5 ? ", …" : "")}");
+        }
+
+        return images.Length > 0 ? images : throw new UnusableFileException(folder, "it holds no image",
+            "draw some first: reasongen generate --prompts …");
+    }
+
+    /// <summary>The judge that the scored model was trained on, where it is known.</summary>
+    internal string? TrainingReward()
+    {
+        if (parsed.GetValue(options.Reward) is { } given)
+        {
+            return given;
+        }
+
+        try
+        {
+            var made = Path.Combine(Folder, "generation.json");
+            var model = File.Exists(made) ? (string?)JObject.Parse(File.ReadAllText(made))["about"]?["model"] : null;
+            var training = model is null ? null : Path.Combine(model, "training.json");
+            return training is not null && File.Exists(training)
+                ? (string?)JObject.Parse(File.ReadAllText(training))["reward"] : null;
+        }
+        catch (Exception e) when (e is IOException or JsonException or InvalidCastException)
+        {
+            Notes.Add($"what the scored model was trained on could not be read: {e.Message.TrimEnd('.')}");
+            return null;
+        }
+    }
+
+    /// <summary>Tells the cost; false where that is all.</summary>
+    /// <param name="what">Benchmark.</param>
+    /// <param name="images">Images.</param>
+    /// <param name="questions">Questions about all of them; 0 where boxes are asked for.</param>
+    /// <param name="readings">Images or crops that the judge reads; each is read once for all its questions.</param>
+    /// <param name="officialWork">Operations of the official judge on an image.</param>
+    internal bool Announce(string what, int images, long questions, long? readings = null, double officialWork = 0)
+    {
+        var judge = parsed.GetValue(options.Judge)!;
+        var text = $"{what}: {images} images{(questions > 0 ? $", {questions} questions" : "")}, judge {judge}, "
+            + $"results into {Output}.{ScoreCost.Of(judge, images, questions, readings ?? images, officialWork)}";
+        (parsed.GetValue(options.Json) ? Console.Error : Console.Out).WriteLine(text);
+        return !parsed.GetValue(options.DryRun);
+    }
+
+    /// <summary>Works through images, which several processes may share: each is claimed by its name; what another is
+    /// at is waited for.</summary>
+    /// <param name="items">What is to be done; finished items are quick, since answers are kept.</param>
+    /// <param name="name">Names an item.</param>
+    /// <param name="shared">Whether the work is long enough to be shared.</param>
+    /// <param name="work">Does one.</param>
+    internal void Each<T>(IReadOnlyList<T> items, Func<T, string> name, bool shared, Action<T> work)
+    {
+        var (watch, done) = (Stopwatch.StartNew(), 0);
+        var open = new Queue<T>(items);
+        var refused = 0; // in a row
+        while (open.TryDequeue(out var item))
+        {
+            cancel.ThrowIfCancellationRequested();
+            using var claim = shared ? FileLease.TryTake(Path.Combine(Output, ".claims"),
+                Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(
+                System.Text.Encoding.UTF8.GetBytes(name(item))))[..24], ClaimExpiry) : null;
+            if (shared && claim is null)
+            {
+                open.Enqueue(item);
+                if (++refused >= open.Count)
+                {
+                    cancel.WaitHandle.WaitOne(Pause); // all that is left is with other processes
+                    refused = 0;
+                }
+
+                continue;
+            }
+
+            refused = 0;
+            work(item);
+            done++;
+            if (!Console.IsErrorRedirected && (shared || done % 100 == 0))
+            {
+                var left = watch.Elapsed / done * (items.Count - done);
+                Console.Error.Write($"\r{done}/{items.Count} {name(item)}, about "
+                    + $"{(int)left.TotalHours}:{left:mm\\:ss} left\x1b[K");
+            }
+        }
+
+        if (!Console.IsErrorRedirected)
+        {
+            Console.Error.Write("\r\x1b[K");
+        }
+    }
+
+    /// <summary>Reads an image; names it where it is black.</summary>
+    /// <exception cref="OfficialStopException">It is no image, or a damaged one.</exception>
+    internal ScoredImage Read(string path, string name, bool upright)
+    {
+        var image = ScoredImage.Decode(Bytes(path), upright)
+            ?? throw new OfficialStopException("UnidentifiedImageError", "it is no image, or a damaged one");
+        if (IsBlack(image.Pixels))
+        {
+            black++;
+            Problems.Add($"{name} is black all over; it is scored as it is");
+        }
+
+        return image;
+    }
+
+    /// <summary>Whether nothing is to be seen, as failed drawings and safety filters leave it: the official scripts
+    /// score that like anything else, and so does this kit, but not in silence.</summary>
+    internal static bool IsBlack(RgbImage image) => image.Rgb.AsSpan().IndexOfAnyExcept((byte)0) < 0;
+
+    /// <summary>Size of an image without reading it whole; a suspiciously small file is read.</summary>
+    internal (int Width, int Height) Measure(string path, string name)
+    {
+        var head = Bytes(path, 1 << 16);
+        var length = new FileInfo(path).Length;
+        if (ImageFile.Measure(head) is not { } size || length * 40 < (long)size.Width * size.Height || length < 4096)
+        {
+            var image = Read(path, name, upright: true).Pixels;
+            return (image.Width, image.Height);
+        }
+
+        return (size.Width, size.Height);
+    }
+
+    // The first bytes of a file, or all.
+    private static byte[] Bytes(string path, int most = int.MaxValue)
+    {
+        try
+        {
+            using var file = File.OpenRead(path);
+            var bytes = new byte[Math.Min(file.Length, most)];
+            file.ReadExactly(bytes);
+            return bytes;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new OfficialStopException("OSError", $"it cannot be read: {e.Message.TrimEnd('.')}");
+        }
+    }
+
+    /// <summary>Writes score.json and the contact sheet, prints, and gives the exit code.</summary>
+    internal int Finish(ScoreReport report, string imageFolder, Dictionary<string, string>? files = null)
+    {
+        report = report with
+        {
+            Problems = [.. report.Problems, .. Problems], Notes = [.. report.Notes, .. Notes], Black = black,
+        };
+        files ??= [];
+        files.TryAdd("summary.txt", report.Text()); // official files have no room for the label
+        foreach (var (file, text) in files)
+        {
+            ScoreFiles.Write(Path.Combine(Output, file), text);
+        }
+
+        report.Write(Output);
+        var relative = Path.GetRelativePath(Path.GetFullPath(Output), Path.GetFullPath(imageFolder)).Replace('\\', '/');
+        ScoreFiles.Write(Path.Combine(Output, "sheet.html"), ContactSheet.Html(report, relative));
+        if (parsed.GetValue(options.Json))
+        {
+            CommandLine.PrintJson(report.Summary());
+        }
+        else
+        {
+            Console.WriteLine();
+            Console.Write(report.Text());
+            Console.WriteLine($"\nEvery verdict with its image: {Path.Combine(Output, "sheet.html")}");
+        }
+
+        return report.Complete ? CommandLine.Done : CommandLine.Failed;
+    }
+
+    /// <summary>Says that an interrupted run goes on.</summary>
+    internal int Interrupted()
+    {
+        Console.Error.WriteLine($"Interrupted. What was answered is in {Output}; the same command goes on from there.");
+        return CommandLine.Interrupted;
+    }
+}

@@ -1,0 +1,49 @@
+using ReasonGen.Notebook;
+using ReasonGen.Checkpoints;
+using ReasonGen.Imaging;
+using ReasonGen.Judges.UniDet;
+using ReasonGen.Scoring;
+
+namespace ReasonGen.Host.Commands;
+
+/// <summary>What the categories of T2I-CompBench read besides images: objects to count, depth, other scores.</summary>
+internal static class T2iParts
+{
+    internal static IReadOnlyList<(string Singular, string Plural)> ReadObjects(string path)
+    {
+        try
+        {
+            return T2iCompBench.ReadObjects(File.ReadLines(path));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or FormatException)
+        {
+            throw new UnusableFileException(path, $"the objects cannot be read: {e.Message.TrimEnd('.')}",
+                "give T2I-CompBench's new_objects.txt", e);
+        }
+    }
+
+    internal static DepthMap ReadDepth(string path)
+    {
+        // at the size at which the detector sees the image
+        var grey = File.Exists(path) ? ScoredImage.Decode(File.ReadAllBytes(path), upright: true)?.Pixels : null;
+        var resized = grey is null ? throw new OfficialStopException("FileNotFoundError",
+            $"it has no depth image {path}")
+            : UniDetImage.Resize(grey);
+        return new(resized.Height, resized.Width, [.. Enumerable.Range(0, resized.Width * resized.Height)
+            .Select(i => resized.Rgb[3 * i] / 255f)]);
+    }
+
+    internal static Dictionary<string, double?> Scores(string folder) => ScoreReport.Read(folder)
+        .Images.ToDictionary(image => image.Image, image => image.Score);
+
+    internal sealed class Joined(string[] parts) : IScoringJudge
+    {
+        public string Name => string.Join(", ", parts.Select(part => ScoreReport.Read(part).Judge).Distinct());
+
+        public string Identity => Name;
+
+        public bool Official => false;
+
+        public IReadOnlyList<string> Limits => [];
+    }
+}

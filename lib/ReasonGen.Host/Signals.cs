@@ -1,0 +1,151 @@
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+using ReasonGen.Host.Commands;
+
+namespace ReasonGen.Host;
+
+/// <summary>
+/// What signals do to the command. The first SIGINT, SIGTERM or SIGHUP asks for the end: the step at hand is finished, state is saved, children end
+/// too. Another one, a second later or more, or the end of <see cref="Patience"/>, ends the process at once; files are written whole or not at all, so that harms none. The
+/// exit code is 128 and the number of the signal. A signal that the process was started to ignore stays ignored: SIGHUP under nohup, SIGINT behind
+/// an &amp; in a script, which another's Ctrl-C must not end.
+/// </summary>
+internal static class Signals
+{
+    private static readonly CancellationTokenSource Asked = new();
+    private static readonly HashSet<Process> Children = [];
+    private static readonly TimeSpan Repeat = TimeSpan.FromSeconds(1);
+    private static readonly Stopwatch Since = new();
+    private static int received;
+
+    /// <summary>How long the command may take to end after it was asked to.</summary>
+    internal static TimeSpan Patience { get; set; } = TimeSpan.FromSeconds(4);
+
+    /// <summary>Patience of commands that train: the step at hand and a checkpoint of a large model take their time.</summary>
+    internal static TimeSpan TrainingPatience { get; } = TimeSpan.FromMinutes(1);
+
+    /// <summary>What SIGINT does instead, where it does not end the command.</summary>
+    internal static Action? OnInterrupt { get; set; }
+
+    /// <summary>Runs a command, which is told through its token that it is to end.</summary>
+    /// <returns>Its exit code; 128 and the number of the signal where it says that it was interrupted.</returns>
+    internal static async Task<int> RunAsync(Func<CancellationToken, Task<int>> command)
+    {
+        (PosixSignal Signal, int Number)[] ending = [(PosixSignal.SIGINT, 2), (PosixSignal.SIGTERM, 15), (PosixSignal.SIGHUP, 1)];
+        var registrations = ending.Where(signal => !IsIgnored(signal.Number)).Select(signal => PosixSignalRegistration.Create(signal.Signal, context =>
+        {
+            context.Cancel = true;
+            Take(signal.Number);
+        })).ToArray();
+        try
+        {
+            var code = await command(Asked.Token);
+            code = code == CommandLine.Interrupted && received != 0 ? 128 + received : code;
+            Environment.Exit(code); // threads that a cell has started and left do not keep it
+            return code;
+        }
+        catch (OperationCanceledException) when (Asked.IsCancellationRequested)
+        {
+            Console.Error.WriteLine("Interrupted.");
+            return 128 + received;
+        }
+        finally
+        {
+            Array.ForEach(registrations, registration => registration.Dispose());
+        }
+    }
+
+    /// <summary>Asks for the end as SIGTERM does: the process that started this one is gone or wants no more of it.</summary>
+    internal static void End() => Take(15, again: false);
+
+    /// <summary>Ends a child with this process, where that is ended at once.</summary>
+    internal static void Add(Process child)
+    {
+        lock (Children)
+        {
+            Children.Add(child);
+        }
+    }
+
+    internal static void Remove(Process child)
+    {
+        lock (Children)
+        {
+            Children.Remove(child);
+        }
+    }
+
+    private static void Take(int number, bool again = true)
+    {
+        if (number == 2 && OnInterrupt is { } instead)
+        {
+            instead();
+            return;
+        }
+
+        if (Interlocked.CompareExchange(ref received, number, 0) != 0)
+        {
+            if (again && Since.Elapsed > Repeat) // a terminal's Ctrl-C may come by more ways than one, and fingers press twice
+            {
+                EndNow();
+            }
+
+            return;
+        }
+
+        Since.Start();
+        // neither on the thread of signals, which the second one needs, nor on the pool, which may be full
+        new Thread(() =>
+        {
+            try
+            {
+                Asked.Cancel();
+            }
+            catch (Exception e)
+            {
+                Console.Error.WriteLine(e.Message); // of somebody who was told: the end is asked for all the same
+            }
+        }) { IsBackground = true }.Start();
+        new Thread(() =>
+        {
+            Thread.Sleep(Patience);
+            EndNow();
+        }) { IsBackground = true }.Start();
+    }
+
+    private static void EndNow()
+    {
+        lock (Children)
+        {
+            foreach (var child in Children)
+            {
+                try
+                {
+                    child.Kill(entireProcessTree: true);
+                }
+                catch (Exception e) when (e is InvalidOperationException or System.ComponentModel.Win32Exception or AggregateException)
+                {
+                    // it has ended
+                }
+            }
+        }
+
+        if (OperatingSystem.IsWindows())
+        {
+            Environment.Exit(128 + received);
+        }
+
+        ExitAtOnce(128 + received); // without the farewells of libraries whose threads still compute
+    }
+
+    // Linux tells which signals a process was started to ignore; elsewhere .NET leaves them alone by itself.
+    private static bool IsIgnored(int number)
+    {
+        const string Mask = "SigIgn:";
+        return File.Exists("/proc/self/status") && File.ReadLines("/proc/self/status").FirstOrDefault(line => line.StartsWith(Mask)) is { } line
+            && (Convert.ToUInt64(line[Mask.Length..].Trim(), 16) >> (number - 1) & 1) == 1;
+    }
+
+    [DllImport("libc", EntryPoint = "_exit")]
+    private static extern void ExitAtOnce(int code);
+}

@@ -1,0 +1,71 @@
+using System.Reflection;
+using System.Runtime.InteropServices;
+using ReasonGen.Core;
+using ReasonGen.Native;
+using ReasonGen.Rollouts;
+using ReasonGen.Studies;
+
+namespace ReasonGen.Notebook;
+
+/// <summary>What every notebook starts with: the study at the chosen preset, live progress, and facts about the machine.</summary>
+public sealed class Lab
+{
+    private Lab(Study study, Live live) => (Study, Live) = (study, live);
+
+    /// <summary>
+    /// How the kernel shows something that is replaced later. notebooks/setup.cs hands in the kernel's <c>display</c>, unless an
+    /// extension of the kernel did so before.
+    /// </summary>
+    public static LiveOutput? Display { get; set; }
+
+    /// <summary>Models, trainers and recorded runs.</summary>
+    public Study Study { get; }
+
+    /// <summary>Progress and growing curves.</summary>
+    public Live Live { get; }
+
+    /// <summary>Steps and sizes of the preset.</summary>
+    public StudyConfig Config => Study.Config;
+
+    /// <summary>Versions, machine and settings, to be printed first.</summary>
+    public IHtml About => Show.Table(["", ""],
+    [
+        ["preset", $"{Config.Name}, seed {Config.Seed}"],
+        ["stages", Config.FromScratch ? $"trained here, kept in {Path.GetFileName(Study.Folder)}" : "read from the recorded runs that ship, besides short live runs"],
+        ["revision", RunRecord.CurrentCommit[..Math.Min(10, RunRecord.CurrentCommit.Length)]],
+        ["libraries", $".NET {Environment.Version}, TorchSharp {Version(typeof(TorchSharp.torch))}, Plotly.NET {Version(typeof(Plotly.NET.GenericChart))}"],
+        ["computing on", $"{ComputeTarget.Default}, {TorchSharp.torch.get_num_threads()} threads, {RuntimeInformation.OSArchitecture}"],
+    ]);
+
+    /// <summary>Starts a notebook.</summary>
+    /// <param name="preset">smoke, quick or full.</param>
+    /// <param name="seed">Of everything that is drawn.</param>
+    /// <param name="output">The kernel's display function, for live updates; <see cref="Display"/> when null.</param>
+    /// <exception cref="ArgumentException">There is no such preset.</exception>
+    /// <exception cref="InvalidOperationException">No display function is known.</exception>
+    public static Lab Start(string preset, long seed, LiveOutput? output = null)
+    {
+        NativeRuntime.EnsureLoaded();
+        var live = new Live(output ?? Display ?? throw new InvalidOperationException(
+            "nothing says how to show progress: begin the cell with '#!import setup.cs', or set Lab.Display"));
+        var study = new Study(StudyConfig.Preset(preset, seed)) { Cancellation = () => Live.Cancellation };
+        study.OnStep = live.Follow();
+        return new Lab(study, live);
+    }
+
+    /// <summary>What a stage draws for prompts, framed green where the detector finds it right and red where not.</summary>
+    /// <param name="stage">Name of a finished stage; "base" draws at once, all others write a rationale first.</param>
+    /// <param name="prompts">At least one.</param>
+    /// <param name="each">Images a prompt; at least 1.</param>
+    /// <param name="columns">Images a row.</param>
+    /// <param name="scale">Screen pixels a pixel.</param>
+    public ImageGrid Draw(string stage, IReadOnlyList<Prompt> prompts, int each = 1, int columns = 6, int scale = 4)
+    {
+        using var model = Study.Load(stage);
+        var policy = Study.Policy(model, rationale: stage != "base");
+        using var rollouts = policy.Generate(prompts, each, Config.Seed);
+        return Show.Judged(prompts, policy.Images(rollouts), null, columns, scale, stage);
+    }
+
+    private static string? Version(Type type) => type.Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion.Split('+')[0];
+}

@@ -1,0 +1,273 @@
+using System.Text.Json;
+using System.Text.RegularExpressions;
+using ReasonGen.Checkpoints;
+using ReasonGen.Imaging;
+using ReasonGen.Rollouts;
+
+namespace ReasonGen.Scoring;
+
+/// <summary>
+/// Boxes of any detector from a file of JSON lines, or those that an official results.jsonl kept.
+/// A line: {"filename": "00000/samples/0000.png", "width": 384, "height": 384, "prompt": "…", "detector": "…",
+/// "detections": [{"class": "dog", "box": [x1, y1, x2, y2], "score": 0.9, "color": "red"}]}; all but filename and
+/// detections may be left out.
+/// </summary>
+public sealed class DetectionFile : IObjectJudge
+{
+    private readonly string path;
+    private readonly Dictionary<string, Line> lines = [];
+    private readonly Dictionary<string, Line?> byName = []; // by the last part of the path; null where several have it
+    private readonly HashSet<int> used = [];
+    private readonly bool results;
+
+    private DetectionFile(string path, string name, bool official, bool results) =>
+        (this.path, Name, Official, this.results) = (path, name, official, results);
+
+    private sealed record Line(int Number, IReadOnlyList<Detection> Boxes, int? Width, int? Height, string? Prompt);
+
+    /// <summary>Reads a file.</summary>
+    /// <param name="path">JSON lines.</param>
+    /// <param name="detector">Who found the boxes; null takes what the file says.</param>
+    /// <exception cref="UnusableFileException">It is missing, or a line is of another kind.</exception>
+    public static DetectionFile Read(string path, string? detector = null)
+    {
+        var number = 0;
+        try
+        {
+            DetectionFile? file = null;
+            foreach (var text in File.ReadLines(path))
+            {
+                number++;
+                if (text.Trim().Length == 0)
+                {
+                    continue;
+                }
+
+                using var document = JsonDocument.Parse(text);
+                var json = document.RootElement;
+                var results = json.TryGetProperty("details", out var details);
+                file ??= new(path, detector ?? (json.TryGetProperty("detector", out var says) ? says.GetString()!
+                    : results ? "the detector behind " + Path.GetFileName(path) : Path.GetFileName(path)),
+                    detector == "official", results);
+                var name = Tail(Need(json, "filename").GetString()!);
+                var boxes = results ? new GenEvalRow("", null, "", null, "", null, details.GetString()!).Boxes()
+                    : [.. Need(json, "detections").EnumerateArray().Select(Box)];
+                int? Size(string key) => json.TryGetProperty(key, out var size) ? size.GetInt32() : null;
+                var line = file.lines[name] = file.lines.TryGetValue(name, out var earlier)
+                    ? throw new FormatException($"'{name}' stands on line {earlier.Number} too")
+                    : new(number, boxes, Size("width"), Size("height"), json.TryGetProperty("prompt", out var prompt)
+                        ? prompt.GetString() : null);
+                file.byName[Path.GetFileName(name)] = file.byName.ContainsKey(Path.GetFileName(name)) ? null : line;
+            }
+
+            return file ?? throw new UnusableFileException(path, "it holds no line",
+                "give a file with a line of detections for each image");
+        }
+        catch (Exception e) when (e is JsonException or FormatException or InvalidOperationException
+            or KeyNotFoundException or OfficialStopException or IndexOutOfRangeException)
+        {
+            throw new UnusableFileException(path,
+                $"line {number} holds no detections: {e.Message.Split(" LineNumber")[0].TrimEnd('.')}",
+                "write a JSON object a line: {\"filename\": …, \"detections\": [{\"class\": …, \"box\": [x1, y1, x2, "
+                    + "y2], \"score\": …}]}", e);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UnusableFileException(path, $"the detections cannot be read: {e.Message.TrimEnd('.')}",
+                "check the path", e);
+        }
+    }
+
+    public string Name { get; }
+
+    public string Identity => path;
+
+    public bool Official { get; }
+
+    public IReadOnlyList<string> Limits => results
+        ? ["it holds the boxes that were kept, so thresholds below its own do nothing, and no colours"] : [];
+
+    /// <summary>Lines of images that nobody asked about: the file is of a larger or of another set.</summary>
+    public int Unused => lines.Count - used.Count;
+
+    /// <summary>Classes that the rules do not know, and how many boxes have them.</summary>
+    public IReadOnlyDictionary<string, int> UnknownClasses(IReadOnlyList<string> classes) =>
+        lines.Values.SelectMany(line => line.Boxes)
+        .Where(box => !classes.Contains(box.Class)).GroupBy(box => box.Class)
+            .ToDictionary(group => group.Key, group => group.Count());
+
+    public IReadOnlyList<Detection> Detect(RgbImage image, string file, IReadOnlyList<string> classes,
+        CancellationToken cancel) => Of(file, image.Width, image.Height, null);
+
+    /// <summary>The boxes of an image whose size and prompt are known.</summary>
+    /// <exception cref="OfficialStopException">There is no line for it, or the line is of another image.</exception>
+    public IReadOnlyList<Detection> Of(string file, int width, int height, string? prompt)
+    {
+        var name = Tail(file);
+        if ((lines.GetValueOrDefault(name) ?? (name.Contains('/') ? null : byName.GetValueOrDefault(name)))
+            is not { } line)
+        {
+            throw new OfficialStopException("none", $"{Path.GetFileName(path)} has no line for it");
+        }
+
+        used.Add(line.Number);
+        return (line.Width ?? width, line.Height ?? height) != (width, height)
+            ? throw new OfficialStopException("none",
+                $"line {line.Number} of {Path.GetFileName(path)} says {line.Width}x{line.Height} pixels, the image "
+                    + $"has {width}x{height}")
+            : line.Prompt is { } other && prompt is not null && other != prompt
+            ? throw new OfficialStopException("none",
+                $"line {line.Number} of {Path.GetFileName(path)} is of another prompt: '{other}'") : line.Boxes;
+    }
+
+    public IReadOnlyList<string?> Colors(RgbImage image, string file, IReadOnlyList<Detection> objects, string className,
+        CancellationToken cancel) =>
+        objects.All(o => o.Color is not null) ? [.. objects.Select(o => o.Color)]
+            : throw new OfficialStopException("none",
+                $"{Path.GetFileName(path)} tells no colour of its boxes of {className}");
+
+    // The last three parts of a GenEval path name an image wherever its folder lies.
+    private static string Tail(string file) => string.Join('/', file.Replace('\\', '/')
+        .Split('/', StringSplitOptions.RemoveEmptyEntries)[^Math.Min(3,
+        file.Replace('\\', '/').Split('/', StringSplitOptions.RemoveEmptyEntries).Length)..]);
+
+    internal static JsonElement Need(JsonElement json, string name) => json.ValueKind == JsonValueKind.Object
+        && json.TryGetProperty(name, out var value) ? value
+        : throw new FormatException($"it has no \"{name}\"");
+
+    private static Detection Box(JsonElement box)
+    {
+        var v = Need(box, "box").EnumerateArray().Select(x => x.GetSingle()).ToArray();
+        var score = box.TryGetProperty("score", out var said) ? said.GetSingle() : 1;
+        return v.Length == 4 && v.All(float.IsFinite)
+            ? new(Need(box, "class").GetString()!, v[0], v[1], v[2], v[3],
+                score) { Color = box.TryGetProperty("color", out var color) ? color.GetString() : null }
+            : throw new FormatException("a box has four finite numbers");
+    }
+}
+
+/// <summary>An answer to a yes-or-no question.</summary>
+/// <param name="Text">As the rules compare it.</param>
+/// <param name="Yes">Probability of yes.</param>
+public sealed record YesAnswer(string Text, double Yes);
+
+/// <summary>Where answers come from: a judge that looks, or a file.</summary>
+public interface IAnswerSource
+{
+    IScoringJudge Judge { get; }
+
+    /// <summary>An answer a question; null where there is none, or it is neither yes nor no.</summary>
+    /// <param name="file">File name of the image.</param>
+    /// <param name="crop">Number of the crop, 0 for a whole image.</param>
+    /// <param name="image">Gives the image.</param>
+    /// <param name="questions">Questions.</param>
+    /// <param name="cancel">Ends it.</param>
+    IReadOnlyList<YesAnswer?> Ask(string file, int crop, Func<RgbImage> image, IReadOnlyList<string> questions,
+        CancellationToken cancel);
+}
+
+/// <summary>Answers of a judge: yes where its probability is above one half.</summary>
+public sealed class JudgeAnswers(IQuestionJudge judge) : IAnswerSource
+{
+    public IScoringJudge Judge => judge;
+
+    public IReadOnlyList<YesAnswer?> Ask(string file, int crop, Func<RgbImage> image, IReadOnlyList<string> questions,
+        CancellationToken cancel) =>
+        [.. judge.Ask(image(), file, [.. questions.Select(JudgeQuestion.OfYesNo)], cancel)
+            .Select(reply => reply.Yes is { } yes
+                ? new YesAnswer(reply.WordCounts ? reply.Word : yes > 0.5 ? "yes" : "no", yes) : null)];
+}
+
+/// <summary>
+/// Answers from a file: JSON lines {"image": …, "crop": 0, "question": …, "answer": "yes", "p_yes": 0.9}, or the detail
+/// file of DPG-Bench's script.
+/// </summary>
+public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
+{
+    private readonly Dictionary<(string Image, int Crop, string Question), YesAnswer> answers = [];
+    private readonly string path;
+
+    private AnswerFile(string path, string? judge) => (this.path, Name) = (path, judge ?? Path.GetFileName(path));
+
+    public IScoringJudge Judge => this;
+
+    public string Name { get; }
+
+    public string Identity => path;
+
+    public bool Official => Name == "official";
+
+    public IReadOnlyList<string> Limits => [];
+
+    /// <summary>Reads a file.</summary>
+    /// <exception cref="UnusableFileException">It is missing, or a line is of another kind.</exception>
+    public static AnswerFile Read(string path, string? judge = null)
+    {
+        var (file, number) = (new AnswerFile(path, judge), 0);
+        try
+        {
+            foreach (var text in File.ReadLines(path))
+            {
+                number++;
+                if (text.Trim().Length == 0)
+                {
+                    continue;
+                }
+
+                if (DetailLine().Match(text) is { Success: true } detail)
+                {
+                    // the corner tells the crop: left or top beyond 0
+                    var crop = (detail.Groups["left"].Value == "0" ? 0 : 1)
+                        + (detail.Groups["top"].Value == "0" ? 0 : 2);
+                    var said = detail.Groups["answer"].Value;
+                    file.answers[(Path.GetFileName(detail.Groups["image"].Value), crop, detail.Groups["question"]
+                        .Value)] = new(said, said == "yes" ? 1 : 0);
+                    continue;
+                }
+
+                using var document = JsonDocument.Parse(text);
+                var json = document.RootElement;
+                double? yes = json.TryGetProperty("p_yes", out var p) || json.TryGetProperty("probability", out p)
+                    ? p.GetDouble() : null;
+                var answer = json.TryGetProperty("answer", out var words) ? words.GetString()! : yes > 0.5 ? "yes"
+                    : "no";
+                if (yes is null && answer is not ("yes" or "no"))
+                {
+                    answer = Plain(answer);
+                }
+
+                file.answers[(Path.GetFileName(DetectionFile.Need(json, "image").GetString()!),
+                    json.TryGetProperty("crop", out var c) ? c.GetInt32() : 0,
+                    DetectionFile.Need(json, "question").GetString()!)] = new(answer, yes
+                        ?? (answer == "yes" ? 1 : answer == "no" ? 0 : double.NaN));
+            }
+
+            return file.answers.Count > 0 ? file : throw new UnusableFileException(path, "it holds no answer",
+                "give a file with an answer a line");
+        }
+        catch (Exception e) when (e is JsonException or FormatException or KeyNotFoundException
+            or InvalidOperationException)
+        {
+            throw new UnusableFileException(path,
+                $"line {number} is no answer: {e.Message.Split(" LineNumber")[0].TrimEnd('.')}",
+                "write a JSON object a line: {\"image\": …, \"crop\": 0, \"question\": …, \"answer\": \"yes\"}", e);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UnusableFileException(path, $"the answers cannot be read: {e.Message.TrimEnd('.')}",
+                "check the path", e);
+        }
+    }
+
+    public IReadOnlyList<YesAnswer?> Ask(string file, int crop, Func<RgbImage> image, IReadOnlyList<string> questions,
+        CancellationToken cancel) =>
+        [.. questions.Select(question => answers.GetValueOrDefault((Path.GetFileName(file), crop, question))
+            is { } answer && !double.IsNaN(answer.Yes) ? answer : null)];
+
+    // "Yes." and "no, there is none" are answers; "maybe" is none.
+    private static string Plain(string answer) => answer.Trim().ToLowerInvariant() is var word && word.StartsWith("yes")
+        ? "yes" : word.StartsWith("no") && !word.StartsWith("not") ? "no" : answer;
+
+    [GeneratedRegex(@"^(?<image>.+?), \((?<left>\d+), (?<top>\d+), \d+, \d+\), (?<question>.*), (?<answer>[^,]*)$")]
+    private static partial Regex DetailLine();
+}

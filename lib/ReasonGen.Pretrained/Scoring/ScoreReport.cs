@@ -1,0 +1,212 @@
+using System.Globalization;
+using System.Text;
+using Newtonsoft.Json;
+using Newtonsoft.Json.Linq;
+using ReasonGen.Checkpoints;
+using ReasonGen.Rollouts;
+
+namespace ReasonGen.Scoring;
+
+/// <summary>The score of one image.</summary>
+/// <param name="Task">Task or category.</param>
+/// <param name="Prompt">Its prompt.</param>
+/// <param name="Image">Its path, relative to the folder that was scored.</param>
+/// <param name="Score">0 to 1; null where it was not scored.</param>
+/// <param name="Reason">Why it is not right, or why it was not scored.</param>
+public sealed record ImageScore(string Task, string Prompt, string Image, double? Score, string Reason);
+
+/// <summary>All that a scoring says: label first, then numbers with intervals, and whatever was left out.</summary>
+public sealed record ScoreReport
+{
+    /// <summary>File that holds it beside the other results.</summary>
+    public const string FileName = "score.json";
+
+    /// <summary>"GenEval", "GenEval 2", "DPG-Bench", "T2I-CompBench color".</summary>
+    public required string Benchmark { get; init; }
+
+    /// <summary>What the numbers may be called.</summary>
+    public required string Label { get; init; }
+
+    /// <summary>Whose detections or answers they are.</summary>
+    public required string Judge { get; init; }
+
+    /// <summary>What the judge lacks beside the official one.</summary>
+    public IReadOnlyList<string> Limits { get; init; } = [];
+
+    /// <summary>A score an image.</summary>
+    public required IReadOnlyList<ImageScore> Images { get; init; }
+
+    /// <summary>The same images by category, where the benchmark counts these too: no part of the whole.</summary>
+    public IReadOnlyList<ImageScore> Categories { get; init; } = [];
+
+    /// <summary>Images that ought to be there and are not.</summary>
+    public int Missing { get; init; }
+
+    /// <summary>Images that are black all over: scored as the official scripts score them, and named.</summary>
+    public int Black { get; init; }
+
+    /// <summary>Whether every image that was asked for has a score.</summary>
+    [JsonIgnore]
+    public bool Complete => Missing == 0 && Unscored == 0 && Images.Count > 0;
+
+    /// <summary>What could not be scored or is strange, a sentence each.</summary>
+    public IReadOnlyList<string> Problems { get; init; } = [];
+
+    /// <summary>Worth knowing, but nothing is missing.</summary>
+    public IReadOnlyList<string> Notes { get; init; } = [];
+
+    /// <summary>Factor for people: 100 where the benchmark counts in percent.</summary>
+    public double Scale { get; init; } = 100;
+
+    /// <summary>Scored images by task and prompt, in the order in which they first appear.</summary>
+    [JsonIgnore]
+    public IReadOnlyList<TaskScores> Tasks => Grouped(Images);
+
+    private static IReadOnlyList<TaskScores> Grouped(IReadOnlyList<ImageScore> images) =>
+        [.. images.Where(image => image.Score is not null).GroupBy(image => image.Task).Select(task =>
+        new TaskScores(task.Key, [.. task.GroupBy(image => image.Prompt)
+            .Select(prompt => new PromptScores(prompt.Key, [.. prompt.Select(image => image.Score!.Value)]))]))];
+
+    /// <summary>Mean of the tasks' means, with its interval.</summary>
+    [JsonIgnore]
+    public Interval Overall => Intervals.Of(Tasks);
+
+    /// <summary>Images without a score.</summary>
+    [JsonIgnore]
+    public int Unscored => Images.Count(image => image.Score is null);
+
+    /// <summary>For people: label, a line a task, the whole, and what is missing.</summary>
+    public string Text()
+    {
+        var text = new StringBuilder($"{Label}\n\n");
+        string Line(string name, Interval score, string rest) => string.Create(CultureInfo.InvariantCulture,
+            $"{name,-24} {score.Value * Scale,7:0.00}  ({score.Low * Scale:0.00} to {score.High * Scale:0.00})  "
+                + $"{rest}\n");
+        foreach (var task in Tasks)
+        {
+            text.Append(Line(task.Task, Intervals.Of([task]),
+                $"{task.Prompts.Sum(prompt => prompt.Scores.Count)} images, {task.Prompts.Count} prompts"));
+        }
+
+        text.Append(Tasks.Count == 0 ? "No image was scored.\n"
+            : Line("overall", Overall,
+            "mean of the tasks; in brackets 95 %, by drawing prompts again within each task"));
+        foreach (var task in Images.GroupBy(image => image.Task)
+            .Where(task => Tasks.Count > 0 && task.All(image => image.Score is null)))
+        {
+            text.Append($"{task.Key,-24}       –  none of its {task.Count()} images was scored: the overall is "
+                + $"without it\n");
+        }
+
+        foreach (var category in Grouped(Categories))
+        {
+            text.Append(Line("  " + category.Task, Intervals.Of([category]),
+                $"{category.Prompts.Sum(prompt => prompt.Scores.Count)} answers"));
+        }
+
+        if (Limits.Count > 0)
+        {
+            text.Append($"\nBeside the official judge: {string.Join("; ", Limits)}.\n");
+        }
+
+        foreach (var note in Notes)
+        {
+            text.Append($"Note: {note}.\n");
+        }
+
+        const int shown = 10;
+        foreach (var problem in Problems.Take(shown))
+        {
+            text.Append($"NOT SCORED OR STRANGE: {problem}.\n");
+        }
+
+        return text.Append(Problems.Count > shown ? $"… and {Problems.Count - shown} more; all are in {FileName}.\n"
+            : "")
+            .Append(Unscored > 0 ? $"{Unscored} of {Images.Count} images were not scored; no number counts them.\n"
+                : "")
+            .Append(Black > 0 ? $"{Black} images are black all over; as in the official scripts they are scored like "
+                + "any other.\n" : "")
+            .Append(Missing > 0 ? $"{Missing} images are missing.\n" : "").ToString();
+    }
+
+    /// <summary>For scripts: label, judge, numbers with intervals, and what is missing.</summary>
+    public object Summary() => new
+    {
+        Benchmark, Label, Judge, Limits, images = Images.Count, Unscored, Missing, Black, overall = Numbers(Overall),
+        tasks = Tasks.ToDictionary(task => task.Task, task => Numbers(Intervals.Of([task]))),
+        categories = Grouped(Categories).ToDictionary(task => task.Task, task => Numbers(Intervals.Of([task]))),
+            Problems, Notes,
+    };
+
+    private static object Numbers(Interval score) => new { score.Value, score.Low, score.High };
+
+    /// <summary>Writes score.json into a folder.</summary>
+    public void Write(string folder)
+    {
+        var json = JObject.FromObject(this);
+        json["Overall"] = JObject.FromObject(Overall);
+        ScoreFiles.Write(Path.Combine(folder, FileName), json.ToString());
+    }
+
+    /// <summary>Reads score.json, the folder that holds it, or a GenEval results.jsonl.</summary>
+    /// <exception cref="UnusableFileException">There is no such file, or one of another kind.</exception>
+    public static ScoreReport Read(string path)
+    {
+        path = Directory.Exists(path) ? Path.Combine(path, FileName) : path;
+        if (path.EndsWith(".jsonl", StringComparison.Ordinal))
+        {
+            var results = GenEvalResults.Read(path);
+            return new()
+            {
+                Benchmark = "GenEval",
+                    Label = $"GenEval's rules, detector not known: read from {Path.GetFileName(path)}",
+                    Judge = Path.GetFileName(path),
+                Images = [.. results.Rows.Where(row => row.Tag is not null && row.Metadata is not null)
+                    .Select(row => new ImageScore(row.Tag!, row.Metadata!, Relative(row.FileName), row.Correct,
+                        row.Reason))],
+            };
+        }
+
+        try
+        {
+            var report = JsonConvert.DeserializeObject<ScoreReport>(File.ReadAllText(path)) ?? throw new JsonException("it is empty");
+            return report.IsWhole ? report : throw new JsonException("a text or a list in it is null");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException)
+        {
+            throw new UnusableFileException(path, $"it holds no scores: {e.Message.Split(". Path")[0].TrimEnd('.')}",
+                "give a folder that 'reasongen score' wrote, its score.json, or a results.jsonl", e);
+        }
+    }
+
+    // json says null where the members are never null
+    private bool IsWhole => Benchmark is not null && Label is not null && Judge is not null && Limits?.Contains(null!) == false
+        && Problems?.Contains(null!) == false && Notes?.Contains(null!) == false && Sound(Images) && Sound(Categories);
+
+    private static bool Sound(IReadOnlyList<ImageScore>? images) => images is not null && images.All(image => image is { Task: not null, Prompt: not null, Image: not null });
+
+    private static string Relative(string file) => string.Join('/', file.Split('/')[^Math.Min(3, file.Split('/').Length)
+        ..]);
+}
+
+/// <summary>Files of results.</summary>
+public static class ScoreFiles
+{
+    /// <summary>Writes a file whole or not at all.</summary>
+    /// <exception cref="UnusableFileException">It cannot be written.</exception>
+    public static void Write(string path, string text)
+    {
+        var temporary = $"{path}.{Guid.NewGuid():N}.tmp";
+        try
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
+            File.WriteAllText(temporary, text);
+            File.Move(temporary, path, overwrite: true);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UnusableFileException(path, $"it could not be written: {e.Message.TrimEnd('.')}",
+                "free space or give another --out; what was written before is intact", e);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+// Image codes of a set, made once: codes = VQ(resize(centre crop(image))). One safetensors file a row group beside the set,
+// "<set>.codes/00012.safetensors" with "codes" [rows, I] int32: each appears whole or not at all, and an interrupted run goes on with the next.
+// Deviation: the reference crops at random in training, anew each epoch; codes that are kept are those of the centre.
+using System.Security.Cryptography;
+using ReasonGen.Checkpoints;
+using ReasonGen.Core;
+using ReasonGen.Grpo;
+using ReasonGen.Imaging;
+using ReasonGen.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace ReasonGen.TrainingData;
+
+/// <summary>Image codes of a parquet set, kept beside it.</summary>
+/// <param name="set">The set.</param>
+/// <param name="tokenizer">The image tokenizer; codes of another one are not taken.</param>
+/// <param name="pixels">Side of the square that is encoded, e.g. 384.</param>
+/// <param name="decode">Encoded bytes → image; an image library's work. Null, or an exception, where the bytes are none.</param>
+public sealed class ImageCodeCache(SftParquet set, VqTokenizer tokenizer, int pixels, Func<byte[], RgbImage?> decode)
+{
+    private const int ImagesPerPass = 8;
+    private readonly string fingerprint = Fingerprint(set, tokenizer, pixels);
+
+    /// <summary>Where they are kept.</summary>
+    public string Folder => set.Path + ".codes";
+
+    /// <summary>Codes [rows, I] int32 of a row group: read, or else made and kept. The caller disposes them.</summary>
+    /// <param name="group">Number of the row group.</param>
+    /// <param name="rows">Its rows, where they are at hand.</param>
+    /// <exception cref="UnusableFileException">A row's bytes are no image, or the codes cannot be kept.</exception>
+    public Tensor Group(int group, Func<SftRow[]>? rows = null)
+    {
+        var path = Path.Combine(Folder, $"{group:00000}.safetensors");
+        if (File.Exists(path) && SafetensorsHeader.Read(path).Metadata.GetValueOrDefault("of") == fingerprint)
+        {
+            return Safetensors.Load(path)["codes"];
+        }
+
+        using var free = no_grad();
+        using var scope = NewDisposeScope();
+        var first = set.GroupRows.Take(group).Sum(count => (long)count);
+        var device = tokenizer.parameters().First().device;
+        var codes = cat(Squares(rows?.Invoke() ?? set.ReadGroup(group), first).Chunk(ImagesPerPass).Select(some =>
+        {
+            using var pass = NewDisposeScope();
+            return tokenizer.Encode(ImageTensors.ToTensor(some, device)).to(ScalarType.Int32).cpu().MoveToOuterDisposeScope();
+        }).ToArray());
+        Safetensors.Save(path, [new("codes", codes)], new Dictionary<string, string> { ["of"] = fingerprint });
+        return codes.DetachFromDisposeScope();
+    }
+
+    /// <summary>Makes what is missing, a row group at a time, to have it before training.</summary>
+    /// <returns>Row groups done and in all, as they are finished.</returns>
+    public IEnumerable<(int Done, int Of)> Make(CancellationToken cancel = default)
+    {
+        for (var group = 0; group < set.GroupRows.Count && !cancel.IsCancellationRequested; group++)
+        {
+            Group(group).Dispose();
+            yield return (group + 1, set.GroupRows.Count);
+        }
+    }
+
+    private IEnumerable<RgbImage> Squares(SftRow[] rows, long first) => rows.Select((row, i) =>
+    {
+        RgbImage? image;
+        try
+        {
+            image = decode(row.Image);
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            image = null;
+        }
+
+        return image is not null ? Resampling.Resize(Resampling.CropCentre(image), pixels, pixels) : throw new UnusableFileException(
+            set.Path, $"the image bytes of row {first + i} are no image, or not a whole one", "remove the row, or write the set again");
+    });
+
+    // the set's size on disk and its end, where the places of all its parts stand; the square; every weight of the tokenizer
+    private static string Fingerprint(SftParquet set, VqTokenizer tokenizer, int pixels)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (var (_, weight) in tokenizer.named_parameters())
+        {
+            using var values = weight.detach().to(ScalarType.Float32);
+            hash.AppendData(System.Runtime.InteropServices.MemoryMarshal.AsBytes<float>(values.Values<float>()));
+        }
+
+        using var file = File.OpenHandle(set.Path);
+        var length = RandomAccess.GetLength(file);
+        var end = new byte[Math.Min(length, 1 << 16)];
+        hash.AppendData(end.AsSpan(0, RandomAccess.Read(file, end, length - end.Length)));
+        return $"{Convert.ToHexStringLower(hash.GetHashAndReset())} {pixels} {length} upright";
+    }
+}

@@ -1,0 +1,105 @@
+using System.Globalization;
+using System.Text.RegularExpressions;
+using Newtonsoft.Json.Linq;
+using ReasonGen.Rollouts;
+
+namespace ReasonGen.TrainingData;
+
+/// <summary>
+/// Picks one of a record's several wordings (sft_dataset.py prompt_augmentation, cot_augmentation), so that SFT does not overfit one pattern.
+/// Kept from the reference: a single object prompt gives " and X" with its leading blank. Deviation: a wording that a row lacks (null, or an empty
+/// list) is not drawn, where the reference stops in the middle of training.
+/// </summary>
+public static partial class PromptAugmentation
+{
+    /// <summary>The keys of janus_sft.sh.</summary>
+    public static IReadOnlyList<string> PaperKeys { get; } = ["short_caption", "paraphrases", "tags", "varied_captions", "object_prompts"];
+
+    /// <summary>A prompt in one of the wordings.</summary>
+    /// <param name="record">A row of the published data, with its member augmented_prompts.</param>
+    /// <param name="keys">Wordings to choose from.</param>
+    /// <param name="draw">A uniform integer from the first to the second argument, both included.</param>
+    /// <exception cref="ArgumentException">The record has none of the wordings.</exception>
+    public static string Prompt(JObject record, IReadOnlyList<string> keys, Func<int, int, int> draw)
+    {
+        JToken? Of(string key) => key == "longIB_captions" ? record[key] : (record["augmented_prompts"] as JObject)?[key];
+        string[] there = [.. keys.Where(key => Says(key, Of(key)))];
+        if (there.Length == 0)
+        {
+            throw new ArgumentException($"the record has no wording '{string.Join("', '", keys)}'", nameof(record));
+        }
+
+        var key = there[draw(0, there.Length - 1)];
+        var value = Of(key)!;
+        var texts = Texts(value);
+        return key switch
+        {
+            "tags" => string.Join(',', texts),
+            "object_prompts" => $"{string.Join(", ", texts[..^1])} and {texts[^1]}",
+            "paraphrases" or "varied_captions" => texts[draw(0, texts.Length - 1)],
+            _ => (string)value!,
+        };
+    }
+
+    /// <summary>A rationale of one of several kinds, headed by its kind.</summary>
+    /// <param name="record">A row with detailed_caption and augmented_cots.</param>
+    /// <param name="keys">Kinds to choose from.</param>
+    /// <param name="draw">A uniform integer from the first to the second argument, both included.</param>
+    public static string Rationale(JObject record, IReadOnlyList<string> keys, Func<int, int, int> draw)
+    {
+        var key = keys[draw(0, keys.Count - 1)];
+        var value = (key == "detailed_caption" ? record[key] : record["augmented_cots"]?[key])
+            ?? throw new ArgumentException($"the record has no rationale '{key}'", nameof(record));
+        return $"<{key}>" + (value is JArray ? string.Join(key == "tags" ? ", " : "; ", Texts(value)) : (string)value!);
+    }
+
+    /// <summary>The prompt without one trailing full stop (sft_dataset.py).</summary>
+    public static string WithoutFullStop(string prompt) => prompt.EndsWith('.') ? prompt[..^1] : prompt;
+
+    /// <summary>Whether a wording, a text or a list of texts by its key, says anything.</summary>
+    internal static bool Says(string key, JToken? value) => value is not null && (key is "tags" or "object_prompts" or "paraphrases" or "varied_captions" ? Texts(value).Length > 0
+        : value is JValue { Value: string text } && !string.IsNullOrWhiteSpace(text));
+
+    // A list, or a list that was stored as its Python text. What is null or blank in it says nothing.
+    internal static string[] Texts(JToken value) => [.. (value switch
+    {
+        JArray list => list.Select(text => (text as JValue)?.Value as string),
+        JValue { Value: string text } => Quoted(text),
+        _ => [],
+    }).Where(text => !string.IsNullOrWhiteSpace(text)).Select(text => text!)];
+
+    // as Python's repr and JSON escape
+    private static string Unescaped(string text) => !text.Contains('\\') ? text : Escape().Replace(text, match => match.Value[1] switch
+    {
+        'n' => "\n", 'r' => "\r", 't' => "\t",
+        'x' or 'u' or 'U' when int.TryParse(match.Value.AsSpan(2), NumberStyles.AllowHexSpecifier, null, out var code) && code < 0x110000 =>
+            code is >= 0xD800 and < 0xE000 or < 0x10000 ? ((char)code).ToString() : char.ConvertFromUtf32(code),
+        _ => match.Value[1..],
+    });
+
+    [GeneratedRegex(@"\\(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|.)", RegexOptions.Singleline)]
+    private static partial Regex Escape();
+
+    // a list as Python or JSON writes it: what stands between quotes
+    private static IEnumerable<string> Quoted(string text)
+    {
+        for (var at = 0; at < text.Length; at++)
+        {
+            if (text[at] is not ('\'' or '"'))
+            {
+                continue;
+            }
+
+            var (quote, begin) = (text[at], at + 1);
+            for (at++; at < text.Length && text[at] != quote; at++)
+            {
+                at += text[at] == '\\' ? 1 : 0;
+            }
+
+            if (at < text.Length)
+            {
+                yield return Unescaped(text[begin..at]);
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+namespace ReasonGen.Grpo;
+
+/// <summary>What one iteration did. Entropies in nats, means over micro-batches.</summary>
+public sealed record GrpoStep
+{
+    /// <summary>Counted from 0.</summary>
+    public required long Step { get; init; }
+
+    /// <summary>Mean over all rollouts of the first round: an unbiased look at the policy; NaN where no reward is known.</summary>
+    public required double Reward { get; init; }
+
+    /// <summary>Groups trained on; 0 where no rewards differed.</summary>
+    public required int Groups { get; init; }
+
+    /// <summary>Share of sampled groups whose rewards were all equal, in [0, 1].</summary>
+    public required double ZeroVarianceFraction { get; init; }
+
+    /// <summary>Rounds of rollouts.</summary>
+    public required int Rounds { get; init; }
+
+    /// <summary>Groups dropped because of an unavailable reward.</summary>
+    public int SkippedGroups { get; init; }
+
+    /// <summary>Mean of each part of the reward over the first round, unweighted; empty where the reward has no parts.</summary>
+    public IReadOnlyDictionary<string, double> RewardParts { get; init; } = CollectedGroups.NoParts;
+
+    /// <summary>Mean entropy of text tokens.</summary>
+    public double TextEntropy { get; init; }
+
+    /// <summary>Mean entropy of image tokens.</summary>
+    public double ImageEntropy { get; init; }
+
+    /// <summary>α of text entropy, of the last micro-batch.</summary>
+    public double TextAlpha { get; init; }
+
+    /// <summary>α of image entropy, of the last micro-batch.</summary>
+    public double ImageAlpha { get; init; }
+
+    /// <summary>Share of clipped tokens, in [0, 1].</summary>
+    public double ClipFraction { get; init; }
+
+    /// <summary>Estimated KL to the sampling policy, in nats.</summary>
+    public double ApproxKl { get; init; }
+
+    /// <summary>Mean over updates, before clipping.</summary>
+    public double GradientNorm { get; init; }
+
+    /// <summary>Mean length of the rationale.</summary>
+    public double RationaleTokens { get; init; }
+
+    /// <summary>Time spent on rollouts.</summary>
+    public double SamplingSeconds { get; init; }
+
+    /// <summary>Time spent on rewards.</summary>
+    public double RewardSeconds { get; init; }
+
+    /// <summary>Time spent on log-probs and updates.</summary>
+    public double TrainingSeconds { get; init; }
+
+    /// <summary>All of it.</summary>
+    public double Seconds => SamplingSeconds + RewardSeconds + TrainingSeconds;
+
+    internal static GrpoStep Of(long step, CollectedGroups collected, UpdateMetrics metrics, double trainingSeconds) => new()
+    {
+        Step = step,
+        Reward = collected.Reward,
+        RewardParts = collected.RewardParts,
+        Groups = collected.Groups.Count,
+        SkippedGroups = collected.SkippedGroups,
+        ZeroVarianceFraction = collected.ZeroVarianceFraction,
+        Rounds = collected.Rounds,
+        TextEntropy = metrics.TextEntropy,
+        ImageEntropy = metrics.ImageEntropy,
+        TextAlpha = metrics.Alpha.Text,
+        ImageAlpha = metrics.Alpha.Image,
+        ClipFraction = metrics.ClipFraction,
+        ApproxKl = metrics.ApproxKl,
+        GradientNorm = metrics.GradientNorm,
+        RationaleTokens = metrics.RationaleTokens,
+        SamplingSeconds = collected.SamplingSeconds,
+        RewardSeconds = collected.RewardSeconds,
+        TrainingSeconds = trainingSeconds,
+    };
+}

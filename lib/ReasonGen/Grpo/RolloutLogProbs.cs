@@ -1,0 +1,53 @@
+using ReasonGen.Models;
+using ReasonGen.Rollouts;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Grpo;
+
+/// <summary>Log-probabilities of rollouts under a policy (dp_actor.py _forward_micro_batch). N rollouts, R response columns.</summary>
+public static class RolloutLogProbs
+{
+    /// <summary>One forward pass over whole sequences.</summary>
+    /// <param name="model">The policy.</param>
+    /// <param name="rollouts">The N rollouts.</param>
+    /// <param name="temperature">Divides the logits; above 0.</param>
+    /// <param name="entropyGradient">Whether gradients flow through the entropy.</param>
+    /// <returns>Log-probs and entropies, [N, R] fp32 each; 0 on tokens that do not count.</returns>
+    public static (Tensor LogProbs, Tensor Entropies) Compute(
+        IImageTextModel model, RolloutBatch rollouts, double temperature = 1, bool entropyGradient = true)
+    {
+        using var scope = NewDisposeScope();
+        int start = rollouts.PromptColumns, columns = rollouts.ResponseColumns;
+        var embeddings = model.Embed(rollouts.Ids, rollouts.ImageMask);                              // [N, P + R, D]
+        var hidden = model.Hidden(embeddings, rollouts.AttentionMask, rollouts.PositionIds);
+        var predicting = hidden.narrow(1, start - 1, columns);                                       // [N, R, D]
+        var labels = rollouts.Ids.narrow(1, start, columns);
+        var image = rollouts.ImageMask.narrow(1, start, columns);
+        var (logProbs, entropies) = TokenLogProbs.Compute(
+            model, predicting, labels, image, rollouts.ResponseMask, temperature, clamped: true, entropyGradient);
+        return (logProbs.MoveToOuterDisposeScope(), entropies.MoveToOuterDisposeScope());
+    }
+
+    /// <summary>Log-probs of the policy that sampled, without a graph, micro-batch by micro-batch.</summary>
+    /// <param name="model">The policy, as it was while it sampled.</param>
+    /// <param name="rollouts">The N rollouts.</param>
+    /// <param name="temperature">As in <see cref="Compute"/>.</param>
+    /// <param name="microBatch">Rollouts of one forward pass, at least 1.</param>
+    /// <returns>[N, R] fp32.</returns>
+    public static Tensor Old(IImageTextModel model, RolloutBatch rollouts, double temperature, int microBatch)
+    {
+        using var free = no_grad();
+        using var scope = NewDisposeScope();
+        var old = zeros(rollouts.Count, rollouts.ResponseColumns, ScalarType.Float32, rollouts.Ids.device);
+        for (var start = 0; start < rollouts.Count; start += microBatch)
+        {
+            using var pass = NewDisposeScope();
+            var micro = rollouts.Slice(start, Math.Min(microBatch, rollouts.Count - start));
+            var (logProbs, _) = Compute(model, micro, temperature, entropyGradient: false);
+            old.narrow(0, start, micro.Count).narrow(1, 0, micro.ResponseColumns).copy_(logProbs);
+        }
+
+        return old.MoveToOuterDisposeScope();
+    }
+}

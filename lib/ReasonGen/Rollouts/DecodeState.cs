@@ -1,0 +1,53 @@
+using ReasonGen.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Rollouts;
+
+/// <summary>Sequences that grow side by side, one token a step: cache, mask and positions. N rows, P columns at first.</summary>
+internal sealed class DecodeState : IDisposable
+{
+    private readonly IImageTextModel model;
+    private readonly KvCache? cache;
+    private readonly Tensor mask; // [N, P + room]
+    private Tensor position; // [N, 1], of the last column
+    private int columns;
+
+    /// <param name="model">Reads the tokens.</param>
+    /// <param name="embeddings">[N, P, D].</param>
+    /// <param name="attentionMask">[N, P], 0 on pads; positions count its ones.</param>
+    /// <param name="room">Most tokens to follow.</param>
+    internal DecodeState(IImageTextModel model, Tensor embeddings, Tensor attentionMask, int room)
+    {
+        using var scope = NewDisposeScope();
+        var rows = (int)attentionMask.shape[0];
+        (this.model, columns) = (model, (int)attentionMask.shape[1]);
+        cache = model.NewCache(rows, columns + room);
+        mask = cat([attentionMask, ones(rows, room, attentionMask.dtype, attentionMask.device)], 1).DetachFromDisposeScope();
+        var positions = attentionMask.cumsum(1).sub(1).clamp_min(0);
+        position = positions.narrow(1, columns - 1, 1).DetachFromDisposeScope();
+        Hidden = model.Hidden(embeddings, attentionMask, positions, cache).narrow(1, columns - 1, 1).DetachFromDisposeScope();
+    }
+
+    /// <summary>[N, 1, D], the hidden state that decides what follows.</summary>
+    internal Tensor Hidden { get; private set; }
+
+    /// <summary>Reads one more token of each row, [N, 1, D].</summary>
+    internal void Append(Tensor embeddings)
+    {
+        using var scope = NewDisposeScope();
+        var (before, hidden) = (position, Hidden);
+        position = before.add(1).DetachFromDisposeScope();
+        Hidden = model.Hidden(embeddings, mask.narrow(1, 0, ++columns), position, cache).DetachFromDisposeScope();
+        before.Dispose();
+        hidden.Dispose();
+    }
+
+    public void Dispose()
+    {
+        cache?.Dispose();
+        mask.Dispose();
+        position.Dispose();
+        Hidden.Dispose();
+    }
+}

@@ -1,0 +1,124 @@
+using System.Diagnostics;
+using Newtonsoft.Json.Linq;
+using ReasonGen.Notebook;
+using ReasonGen.Checkpoints;
+using ReasonGen.Core;
+using ReasonGen.Models;
+using ReasonGen.Rollouts;
+using ReasonGen.TrainingData;
+using ReasonGen.World;
+using ReasonGen.WorldData;
+using Xunit;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Tests.Data;
+
+public sealed class ParquetOfStrangersTests : IDisposable
+{
+    private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
+
+    [Theory]
+    [InlineData("fuzz/parquet-4884-bytes-allocate-1342MB.parquet")]
+    [InlineData("fuzz/parquet-one-byte-changed-hangs-SftParquet.Open.parquet")]
+    public void A_footer_with_one_byte_changed_is_refused_in_no_time_and_memory(string name)
+    {
+        var (watch, before) = (Stopwatch.StartNew(), GC.GetTotalAllocatedBytes());
+        var error = Assert.Throws<UnusableFileException>(() => SftParquet.Open(HandedIn.Path(name)).Rows().ToArray());
+        Assert.Contains(Path.GetFileName(name), error.Message);
+        Assert.InRange(GC.GetTotalAllocatedBytes() - before, 0, 100 << 20);
+        Assert.True(watch.Elapsed < TimeSpan.FromSeconds(30));
+    }
+
+    [Fact]
+    public void Lists_in_pages_of_version_2_are_said_to_be_beyond_the_library_and_not_damaged()
+    {
+        var error = Assert.Throws<UnusableFileException>(() => SftParquet.Open(HandedIn.Path("pages-v2.parquet"))).Message;
+        Assert.Contains("data pages of version 2", error);
+        Assert.Contains("data_page_version='1.0'", error);
+        Assert.DoesNotContain("damaged", error);
+        Assert.DoesNotContain("ownload", error);
+    }
+
+    [Fact]
+    public void A_row_with_a_null_list_has_its_other_wordings_and_one_with_none_is_found_before_training()
+    {
+        var set = SftParquet.Open(HandedIn.Path("null-wordings.parquet"));
+        var rows = set.Rows().ToArray();
+        Assert.Equal("v", PromptAugmentation.Prompt(rows[2].Record, ["paraphrases", "tags", "varied_captions"], (low, _) => low));
+        Assert.Equal(1, set.FirstWithout([.. PromptAugmentation.PaperKeys.Select(key => $"augmented_prompts.{key}")]));
+        Assert.Equal(1, set.FirstWithout("augmented_prompts.tags"));
+        Assert.Equal(0, set.FirstWithout("augmented_prompts.no_such"));
+        Assert.Null(set.FirstWithout("detailed_caption"));
+        var words = new WordTokenizer(Rationales.Words);
+        using var images = new VqTokenizer(VqConfig.Mini, new ComputeTarget(CPU, ScalarType.Float32));
+        var error = Assert.Throws<UnusableFileException>(() => new SftRowBatches(set, new ImageCodeCache(set, images, 32, ImageFile.Decode), words, PromptTemplate.Mini, new()));
+        Assert.Contains("row 1 has no text in", error.Message);
+    }
+
+    [Fact]
+    public void Prompts_stored_as_json_text_are_read()
+    {
+        var rows = SftParquet.Open(HandedIn.Path("prompts-as-json-text.parquet")).Rows().ToArray();
+        Assert.All(rows, row => Assert.Equal(["p1", "p2"], row.Record["augmented_prompts"]!["paraphrases"]!.Select(text => (string)text!)));
+        Assert.Equal("s", PromptAugmentation.Prompt(rows[0].Record, ["short_caption"], (low, _) => low));
+        Assert.Null(SftParquet.Open(HandedIn.Path("prompts-as-json-text.parquet")).FirstWithout("augmented_prompts.tags"));
+        Assert.Equal(0, SftParquet.Open(HandedIn.Path("prompts-as-json-text.parquet")).FirstWithout("augmented_prompts.no_such"));
+    }
+
+    [Theory]
+    [InlineData("""["one", "two"]""", "one|two")]
+    [InlineData("""['one', "it's"]""", "one|it's")]
+    [InlineData("""['it\'s', "say \"yes\""]""", "it's|say \"yes\"")]
+    [InlineData("""["caf\u00e9", 'caf\xe9']""", "café|café")]
+    [InlineData("""['open, "closed"]""", "")]
+    [InlineData("[]", "")]
+    [InlineData("None", "")]
+    [InlineData("""['', ' ', 'x']""", "x")]
+    public void Lists_stored_as_text_are_read_as_python_and_json_write_them(string stored, string expected) =>
+        Assert.Equal(expected, string.Join('|', PromptAugmentation.Texts(new JValue(stored))));
+
+    [Fact]
+    public void A_long_text_of_quotes_and_backslashes_takes_no_time()
+    {
+        var watch = Stopwatch.StartNew();
+        Assert.Empty(PromptAugmentation.Texts(new JValue("'" + new string('\\', 1_000_001))));
+        Assert.True(watch.Elapsed < TimeSpan.FromSeconds(20));
+    }
+
+    [Theory]
+    [InlineData(0, null)]
+    [InlineData(3, "row 3 has no detailed_caption")]
+    public void A_row_without_a_rationale_is_found_before_training(int row, string? message)
+    {
+        var made = WorldRows.Of(new WorldStream(new WorldConfig(), 5), 6).ToArray();
+        if (message is not null)
+        {
+            made[row].Record["detailed_caption"] = null;
+        }
+
+        var path = Path.Combine(folder, "set.parquet");
+        SftParquet.Write(path, made, 2);
+        Assert.Equal(message is null ? null : (long?)row, SftParquet.Open(path).FirstWithout("detailed_caption"));
+    }
+
+    [Fact]
+    public void Every_byte_of_a_footer_may_change_and_every_page_header()
+    {
+        var path = Path.Combine(folder, "set.parquet");
+        SftParquet.Write(path, WorldRows.Of(new WorldStream(new WorldConfig(), 5), 4), 2);
+        var (bytes, random, before) = (File.ReadAllBytes(path), new Random(4), GC.GetTotalAllocatedBytes());
+        for (var trial = 0; trial < 500; trial++)
+        {
+            var damaged = (byte[])bytes.Clone();
+            // footers lie at the end; page headers anywhere
+            damaged[trial % 2 == 0 ? damaged.Length - 1 - random.Next(damaged.Length / 2) : random.Next(damaged.Length)] = (byte)random.Next(256);
+            File.WriteAllBytes(path, damaged);
+            var thrown = Record.Exception(() => SftParquet.Open(path).Rows().Count());
+            Assert.True(thrown is null or UnusableFileException, $"trial {trial}: {thrown}");
+        }
+
+        Assert.InRange(GC.GetTotalAllocatedBytes() - before, 0, 4L << 30); // other tests run beside it
+    }
+
+    public void Dispose() => Directory.Delete(folder, true);
+}

@@ -1,0 +1,40 @@
+using ReasonGen.Grpo;
+using ReasonGen.Training;
+using Xunit;
+
+namespace ReasonGen.Tests.Grpo;
+
+public sealed class GrpoConfigTests
+{
+    public static TheoryData<string, GrpoConfig> OutOfRange { get; } = new()
+    {
+        { nameof(GrpoConfig.PromptsPerStep), new() { PromptsPerStep = 0 } },
+        { nameof(GrpoConfig.PromptsPerStep), new() { PromptsPerStep = 10, PromptsPerUpdate = 4 } }, // no multiple
+        { nameof(GrpoConfig.PromptsPerUpdate), new() { PromptsPerUpdate = 0 } },
+        { nameof(GrpoConfig.RolloutsPerPrompt), new() { RolloutsPerPrompt = 1 } },
+        { nameof(GrpoConfig.MicroBatchRollouts), new() { MicroBatchRollouts = 0 } },
+        { nameof(GrpoConfig.PromptsPerRound), new() { PromptsPerRound = -1 } },
+        { nameof(GrpoConfig.PromptsPerRefill), new() { PromptsPerRefill = 0 } },
+        { nameof(GrpoConfig.MaxRounds), new() { MaxRounds = 0 } },
+        { nameof(GrpoConfig.MaxEmptySteps), new() { MaxEmptySteps = 0 } },
+        { nameof(GrpoConfig.LearningRate), new() { LearningRate = double.NaN } },
+        { nameof(GrpoConfig.WarmupSteps), new() { WarmupSteps = -1 } },
+        { nameof(GrpoConfig.WeightDecay), new() { WeightDecay = -0.1 } },
+        { nameof(GrpoConfig.ClipRange), new() { ClipRange = 0 } },
+        { nameof(GrpoConfig.GradientClip), new() { GradientClip = double.PositiveInfinity } },
+        { nameof(GrpoConfig.KlWeight), new() { KlWeight = -1 } },
+        { nameof(GrpoConfig.Temperature), new() { Temperature = 0 } },
+    };
+
+    [Theory]
+    [MemberData(nameof(OutOfRange))]
+    public void Validate_names_the_setting_that_is_out_of_range(string name, GrpoConfig config) =>
+        Assert.Contains($"{nameof(GrpoConfig)}.{name} ", Assert.Throws<ArgumentException>(config.Validate).Message);
+
+    [Fact]
+    public void Validate_accepts_the_presets()
+    {
+        GrpoConfig.Paper.Validate();
+        GrpoConfig.Mini.Validate();
+    }
+}

@@ -1,0 +1,204 @@
+using Newtonsoft.Json.Linq;
+using ReasonGen.Notebook;
+using ReasonGen.Tests.Models;
+using ReasonGen.Core;
+using ReasonGen.Imaging;
+using ReasonGen.Qwen;
+using ReasonGen.Scoring;
+using ReasonGen.Studies;
+using ReasonGen.Tokenizers;
+using ReasonGen.World;
+using TorchSharp;
+using Xunit;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Tests.Scoring;
+
+/// <summary>Judges: a shared image, probabilities of a served model, boxes in its pixels, kept answers; and the rules
+/// in the drawn world.</summary>
+public sealed class JudgeScoringTests : IDisposable
+{
+    private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
+
+    [Theory]
+    [InlineData(1024)]
+    [InlineData(1)]
+    public void Questions_that_share_an_image_are_answered_as_each_alone(int tokensAtATime)
+    {
+        using var model = QwenFixture.Untied();
+        using var free = no_grad();
+        using var scope = NewDisposeScope();
+        var whole = QwenFixture.Input(Golden.Tensors("qwen25vl/logits"), "one");
+        var ids = whole.Ids.Values<long>();
+        var start = Array.LastIndexOf(ids, model.Config.ImageToken) + 2;
+        long[][] endings = [ids[start..], [7], [3, 1, 4, 1, 5], [9, 2]];
+        var beginning = whole with { Ids = tensor(ids[..start]).unsqueeze(0), Mask = ones(1, start, ScalarType.Int64) };
+        var together = model.NextLogits(beginning, endings, tokensAtATime);
+        foreach (var (i, ending) in endings.Index())
+        {
+            var row = tensor((long[])[.. ids[..start], .. ending]).unsqueeze(0);
+            Golden.Close(model.Logits(whole with { Ids = row, Mask = ones_like(row) })[0, -1], together[i], 1e-4,
+                $"ending {i}");
+        }
+    }
+
+    [Fact]
+    public void A_local_judge_answers_each_question_once_and_keeps_the_answers()
+    {
+        using var model = QwenFixture.Untied();
+        var judge = new QwenScorer("tiny", model, new Letters(model.Config),
+            QwenProcessor.For(model.Config.Vision)) { MinPixels = 56 * 56 };
+        var counting = new Counting(judge);
+        var image = Renderer.Render(Scene.For(Prompts.Draw(Seeds.Random(1), "single_object"), Seeds.Random(2)),
+            new WorldConfig(), 1);
+        JudgeQuestion[] questions = [JudgeQuestion.OfYesNo("Is there a circle?"), JudgeQuestion.OfYesNo("Is it red?")];
+        var cache = new AnswerCache(folder, judge);
+        var first = new CachedQuestions(counting, cache).Ask(image, "a.png", questions, default);
+        var again = new CachedQuestions(counting, new AnswerCache(folder, judge))
+            .Ask(image, "b.png", [questions[1], questions[0], questions[1]], default);
+        Assert.Equal(2, counting.Asked);
+        Assert.Equal(first[0].Probabilities, again[1].Probabilities);
+        Assert.Equal(first[1].Yes, again[2].Yes);
+        Assert.All(first, reply => Assert.InRange(reply.Probabilities.Sum(), 0, 1.001));
+    }
+
+    [Theory]
+    [InlineData("[{\"bbox_2d\": [10, 20, 30, 40], \"label\": \"dog\"}]", 1, "20 10 60 20")]
+    [InlineData("```json\n[{\"bbox_2d\": [10, 20, 30, 40], \"label\": \"Dogs\"}, {\"bbox_2d\": [0, 0, 1, 1], \"label\": \"cat\"}]\n```", 1, "20 10 60 20")]
+    [InlineData("[]", 0, "")]
+    [InlineData("There is no dog: []", 0, "")]
+    [InlineData("I see a dog.", -1, "")]
+    [InlineData("[{\"bbox_2d\": [10, 20", -1, "")]
+    public void Boxes_are_scaled_back_and_unreadable_ones_are_refused(string answer, int count, string corners)
+    {
+        if (count < 0)
+        {
+            Assert.Contains("cannot be read", Assert.Throws<OfficialStopException>(() =>
+                BoxQuestions.Read(answer, ["dog"], 2, 0.5)).Message);
+            return;
+        }
+
+        var boxes = BoxQuestions.Read(answer, ["dog"], 2, 0.5);
+        Assert.Equal(count, boxes.Count);
+        Assert.All(boxes, box => Assert.Equal(corners, $"{box.X1} {box.Y1} {box.X2} {box.Y2}"));
+    }
+
+    [Theory]
+    [InlineData(true, "Yes", 0.75)]
+    [InlineData(false, "Yes.", 1.0)]
+    [InlineData(false, "no, there is none", 0.0)]
+    [InlineData(false, "Maybe", null)]
+    public void A_served_judge_is_read_by_probability_or_by_its_word(bool probabilities, string word, double? expected)
+    {
+        using var endpoint = new FaultyEndpoint((request, _) =>
+        {
+            if (!probabilities && request["logprobs"] is not null)
+            {
+                return Reply.Fails(400, "logprobs are not supported");
+            }
+
+            var reply = Reply.Says(word);
+            var body = JObject.Parse(reply.Body);
+            if (probabilities)
+            {
+                JObject Token(string text, double p) => new() { ["token"] = text, ["logprob"] = Math.Log(p),
+                    ["bytes"] = null };
+                var first = Token("Yes", 0.6);
+                first["top_logprobs"] = new JArray(Token("Yes", 0.6), Token("No", 0.2), Token("The", 0.1));
+                body["choices"]![0]!["logprobs"] = new JObject { ["content"] = new JArray(first), ["refusal"] = null };
+            }
+
+            return reply with { Body = body.ToString() };
+        });
+        using var client = new FirstTokens(ChatEndpoint.Connect(endpoint.Address, "m"));
+        var judge = new ServedScorer(client, "m", new() { Tries = 1 });
+        var reply = judge.Ask(new RgbImage(40, 40, new byte[4800]), "a.png", [JudgeQuestion.OfYesNo("Is there a dog?")],
+            default)[0];
+        Assert.Equal(expected, reply.Yes is { } yes ? Math.Round(yes, 6) : null);
+        Assert.Equal(expected > 0.5 ? "yes" : expected is null ? null : "no",
+            new JudgeAnswers(judge).Ask("a.png", 0, () => new RgbImage(40, 40, new byte[4800]), ["Is there a dog?"],
+                default)[0]?.Text);
+    }
+
+    [Fact]
+    public void In_the_drawn_world_the_rules_forgive_extras_that_the_strict_checker_does_not()
+    {
+        var prompts = Prompts.Benchmark(40, 5);
+        var images = prompts.Select((prompt, i) => Renderer.Render(Scene.For(prompt, Seeds.Random(7, i)),
+            new WorldConfig(), i)).ToArray();
+        Assert.All(prompts.Zip(images), pair => Assert.True(WorldScoring.Judge(pair.Second, pair.First).Correct,
+            pair.First.Text));
+        // the next prompt's image, of the same task: mostly wrong, and never right for the checker alone
+        var others = prompts.Zip(images[1..]).Where(pair => Detector.Check(pair.Second, pair.First).Correct).ToArray();
+        Assert.All(others, pair => Assert.True(WorldScoring.Judge(pair.Second, pair.First).Correct));
+    }
+
+    [Fact]
+    public void Intervals_hold_prompts_together_and_comparisons_are_paired()
+    {
+        TaskScores Task(params double[][] prompts) => new("t", [.. prompts.Select((scores, i) =>
+            new PromptScores($"p{i}", scores))]);
+        var alike = Task([.. Enumerable.Range(0, 50).Select(i => new[] { i % 2, i % 2, i % 2, (double)(i % 2) })]);
+        var loose = Task([.. Enumerable.Range(0, 50).Select(_ => new[] { 0.0, 1, 0, 1 })]);
+        var (wide, narrow) = (Intervals.Of([alike]), Intervals.Of([loose]));
+        Assert.Equal((0.5, 0.5, 0.5), (narrow.Value, narrow.Low, narrow.High)); // each prompt scores one half
+        Assert.InRange(wide.High - wide.Low, 0.22, 0.34); // ± 1.96 √(¼ / 50)
+        var better = Task([.. alike.Prompts.Select(prompt => prompt.Scores.Select(score => score + 0.1).ToArray())]);
+        var (difference, prompts2) = Intervals.Compare([alike], [better]);
+        Assert.Equal(50, prompts2);
+        Assert.Equal(0.1, difference.Low, 1e-9);
+        Assert.Equal(0.1, difference.High, 1e-9);
+        var agreement = Agreement.Of([.. Enumerable.Range(0, 100).Select(i => ($"p{i}", i < 50, i is < 40 or >= 90))]);
+        Assert.Equal((0.8, 0.8, 0.8), (agreement.Accuracy.Value, agreement.Precision, agreement.Recall));
+        Assert.Equal(0.6, agreement.Kappa.Value, 1e-9);
+    }
+
+    public void Dispose() => Directory.Delete(folder, recursive: true);
+
+    /// <summary>A token a letter, beside Qwen's marks.</summary>
+    private sealed class Letters(QwenConfig config) : ITokenizer
+    {
+        private const string Start = "<|vision_start|>";
+
+        public int VocabularySize => 256;
+
+        public SpecialTokens Special => throw new NotSupportedException();
+
+        public int[] Encode(string text)
+        {
+            var ids = new List<int>();
+            while (text.Length > 0)
+            {
+                var (mark, id) = text.StartsWith(Start) ? (Start.Length, config.VisionStart)
+                    : text.StartsWith(QwenChat.ImagePad) ? (QwenChat.ImagePad.Length, config.ImageToken)
+                    : (1, text[0] % 200);
+                ids.Add(id);
+                text = text[mark..];
+            }
+
+            return [.. ids];
+        }
+
+        public string Decode(IEnumerable<int> ids) => string.Concat(ids.Select(id => (char)id));
+    }
+
+    private sealed class Counting(IQuestionJudge judge) : IQuestionJudge
+    {
+        internal int Asked { get; private set; }
+
+        public string Name => judge.Name;
+
+        public string Identity => judge.Identity;
+
+        public bool Official => false;
+
+        public IReadOnlyList<string> Limits => [];
+
+        public IReadOnlyList<JudgeReply> Ask(RgbImage image, string file, IReadOnlyList<JudgeQuestion> questions,
+            CancellationToken cancel)
+        {
+            Asked += questions.Count;
+            return judge.Ask(image, file, questions, cancel);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+using Newtonsoft.Json;
+using Newtonsoft.Json.Linq;
+using ReasonGen.Tests.Host;
+using ReasonGen.Imaging;
+using ReasonGen.Rollouts;
+using ReasonGen.Scoring;
+using ReasonGen.Studies;
+using Xunit;
+
+namespace ReasonGen.Tests.Scoring;
+
+/// <summary>The benchmarks and categories that other tests of the command do not reach, each through it.</summary>
+public sealed class ScoreCategoriesTests : IDisposable
+{
+    private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
+
+    [Fact]
+    public async Task Non_spatial_prompts_are_scored_from_a_file_and_complex_ones_from_three_scored_folders()
+    {
+        string[] prompts = ["a dog next to a red cat", "a man rides a blue horse", "a green cup near a box"];
+        var images = Images("samples", [.. prompts.Select(prompt => $"{prompt}_000000.png")]);
+        async Task<string> PartAsync(string name, double score)
+        {
+            var file = Written($"{name}.jsonl", string.Join('\n', prompts.Select(prompt => Line(new()
+            {
+                ["image"] = $"{prompt}_000000.png", ["question"] = "clip", ["probability"] = score,
+            }))));
+            var (code, output) = await Reasongen.RunAsync("score", "t2i", images, "--category", "non-spatial",
+                "--judge", "file:" + file, "--out", Path.Combine(folder, name));
+            Assert.True(code == 0, output);
+            Assert.Contains($"T2I-CompBench's rules, scores by {name}.jsonl", output);
+            return Path.Combine(folder, name);
+        }
+
+        string[] parts = [await PartAsync("attribute", 0.2), await PartAsync("position", 0.4),
+            await PartAsync("action", 0.9)];
+        Written("complex_val_spatial.txt", "A dog next to a red cat.\n");
+        Written("complex_val_action.txt", "A man rides a blue horse.\n");
+        var (code, output) = await Reasongen.RunAsync(["score", "t2i", images, "--category", "complex", "--judge",
+            "file:none", "--lists", folder, "--parts", .. parts]);
+        Assert.True(code == 0, output);
+        var scores = ScoreReport.Read(Path.Combine(folder, "samples-scores", "t2i-complex")).Images
+            .ToDictionary(image => image.Prompt, image => image.Score!.Value);
+        Assert.Equal([0.3, 0.55, 0.5], prompts.Select(prompt => Math.Round(scores[prompt], 9)));
+        File.Delete(Path.Combine(parts[1], ScoreReport.FileName));
+        (code, output) = await Reasongen.RunAsync(["score", "t2i", images, "--category", "complex", "--judge",
+            "file:none", "--lists", folder, "--parts", .. parts]);
+        Assert.True(code == 2, output);
+        Assert.Contains("it holds no scores", output);
+    }
+
+    [Theory]
+    [InlineData("a dog in front of a cat", 0.45 + 900.0 / 2300)]
+    [InlineData("a dog behind a cat", 0.45)]
+    public async Task Depth_is_scored_from_boxes_and_depth_images(string prompt, double expected)
+    {
+        var images = Images("samples", $"{prompt}_000000.png");
+        var depth = Directory.CreateDirectory(Path.Combine(folder, "depth")).FullName;
+        File.WriteAllBytes(Path.Combine(depth, $"{prompt}_000000.png"), Png.Encode(new RgbImage(96, 96,
+            [.. Enumerable.Range(0, 96 * 96 * 3).Select(i => (byte)(255 - i / 3 % 96 - i / 3 / 96))])));
+        JObject Box(string name, int at) => new() { ["class"] = name, ["box"] = new JArray(at, at, at + 40, at + 40),
+            ["score"] = 0.9 };
+        var boxes = Written("d.jsonl", Line(new() { ["filename"] = $"{prompt}_000000.png",
+            ["detections"] = new JArray(Box("dog", 10), Box("cat", 20)) }));
+        string[] arguments = ["score", "t2i", images, "--category", "3d", "--judge", "file:" + boxes];
+        var (code, output) = await Reasongen.RunAsync([.. arguments, "--depth", depth]);
+        Assert.True(code == 0, output);
+        Assert.Equal(expected, ScoreReport.Read(Path.Combine(folder, "samples-scores", "t2i-3d")).Images.Single()
+            .Score!.Value, 1e-3);
+        (code, output) = await Reasongen.RunAsync(arguments);
+        Assert.True(code == 2, output);
+        Assert.Contains("3d wants --depth", output);
+    }
+
+    [Fact]
+    public async Task GenEval_2_sums_the_probabilities_of_a_served_judges_first_words()
+    {
+        var samples = Directory.CreateDirectory(Path.Combine(folder, "images", "00000", "samples")).FullName;
+        File.WriteAllBytes(Path.Combine(samples, "0000.png"), Image());
+        File.WriteAllText(Path.Combine(folder, "images", "00000", "metadata.jsonl"),
+            Line(new() { ["prompt"] = "two red dogs" }));
+        var prompts = Written("geneval2_data.jsonl", Line(new()
+        {
+            ["prompt"] = "two red dogs", ["atom_count"] = 3, ["skills"] = new JArray("object", "count"),
+            ["vqa_list"] = new JArray(new JArray("Are there any dogs?", "Yes"), new JArray("How many dogs?", "two")),
+        }));
+        using var endpoint = new FaultyEndpoint((request, _) => request.ToString().Contains("How many dogs")
+            ? First(("two", 0.5), ("2", 0.14), ("three", 0.2)) : First(("Yes", 0.6), ("yes", 0.3), ("No", 0.1)));
+        var (code, output) = await Reasongen.RunAsync("score", "geneval2", Path.Combine(folder, "images"), "--prompts",
+            prompts, "--judge", endpoint.Address, "--judge-model", "m", "--training-reward", "org/M");
+        Assert.True(code == 0, output);
+        var report = ScoreReport.Read(Path.Combine(folder, "images-scores", "geneval2"));
+        Assert.Equal(Math.Sqrt(0.9 * 0.64), report.Images.Single().Score!.Value, 1e-6);
+        Assert.Contains("GenEval 2's rules, answers by m; not comparable with published GenEval 2 scores; this judge "
+            + "was the training reward (their judge is Qwen3-VL-8B-Instruct)", report.Label);
+        Assert.All((string[])["summary.txt", "score.json", "sheet.html"], file => Assert.Contains(
+            "this judge was the training reward", File.ReadAllText(Path.Combine(folder, "images-scores", "geneval2",
+                file))));
+    }
+
+    [Fact]
+    public async Task DPG_asks_a_served_judge_about_each_crop_and_names_a_black_one()
+    {
+        var images = Directory.CreateDirectory(Path.Combine(folder, "dpg")).FullName;
+        var rgb = Enumerable.Repeat((byte)90, 64 * 64 * 3).ToArray();
+        for (var row = 0; row < 32; row++)
+        {
+            rgb.AsSpan((row * 64 + 32) * 3, 96).Clear(); // the second of the four
+        }
+
+        File.WriteAllBytes(Path.Combine(images, "alpha.png"), Png.Encode(new RgbImage(64, 64, rgb)));
+        const string head = "item_id,text,keywords,proposition_id,dependency,category_broad,category_detailed,tuple,"
+            + "question_natural_language\n";
+        var csv = Written("q.csv", head + "zero,t,,1,0,,,entity - whole (x),Skipped?\n"
+            + "alpha,t,,1,0,,,entity - whole (dog),Is there a dog?\n"
+            + "alpha,t,,2,1,,,attribute - color (red),Is the dog red?\n");
+        using var endpoint = new FaultyEndpoint((request, _) =>
+            Reply.Says(request.ToString().Contains("Is the dog red") ? "No" : "Yes"));
+        var (code, output) = await Reasongen.RunAsync("score", "dpg", images, "--questions", csv, "--judge",
+            endpoint.Address, "--judge-model", "m");
+        Assert.Matches(@"overall +50\.00", output);
+        Assert.Contains("DPG-Bench's rules, answers by m; not comparable", output);
+        Assert.Contains("crop 2 of alpha.png is black all over; it is scored as it is", output);
+        Assert.True(code == 0, output);
+    }
+
+    [Fact]
+    [Trait("Category", "Golden")]
+    public async Task A_judge_is_held_against_people()
+    {
+        var table = CsvTable.Parse(File.ReadAllText(Golden.Path("geneval/annotations/annotations_clip.csv")));
+        int At(string name) => table.Header.ToList().IndexOf(name);
+        var counted = table.Rows.First(row => row.Cells[At("Input.object_1_name")] == ""
+            && row.Cells[At("Input.caption")].Contains(" four ")).Cells;
+        var (prompt, name) = (counted[At("Input.caption")], counted[At("Input.object_0_name")]);
+        var index = counted[At("Input.index")].Split('_');
+        JObject Clause(int count) => new() { ["class"] = name, ["count"] = count };
+        var metadata = Written("evaluation_metadata.jsonl", Line(new()
+        {
+            ["tag"] = "counting", ["include"] = new JArray(Clause(4)), ["exclude"] = new JArray(Clause(5)),
+            ["prompt"] = prompt,
+        }));
+        var majority = (bool)Golden.Json("geneval/annotations/expected")["clip"]!["pictures"]![string.Join('_', index)]!
+            ["majority"]!;
+        new ScoreReport
+        {
+            Benchmark = "GenEval", Label = "the label", Judge = "m",
+            Images = [new("counting", prompt, $"{int.Parse(index[0]):00000}/samples/{int.Parse(index[1]):0000}.png",
+                majority ? 0 : 1, "")],
+        }.Write(Path.Combine(folder, "scores"));
+        string[] arguments = ["score", "agree", Path.Combine(folder, "scores"),
+            Golden.Path("geneval/annotations/annotations_clip.csv")];
+        var (code, output) = await Reasongen.RunAsync([.. arguments, "--metadata", metadata]);
+        Assert.True(code == 0, output);
+        Assert.Contains("the label", output);
+        Assert.Matches(@"counting +1 +0\.00", output);
+        Assert.Contains("have a caption that is no prompt of", output);
+        Assert.Contains("People among themselves: ", output);
+        (code, output) = await Reasongen.RunAsync(arguments);
+        Assert.True(code == 2, output);
+        Assert.Contains("annotations need --metadata", output);
+    }
+
+    public void Dispose() => Directory.Delete(folder, recursive: true);
+
+    // a chat completion with the probabilities of its first token
+    private static Reply First(params (string Word, double Probability)[] words)
+    {
+        var reply = Reply.Says(words[0].Word);
+        var body = JObject.Parse(reply.Body);
+        JObject Token((string Word, double Probability) word) => new() { ["token"] = word.Word,
+            ["logprob"] = Math.Log(word.Probability), ["bytes"] = null };
+        var first = Token(words[0]);
+        first["top_logprobs"] = new JArray(words.Select(Token));
+        body["choices"]![0]!["logprobs"] = new JObject { ["content"] = new JArray(first), ["refusal"] = null };
+        return reply with { Body = body.ToString() };
+    }
+
+    private static byte[] Image() => Png.Encode(new RgbImage(96, 96, [.. Enumerable.Repeat((byte)50, 96 * 96 * 3)]));
+
+    private static string Line(JObject json) => json.ToString(Formatting.None);
+
+    private string Images(string name, params string[] files)
+    {
+        var images = Directory.CreateDirectory(Path.Combine(folder, name)).FullName;
+        foreach (var file in files)
+        {
+            File.WriteAllBytes(Path.Combine(images, file), Image());
+        }
+
+        return images;
+    }
+
+    private string Written(string name, string text)
+    {
+        var path = Path.Combine(folder, name);
+        File.WriteAllText(path, text);
+        return path;
+    }
+}

@@ -1,0 +1,211 @@
+using Newtonsoft.Json.Linq;
+using ReasonGen.Tests.Host;
+using ReasonGen.Core;
+using ReasonGen.Imaging;
+using ReasonGen.Scoring;
+using ReasonGen.Studies;
+using ReasonGen.World;
+using Xunit;
+
+namespace ReasonGen.Tests.Scoring;
+
+/// <summary>The command as a user meets it.</summary>
+public sealed class ScoreCommandTests : IDisposable
+{
+    private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
+
+    [Fact]
+    public async Task Images_of_the_world_are_scored_written_compared_and_held_against_one_another()
+    {
+        var (good, bad) = (World("good", right: true), World("bad", right: false));
+        var (code, output) = await Reasongen.RunAsync("score", "geneval", good, "--judge", "world", "--training-reward",
+            "the drawn world's exact detector");
+        Assert.True(code == 0, output);
+        Assert.Contains("not comparable with published GenEval scores; this judge was the training reward", output);
+        Assert.Matches(@"overall +100\.00", output);
+        foreach (var file in (string[])["results.jsonl", "summary.txt", "score.json", "sheet.html"])
+        {
+            Assert.Contains("not comparable", file == "results.jsonl" ? "not comparable"
+                : File.ReadAllText(Path.Combine(folder, "good-scores", "geneval", file)));
+        }
+
+        Assert.Equal(1, GenEvalResults.Read(Path.Combine(folder, "good-scores", "geneval", "results.jsonl")).Overall);
+        (code, output) = await Reasongen.RunAsync("score", "geneval", bad, "--judge", "world", "--no-alarm", "--json");
+        Assert.True(code == 0, output);
+        (code, output) = await Reasongen.RunAsync("score", "compare", Path.Combine(folder, "good-scores", "geneval"),
+            Path.Combine(folder, "bad-scores", "geneval"));
+        Assert.True(code == 0, output);
+        Assert.Matches(@"overall +-\d+\.\d\d", output);
+        (code, output) = await Reasongen.RunAsync("score", "agree", Path.Combine(folder, "good-scores", "geneval"),
+            Path.Combine(folder, "good-scores", "geneval", "results.jsonl"));
+        Assert.True(code == 0, output);
+        Assert.Matches(@"all +12 +1\.00", output);
+    }
+
+    [Fact]
+    public async Task What_is_missing_black_or_damaged_is_named_and_counted()
+    {
+        var images = World("odd", right: true);
+        File.Delete(Path.Combine(images, "00001", "samples", "0001.png"));
+        File.WriteAllBytes(Path.Combine(images, "00002", "samples", "0000.png"),
+            Png.Encode(new RgbImage(32, 32, new byte[3072])));
+        File.WriteAllText(Path.Combine(images, "00003", "samples", "0000.png"), "no image");
+        File.Delete(Path.Combine(images, "00004", "metadata.jsonl"));
+        File.WriteAllBytes(Path.Combine(images, "00005", "samples", "0000.png"),
+            Png.Encode(new RgbImage(16, 16, [.. Enumerable.Repeat((byte)9, 768)])));
+        var (code, output) = await Reasongen.RunAsync("score", "geneval", images, "--judge", "world");
+        Assert.True(code == 1, output);
+        foreach (var said in (string[])["00001 has 1 of 2 images", "00002/samples/0000.png is black",
+            "00003/samples/0000.png was not scored: it is no image", "00004: it has no metadata.jsonl",
+            "00005/samples/0000.png was not scored: the detector reads 32x32 images, not 16x16",
+                "2 of 9 images were not scored", "3 images are missing"])
+        {
+            Assert.Contains(said, output);
+        }
+    }
+
+    [Fact]
+    public async Task A_detector_that_finds_nothing_raises_the_alarm_and_another_set_is_refused()
+    {
+        var images = World("seen", right: true);
+        var files = Directory.GetFiles(images, "*.png", SearchOption.AllDirectories)
+            .Select(path => Path.GetRelativePath(images, path)).Order().ToArray();
+        string Detections(string name, Func<string, JObject> line) =>
+            Written(name, string.Join('\n', files.Select(file => line(file)
+            .ToString(Newtonsoft.Json.Formatting.None))));
+        var (code, output) = await Reasongen.RunAsync("score", "geneval", images, "--judge", "file:"
+            + Detections("none.jsonl", file => new() { ["filename"] = file, ["detections"] = new JArray() }));
+        Assert.True(code == 1, output);
+        Assert.Contains("ALARM", output);
+        Assert.False(File.Exists(Path.Combine(folder, "seen-scores", "geneval", "results.jsonl")));
+        (code, output) = await Reasongen.RunAsync("score", "geneval", images, "--judge",
+            "file:" + Detections("other.jsonl", file => new() { ["filename"] = file, ["prompt"] = "another",
+                ["detections"] = new JArray() }));
+        Assert.True(code == 2, output);
+        Assert.Contains("is of another prompt", output);
+    }
+
+    [Fact]
+    public async Task Two_processes_and_a_third_later_ask_a_served_judge_once_about_each_image()
+    {
+        var images = World("shared", right: true);
+        using var endpoint = new FaultyEndpoint((_, _) => Reply.Says("[]"));
+        Task<(int Code, string Output)> Score() => Reasongen.RunAsync("score", "geneval", images, "--judge",
+            endpoint.Address, "--judge-model", "m", "--no-alarm");
+        var runs = await Task.WhenAll(Score(), Score());
+        Assert.All(runs, run => Assert.True(run.Code == 0, run.Output));
+        Assert.Equal(12, endpoint.Calls);
+        var (code, output) = await Score();
+        Assert.True(code == 0, output);
+        Assert.Equal(12, endpoint.Calls);
+        Assert.Contains("GenEval's rules, boxes by m; not comparable", output);
+        Assert.Contains("its boxes have no scores", output);
+    }
+
+    [Fact]
+    public async Task DPG_squares_are_scored_from_answers_and_what_does_not_fit_is_named()
+    {
+        var images = Directory.CreateDirectory(Path.Combine(folder, "dpg")).FullName;
+        byte[] Image(int width, int height) => Png.Encode(new RgbImage(width, height,
+            [.. Enumerable.Repeat((byte)100, width * height * 3)]));
+        File.WriteAllBytes(Path.Combine(images, "alpha.png"), Image(8, 8));
+        File.WriteAllBytes(Path.Combine(images, "beta.png"), Image(8, 6));
+        File.WriteAllBytes(Path.Combine(images, "gamma.png"), Image(8, 8));
+        File.WriteAllBytes(Path.Combine(images, "stranger.png"), Image(8, 8));
+        File.WriteAllText(Path.Combine(images, "notes.txt"), "x");
+        string Row(string item, int id, string dependency) =>
+            $"{item},t,,{id},{dependency},,,entity - whole (x),Question {id} of {item}?\n";
+        var csv = Written("q.csv",
+            "item_id,text,keywords,proposition_id,dependency,category_broad,category_detailed,tuple,question_natural_language\n"
+            + Row("alpha", 9, "0") + Row("alpha", 1, "0") + Row("alpha", 2, "1") + Row("beta", 1, "0")
+                + Row("gamma", 1, "0") + Row("delta", 1, "0"));
+        var answers = Written("a.jsonl", string.Join('\n', from crop in Enumerable.Range(0,
+            4) from item in (string[])["alpha", "beta", "gamma"] from id in (int[])[1, 2]
+            select new JObject { ["image"] = item + ".png", ["crop"] = crop, ["question"] = $"Question {id} of {item}?",
+                ["answer"] = item == "gamma" && crop == 3 ? "maybe" : crop == 0 && id == 1 ? "No." : "yes" }
+                .ToString(Newtonsoft.Json.Formatting.None)));
+        var (code, output) = await Reasongen.RunAsync("score", "dpg", images, "--questions", csv, "--judge", "file:"
+            + answers);
+        Assert.True(code == 1, output);
+        foreach (var said in (string[])["as in the official script the first data row is skipped: item alpha loses its question 9", "the official script stops at this file", "stranger.png is no item",
+            "the item delta has no image",
+                "beta.png was not scored: an image of 8x6 pixels does not consist of four squares",
+                "gamma.png was not scored: there is neither yes nor no to question 1 about its crop 4",
+            "2 of 3 images were not scored"])
+        {
+            Assert.Contains(said, output);
+        }
+
+        Assert.Matches(@"overall +75\.00", output); // three crops whole, one zeroed through its parent
+        Assert.Contains("DPG-Bench score: 75.0\n", File.ReadAllText(Path.Combine(folder, "dpg-scores", "dpg",
+            "results.txt")));
+    }
+
+    [Theory]
+    [InlineData("spatial", "a dog on the left of a cat", 0.95)]
+    [InlineData("spatial", "a dog on the right of a cat", 0.0)]
+    [InlineData("numeracy", "a dog and two cats", 0.75)]
+    public async Task T2I_images_are_scored_from_boxes_in_the_detectors_scale(string category, string prompt,
+        double expected)
+    {
+        var images = Directory.CreateDirectory(Path.Combine(folder, "t2i")).FullName;
+        File.WriteAllBytes(Path.Combine(images, $"{prompt}_000000.png"),
+            Png.Encode(new RgbImage(96, 96, [.. Enumerable.Repeat((byte)50, 96 * 96 * 3)])));
+        JObject Box(string name, int x) => new() { ["class"] = name, ["box"] = new JArray(x, 40, x + 12, 52),
+            ["score"] = 0.9 };
+        var detections = Written("d.jsonl", new JObject { ["filename"] = $"samples/{prompt}_000000.png",
+            ["detections"] = new JArray(Box("dog", 5), Box("cat", 70)) }.ToString(Newtonsoft.Json.Formatting.None));
+        var objects = Written("objects.txt", "dog - dogs\ncat - cats\n");
+        var (code, output) = await Reasongen.RunAsync("score", "t2i", images, "--category", category, "--judge", "file:"
+            + detections, "--objects", objects);
+        Assert.True(code == 0, output);
+        Assert.Equal(expected, ScoreReport.Read(Path.Combine(folder, "t2i-scores", $"t2i-{category}")).Images.Single()
+            .Score!.Value, 1e-6);
+    }
+
+    [Theory]
+    [InlineData("score geneval {0}/nowhere --judge world", "it is no folder")]
+    [InlineData("score geneval {0} --judge world", "holds no image in GenEval's layout")]
+    [InlineData("score geneval {0} --judge world --options threshold=x", "could not convert string to float")]
+    [InlineData("score geneval {0} --judge world --options treshold=0.4", "there is no setting 'treshold'")]
+    [InlineData("score dpg {0} --questions {0}/none.csv --judge world", "the questions cannot be read")]
+    [InlineData("score t2i {0} --category colour --judge world", "'color'")]
+    [InlineData("score compare {0} {0}", "it holds no scores")]
+    [InlineData("score geneval", "See 'reasongen score geneval --help'")]
+    public async Task Bad_input_is_answered_in_a_sentence(string arguments, string message)
+    {
+        var (code, output) = await Reasongen.RunAsync(string.Format(arguments, folder).Split(' '));
+        Assert.True(code == 2, output);
+        Assert.Contains(message, output);
+        Assert.DoesNotContain("   at ", output);
+    }
+
+    public void Dispose() => Directory.Delete(folder, recursive: true);
+
+    private string Written(string name, string text)
+    {
+        var path = Path.Combine(folder, name);
+        File.WriteAllText(path, text);
+        return path;
+    }
+
+    // Two images of each task's prompt, or of another prompt's.
+    private string World(string name, bool right)
+    {
+        var prompts = Prompts.Benchmark(1, 3);
+        foreach (var (i, prompt) in prompts.Index())
+        {
+            var samples = Directory.CreateDirectory(Path.Combine(folder, name, $"{i:00000}", "samples")).FullName;
+            File.WriteAllText(Path.Combine(folder, name, $"{i:00000}", "metadata.jsonl"), WorldScoring.Metadata(prompt)
+                .GetRawText());
+            for (var k = 0; k < 2; k++)
+            {
+                var scene = Scene.For(right ? prompt : prompts[(i + 1) % prompts.Count], Seeds.Random(4, i, k));
+                File.WriteAllBytes(Path.Combine(samples, $"{k:0000}.png"),
+                    Png.Encode(Renderer.Render(scene, new WorldConfig(), k)));
+            }
+        }
+
+        return Path.Combine(folder, name);
+    }
+}
