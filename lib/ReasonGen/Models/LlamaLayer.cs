@@ -95,7 +95,7 @@ internal sealed class LlamaLayer : Module
     internal Tensor Forward(Tensor x, PassContext pass)
     {
         using var scope = NewDisposeScope();
-        var h = x + self_attn.Forward(input_layernorm.forward(x), pass);
-        return (h + mlp.Forward(post_attention_layernorm.forward(h))).MoveToOuterDisposeScope();
+        var h = Operators.Add(x, self_attn.Forward(input_layernorm.forward(x), pass));
+        return Operators.Add(h, mlp.Forward(post_attention_layernorm.forward(h))).MoveToOuterDisposeScope();
     }
 }

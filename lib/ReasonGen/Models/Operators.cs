@@ -12,6 +12,12 @@ namespace ReasonGen.Models;
 /// <summary>Operators of the decoder. B batch, T tokens, S cached + new tokens, H heads, K head width.</summary>
 internal static class Operators
 {
+    // TorchSharp makes the weight 1 of a sum anew at each call, and the collector may take it while libtorch reads it: hot sums are given this one.
+    private static readonly Scalar One = 1;
+
+    /// <summary>x + y, of one shape.</summary>
+    internal static Tensor Add(Tensor x, Tensor y) => x.add(y, One);
+
     /// <summary>W x + b of several layers for the same x: […, in] → […, out] each.</summary>
     internal static Tensor[] Linear(Tensor x, DenseLayer[] layers) =>
         Bf16Kernels.CanHandle(x, layers[0].Inputs) && Array.TrueForAll(layers, Bf16Kernels.CanHandle)
@@ -33,7 +39,7 @@ internal static class Operators
         using var scope = NewDisposeScope();
         var x32 = x.to(ScalarType.Float32);
         var norm = linalg.vector_norm(x32, 2, [-1], true); // […, 1]
-        var scale = (norm * norm / width + epsilon).rsqrt();
+        var scale = (norm * norm / width).add(epsilon, One).rsqrt();
         return ((x32 * scale).to(x.dtype) * weight).MoveToOuterDisposeScope();
     }
 

@@ -23,12 +23,11 @@ public sealed class GrpoLearnsTests
         {
             PromptsPerStep = 4, PromptsPerUpdate = 4, RolloutsPerPrompt = 16, MicroBatchRollouts = 64, LearningRate = 3e-3, WeightDecay = 0,
         };
-        // worth 1 where more than half of the codes are even
-        var reward = new LambdaReward("even codes", request => request.Image.Rgb[0] > 8 ? 1 : 0);
+        var reward = new LambdaReward("share of even codes", request => request.Image.Rgb[0] / 16f);
         var collector = new RolloutCollector(new CodesAsPixels(model), reward, i => new Prompt($"prompt {i}", "", []), config);
         using var trainer = new GrpoTrainer(model, collector, new NoEntropyTerm(), CodesAsPixels.Special.BeginOfImage);
         var rewards = trainer.Steps(12).Select(step => step.Reward).ToArray();
-        Assert.True(rewards[^3..].Average() > rewards[..3].Average() + 0.2, string.Join(" ", rewards));
+        Assert.True(rewards[^3..].Average() > rewards[..3].Average() + 0.1, string.Join(" ", rewards));
     }
 
     [Fact]
