@@ -37,7 +37,6 @@ public static partial class NativeRuntime
         {
             AllocatorSettings.KeepFreedMemory();
             LetWaitingThreadsSleep();
-            SilenceWarnings();
             KeepConvolutionsRight();
         }
 
@@ -52,19 +51,6 @@ public static partial class NativeRuntime
         else
         {
             NativePackages.Announce();
-        }
-    }
-
-    // Where libtorch cannot use NNPACK it says so at each convolution, in the middle of what a cell or a command prints. The user's word counts.
-    private static void SilenceWarnings()
-    {
-        try
-        {
-            _ = setenv("TORCH_CPP_LOG_LEVEL", "ERROR", 0);
-        }
-        catch (Exception e) when (e is EntryPointNotFoundException or DllNotFoundException)
-        {
-            // another C library: it talks
         }
     }
 
