@@ -5,13 +5,14 @@ using System.Text.RegularExpressions;
 namespace ReasonGen.Native;
 
 /// <summary>A folder that should hold libtorch's own files, read without loading any of them.</summary>
-/// <param name="Folder">Where the files lie: torch/lib of a PyTorch installation, lib of an unpacked libtorch, or any folder with them.</param>
+/// <param name="Folder">Where the files lie: torch/lib of a PyTorch installation, lib of an unpacked libtorch, or any
+/// folder with them.</param>
 /// <param name="Source">How it was found, in words: "named by REASONGEN_LIBTORCH".</param>
 internal sealed partial record LibTorchFolder(string Folder, string Source)
 {
     /// <summary>
-    /// The versions that hold every symbol of TorchSharp 0.107's native library. It was built for 2.10; the wheels of PyTorch 2.8 and 2.9 lack
-    /// 12 and 10 of its 1,320 symbols, those of 2.13 and 2.14 lack 15.
+    /// The versions that hold every symbol of TorchSharp 0.107's native library. It was built for 2.10; the wheels of
+    /// PyTorch 2.8 and 2.9 lack 12 and 10 of its 1,320 symbols, those of 2.13 and 2.14 lack 15.
     /// </summary>
     internal const string Range = "2.10 to 2.12";
 
@@ -24,22 +25,31 @@ internal sealed partial record LibTorchFolder(string Folder, string Source)
         [183] = ("arm64", Architecture.Arm64),
     };
 
-    /// <summary>The folder itself, or the one below it that has the files: of PyTorch's folder, its site-packages, or libtorch's folder.</summary>
+    /// <summary>
+    /// The folder itself, or the one below it that has the files: of PyTorch's folder, its site-packages, or
+    /// libtorch's folder.
+    /// </summary>
     internal static LibTorchFolder At(string named, string source) =>
         new(new[] { "", "lib", Path.Combine("torch", "lib") }.Select(below => Path.Combine(named, below))
             .FirstOrDefault(folder => File.Exists(FileIn(folder, "torch_cpu")), named), source);
 
-    /// <summary>Version and kind as the installation states them: "2.11.0+cu130"; null where nothing states them.</summary>
+    /// <summary>
+    /// Version and kind as the installation states them: "2.11.0+cu130"; null where nothing states them.
+    /// </summary>
     internal string? Stated { get; } = StatedIn(Folder);
 
     /// <summary>The version of CUDA it was built for, or null.</summary>
     internal string? Cuda { get; } = File.Exists(FileIn(Folder, "torch_cuda")) ? CudaOf(Folder) : null;
 
     /// <summary>What it is, in a few words.</summary>
-    internal string Description => $"libtorch from {Folder}, {Source}; {(Stated is null ? "its version is stated nowhere" : $"version {Stated}")}"
-        + (Cuda is null ? "" : $", CUDA {Cuda}");
+    internal string Description => $"libtorch from {Folder}, {Source}; "
+        + (Stated is null ? "its version is stated nowhere" : $"version {Stated}") + (Cuda is null ? "" : ", CUDA "
+        + $"{Cuda}");
 
-    /// <summary>Why it cannot be used, as the end of a sentence that begins with the folder; null where nothing speaks against it.</summary>
+    /// <summary>
+    /// Why it cannot be used, as the end of a sentence that begins with the folder; null where nothing speaks against
+    /// it.
+    /// </summary>
     internal string? Problem()
     {
         var file = FileIn(Folder, "torch_cpu");
@@ -49,14 +59,16 @@ internal sealed partial record LibTorchFolder(string Folder, string Source)
                 : $"has no {Path.GetFileName(file)} in it, nor in 'lib' or 'torch/lib' below it";
         }
 
-        return Foreign(file) ?? (Number(Stated) is { } version && (version < Oldest || version > Newest) ? $"holds libtorch {Stated}" : null);
+        return Foreign(file) ?? (Number(Stated) is { } version && (version < Oldest || version > Newest)
+            ? $"holds libtorch {Stated}" : null);
     }
 
     /// <summary>A library's file in a folder.</summary>
     internal static string FileIn(string folder, string name) => Path.Combine(folder,
         OperatingSystem.IsWindows() ? name + ".dll" : OperatingSystem.IsMacOS() ? $"lib{name}.dylib" : $"lib{name}.so");
 
-    private static Version? Number(string? stated) => stated is not null && Numbers().Match(stated) is { Success: true } match
+    private static Version? Number(string? stated) =>
+        stated is not null && Numbers().Match(stated) is { Success: true } match
         ? new(int.Parse(match.Groups[1].Value), int.Parse(match.Groups[2].Value)) : null;
 
     // Linux alone: elsewhere the system's own words about a library for another processor are clear
@@ -71,15 +83,18 @@ internal sealed partial record LibTorchFolder(string Folder, string Source)
         {
             using var stream = File.OpenRead(file);
             var head = new byte[20];
-            if (stream.ReadAtLeast(head, head.Length, throwOnEndOfStream: false) < head.Length || !head.AsSpan(0, 4).SequenceEqual("\u007fELF"u8))
+            if (stream.ReadAtLeast(head, head.Length, throwOnEndOfStream: false) < head.Length
+                || !head.AsSpan(0, 4).SequenceEqual("\u007fELF"u8))
             {
                 return $"has a {Path.GetFileName(file)} that is no library of Linux";
             }
 
             var machine = BinaryPrimitives.ReadUInt16LittleEndian(head.AsSpan(18));
-            var (name, kind) = Machines.GetValueOrDefault(machine, ($"a processor of the number {machine}", (Architecture)(-1)));
+            var (name, kind) = Machines.GetValueOrDefault(machine,
+                ($"a processor of the number {machine}", (Architecture)(-1)));
             return kind == RuntimeInformation.ProcessArchitecture ? null
-                : $"holds a libtorch for {name}, and this process runs on {RuntimeInformation.ProcessArchitecture.ToString().ToLowerInvariant()}";
+                : $"holds a libtorch for {name}, and this process runs on "
+                    + $"{RuntimeInformation.ProcessArchitecture.ToString().ToLowerInvariant()}";
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -87,17 +102,20 @@ internal sealed partial record LibTorchFolder(string Folder, string Source)
         }
     }
 
-    // torch/version.py beside torch/lib; build-version beside lib of an unpacked libtorch; a package's folder is named by its version
+    // torch/version.py beside torch/lib; build-version beside lib of an unpacked libtorch; a package's folder is named
+    // by its version
     private static string? StatedIn(string folder)
     {
         var above = Path.GetDirectoryName(Path.GetFullPath(folder)) ?? folder;
-        return PythonVersion().Match(Text(Path.Combine(above, "version.py"))) is { Success: true } python ? python.Groups[1].Value
+        return PythonVersion().Match(Text(Path.Combine(above, "version.py"))) is { Success: true } python
+            ? python.Groups[1].Value
             : Text(Path.Combine(above, "build-version")).Trim() is { Length: > 0 and < 100 } zip ? zip
             : PackageVersion().Match(folder) is { Success: true } package ? package.Groups[1].Value : null;
     }
 
     private static string CudaOf(string folder) =>
-        CudaVersion().Match(Text(Path.Combine(folder, "..", "version.py"))) is { Success: true } match ? match.Groups[1].Value : "of some version";
+        CudaVersion().Match(Text(Path.Combine(folder, "..", "version.py"))) is { Success: true } match
+            ? match.Groups[1].Value : "of some version";
 
     private static string Text(string file)
     {

@@ -2,7 +2,10 @@ using System.Runtime.InteropServices;
 
 namespace ReasonGen.Native;
 
-/// <summary>Loads a shared library with all its symbols at once, so that one that does not fit fails here and not in the middle of a run.</summary>
+/// <summary>
+/// Loads a shared library with all its symbols at once, so that one that does not fit fails here and not in the middle
+/// of a run.
+/// </summary>
 internal static partial class SharedLibrary
 {
     private const int Now = 2, LinkMap = 2; // RTLD_NOW, RTLD_DI_LINKMAP
@@ -38,8 +41,8 @@ internal static partial class SharedLibrary
     }
 
     /// <summary>
-    /// Has whoever asks for a path get a library that is loaded already. The system's loader knows a library by the path it came from, which is
-    /// the second member of what its handle leads to (link.h: struct link_map).
+    /// Has whoever asks for a path get a library that is loaded already. The system's loader knows a library by the
+    /// path it came from, which is the second member of what its handle leads to (link.h: struct link_map).
     /// </summary>
     /// <returns>Whether this system allows it: glibc alone.</returns>
     internal static bool StandInFor(nint handle, string path)
@@ -69,12 +72,16 @@ internal static partial class SharedLibrary
 
     private static string Suggestion(string error) => error switch
     {
-        _ when error.Contains("GLIBCXX_") || error.Contains("CXXABI_") => ". This system's libstdc++ is too old for it: install the one of GCC 13 or "
-            + "newer, or put the folder of another (conda's lib) into LD_LIBRARY_PATH.",
-        _ when error.Contains("GLIBC_") => ". This system's C library is too old for it: glibc 2.34 or newer is needed.",
-        _ when error.Contains("undefined symbol") => $". It lacks what TorchSharp's native library asks for: it is not libtorch {LibTorchFolder.Range}.",
-        _ when error.Contains("cannot open shared object file") => ". A library that it needs is not beside it: files of a PyTorch for CUDA find NVIDIA's "
-            + "from their own place alone, so name the installation's folder and not a copy.",
+        _ when error.Contains("GLIBCXX_") || error.Contains("CXXABI_") => ". This system's libstdc++ is too old "
+            + "for it: install the one of GCC 13 or newer, or put the folder of another (conda's lib) into "
+            + "LD_LIBRARY_PATH.",
+        _ when error.Contains("GLIBC_") => ". This system's C library is too old for it: glibc 2.34 or newer is "
+            + "needed.",
+        _ when error.Contains("undefined symbol") => ". It lacks what TorchSharp's native library asks for: it is "
+            + $"not libtorch {LibTorchFolder.Range}.",
+        _ when error.Contains("cannot open shared object file") => ". A library that it needs is not beside it: "
+            + "files of a PyTorch for CUDA find NVIDIA's from their own place alone, so name the installation's "
+            + "folder and not a copy.",
         _ => ".",
     };
 
