@@ -106,6 +106,7 @@ internal static class VerifyCommand
         if (!builtIn)
         {
             JanusPipeline.Expect(folder);
+            _ = JanusFiles.ReadConfig(folder); // what is no Janus is not checked
             var files = ModelVerification.Files(folder);
             yield return files;
             if (files.Outcome == VerifyOutcome.Missed)

@@ -32,11 +32,11 @@ public static class MiniatureVerification
             TokenVectors = [("a photo of", study.Tokenizer.Encode("a photo of"))],
             SingleTokens = [JanusChat.User, JanusChat.Assistant],
             Texts = [.. samples.Select(sample => (template.Fill(sample.Prompt.Text), sample.Rationale))],
-            Perplexity = VerifyBand.AtMost(5), Turn = (Wanted, ["red circle", "blue square"]), Chat = template.Chat,
+            Perplexity = VerifyBand.AtMost(2.2), Turn = (Wanted, ["red circle", "blue square"]), Chat = template.Chat,
                 AnswerTokens = 36,
             Pictures = [.. samples.Select(sample =>
                 ($"{template.Fill(sample.Prompt.Text)} {sample.Rationale}", sample.Image(study.World)))],
-            Psnr = VerifyBand.AtLeast(20), ImageLoss = VerifyBand.AtMost(3),
+            Psnr = VerifyBand.AtLeast(26), ImageLoss = VerifyBand.AtMost(3.5),
             Questions = [.. samples.Index()
                 .Select(item => Question(item.Item, item.Index % 2 == 0, item.Index, study))],
             Answers = (@"\boxed{1}", @"\boxed{0}"), QuestionEnd = "", LeastRightOfJudge = 10,

@@ -55,9 +55,12 @@ public sealed class ModelVerification(JanusPipeline pipeline, VerifySuite suite,
 
         RgbImage[] drawn = [];
         var asksItself = pipeline.Processor is not null;
-        yield return Guarded("questions", () => asksItself ? Questions("questions", suite.LeastRight, AskModel)
-            : VerifyCheck.Skip("questions", "Questions about drawn pictures.", "this Janus has no vision tower"));
-        if (judge is not null)
+        const string Questioned = "Questions about drawn pictures.";
+        yield return Guarded("questions", () =>
+            suite.Questions.Count == 0 ? VerifyCheck.Skip("questions", Questioned, "this model answers nothing")
+            : asksItself ? Questions("questions", suite.LeastRight, AskModel)
+            : VerifyCheck.Skip("questions", Questioned, "this Janus has no vision tower"));
+        if (judge is not null && suite.Questions.Count > 0)
         {
             yield return Guarded("judge", () => Questions("judge", suite.LeastRightOfJudge, AskJudge));
         }

@@ -118,12 +118,12 @@ public sealed record VerifySuite
         TokenVectors = [("Hi!", [.. "Hi!".Select(c => c - '!')])],
         SingleTokens = [JanusChat.User, JanusChat.Assistant, JanusChat.BeginOfImage, JanusChat.EndOfImage,
             JanusChat.ImagePlaceholder],
-        Texts = [("", Paragraph)], Perplexity = VerifyBand.Near(0, 0), Chat = turn => JanusChat.Prompt(turn),
+        Texts = [("", Paragraph)], Perplexity = VerifyBand.Near(612, 20), Chat = turn => JanusChat.Prompt(turn),
         Pictures = [.. DrawnPictures.Scenes().Select(scene => (PromptTemplate.JanusImage.Fill(scene.Caption),
             Resampling.Resize(scene.Picture, TinySide, TinySide)))],
-        Psnr = VerifyBand.Near(0, 0), ImageLoss = VerifyBand.Near(0, 0),
+        Psnr = VerifyBand.Near(7.1, .3), ImageLoss = VerifyBand.Near(5.63, .1),
         Prompt = "A red apple on a wooden table.", Template = PromptTemplate.JanusImage,
-        Drawing = new() { MaxTextTokens = 0, GuidanceScale = 5 }, Neighbours = VerifyBand.AtLeast(-1),
+        Drawing = new() { MaxTextTokens = 0, GuidanceScale = 5 }, Neighbours = VerifyBand.Near(.8, .15),
     };
 
     private static int TinySide { get; } =
