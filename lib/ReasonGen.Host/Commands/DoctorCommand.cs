@@ -84,6 +84,13 @@ internal static class DoctorCommand
             missing.Add(e.Message);
         }
 
+        facts.Add(("libtorch", NativeRuntime.LibTorch));
+        if (NativeRuntime.LoadedFiles() is { Count: > 1 } files)
+        {
+            missing.Add($"one libtorch: this process has loaded {string.Join(" and ", files)}; unset "
+                + "REASONGEN_LIBTORCH");
+        }
+
         facts.Add(("Native library", NativeRuntime.Preparation));
         facts.Add(("Memory", $"{memory.TotalAvailableMemoryBytes / 1073741824.0:0.0} GiB"));
         facts.Add(
