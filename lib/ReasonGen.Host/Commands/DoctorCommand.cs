@@ -79,7 +79,8 @@ internal static class DoctorCommand
                     + "again");
             }
         }
-        catch (Exception e) when (e is PlatformNotSupportedException or ArgumentException) // no libtorch, or no such device
+        // no libtorch, or no such device
+        catch (Exception e) when (e is PlatformNotSupportedException or ArgumentException)
         {
             missing.Add(e.Message);
         }
