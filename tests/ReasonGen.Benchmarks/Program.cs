@@ -12,8 +12,10 @@
 // GenEval's detector at full size, random weights, beside the machine's rate of matrix products:  ... -- detector
 // [rounds]
 // T2I-CompBench's detector RS200 at full size, likewise:  ... -- unidet [rounds]
+// What environment/gpu-check.sh measures:  ... -- gpu --device cuda|cpu [--small]  and  ... -- gpu-table FOLDER
 using System.Diagnostics;
 using ReasonGen.Benchmarks;
+using ReasonGen.Benchmarks.Gpu;
 using ReasonGen.Core;
 using ReasonGen.Grpo;
 using ReasonGen.Rewards;
@@ -25,6 +27,16 @@ using static TorchSharp.torch;
 if (args is ["checkpoint", ..])
 {
     return CheckpointBenchmark.Run(args.ElementAtOrDefault(1) ?? "1b");
+}
+
+if (args is ["gpu", ..])
+{
+    return GpuCheck.Run(args[1..]);
+}
+
+if (args is ["gpu-table", var figures, ..])
+{
+    return GpuTable.Run(figures, args.Contains("--small"));
 }
 
 if (args is ["checkpoint-load", var folder])
