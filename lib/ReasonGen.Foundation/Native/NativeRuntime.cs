@@ -52,6 +52,7 @@ public static partial class NativeRuntime
             AllocatorSettings.KeepFreedMemory();
             LetWaitingThreadsSleep();
             KeepConvolutionsRight();
+            KeepCudaCompact();
         }
 
         var folder = NativeFolder();
@@ -83,6 +84,25 @@ public static partial class NativeRuntime
         catch (Exception e) when (e is EntryPointNotFoundException or DllNotFoundException)
         {
             // another C library: threads spin
+        }
+    }
+
+    // CUDA's memory in segments that grow, since the caches of the text phase and of the image phase differ in size and
+    // leave gaps otherwise; and not cuDNN's attention, which makes a plan for every new length. The user's word counts.
+    private static void KeepCudaCompact()
+    {
+        try
+        {
+            if (Environment.GetEnvironmentVariable("PYTORCH_ALLOC_CONF") is null) // the newer name of the same
+            {
+                _ = setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True", 0);
+            }
+
+            _ = setenv("TORCH_CUDNN_SDPA_DEPRIORITIZED", "1", 0);
+        }
+        catch (Exception e) when (e is EntryPointNotFoundException or DllNotFoundException)
+        {
+            // another C library
         }
     }
 

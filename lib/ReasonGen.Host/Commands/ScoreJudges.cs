@@ -40,13 +40,17 @@ internal sealed class ScoreOptions
     internal readonly Option<bool> DryRun = new("--dry-run") { Description = "Tells the cost alone." };
     internal readonly Option<bool> Json = CommandLine.JsonOption();
 
+    /// <summary>Where models that look compute.</summary>
+    internal readonly Option<string?> Device = DeviceOption.Create();
+
     /// <summary>Where the official models lie, of the commands that know them.</summary>
     internal OfficialOptions? Official { get; init; }
 
     internal void AddTo(Command command)
     {
         command.Arguments.Add(Folder);
-        foreach (var option in (Option[])[Judge, Model, Name, Reward, Output, .. Official?.All ?? [], Concurrent,
+        foreach (var option in (Option[])[Judge, Model, Name, Reward, Output, .. Official?.All ?? [], Device,
+            Concurrent,
             DryRun, Json])
         {
             command.Options.Add(option);
@@ -113,7 +117,7 @@ internal static class ScoreJudges
         if (text.StartsWith("qwen:"))
         {
             var folder = text[5..];
-            var model = QwenVl.Load(folder, ComputeTarget.Default);
+            var model = QwenVl.Load(folder, DeviceOption.Use(parsed));
             return new QwenScorer(Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder))), model,
                 HuggingFaceTokenizer.Load(folder), QwenProcessor.Read(folder, model.Config.Vision))
             {

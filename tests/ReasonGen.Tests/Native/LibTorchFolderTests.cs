@@ -6,7 +6,8 @@ using Xunit;
 
 namespace ReasonGen.Tests.Native;
 
-/// <summary>libtorch from elsewhere: the folder that REASONGEN_LIBTORCH names, a PyTorch installation, or none.</summary>
+/// <summary>libtorch from elsewhere: the folder that REASONGEN_LIBTORCH names, a PyTorch installation, or
+/// none.</summary>
 public sealed class LibTorchFolderTests : IDisposable
 {
     private const int X64 = 62, Arm64 = 183; // of ELF
