@@ -35,7 +35,7 @@ if (args is ["gpu", ..])
 
 if (args is ["gpu-table", var figures, ..])
 {
-    return GpuTable.Run(figures, args.Contains("--small"));
+    return GpuTable.Run(figures, args.Contains("--small"), args.Contains("--no-peer"));
 }
 
 if (args is ["checkpoint-load", var folder])

@@ -43,6 +43,7 @@ internal static class GpuModels
     {
         var model = new QwenVl(Judge, GpuCheck.Target with { Device = META });
         Fill(model, GpuCheck.Target.Device);
+        model.Target = GpuCheck.Target;
         return model;
     }
 
