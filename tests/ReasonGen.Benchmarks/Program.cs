@@ -11,8 +11,10 @@
 //   judges                the image encoders of BLIP-VQA and mPLUG at full size, likewise
 //   detector [rounds]     GenEval's detector at full size, likewise
 //   unidet [rounds]       T2I-CompBench's detector RS200 at full size, likewise
+//   gpu, gpu-table        what environment/gpu-check.sh measures, and its table
 using System.Diagnostics;
 using ReasonGen.Benchmarks;
+using ReasonGen.Benchmarks.Gpu;
 using ReasonGen.Core;
 using ReasonGen.Grpo;
 using ReasonGen.Rewards;
@@ -24,6 +26,16 @@ using static TorchSharp.torch;
 if (args is ["checkpoint", ..])
 {
     return CheckpointBenchmark.Run(args.ElementAtOrDefault(1) ?? "1b");
+}
+
+if (args is ["gpu", ..])
+{
+    return GpuCheck.Run(args[1..]);
+}
+
+if (args is ["gpu-table", var figures, ..])
+{
+    return GpuTable.Run(figures, args.Contains("--small"), args.Contains("--no-peer"));
 }
 
 if (args is ["checkpoint-load", var folder])

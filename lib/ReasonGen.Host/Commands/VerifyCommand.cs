@@ -8,7 +8,6 @@ using ReasonGen.Native;
 using ReasonGen.Setups;
 using ReasonGen.Studies;
 using ReasonGen.Verification;
-using TorchSharp;
 
 namespace ReasonGen.Host.Commands;
 
@@ -26,6 +25,7 @@ internal static class VerifyCommand
         Examples:
           reasongen verify Janus-Pro-7B
           reasongen verify ReasonGen-R1 --judge Qwen2.5-VL-7B-Instruct --out r1.html
+          reasongen verify ReasonGen-R1 --device cuda:1
           reasongen verify miniature
           reasongen verify tiny
         """;
@@ -43,19 +43,12 @@ internal static class VerifyCommand
             Description = "Folder of a Qwen2.5-VL: checked too, and asked what the drawn images show.",
         };
         var output = new Option<string?>("--out", "-o") { Description = "The page. Default: verify-<name>.html." };
-        var type = new Option<string>("--dtype")
-        {
-            Description = "auto: bf16 on a GPU, fp32 without one.", DefaultValueFactory = _ => "auto",
-        };
-        type.AcceptOnlyFromAmong("auto", "fp32", "bf16");
-        var command = new Command("verify", Help) { folder, judge, output, type };
+        var device = DeviceOption.Create();
+        var command = new Command("verify", Help) { folder, judge, output, device };
         command.SetAction((parsed, cancel) => Task.FromResult(Verify(parsed.GetValue(folder)!, parsed.GetValue(judge),
-            parsed.GetValue(output), Target(parsed.GetValue(type)!), cancel)));
+            parsed.GetValue(output), DeviceOption.Use(parsed), cancel)));
         return command;
     }
-
-    private static ComputeTarget Target(string type) => type == "auto" ? ComputeTarget.Default
-        : ComputeTarget.Default with { DType = type == "fp32" ? torch.ScalarType.Float32 : torch.ScalarType.BFloat16 };
 
     private static int Verify(string folder, string? judgeFolder, string? output, ComputeTarget target,
         CancellationToken cancel)

@@ -62,7 +62,7 @@ public sealed class QwenVl : Module
 
     public QwenConfig Config { get; }
 
-    public ComputeTarget Target { get; private set; }
+    public ComputeTarget Target { get; internal set; }
 
     /// <summary>Weights by name.</summary>
     public IEnumerable<(string Name, Parameter Parameter)> Weights() =>
