@@ -10,17 +10,18 @@ namespace ReasonGen.Core;
 /// The type of weights and activations; losses, norms, softmax and sums of gradients stay in fp32 whatever it is.
 /// </param>
 /// <remarks>
-/// On a CPU a run repeats to the same bits. On a GPU it does not: sums over many threads (gradients of embeddings and of
-/// attention, the codebook's statistics) are added up in another order each time, so that a resumed run is close to an
-/// uninterrupted one, not equal.
+/// On a CPU a run repeats to the same bits. On a GPU it does not: sums over many threads (gradients of embeddings and
+/// of attention, the codebook's statistics) are added up in another order each time, so that a resumed run is close to
+/// an uninterrupted one, not equal.
 /// </remarks>
 public sealed record ComputeTarget(Device Device, ScalarType DType)
 {
     /// <summary>The environment variable that names the device of whoever is told no other.</summary>
     public const string Variable = "REASONGEN_DEVICE";
 
-    private const string Forms = "Give cpu, cuda (the first GPU) or cuda:1 (the second), with ,fp32 or ,bf16 behind it for the type "
-        + "of the weights (bf16 on a GPU and fp32 on a CPU otherwise), or auto, which takes a GPU where there is one.";
+    private const string Forms = "Give cpu, cuda (the first GPU) or cuda:1 (the second), with ,fp32 or ,bf16 behind it "
+        + "for the type of the weights (bf16 on a GPU and fp32 on a CPU otherwise), or auto, which takes a GPU where "
+        + "there is one.";
 
     private static ComputeTarget? chosen;
 
@@ -48,10 +49,11 @@ public sealed record ComputeTarget(Device Device, ScalarType DType)
     /// <summary>Whether tensors here have nothing to cross to be read.</summary>
     public bool IsCpu => Device.type == DeviceType.CPU;
 
-    /// <summary>A device as people write it: "cpu", "cuda", "cuda:1", "cuda,fp32"; empty or "auto" for a GPU where there is one.</summary>
+    /// <summary>A device as people write it: "cpu", "cuda", "cuda:1", "cuda,fp32"; empty or "auto" takes a GPU where
+    /// there is one.</summary>
     /// <param name="text">Device, and a type behind a comma.</param>
     /// <param name="source">What it was given as, for the message.</param>
-    /// <exception cref="ArgumentException">It is no device, or one that is not there; what is there is said.</exception>
+    /// <exception cref="ArgumentException">It is no device, or not there; what is there is said.</exception>
     public static ComputeTarget Parse(string? text, string source = "the device")
     {
         var parts = (string.IsNullOrWhiteSpace(text) ? "auto" : text.Trim().ToLowerInvariant()).Split(',');

@@ -79,7 +79,7 @@ internal static class DoctorCommand
                     + "again");
             }
         }
-        catch (Exception e) when (e is PlatformNotSupportedException or ArgumentException) // no libtorch, or no such device
+        catch (Exception e) when (e is PlatformNotSupportedException or ArgumentException) // no libtorch, no device
         {
             missing.Add(e.Message);
         }

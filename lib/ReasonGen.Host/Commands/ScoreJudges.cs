@@ -51,8 +51,8 @@ internal sealed class ScoreOptions
     internal void AddTo(Command command)
     {
         command.Arguments.Add(Folder);
-        foreach (var option in (Option[])[Judge, Model, Name, Reward, Output, .. Official?.All ?? [], Device, Concurrent,
-            DryRun, Json])
+        foreach (var option in (Option[])[Judge, Model, Name, Reward, Output, .. Official?.All ?? [], Device,
+            Concurrent, DryRun, Json])
         {
             command.Options.Add(option);
         }

@@ -49,9 +49,10 @@ public static class TokenLogProbs
         var states = hidden.reshape(-1, hidden.shape[2]); // [B·T, D]
         var flat = labels.reshape(-1);
         Tensor logProbs = zeros(flat.shape, ScalarType.Float32, hidden.device), entropies = zeros_like(logProbs);
-        // 1 where the text head decides a label that counts, 2 where the image head does; read at once, since each search
-        // for places on the device would be a wait for it
-        var heads = mask.to(ScalarType.Bool).mul(labelIsImage.to(ScalarType.Bool).to(ScalarType.Byte).add(1)).Values<byte>();
+        // 1 where the text head decides a label that counts, 2 where the image head does; read at once, since each
+        // search for places on the device would be a wait for it
+        var heads = mask.to(ScalarType.Bool).mul(labelIsImage.to(ScalarType.Bool).to(ScalarType.Byte).add(1))
+            .Values<byte>();
         foreach (var isImage in new[] { false, true })
         {
             var classes = isImage ? model.CodebookSize : model.VocabularySize;
@@ -63,7 +64,8 @@ public static class TokenLogProbs
             }
 
             var places = tensor(chosen, device: hidden.device); // [n]
-            var chunks = places.split(Math.Max(1, LargestChunk / classes));
+            Tensor[] chunks = [.. chosen.Chunk((int)Math.Max(1, LargestChunk / classes))
+                .Select(some => tensor(some, device: hidden.device))];
             Tensor OfChunk(Tensor[] chunk)
             {
                 using var pass = NewDisposeScope();
