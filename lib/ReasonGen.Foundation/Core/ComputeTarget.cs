@@ -19,9 +19,9 @@ public sealed record ComputeTarget(Device Device, ScalarType DType)
     /// <summary>The environment variable that names the device of whoever is told no other.</summary>
     public const string Variable = "REASONGEN_DEVICE";
 
-    private const string Forms = "Give cpu, cuda (the first GPU) or cuda:1 (the second), with ,fp32 or ,bf16 behind it "
-        + "for the type of the weights (bf16 on a GPU and fp32 on a CPU otherwise), or auto, which takes a GPU where "
-        + "there is one.";
+    private const string Forms =
+        "Give cpu, cuda (the first GPU) or cuda:1 (the second), with ,fp32 or ,bf16 behind it for the type "
+        + "of the weights (bf16 on a GPU and fp32 on a CPU otherwise), or auto, which takes a GPU where there is one.";
 
     private static ComputeTarget? chosen;
 
@@ -49,11 +49,12 @@ public sealed record ComputeTarget(Device Device, ScalarType DType)
     /// <summary>Whether tensors here have nothing to cross to be read.</summary>
     public bool IsCpu => Device.type == DeviceType.CPU;
 
-    /// <summary>A device as people write it: "cpu", "cuda", "cuda:1", "cuda,fp32"; empty or "auto" takes a GPU where
+    /// <summary>A device as people write it: "cpu", "cuda", "cuda:1", "cuda,fp32"; empty or "auto" for a GPU where
     /// there is one.</summary>
     /// <param name="text">Device, and a type behind a comma.</param>
     /// <param name="source">What it was given as, for the message.</param>
-    /// <exception cref="ArgumentException">It is no device, or not there; what is there is said.</exception>
+    /// <exception cref="ArgumentException">It is no device, or one that is not there; what is there is
+    /// said.</exception>
     public static ComputeTarget Parse(string? text, string source = "the device")
     {
         var parts = (string.IsNullOrWhiteSpace(text) ? "auto" : text.Trim().ToLowerInvariant()).Split(',');

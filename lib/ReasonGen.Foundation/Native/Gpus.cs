@@ -19,7 +19,8 @@ public static unsafe class Gpus
     /// <summary>Those that the driver lets this process see; none without a driver.</summary>
     public static IReadOnlyList<Gpu> All => Found.Value.All;
 
-    /// <summary>The driver's version, where it can be read, and the newest CUDA it serves; null without one.</summary>
+    /// <summary>The driver's version where it can be read, and the newest CUDA it serves; null without a
+    /// driver.</summary>
     public static string? Driver => Found.Value.Driver;
 
     /// <summary>Whether the libtorch of this process was built for CUDA.</summary>

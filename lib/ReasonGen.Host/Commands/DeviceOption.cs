@@ -11,9 +11,10 @@ internal static class DeviceOption
     /// <summary>The option of every command that computes.</summary>
     internal static Option<string?> Create() => new Option<string?>(Name)
     {
-        Description = "Where to compute: cpu, cuda or cuda:1, with ,fp32 or ,bf16 behind it for the type of the "
-            + $"weights. Default: what {ComputeTarget.Variable} says, else a GPU where there is one, in bf16, else the CPU in "
-            + "fp32.",
+        Description =
+            "Where to compute: cpu, cuda or cuda:1, with ,fp32 or ,bf16 behind it for the type of the weights. "
+            + $"Default: what {ComputeTarget.Variable} says, else a GPU where there is one, in bf16, else the CPU in "
+            + $"fp32.",
         HelpName = "device",
     }.Suggesting("cpu", "cuda", "cuda:1", "cuda,fp32");
 

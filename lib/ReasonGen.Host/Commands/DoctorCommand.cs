@@ -79,9 +79,17 @@ internal static class DoctorCommand
                     + "again");
             }
         }
-        catch (Exception e) when (e is PlatformNotSupportedException or ArgumentException) // no libtorch, no device
+        // no libtorch, or no such device
+        catch (Exception e) when (e is PlatformNotSupportedException or ArgumentException)
         {
             missing.Add(e.Message);
+        }
+
+        facts.Add(("libtorch", NativeRuntime.LibTorch));
+        if (NativeRuntime.LoadedFiles() is { Count: > 1 } files)
+        {
+            missing.Add($"one libtorch: this process has loaded {string.Join(" and ", files)}; unset "
+                + "REASONGEN_LIBTORCH");
         }
 
         facts.Add(("Native library", NativeRuntime.Preparation));

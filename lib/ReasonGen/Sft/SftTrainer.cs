@@ -83,8 +83,8 @@ public sealed class SftTrainer : IDisposable
         }
 
         var read = cat(watched).Values<float>(); // at once: each read waits for the device
-        double Mean(int which) => Enumerable.Range(0, parts)
-            .Sum(part => read[part * watched[0].shape[0] + which] / (double)parts);
+        double Mean(int which) =>
+            Enumerable.Range(0, parts).Sum(part => read[part * watched[0].shape[0] + which] / (double)parts);
         double loss = Mean(0), text = Mean(1), image = Mean(2);
         var norm = GradientClip.Apply(model.TrainableParameters().Select(p => p.Parameter), Config.GradientClip);
         if (!double.IsFinite(loss) || !double.IsFinite(norm))
