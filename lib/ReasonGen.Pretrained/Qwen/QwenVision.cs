@@ -68,9 +68,10 @@ internal sealed class QwenVisionAttention : Module
     internal Tensor Forward(Tensor x, Tensor cos, Tensor sin, SegmentPlan segments)
     {
         using var scope = NewDisposeScope();
-        var parts = qkv.forward(x).view(x.shape[0], 3, heads, -1).unbind(1); // 3 x [S, H, K]
+        var joined = qkv.forward(x).view(x.shape[0], 3, heads, -1);
+        var (q, k, v) = (joined.select(1, 0), joined.select(1, 1), joined.select(1, 2)); // [S, H, K] each
         Tensor Turned(Tensor part) => Rotary.Turn(part.to(ScalarType.Float32), cos, sin).to(x.dtype);
-        return proj.forward(segments.Attend(Turned(parts[0]), Turned(parts[1]), parts[2])).MoveToOuterDisposeScope();
+        return proj.forward(segments.Attend(Turned(q), Turned(k), v)).MoveToOuterDisposeScope();
     }
 }
 

@@ -89,7 +89,8 @@ public sealed class QwenVl : Module
         var images = visual.Forward(input.Patches, input.Grids).to(text.dtype);
         var places = input.Ids.eq(Config.ImageToken);
         var count = places.sum().item<long>();
-        return count == images.shape[0] ? text.masked_scatter(places.unsqueeze(-1), images).MoveToOuterDisposeScope()
+        return count == images.shape[0]
+            ? text.masked_scatter(places.unsqueeze(-1).expand_as(text), images).MoveToOuterDisposeScope()
             : throw new ArgumentException($"the text has {count} image tokens, the images have {images.shape[0]}");
     }
 

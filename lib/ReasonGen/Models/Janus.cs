@@ -142,7 +142,8 @@ public sealed class Janus : Module, IImageTextModel
 
         var text = language_model.Embed(ids.clamp_min(0));
         text = places == 0 ? text
-            : text.masked_scatter(imageMask.to(ScalarType.Bool, Device).unsqueeze(-1), EmbedImages(images));
+            : text.masked_scatter(imageMask.to(ScalarType.Bool, Device).unsqueeze(-1).expand_as(text),
+                EmbedImages(images));
         return text.MoveToOuterDisposeScope();
     }
 

@@ -64,7 +64,8 @@ public static class TokenLogProbs
             }
 
             var places = tensor(chosen, device: hidden.device); // [n]
-            var chunks = places.split(Math.Max(1, LargestChunk / classes));
+            Tensor[] chunks = [.. chosen.Chunk((int)Math.Max(1, LargestChunk / classes))
+                .Select(some => tensor(some, device: hidden.device))];
             Tensor OfChunk(Tensor[] chunk)
             {
                 using var pass = NewDisposeScope();

@@ -96,9 +96,11 @@ public sealed class PolicySampler(
     public RgbImage[] Images(RolloutBatch rollouts)
     {
         using var scope = NewDisposeScope();
-        return [.. rollouts.ImageCodes.split(Math.Min(Config.RowsAtATime, rollouts.Count)).SelectMany(codes =>
+        int rows = Math.Min(Config.RowsAtATime, rollouts.Count), passes = (rollouts.Count + rows - 1) / rows;
+        return [.. Enumerable.Range(0, passes).SelectMany(pass =>
         {
             using var some = NewDisposeScope();
+            var codes = rollouts.ImageCodes.narrow(0, pass * rows, Math.Min(rows, rollouts.Count - pass * rows));
             return ImageTensors.FromTensor(model.DecodeImage(codes));
         })];
     }

@@ -84,7 +84,7 @@ public sealed class RolloutSampler
             tokens.Add(next.MoveToOuterDisposeScope());
             logProbs.Add(logProb.MoveToOuterDisposeScope());
             tokenDone?.Invoke(tokens.Count);
-            ended.logical_or_(next.eq(eos)).logical_or_(next.eq(beginOfImage));
+            ended = ended.logical_or(next.eq(eos)).logical_or(next.eq(beginOfImage)).MoveToOuterDisposeScope();
             if (tokens.Count == Config.MaxTextTokens || ended.all().ToBoolean())
             {
                 break;
