@@ -8,7 +8,8 @@ public static class NearestNames
     /// <param name="names">What there is.</param>
     /// <param name="count">At most so many.</param>
     public static string[] Of(string word, IEnumerable<string> names, int count = 1) =>
-        [.. names.Select(name => (Name: name, Far: Distance(word, name))).Where(pair => pair.Far <= Math.Max(1, word.Length / 3))
+        [.. names.Select(name => (Name: name, Far: Distance(word, name)))
+            .Where(pair => pair.Far <= Math.Max(1, word.Length / 3))
             .OrderBy(pair => pair.Far).Take(count).Select(pair => pair.Name)];
 
     // insertions, deletions and exchanges between two words

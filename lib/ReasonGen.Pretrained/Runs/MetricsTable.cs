@@ -7,7 +7,8 @@ using static TorchSharp.torch.utils;
 namespace ReasonGen.Runs;
 
 /// <summary>
-/// The numbers of a run, a row a step: a .csv that is always whole, and the same as events for TensorBoard. The table is what is resumed from; events
+/// The numbers of a run, a row a step: a .csv that is always whole, and the same as events for TensorBoard. The table
+/// is what is resumed from; events
 /// are written from it anew when a run goes on, so that none stands there twice.
 /// </summary>
 public sealed class MetricsTable
@@ -33,16 +34,19 @@ public sealed class MetricsTable
             columns.AddRange(lines[0].Split(','));
             foreach (var (i, line) in lines.Skip(1).Index())
             {
-                double[] row = [.. line.Split(',').Select(value => double.TryParse(value, CultureInfo.InvariantCulture, out var number) ? number
+                double[] row = [.. line.Split(',')
+                    .Select(value => double.TryParse(value, CultureInfo.InvariantCulture, out var number) ? number
                     : throw Damaged($"line {i + 2} holds '{value}'"))];
-                rows.Add(row.Length == columns.Count ? row : throw Damaged($"line {i + 2} holds {row.Length} numbers, not {columns.Count}"));
+                rows.Add(row.Length == columns.Count ? row
+                    : throw Damaged($"line {i + 2} holds {row.Length} numbers, not {columns.Count}"));
             }
 
             rows.RemoveAll(row => row[0] >= steps);
             rows.ForEach(Report);
         }
 
-        UnusableFileException Damaged(string what) => new(path, what, "restore the file, or begin the run anew in another folder");
+        UnusableFileException Damaged(string what) =>
+            new(path, what, "restore the file, or begin the run anew in another folder");
     }
 
     /// <summary>Rows, a number a column; the first is the step.</summary>
@@ -82,7 +86,8 @@ public sealed class MetricsTable
     public void Save()
     {
         var text = new StringBuilder(string.Join(',', columns)).Append('\n');
-        rows.ForEach(row => text.AppendJoin(',', row.Select(value => value.ToString("R", CultureInfo.InvariantCulture))).Append('\n'));
+        rows.ForEach(row => text.AppendJoin(',', row.Select(value => value.ToString("R", CultureInfo.InvariantCulture)))
+            .Append('\n'));
         try
         {
             AtomicFile.Write(path, text.ToString());

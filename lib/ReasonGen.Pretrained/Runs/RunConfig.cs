@@ -11,22 +11,26 @@ namespace ReasonGen.Runs;
 /// <summary>When an unattended run saves, validates and draws.</summary>
 public sealed record RunControl
 {
-    /// <summary>Iterations of GRPO; supervised fine-tuning has sft.totalSteps. Default 400 (janus_rl.sh); at least 1.</summary>
+    /// <summary>Iterations of GRPO; supervised fine-tuning has sft.totalSteps. Default 400 (janus_rl.sh); at least
+    /// 1.</summary>
     public int Steps { get; init; } = 400;
 
-    /// <summary>Seed of low-rank additions, of the drawn world, of validation and of sample images. Default 1.</summary>
+    /// <summary>Seed of low-rank additions, of the drawn world, of validation and of sample images. Default
+    /// 1.</summary>
     public long Seed { get; init; } = 1;
 
     /// <summary>Steps between two saved states, from which the run goes on. Default 25; at least 1.</summary>
     public int SaveEvery { get; init; } = 25;
 
-    /// <summary>Steps between two checkpoints that other programs open. Default 100 (janus_rl.sh); 0 for none but the last.</summary>
+    /// <summary>Steps between two checkpoints that other programs open. Default 100 (janus_rl.sh); 0 for none but the
+    /// last.</summary>
     public int CheckpointEvery { get; init; } = 100;
 
     /// <summary>Checkpoints that are kept, besides the best and the last. Default 3; at least 1.</summary>
     public int Keep { get; init; } = 3;
 
-    /// <summary>Steps between two validations, where there is data for them. Default 25 (janus_rl.sh); 0 for none.</summary>
+    /// <summary>Steps between two validations, where there is data for them. Default 25 (janus_rl.sh); 0 for
+    /// none.</summary>
     public int ValidateEvery { get; init; } = 25;
 
     /// <summary>Held-out samples or prompts of a validation. Default 256 (janus_rl.sh); at least 1.</summary>
@@ -46,7 +50,8 @@ public sealed record RunControl
     {
         foreach (var (name, value, least) in new[]
         {
-            (nameof(Steps), Steps, 1), (nameof(SaveEvery), SaveEvery, 1), (nameof(CheckpointEvery), CheckpointEvery, 0), (nameof(Keep), Keep, 1),
+            (nameof(Steps), Steps, 1), (nameof(SaveEvery), SaveEvery, 1),
+                (nameof(CheckpointEvery), CheckpointEvery, 0), (nameof(Keep), Keep, 1),
             (nameof(ValidateEvery), ValidateEvery, 0), (nameof(ValidationSamples), ValidationSamples, 1),
             (nameof(SampleEvery), SampleEvery, 0), (nameof(SampleImages), SampleImages, 1),
         })
@@ -78,7 +83,8 @@ public sealed record EntropyConfig
     /// <summary>Adaptive (the paper's), Fixed or None. Default Adaptive.</summary>
     public EntropyKind Kind { get; init; }
 
-    /// <summary>α of the fixed term; positive penalises entropy. Default 0.002, the paper's entropy_coeff of −0.002.</summary>
+    /// <summary>α of the fixed term; positive penalises entropy. Default 0.002, the paper's entropy_coeff of
+    /// −0.002.</summary>
     public double Alpha { get; init; } = 0.002;
 
     /// <summary>Controller of text entropy, where it is adaptive.</summary>
@@ -103,13 +109,15 @@ public sealed record ServedJudgeConfig
     /// <summary>Calls under way at once. Default 8; at least 1.</summary>
     public int Concurrent { get; init; } = 8;
 
-    /// <summary>Longest answer in tokens, of a judge in a folder too. Default 1024 (fsdp_workers.py); at least 1.</summary>
+    /// <summary>Longest answer in tokens, of a judge in a folder too. Default 1024 (fsdp_workers.py); at least
+    /// 1.</summary>
     public int MaxTokens { get; init; } = 1024;
 
     /// <summary>Images that a judge in a folder looks at together. Default 8; at least 1.</summary>
     public int ImagesPerBatch { get; init; } = 8;
 
-    /// <summary>Whether a call that failed for good leaves its group out instead of ending the run. Default false.</summary>
+    /// <summary>Whether a call that failed for good leaves its group out instead of ending the run. Default
+    /// false.</summary>
     public bool SkipFailed { get; init; }
 
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
@@ -117,7 +125,8 @@ public sealed record ServedJudgeConfig
     {
         if (Concurrent < 1 || MaxTokens < 1 || ImagesPerBatch < 1)
         {
-            throw new ArgumentException($"{nameof(Concurrent)}, {nameof(MaxTokens)} and {nameof(ImagesPerBatch)} of a judge must be at least 1: {this}");
+            throw new ArgumentException($"{nameof(Concurrent)}, {nameof(MaxTokens)} and {nameof(ImagesPerBatch)} of "
+                + $"a judge must be at least 1: {this}");
         }
     }
 }
@@ -137,7 +146,8 @@ public sealed record RunConfig
     /// <summary>How rollouts are drawn. The number of image tokens is always the model's own.</summary>
     public RolloutConfig Rollout { get; init; } = RolloutConfig.Paper with { RowsAtATime = 16 };
 
-    /// <summary>Most tokens of a prompt in GRPO, template included; longer prompts are left out. Default 156 (janus_rl.sh); at least 1.</summary>
+    /// <summary>Most tokens of a prompt in GRPO, template included; longer prompts are left out. Default 156
+    /// (janus_rl.sh); at least 1.</summary>
     public int PromptTokens { get; init; } = 156;
 
     /// <summary>The entropy term of GRPO.</summary>
@@ -149,7 +159,8 @@ public sealed record RunConfig
     /// <summary>Low-rank additions; null trains all weights.</summary>
     public LoraConfig? Lora { get; init; }
 
-    /// <summary>Whether decoder layers are computed again in the backward pass, which saves memory. Default true.</summary>
+    /// <summary>Whether decoder layers are computed again in the backward pass, which saves memory. Default
+    /// true.</summary>
     public bool CheckpointActivations { get; init; } = true;
 
     /// <summary>Saving, validation, samples.</summary>
@@ -159,7 +170,8 @@ public sealed record RunConfig
     public static IReadOnlyList<string> Presets { get; } = ["paper", "janus-1b", "janus-7b", "mini"];
 
     /// <summary>
-    /// Settings by name: paper (janus_sft.sh and janus_rl.sh, all weights), janus-1b and janus-7b (each for one GPU, see <see cref="TrainingSetup"/>),
+    /// Settings by name: paper (janus_sft.sh and janus_rl.sh, all weights), janus-1b and janus-7b (each for one GPU,
+    /// see <see cref="TrainingSetup"/>),
     /// mini (the miniature, and models of its size).
     /// </summary>
     /// <exception cref="ArgumentException">There is none of that name.</exception>
@@ -167,7 +179,8 @@ public sealed record RunConfig
     {
         "mini" => new()
         {
-            Sft = SftConfig.Mini(900), Grpo = GrpoConfig.Mini, Rollout = RolloutConfig.Mini, CheckpointActivations = false,
+            Sft = SftConfig.Mini(900), Grpo = GrpoConfig.Mini, Rollout = RolloutConfig.Mini, CheckpointActivations =
+                false,
             Data = new() { SamplesPerStep = 32 },
             Entropy = new()
             {
@@ -184,7 +197,8 @@ public sealed record RunConfig
     /// <summary>The settings that decide about memory, for <see cref="MemoryPlan"/> and to prepare a model.</summary>
     public TrainingSetup Setup(string name, JanusConfig model, ScalarType type) => new()
     {
-        Name = name, Model = model, DType = type, Lora = Lora, CheckpointActivations = CheckpointActivations, SequenceTokens = Data.MaxTokens,
+        Name = name, Model = model, DType = type, Lora = Lora, CheckpointActivations = CheckpointActivations,
+            SequenceTokens = Data.MaxTokens,
         PromptTokens = PromptTokens, Sft = Sft, Grpo = Grpo, Rollout = Rollout with { ImageTokens = model.ImageTokens },
     };
 
@@ -201,15 +215,18 @@ public sealed record RunConfig
         _ = Entropy.Build();
         if (PromptTokens < 1 || Grpo.Temperature != Rollout.Temperature)
         {
-            throw new ArgumentException(PromptTokens < 1 ? $"{nameof(PromptTokens)} is {PromptTokens}; it must be at least 1"
-                : $"rollouts are drawn at rollout.temperature {Rollout.Temperature} and their log-probs taken at grpo.temperature {Grpo.Temperature}: "
+            throw new ArgumentException(PromptTokens < 1
+                ? $"{nameof(PromptTokens)} is {PromptTokens}; it must be at least 1"
+                : $"rollouts are drawn at rollout.temperature {Rollout.Temperature} and their log-probs taken at "
+                    + $"grpo.temperature {Grpo.Temperature}: "
                 + "give both the same");
         }
     }
 
     private static RunConfig Of(TrainingSetup setup) => new()
     {
-        Sft = setup.Sft, Grpo = setup.Grpo, Rollout = setup.Rollout, Lora = setup.Lora, CheckpointActivations = setup.CheckpointActivations,
+        Sft = setup.Sft, Grpo = setup.Grpo, Rollout = setup.Rollout, Lora = setup.Lora, CheckpointActivations =
+            setup.CheckpointActivations,
         PromptTokens = setup.PromptTokens, Data = new() { MaxTokens = setup.SequenceTokens },
     };
 }

@@ -1,5 +1,6 @@
 // The folder of a run:
-//   run.json            what it is made from, all settings, the command          metrics.csv, validation.csv, events.out.tfevents.*
+//   run.json            what it is made from, all settings, the command          metrics.csv, validation.csv,
+//   events.out.tfevents.*
 //   state.safetensors   what it goes on from                                     samples/step-000025.png and .txt
 //   checkpoints/step-000100/, best/, model/ (at the end)    folders that other programs open, each with a training.json
 using System.Globalization;
@@ -39,7 +40,8 @@ public sealed class RunFolder : IDisposable
     /// <param name="folder">Made when missing.</param>
     /// <param name="identity">All that decides the run's numbers; a state of another identity is refused.</param>
     /// <param name="about">What is told besides: settings, command, versions.</param>
-    /// <exception cref="UnusableFileException">Another process is at it, it holds something else, or a run that was begun otherwise; all differences
+    /// <exception cref="UnusableFileException">Another process is at it, it holds something else, or a run that was
+    /// begun otherwise; all differences
     /// are named, and nothing is changed.</exception>
     public static RunFolder Open(string folder, JObject identity, JObject about)
     {
@@ -48,12 +50,14 @@ public sealed class RunFolder : IDisposable
         if (File.Exists(folder) || (Directory.Exists(folder) && !File.Exists(description)
             && Directory.EnumerateFileSystemEntries(folder).Any(entry => Path.GetFileName(entry) != Claims)))
         {
-            throw new UnusableFileException(folder, $"it is {(File.Exists(folder) ? "a file" : "no folder of a run, and holds other files")}",
+            throw new UnusableFileException(folder,
+                $"it is {(File.Exists(folder) ? "a file" : "no folder of a run, and holds other files")}",
                 "choose a new folder for the run");
         }
 
         var lease = FileLease.TryTake(Path.Combine(folder, Claims), "train", Expiry)
-            ?? throw new UnusableFileException(folder, "another process is training there", "let it end, or choose another folder");
+            ?? throw new UnusableFileException(folder, "another process is training there", "let it end, or choose "
+                + "another folder");
         try
         {
             var opened = new RunFolder(folder, lease);
@@ -89,13 +93,15 @@ public sealed class RunFolder : IDisposable
             var path = Path.Combine(folder, Training);
             return File.Exists(path) ? (long?)JObject.Parse(File.ReadAllText(path))["step"] : null;
         }
-        catch (Exception e) when (e is JsonException or ArgumentException or FormatException || FileKinds.IsAboutFile(e))
+        catch (Exception e) when (e is JsonException or ArgumentException or FormatException
+            || FileKinds.IsAboutFile(e))
         {
             return null;
         }
     }
 
-    /// <summary>Fills a folder that other programs open, and says in it what it is of; that comes last, so that it tells that all is there.</summary>
+    /// <summary>Fills a folder that other programs open, and says in it what it is of; that comes last, so that it
+    /// tells that all is there.</summary>
     internal static void Fill(string folder, Action<string> write, JObject training)
     {
         if (Directory.Exists(folder))
@@ -107,14 +113,18 @@ public sealed class RunFolder : IDisposable
         AtomicFile.Write(Path.Combine(folder, Training), training.ToString() + "\n");
     }
 
-    /// <summary>Removes all but the newest checkpoints, and those of steps that the run has not reached (again).</summary>
+    /// <summary>Removes all but the newest checkpoints, and those of steps that the run has not reached
+    /// (again).</summary>
     internal void Prune(int keep, long reached)
     {
         var folder = In("checkpoints");
         var all = (Directory.Exists(folder) ? Directory.GetDirectories(folder, "step-*") : [])
-            .Select(path => (Path: path, Step: long.TryParse(System.IO.Path.GetFileName(path)[5..], CultureInfo.InvariantCulture, out var step) ? step : -1))
+            .Select(path => (Path: path,
+            Step: long.TryParse(System.IO.Path.GetFileName(path)[5..], CultureInfo.InvariantCulture, out var step)
+                ? step : -1))
             .Where(one => one.Step >= 0).OrderByDescending(one => one.Step).ToArray();
-        foreach (var (path, _) in all.Where(one => one.Step > reached).Concat(all.Where(one => one.Step <= reached).Skip(keep)))
+        foreach (var (path, _) in all.Where(one => one.Step > reached)
+            .Concat(all.Where(one => one.Step <= reached).Skip(keep)))
         {
             Directory.Delete(path, true);
         }
@@ -142,17 +152,21 @@ public sealed class RunFolder : IDisposable
         JToken? was;
         try
         {
-            using var reader = new JsonTextReader(new StringReader(File.ReadAllText(path))) { DateParseHandling = DateParseHandling.None };
+            using var reader = new JsonTextReader(new StringReader(File.ReadAllText(path))) { DateParseHandling =
+                DateParseHandling.None };
             was = JObject.Load(reader)["identity"];
         }
         catch (Exception e) when (e is JsonException || FileKinds.IsAboutFile(e))
         {
-            throw new UnusableFileException(path, $"it cannot be read: {e.Message.TrimEnd('.')}", "restore it, or begin the run anew in another folder", e);
+            throw new UnusableFileException(path,
+                $"it cannot be read: {e.Message.TrimEnd('.')}", "restore it, or begin the run anew in another folder",
+                    e);
         }
 
         if (SettingsDifference.Of(was, JToken.Parse(identity.ToString())) is { Count: > 0 } different)
         {
-            throw new UnusableFileException(Folder, $"the run there was begun otherwise: {string.Join("; ", different)}",
+            throw new UnusableFileException(Folder,
+                $"the run there was begun otherwise: {string.Join("; ", different)}",
                 "repeat that command, or choose another folder");
         }
     }
@@ -165,7 +179,9 @@ public sealed class RunFolder : IDisposable
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new UnusableFileException(In(name), $"it cannot be written: {e.Message.TrimEnd('.')}", "free space or choose a folder that can be written", e);
+            throw new UnusableFileException(In(name),
+                $"it cannot be written: {e.Message.TrimEnd('.')}", "free space or choose a folder that can be written",
+                    e);
         }
     }
 }

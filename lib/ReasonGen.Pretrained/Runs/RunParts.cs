@@ -10,7 +10,8 @@ using static TorchSharp.torch;
 
 namespace ReasonGen.Runs;
 
-/// <summary>All that a run is put together from. What wraps a part, to share its work between processes for example, takes its place here.</summary>
+/// <summary>All that a run is put together from. What wraps a part, to share its work between processes for example,
+/// takes its place here.</summary>
 public sealed record RunParts
 {
     /// <summary>The stage.</summary>
@@ -69,7 +70,8 @@ public sealed record RunParts
 /// <param name="Save">Writes the state.</param>
 /// <param name="Resume">Goes on from a state.</param>
 /// <param name="Trainer">To be disposed of in the end.</param>
-internal sealed record RunTrainer(long Total, Func<long> Done, Func<CancellationToken, IEnumerable<(string Name, double Value)>> Step,
+internal sealed record RunTrainer(long Total, Func<long> Done, Func<CancellationToken,
+    IEnumerable<(string Name, double Value)>> Step,
     Action<string> Save, Action<string> Resume, IDisposable Trainer)
 {
     /// <summary>The one place where trainers are built.</summary>
@@ -83,7 +85,8 @@ internal sealed record RunTrainer(long Total, Func<long> Done, Func<Cancellation
             var step = trainer.Step();
             return
             [
-                ("loss", step.Loss), ("text_loss", step.TextLoss), ("image_loss", step.ImageLoss), ("gradient_norm", step.GradientNorm),
+                ("loss", step.Loss), ("text_loss", step.TextLoss), ("image_loss", step.ImageLoss),
+                    ("gradient_norm", step.GradientNorm),
                 ("learning_rate", step.LearningRate), ("tokens", step.Tokens), ("seconds", step.Seconds),
             ];
         }, trainer.Save, trainer.Resume, trainer);
@@ -92,17 +95,23 @@ internal sealed record RunTrainer(long Total, Func<long> Done, Func<Cancellation
     private static RunTrainer Grpo(RunParts parts)
     {
         var collector = new RolloutCollector(parts.Source, parts.Reward!, parts.PromptAt!, parts.Config.Grpo);
-        var trainer = new GrpoTrainer(parts.Policy, collector, parts.Entropy, parts.Special.BeginOfImage, parts.Reference);
+        var trainer = new GrpoTrainer(parts.Policy, collector, parts.Entropy, parts.Special.BeginOfImage,
+            parts.Reference);
         return new(parts.Config.Run.Steps, () => trainer.StepCount, cancel =>
         {
             var step = trainer.Step(cancel);
             return
             [
-                ("reward", step.Reward), .. step.RewardParts.Select(part => ($"reward: {part.Key.Replace(',', ';')}", part.Value)),
-                ("groups", step.Groups), ("skipped_groups", step.SkippedGroups), ("zero_variance", step.ZeroVarianceFraction), ("rounds", step.Rounds),
-                ("text_entropy", step.TextEntropy), ("image_entropy", step.ImageEntropy), ("text_alpha", step.TextAlpha),
-                ("image_alpha", step.ImageAlpha), ("clip_fraction", step.ClipFraction), ("kl", step.ApproxKl), ("gradient_norm", step.GradientNorm),
-                ("rationale_tokens", step.RationaleTokens), ("sampling_seconds", step.SamplingSeconds), ("reward_seconds", step.RewardSeconds),
+                ("reward", step.Reward),
+                    .. step.RewardParts.Select(part => ($"reward: {part.Key.Replace(',', ';')}", part.Value)),
+                ("groups", step.Groups), ("skipped_groups", step.SkippedGroups),
+                    ("zero_variance", step.ZeroVarianceFraction), ("rounds", step.Rounds),
+                ("text_entropy", step.TextEntropy), ("image_entropy", step.ImageEntropy),
+                    ("text_alpha", step.TextAlpha),
+                ("image_alpha", step.ImageAlpha), ("clip_fraction", step.ClipFraction), ("kl", step.ApproxKl),
+                    ("gradient_norm", step.GradientNorm),
+                ("rationale_tokens", step.RationaleTokens), ("sampling_seconds", step.SamplingSeconds),
+                    ("reward_seconds", step.RewardSeconds),
                 ("training_seconds", step.TrainingSeconds), ("seconds", step.Seconds),
             ];
         }, trainer.Save, trainer.Resume, trainer);

@@ -17,7 +17,8 @@ public static class SettingsText
 {
     private const int Depth = 64, MostNodes = 10_000;
 
-    /// <summary>Reads a file of settings, as <see cref="Settings.ToJson"/> writes them, or a part of them; YAML where its name ends in .yaml or
+    /// <summary>Reads a file of settings, as <see cref="Settings.ToJson"/> writes them, or a part of them; YAML where
+    /// its name ends in .yaml or
     /// .yml.</summary>
     /// <exception cref="UnusableFileException">It cannot be read, or is no object of settings.</exception>
     public static JObject Read(string path)
@@ -27,7 +28,8 @@ public static class SettingsText
         {
             var yaml = Path.GetExtension(path).ToLowerInvariant() is ".yaml" or ".yml";
             return (yaml ? Yaml(text) : Json(text)) as JObject
-                ?? throw new FormatException("it holds no object of settings, such as {\"grpo\": {\"learningRate\": 1e-5}}");
+                ?? throw new FormatException("it holds no object of settings, such as {\"grpo\": {\"learningRate\": "
+                    + "1e-5}}");
         }
         catch (Exception e) when (e is JsonException or YamlException or FormatException)
         {
@@ -36,20 +38,23 @@ public static class SettingsText
         }
     }
 
-    /// <summary>Each setting with its value and what it means, from the records' own documentation, in lines of at most <paramref name="width"/>
+    /// <summary>Each setting with its value and what it means, from the records' own documentation, in lines of at most
+    /// <paramref name="width"/>
     /// columns.</summary>
     public static string Help(Settings settings, int width = 100)
     {
         var text = new StringBuilder();
         var documents = new Dictionary<Assembly, XDocument?>();
-        foreach (var group in settings.All.GroupBy(setting => setting.Path.Contains('.') ? setting.Path[..setting.Path.IndexOf('.')] : ""))
+        foreach (var group in settings.All.GroupBy(setting => setting.Path.Contains('.')
+            ? setting.Path[..setting.Path.IndexOf('.')] : ""))
         {
             text.Append(text.Length == 0 ? "" : "\n");
             foreach (var setting in group)
             {
                 text.Append(CultureInfo.InvariantCulture, $"{setting.Path} = {Written(setting.Value)}\n");
                 var kind = Nullable.GetUnderlyingType(setting.Property.PropertyType) ?? setting.Property.PropertyType;
-                foreach (var line in Wrap($"{Documentation(setting.Property, documents)} ({Settings.Meaning(kind)})", width - 4))
+                foreach (var line in Wrap($"{Documentation(setting.Property, documents)} ({Settings.Meaning(kind)})",
+                    width - 4))
                 {
                     text.Append("    ").Append(line).Append('\n');
                 }
@@ -70,7 +75,8 @@ public static class SettingsText
         }
 
         var name = $"P:{property.DeclaringType.FullName}.{property.Name}";
-        var summary = document?.Root?.Element("members")?.Elements("member").FirstOrDefault(member => (string?)member.Attribute("name") == name)
+        var summary = document?.Root?.Element("members")?.Elements("member")
+            .FirstOrDefault(member => (string?)member.Attribute("name") == name)
             ?.Element("summary");
         return summary is null ? "" : string.Join(' ', string.Concat(summary.Nodes().Select(Plain))
             .Split(default(char[]), StringSplitOptions.RemoveEmptyEntries));
@@ -113,8 +119,10 @@ public static class SettingsText
 
     private static JToken Json(string text)
     {
-        using var reader = new JsonTextReader(new StringReader(text)) { DateParseHandling = DateParseHandling.None, MaxDepth = Depth };
-        var token = JToken.Load(reader, new JsonLoadSettings { DuplicatePropertyNameHandling = DuplicatePropertyNameHandling.Error });
+        using var reader = new JsonTextReader(new StringReader(text)) { DateParseHandling = DateParseHandling.None,
+            MaxDepth = Depth };
+        var token = JToken.Load(reader,
+            new JsonLoadSettings { DuplicatePropertyNameHandling = DuplicatePropertyNameHandling.Error });
         return reader.Read() ? throw new FormatException("there is more behind its end") : token;
     }
 
@@ -141,7 +149,8 @@ public static class SettingsText
                 var json = new JObject();
                 foreach (var (key, value) in map.Children)
                 {
-                    json.Add((key as YamlScalarNode)?.Value ?? throw new FormatException("a name in it is no text"), Token(value, depth + 1, ref nodes));
+                    json.Add((key as YamlScalarNode)?.Value ?? throw new FormatException("a name in it is no text"),
+                        Token(value, depth + 1, ref nodes));
                 }
 
                 return json;
@@ -154,7 +163,8 @@ public static class SettingsText
 
                 return items;
             case YamlScalarNode scalar:
-                return scalar is { Style: ScalarStyle.Plain, Value: null or "" or "null" or "~" } ? JValue.CreateNull() : new JValue(scalar.Value);
+                return scalar is { Style: ScalarStyle.Plain, Value: null or "" or "null" or "~" } ? JValue.CreateNull()
+                    : new JValue(scalar.Value);
             default:
                 throw new FormatException("it refers to a node by an alias");
         }

@@ -7,6 +7,7 @@ using ReasonGen.Rollouts;
 using ReasonGen.Served;
 using ReasonGen.Setups;
 using ReasonGen.Sft;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace ReasonGen.Runs;
@@ -19,12 +20,15 @@ namespace ReasonGen.Runs;
 public sealed record RunProgress(long Done, long Total, double SecondsPerStep, MetricsTable Metrics)
 {
     /// <summary>What the steps to come will take, as the newest did.</summary>
-    public TimeSpan Left => TimeSpan.FromSeconds(Math.Min(SecondsPerStep * (Total - Done), TimeSpan.MaxValue.TotalSeconds / 2));
+    public TimeSpan Left =>
+        TimeSpan.FromSeconds(Math.Min(SecondsPerStep * (Total - Done), TimeSpan.MaxValue.TotalSeconds / 2));
 }
 
 /// <summary>
-/// An unattended run of either stage: steps, state, validation, checkpoints and sample images, resumed to the same numbers by the same call. What is due
-/// after a step comes before its state, so that a killed run makes it again; what an interrupt broke off is made up for when the run goes on.
+/// An unattended run of either stage: steps, state, validation, checkpoints and sample images, resumed to the same
+/// numbers by the same call. What is due
+/// after a step comes before its state, so that a killed run makes it again; what an interrupt broke off is made up for
+/// when the run goes on.
 /// </summary>
 public sealed class TrainingRun : IDisposable
 {
@@ -61,12 +65,14 @@ public sealed class TrainingRun : IDisposable
     public long Total => trainer.Total;
 
     /// <summary>What validation measures, and whether more of it is better.</summary>
-    public (string Name, bool MoreIsBetter)? Measure => parts.Stage == TrainingStage.Sft ? parts.HeldOut is null ? null : ("loss", false)
+    public (string Name, bool MoreIsBetter)? Measure => parts.Stage == TrainingStage.Sft ? parts.HeldOut is null ? null
+        : ("loss", false)
         : parts.HeldOutPrompts.Count == 0 ? null : ("reward", true);
 
     /// <summary>The best validation so far; null where there was none.</summary>
     public (long Step, double Value)? Best => Measure is not { } measure || validations.Rows.Count == 0 ? null
-        : measure.MoreIsBetter ? Row(validations.Rows.MaxBy(row => row[1])!) : Row(validations.Rows.MinBy(row => row[1])!);
+        : Row(validations.Rows.MaxBy(row => double.IsNaN(row[1]) ? double.NegativeInfinity
+            : measure.MoreIsBetter ? row[1] : -row[1])!);
 
     /// <summary>Told after each step.</summary>
     public event Action<RunProgress>? Stepped;
@@ -118,7 +124,8 @@ public sealed class TrainingRun : IDisposable
     private void AfterStep(CancellationToken cancel)
     {
         var (last, step) = (Done == Total, Done);
-        if (parts.SamplePrompts.Count > 0 && control.SampleEvery > 0 && (IsDue(control.SampleEvery) || last) && !File.Exists(folder.Samples(step) + ".png"))
+        if (parts.SamplePrompts.Count > 0 && control.SampleEvery > 0 && (IsDue(control.SampleEvery) || last)
+            && !File.Exists(folder.Samples(step) + ".png"))
         {
             DrawSamples(cancel);
         }
@@ -126,7 +133,8 @@ public sealed class TrainingRun : IDisposable
         if (step > 0 && Measure is not null && control.ValidateEvery > 0 && (IsDue(control.ValidateEvery) || last)
             && validations.Rows.All(row => row[0] != step))
         {
-            validations.Add(step, [(Measure.Value.Name, parts.Stage == TrainingStage.Sft ? HeldOutLoss(cancel) : HeldOutReward(cancel))]);
+            validations.Add(step,
+                [(Measure.Value.Name, parts.Stage == TrainingStage.Sft ? HeldOutLoss(cancel) : HeldOutReward(cancel))]);
             if (Best?.Step == step)
             {
                 Export(folder.Best);
@@ -172,7 +180,8 @@ public sealed class TrainingRun : IDisposable
                 cancel.ThrowIfCancellationRequested();
                 using var scope = NewDisposeScope();
                 var some = batch.Slice(start, Math.Min(config.MicroBatchSamples, batch.Count - start));
-                losses.Add(SftLoss.Compute(parts.Policy, some, parts.Special.BeginOfImage, config.TextScale, config.ImageScale,
+                losses.Add(SftLoss.Compute(parts.Policy, some, parts.Special.BeginOfImage, config.TextScale,
+                    config.ImageScale,
                     config.BeginOfImageScale).Total.ToDouble());
             }
         }
@@ -188,10 +197,12 @@ public sealed class TrainingRun : IDisposable
             cancel.ThrowIfCancellationRequested();
             using var rollouts = parts.Source.Generate(prompts, 1, Seeds.Mix(control.Seed, ValidationPurpose, i));
             var (images, rationales) = (parts.Source.Images(rollouts), parts.Source.Rationales(rollouts));
-            rewards.AddRange(parts.Reward!.Score([.. images.Select((image, row) => new RewardRequest(prompts[row], rationales[row], image))], cancel));
+            rewards.AddRange(parts.Reward!.Score(
+                [.. images.Select((image, row) => new RewardRequest(prompts[row], rationales[row], image))], cancel));
         }
 
-        return rewards.Where(reward => !float.IsNaN(reward)).Select(reward => (double)reward).DefaultIfEmpty(double.NaN).Average();
+        return rewards.Where(reward => !float.IsNaN(reward)).Select(reward => (double)reward).DefaultIfEmpty(double.NaN)
+            .Average();
     }
 
     // a row a prompt; what was thought beside it
@@ -199,11 +210,14 @@ public sealed class TrainingRun : IDisposable
     {
         cancel.ThrowIfCancellationRequested();
         var path = folder.Samples(Done);
-        using var rollouts = parts.Source.Generate(parts.SamplePrompts, control.SampleImages, Seeds.Mix(control.Seed, SamplePurpose));
+        using var rollouts =
+            parts.Source.Generate(parts.SamplePrompts, control.SampleImages, Seeds.Mix(control.Seed, SamplePurpose));
         var rationales = parts.Source.Rationales(rollouts);
-        var words = parts.SamplePrompts.Select((prompt, p) => string.Join('\n', rationales.Skip(p * control.SampleImages).Take(control.SampleImages)
+        var words = parts.SamplePrompts.Select((prompt, p) =>
+            string.Join('\n', rationales.Skip(p * control.SampleImages).Take(control.SampleImages)
             .Select((rationale, i) => $"  {i + 1}: {rationale.ReplaceLineEndings(" ")}").Prepend(prompt.Text)) + "\n");
         AtomicFile.Write(path + ".txt", string.Join('\n', words));
-        AtomicFile.Write(path + ".png", Png.Encode(ImageTensors.Grid(parts.Source.Images(rollouts), control.SampleImages)));
+        AtomicFile.Write(path + ".png",
+            Png.Encode(ImageTensors.Grid(parts.Source.Images(rollouts), control.SampleImages)));
     }
 }
