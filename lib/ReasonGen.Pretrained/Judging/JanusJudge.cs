@@ -1,5 +1,7 @@
-// A Janus as a judge: the paper's question (JudgePrompt.Paper) with the image in the understanding chat, greedy; the last \boxed{…} decides.
-// Deviation: the paper asks a Qwen2.5-VL; where Janus' chat puts its image is before the question, which keeps its line "Below is one generated image:".
+// A Janus as a judge: the paper's question (JudgePrompt.Paper) with the image in the understanding chat, greedy; the
+//   last \boxed{…} decides.
+// Deviation: the paper asks a Qwen2.5-VL; where Janus' chat puts its image is before the question, which keeps its line
+//   "Below is one generated image:".
 using ReasonGen.JanusPro;
 using ReasonGen.Rewards;
 
@@ -26,7 +28,8 @@ public sealed class JanusJudge(string name, JanusPipeline pipeline, int maxToken
         {
             cancel.ThrowIfCancellationRequested();
             var question = JudgePrompt.Paper.Turn(request.Prompt.Text).Replace(Place, "");
-            return string.Concat(pipeline.Chat(new() { MaxTokens = maxTokens }).Ask(question, [request.Image], cancel: cancel));
+            return string.Concat(pipeline.Chat(new() { MaxTokens = maxTokens })
+                .Ask(question, [request.Image], cancel: cancel));
         })];
         cancel.ThrowIfCancellationRequested(); // an answer that was broken off is none
         return [.. Answers.Select(BoxedAnswer.Score)];
