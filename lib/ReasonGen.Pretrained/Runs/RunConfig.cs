@@ -181,7 +181,7 @@ public sealed record RunConfig
         {
             Sft = SftConfig.Mini(900), Grpo = GrpoConfig.Mini, Rollout = RolloutConfig.Mini, CheckpointActivations =
                 false,
-            Data = new() { SamplesPerStep = 32 },
+            Data = new() { SamplesPerStep = 32, MaxTokens = 256 },
             Entropy = new()
             {
                 Alpha = 0.02, Text = new() { Target = 0.25, LearningRate = 5e-4, Bound = 0.01 },
