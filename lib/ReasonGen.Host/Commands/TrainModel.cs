@@ -85,6 +85,14 @@ internal sealed record TrainModel
         return (IsMini ? MiniFolder.Open(folder, target) : JanusPipeline.Open(folder, target), folder);
     }
 
+    /// <summary>Loads it once more, as it is before it is trained.</summary>
+    internal JanusPipeline OpenReference(ComputeTarget target, RunFolder run)
+    {
+        var (pipeline, _) = Open(target, run);
+        Adapter?.MergeInto(pipeline.Model);
+        return pipeline;
+    }
+
     /// <summary>What is trained of it, and how that is written so that other programs open it.</summary>
     /// <param name="config">Settings.</param>
     /// <param name="pipeline">The opened model.</param>

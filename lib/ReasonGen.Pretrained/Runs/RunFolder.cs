@@ -1,7 +1,8 @@
 // The folder of a run:
-//   run.json            what it is made from, all settings, the command          metrics.csv, validation.csv,
-//   events.out.tfevents.*
-//   state.safetensors   what it goes on from                                     samples/step-000025.png and .txt
+//   run.json            what it is made from, the command             settings.json   every setting
+//   metrics.csv, validation.csv, events.out.tfevents.*                samples/        sheets of images, what was
+//   thought
+//   state.safetensors   what it goes on from
 //   checkpoints/step-000100/, best/, model/ (at the end)    folders that other programs open, each with a training.json
 using System.Globalization;
 using Newtonsoft.Json;
@@ -14,7 +15,8 @@ namespace ReasonGen.Runs;
 /// <summary>The folder of an unattended run: one process at a time, one set of settings.</summary>
 public sealed class RunFolder : IDisposable
 {
-    private const string Description = "run.json", Claims = ".claims", Training = "training.json";
+    private const string Description = "run.json", SettingsFile = "settings.json", Claims = ".claims",
+        Training = "training.json";
     private static readonly TimeSpan Expiry = TimeSpan.FromMinutes(2), TouchInterval = TimeSpan.FromSeconds(10);
     private readonly FileLease lease;
     private readonly Timer touching;
@@ -39,11 +41,12 @@ public sealed class RunFolder : IDisposable
     /// <summary>Takes the folder for a run, a new one or one that was interrupted.</summary>
     /// <param name="folder">Made when missing.</param>
     /// <param name="identity">All that decides the run's numbers; a state of another identity is refused.</param>
-    /// <param name="about">What is told besides: settings, command, versions.</param>
+    /// <param name="settings">Every setting, written beside the result.</param>
+    /// <param name="about">What is told besides: command, versions.</param>
     /// <exception cref="UnusableFileException">Another process is at it, it holds something else, or a run that was
     /// begun otherwise; all differences
     /// are named, and nothing is changed.</exception>
-    public static RunFolder Open(string folder, JObject identity, JObject about)
+    public static RunFolder Open(string folder, JObject identity, JObject settings, JObject about)
     {
         folder = Path.GetFullPath(folder);
         var description = Path.Combine(folder, Description);
@@ -66,6 +69,7 @@ public sealed class RunFolder : IDisposable
                 opened.Expect(identity);
             }
 
+            opened.Write(SettingsFile, settings);
             opened.Write(Description, new JObject { ["identity"] = identity, ["about"] = about });
             return opened;
         }
