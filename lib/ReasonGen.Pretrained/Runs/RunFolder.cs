@@ -117,31 +117,37 @@ public sealed class RunFolder : IDisposable
         AtomicFile.Write(Path.Combine(folder, Training), training.ToString() + "\n");
     }
 
-    /// <summary>Removes all but the newest checkpoints, and those of steps that the run has not reached
-    /// (again).</summary>
-    internal void Prune(int keep, long reached)
+    /// <summary>Removes all but the newest checkpoints.</summary>
+    internal void Prune(int keep)
     {
-        var folder = In("checkpoints");
-        var all = (Directory.Exists(folder) ? Directory.GetDirectories(folder, "step-*") : [])
-            .Select(path => (Path: path,
-            Step: long.TryParse(System.IO.Path.GetFileName(path)[5..], CultureInfo.InvariantCulture, out var step)
-                ? step : -1))
-            .Where(one => one.Step >= 0).OrderByDescending(one => one.Step).ToArray();
-        foreach (var (path, _) in all.Where(one => one.Step > reached)
-            .Concat(all.Where(one => one.Step <= reached).Skip(keep)))
+        foreach (var (_, path) in Steps("checkpoints").OrderByDescending(one => one.Step).Skip(keep))
         {
             Directory.Delete(path, true);
         }
     }
 
-    /// <summary>Removes the events that are there: they are written anew.</summary>
-    internal void RemoveEvents()
+    /// <summary>Removes what a killed run made of steps that it goes on before, and the events, which are written
+    /// anew.</summary>
+    internal void Forget(long reached)
     {
-        foreach (var file in Directory.GetFiles(Folder, "events.out.tfevents.*"))
+        foreach (var (_, path) in Steps("checkpoints").Concat(Steps("samples")).Where(one => one.Step > reached)
+            .Concat(Directory.GetFiles(Folder, "events.out.tfevents.*").Select(path => (reached, path))))
         {
-            File.Delete(file);
+            if (Directory.Exists(path))
+            {
+                Directory.Delete(path, true);
+            }
+            else
+            {
+                File.Delete(path);
+            }
         }
     }
+
+    private (long Step, string Path)[] Steps(string folder) => !Directory.Exists(In(folder)) ? []
+        : [.. Directory.GetFileSystemEntries(In(folder), "step-*").Select(path =>
+            (long.TryParse(System.IO.Path.GetFileNameWithoutExtension(path)[5..], CultureInfo.InvariantCulture,
+                out var step) ? step : -1, path)).Where(one => one.Item1 >= 0)];
 
     public void Dispose()
     {

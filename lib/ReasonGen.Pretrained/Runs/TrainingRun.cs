@@ -52,7 +52,7 @@ public sealed class TrainingRun : IDisposable
             trainer.Resume(folder.State);
         }
 
-        folder.RemoveEvents();
+        folder.Forget(Done);
         var events = utils.tensorboard.SummaryWriter(folder.Folder);
         metrics = new(folder.In("metrics.csv"), Done, events);
         validations = new(folder.In("validation.csv"), Done + 1, events, "validation");
@@ -144,7 +144,7 @@ public sealed class TrainingRun : IDisposable
         if (step > 0 && IsDue(control.CheckpointEvery) && RunFolder.StepOf(folder.Checkpoint(step)) is null)
         {
             Export(folder.Checkpoint(step));
-            folder.Prune(control.Keep, step);
+            folder.Prune(control.Keep);
         }
     }
 
