@@ -119,10 +119,12 @@ internal sealed class TrainCommand(TrainingStage stage)
         config.Validate();
         var from = parsed.GetValue(data) is { Length: > 0 } some ? some : found.IsMini ? [TrainData.DrawnWorld]
             : throw new UsageException($"--data is missing: {data.Description}");
+        var heldOut = parsed.GetValue(validation) ?? [];
+        found.Expect(config);
+        TrainData.Expect(stage, from, heldOut);
         var parts = stage == TrainingStage.Grpo ? rewards.Find(parsed, config, TrainData.IsWorld(from)) : [];
         SetThreads(parsed);
-        var session = new TrainSession(stage, found, all, from, parsed.GetValue(validation) ?? [], parts,
-            model.Target(parsed));
+        var session = new TrainSession(stage, found, all, from, heldOut, parts, model.Target(parsed));
         using var run = parsed.GetValue(dryRun) ? null
             : RunFolder.Open(folder, session.Identity(), all.ToJson(), About());
         session.ShowPlan();

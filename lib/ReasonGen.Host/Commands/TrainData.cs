@@ -1,8 +1,10 @@
+using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.JanusPro;
 using ReasonGen.Notebook;
 using ReasonGen.Rollouts;
 using ReasonGen.Runs;
+using ReasonGen.Setups;
 using ReasonGen.Sft;
 using ReasonGen.TrainingData;
 using ReasonGen.World;
@@ -17,6 +19,22 @@ internal static class TrainData
     private const long PromptPurpose = 22, HeldOutPurpose = 23; // as a Study's
 
     internal static bool IsWorld(IReadOnlyList<string> paths) => paths is [DrawnWorld] && !Path.Exists(DrawnWorld);
+
+    /// <summary>Looks whether data are there.</summary>
+    /// <exception cref="UnusableFileException">They are not.</exception>
+    internal static void Expect(TrainingStage stage, params IEnumerable<IReadOnlyList<string>> all)
+    {
+        foreach (var paths in all.Where(paths => !IsWorld(paths)))
+        {
+            var missing = stage == TrainingStage.Sft ? null : paths.FirstOrDefault(path => !File.Exists(path));
+            _ = stage == TrainingStage.Sft ? SftSets.Files(paths) : [];
+            if (missing is not null)
+            {
+                throw new UnusableFileException(missing, "there is no such file", "give a text file with a prompt a "
+                    + "line, or .jsonl with GenEval's metadata");
+            }
+        }
+    }
 
     /// <summary>Tells data from others: names, lengths and samples of the bytes.</summary>
     internal static string Fingerprint(IReadOnlyList<string> paths) => IsWorld(paths) ? DrawnWorld
