@@ -89,7 +89,7 @@ internal sealed record TrainModel
     {
         if (Folder is null && Given == Mini)
         {
-            return (MiniFolder.Shipped(Shipped), null);
+            return (MiniFolder.Shipped(Shipped, target), null);
         }
 
         var folder = Folder ?? run.In("base");

@@ -63,8 +63,9 @@ public static class MiniFolder
 
     /// <summary>A stage of the shipped study as a pipeline.</summary>
     /// <exception cref="UnusableFileException">The data that ship are damaged.</exception>
-    public static JanusPipeline Shipped(string stage)
+    public static JanusPipeline Shipped(string stage, ComputeTarget? target = null)
     {
+        ComputeTarget.Default = target ?? ComputeTarget.Default; // where a study computes
         var study = new Study(StudyConfig.Quick);
         return new(study.Load(stage), study.Tokenizer, source: stage) { Style = PromptStyle.Mini };
     }

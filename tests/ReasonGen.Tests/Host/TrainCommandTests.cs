@@ -4,6 +4,7 @@ using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.JanusPro;
 using ReasonGen.Models;
+using ReasonGen.Notebook;
 using ReasonGen.Setups;
 using ReasonGen.Studies;
 using TorchSharp;
@@ -71,7 +72,7 @@ public sealed class TrainCommandTests : IDisposable
         Succeeded(await Reasongen.RunAsync("generate", "--model", At("rl/model"), "--prompt", "a photo of a red circle",
             "--count", "1", "--out", At("images")));
         Assert.True(File.Exists(At("images/0000.png")));
-        MiniFolder.Open(At("rl/best")).Dispose();
+        Lab.Open(At("rl/best")).Dispose();
 
         var (code, output) = await Reasongen.RunAsync(["train", "grpo", "--model", "mini", "--judge", "detector",
             "--out", At("rl"), .. FewGrpo, "--set", "grpo.clipRange=0.3"]);
