@@ -12,8 +12,9 @@ var root = CommandLine.WithBriefHelp(new RootCommand("""
 {
     RunCommand.Create(), RunCommand.CreateExecute(), GenerateCommand.Create(), ChatCommand.Create(),
     StudyCommand.Create(), CaptionCommand.Create(),
-    ScoreCommand.Create(), InspectCommand.Create(), PlanCommand.Create(), DoctorCommand.Create(),
-    VerifyCommand.Create(), KernelCommand.Create(), CompletionCommand.Create(),
+    ScoreCommand.Create(), TrainCommand.Create(), MergeCommand.Create(), ExportCommand.Create(),
+    InspectCommand.Create(), PlanCommand.Create(), DoctorCommand.Create(), VerifyCommand.Create(),
+    KernelCommand.Create(), CompletionCommand.Create(),
 });
 root.Options.Add(Failure.VerboseOption);
 // a prompt may begin with @

@@ -1,6 +1,7 @@
 using System.Reflection;
 using System.Runtime.InteropServices;
 using ReasonGen.Core;
+using ReasonGen.JanusPro;
 using ReasonGen.Native;
 using ReasonGen.Rollouts;
 using ReasonGen.Studies;
@@ -76,6 +77,12 @@ public sealed class Lab
         study.OnStep = live.Follow();
         return new Lab(study, live);
     }
+
+    /// <summary>Opens a model by its folder: a published one, an adapter of PEFT, or what <c>reasongen train</c>
+    /// wrote, the miniature's too.</summary>
+    /// <exception cref="Checkpoints.UnusableFileException">It is no model, or an unsound one.</exception>
+    public static JanusPipeline Open(string folder) =>
+        MiniFolder.IsIn(folder) ? MiniFolder.Open(folder) : JanusPipeline.Open(folder);
 
     /// <summary>What a stage draws for prompts, framed green where the detector finds it right and red where
     /// not.</summary>

@@ -31,6 +31,8 @@ internal static class FolderKinds
             "merge them with the zero_to_fp32.py that lies beside them"),
         ("mp_rank_*_model_states.pt", "it holds the parts of a training run of DeepSpeed",
             "merge them with the zero_to_fp32.py that lies beside them"),
+        ("state.safetensors", "it is the folder of a training run",
+            "give the folder model in it, or best, or one of its checkpoints"),
         ("*.gguf", "it holds GGUF files of llama.cpp", "use the safetensors or torch files of the same model"),
         ("*.msgpack", "it holds weights of Flax", "use the safetensors or torch files of the same model"),
         ("*.onnx", "it holds an ONNX graph", "use the safetensors or torch files of the same model"),
@@ -65,7 +67,7 @@ internal static class FolderKinds
         if (File.Exists(Path.Combine(folder, Adapter)))
         {
             return new(folder, $"it is {DescribeAdapter(folder)}, not a whole model",
-                "merge it into its base (PEFT: merge_and_unload, then save_pretrained) and give the merged folder");
+                "merge it into its base (reasongen merge, or PEFT's merge_and_unload) and give the merged folder");
         }
 
         var sign = Signs.FirstOrDefault(sign => Directory.GetFiles(folder, sign.Pattern).Length > 0);
@@ -112,7 +114,7 @@ internal static class FolderKinds
             if (name.Contains(".lora_A.") || name.Contains(".lora_B.") || name.Contains(".lora_magnitude_vector"))
             {
                 return ("they are LoRA additions that were not merged",
-                    "merge them into their base (PEFT: merge_and_unload, then save_pretrained) and give the merged "
+                    "merge them into their base (reasongen merge, or PEFT's merge_and_unload) and give the merged "
                     + "folder");
             }
 

@@ -87,7 +87,16 @@ internal static class PlanCommand
 
     private static void Print(TrainingSetup setup, TrainingStage stage, QwenConfig? judge)
     {
-        var plan = MemoryPlan.Of(setup, stage, judge);
+        if (!Print(MemoryPlan.Of(setup, stage, judge)).Fits(MemoryPlan.Gpus[0].Bytes))
+        {
+            Advise(setup, stage, judge);
+        }
+    }
+
+    /// <summary>Prints a plan as a table.</summary>
+    internal static MemoryPlan Print(MemoryPlan plan)
+    {
+        var (setup, stage) = (plan.Setup, plan.Stage);
         var trained = setup.Lora is { } lora ? $"LoRA of rank {lora.Rank}" : "all weights";
         AnsiConsole.WriteLine($"{setup.Name}, {stage.ToString().ToLowerInvariant()}, {trained}, "
             + $"activations {(setup.CheckpointActivations ? "checkpointed" : "kept")}");
@@ -108,10 +117,7 @@ internal static class PlanCommand
 
         AnsiConsole.Write(table);
         AnsiConsole.WriteLine($"The peak of {plan.PeakBytes / (1L << 30):0.0} GiB {plan.Verdict()}.");
-        if (!plan.Fits(MemoryPlan.Gpus[0].Bytes))
-        {
-            Advise(setup, stage, judge);
-        }
+        return plan;
     }
 
     // the first of a few changes, mildest first, after which it fits the smaller GPU

@@ -43,13 +43,36 @@ public sealed class JanusPipeline : IDisposable
 
     public ImageProcessor? Processor { get; }
 
+    /// <summary>How it is spoken to.</summary>
+    public PromptStyle Style { get; init; } = PromptStyle.Janus;
+
     /// <summary>Opens a folder with config.json, weights and tokenizer.json, in the original layout or that of
-    /// transformers.</summary>
+    /// transformers; or an adapter of PEFT with the base that it names.</summary>
     /// <exception cref="UnusableFileException">A file is missing or unsound, or the parts do not belong
     /// together.</exception>
     public static JanusPipeline Open(string folder, ComputeTarget? target = null)
     {
         Expect(folder);
+        return PeftAdapter.IsIn(folder) ? OpenAdapter(PeftAdapter.Read(folder), target) : OpenWhole(folder, target);
+    }
+
+    private static JanusPipeline OpenAdapter(PeftAdapter adapter, ComputeTarget? target)
+    {
+        var pipeline = Open(adapter.FindBase(), target);
+        try
+        {
+            adapter.MergeInto(pipeline.Model);
+            return pipeline;
+        }
+        catch
+        {
+            pipeline.Dispose();
+            throw;
+        }
+    }
+
+    private static JanusPipeline OpenWhole(string folder, ComputeTarget? target)
+    {
         // the tokenizer first: it is read in no time, and may be wrong
         var tokenizer = HuggingFaceTokenizer.Load(folder, JanusChat.SpecialNames);
         _ = tokenizer.Special;
@@ -68,7 +91,11 @@ public sealed class JanusPipeline : IDisposable
                 "give the folder of a downloaded Janus-Pro or ReasonGen-R1");
         }
 
-        if (!File.Exists(Path.Combine(folder, "config.json")) && FolderKinds.Explain(folder) is { } other)
+        if (PeftAdapter.IsIn(folder))
+        {
+            Expect(PeftAdapter.Read(folder).FindBase());
+        }
+        else if (!File.Exists(Path.Combine(folder, "config.json")) && FolderKinds.Explain(folder) is { } other)
         {
             throw other;
         }

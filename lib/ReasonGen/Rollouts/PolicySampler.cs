@@ -21,6 +21,10 @@ public sealed class PolicySampler(
 
     public RolloutConfig Config => sampler.Config;
 
+    /// <summary>Told after each token how many of a rollout's are done, from several threads; what it throws ends
+    /// the rollouts.</summary>
+    public Action<int>? TokenDone { get; set; }
+
     public void CheckPolicy(IImageTextModel policy, double temperature)
     {
         if (!ReferenceEquals(policy, model))
@@ -46,7 +50,7 @@ public sealed class PolicySampler(
         var parts = (int)Math.Max(Math.Min(Config.Parts, rows), Math.Ceiling(rows / (double)Config.RowsAtATime));
         if (parts == 1)
         {
-            return sampler.Generate(ids, mask, seed);
+            return sampler.Generate(ids, mask, seed, TokenDone);
         }
 
         long Start(int part) => rows * part / parts;
@@ -55,7 +59,7 @@ public sealed class PolicySampler(
             using var some = NewDisposeScope();
             var count = Start(part + 1) - Start(part);
             return sampler.Generate(ids.narrow(0, Start(part), count), mask.narrow(0, Start(part), count),
-                Seeds.Mix(seed, part));
+                Seeds.Mix(seed, part), TokenDone);
         }
 
         RolloutBatch[] batches =

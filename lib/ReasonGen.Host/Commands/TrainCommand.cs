@@ -1,0 +1,176 @@
+using System.CommandLine;
+using Newtonsoft.Json.Linq;
+using ReasonGen.Core;
+using ReasonGen.Models;
+using ReasonGen.Runs;
+using ReasonGen.Setups;
+using ReasonGen.Studies;
+using ReasonGen.WorldData;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Host.Commands;
+
+/// <summary>reasongen train: unattended runs of both stages, on models of any size.</summary>
+/// <param name="stage">The stage that this command is of.</param>
+internal sealed class TrainCommand(TrainingStage stage)
+{
+    private const int MostThreads = 1024;
+
+    private const string SftHelp = """
+        Fine-tunes a model on prompt → rationale → image. Interrupted or killed, the same command goes on where it was saved.
+
+        Examples:
+          reasongen train sft --model mini --out runs/sft
+          reasongen train sft --model Janus-Pro-7B --data ReasonGen-R1-SFT-230k --validation held-out.parquet --out runs/sft
+          reasongen train sft --model Janus-Pro-1B --data set.parquet --steps 500 --set lora.rank=32 --out runs/sft
+          reasongen train sft --preset janus-7b --help-settings
+        """;
+
+    private const string GrpoHelp = """
+        Trains a fine-tuned model by GRPO with the adaptive entropy loss. Interrupted or killed, the same command goes on where it was saved.
+
+        Examples:
+          reasongen train grpo --model runs/sft/model --out runs/rl
+          reasongen train grpo --model ReasonGen-R1-SFT --data geneval.txt --data dpg.txt --judge Qwen2.5-VL-7B-Instruct --out runs/rl
+          reasongen train grpo --model ReasonGen-R1-SFT --data train_metadata.jsonl --judge "geneval-share,0.5*hps" --weights judges --out runs/rl
+          reasongen train grpo --model ReasonGen-R1-SFT --data prompts.txt --judge http://localhost:8000/v1 --judge-model Qwen2.5-VL-7B-Instruct
+            --config mine.yaml --set grpo.learningRate=1e-5 --out runs/rl
+        """;
+
+    private readonly ModelOptions model = new(required: false);
+    private readonly TrainRewards rewards = new();
+    private readonly SettingsOptions settings = new();
+    private readonly Option<string[]> data = new("--data", "-d")
+    {
+        Description = (stage == TrainingStage.Sft ? "Parquet files of the published schema, or folders of them"
+            : "Files of prompts: a prompt a line, or .jsonl as GenEval's metadata")
+            + "; or world, the drawn world, which is the default for mini.",
+    };
+
+    private readonly Option<string[]> validation = new("--validation")
+    {
+        Description = "Held-out data of the same kind; the best checkpoint by it is kept. The drawn world has its own.",
+    };
+
+    private readonly Option<int?> steps = new("--steps") { Description = "Steps of the whole run." };
+    private readonly Option<long?> seed = new("--seed") { Description = "Seed of everything that is drawn." };
+    private readonly Option<int?> threads = new("--threads")
+    {
+        Description = "Threads of libtorch, on which the last digits depend. Default: as many as processors.",
+    };
+
+    private readonly Option<string?> output = new("--out", "-o")
+    {
+        Description = "Folder of the run; made when missing.",
+    };
+
+    private readonly Option<bool> helpSettings = new("--help-settings")
+    {
+        Description = "Lists every setting with its value and meaning.",
+    };
+
+    private readonly Option<bool> dryRun = new("--dry-run") { Description = "Shows the plan alone." };
+
+    private string Name => stage.ToString().ToLowerInvariant();
+
+    internal static Command Create() => new("train",
+        "Trains a model unattended: 'train sft' fine-tunes, 'train grpo' reinforces. See 'reasongen train sft --help'.")
+    {
+        new TrainCommand(TrainingStage.Sft).Command(SftHelp), new TrainCommand(TrainingStage.Grpo).Command(GrpoHelp),
+    };
+
+    private Command Command(string help)
+    {
+        var command = new Command(Name, help) { data, validation };
+        model.AddTo(command);
+        if (stage == TrainingStage.Grpo)
+        {
+            rewards.AddTo(command);
+        }
+
+        settings.AddTo(command);
+        foreach (var option in (Option[])[steps, seed, threads, output, helpSettings, dryRun])
+        {
+            command.Options.Add(option);
+        }
+
+        command.SetAction((parsed, cancel) => Task.FromResult(Run(parsed, cancel)));
+        return command;
+    }
+
+    // everything that can be wrong is looked at before a weight is read
+    private int Run(ParseResult parsed, CancellationToken cancel)
+    {
+        var given = model.Folder(parsed);
+        var found = given is null ? null : TrainModel.Find(given, stage);
+        var all = Settings(parsed, found);
+        if (parsed.GetValue(helpSettings))
+        {
+            Console.Write(SettingsText.Help(all));
+            return CommandLine.Done;
+        }
+
+        if (found is null || parsed.GetValue(output) is not { Length: > 0 } folder)
+        {
+            throw new UsageException($"train {Name} wants --model and --out. See 'reasongen train {Name} --help'.");
+        }
+
+        var config = all.Get<RunConfig>();
+        config.Validate();
+        var from = parsed.GetValue(data) is { Length: > 0 } some ? some : found.IsMini ? [TrainData.DrawnWorld]
+            : throw new UsageException($"--data is missing: {data.Description}");
+        var heldOut = parsed.GetValue(validation) ?? [];
+        found.Expect(config);
+        TrainData.Expect(stage, from, heldOut);
+        var parts = stage == TrainingStage.Grpo ? rewards.Find(parsed, config, TrainData.IsWorld(from)) : [];
+        SetThreads(parsed);
+        var session = new TrainSession(stage, found, all, from, heldOut, parts, model.Target(parsed));
+        using var run = parsed.GetValue(dryRun) ? null
+            : RunFolder.Open(folder, session.Identity(), all.ToJson(), About());
+        session.ShowPlan();
+        if (run is null)
+        {
+            return CommandLine.Done;
+        }
+
+        Signals.Patience = Signals.TrainingPatience;
+        return session.Run(run, cancel);
+    }
+
+    private Settings Settings(ParseResult parsed, TrainModel? found)
+    {
+        var adapter = found?.Adapter?.Config;
+        var (number, count) = (parsed.GetValue(seed), parsed.GetValue(steps));
+        (string, string)[] values =
+        [
+            .. number is null ? [] : new[] { "run.seed", "data.seed", "grpo.seed" }.Select(name => (name, $"{number}")),
+            .. count is null ? [] : new[] { (stage == TrainingStage.Sft ? "sft.totalSteps" : "run.steps", $"{count}") },
+        ];
+        var all = settings.Read(parsed, found?.Preset ?? "janus-7b",
+            config => adapter is null ? config : config with { Lora = adapter }, values);
+        return adapter is null || all.Get<RunConfig>().Lora is { } lora
+            && JToken.DeepEquals(JObject.FromObject(lora), JObject.FromObject(adapter)) ? all
+            : throw new UsageException($"{found!.Given} is an adapter, whose additions are trained on as they are "
+                + $"(rank "
+                + $"{adapter.Rank}, alpha {adapter.Alpha}): leave the settings lora.* alone, or merge it first");
+    }
+
+    private static JObject About() => new()
+    {
+        ["commit"] = RunRecord.CurrentCommit,
+        ["command"] =
+            "reasongen " + string.Join(' ', Environment.GetCommandLineArgs().Skip(1).Select(SelfProcess.Quote)),
+        ["started"] = DateTime.UtcNow.ToString("u"),
+        ["torchsharp"] = typeof(TorchSharp.torch).Assembly.GetName().Version!.ToString(),
+    };
+
+    private void SetThreads(ParseResult parsed)
+    {
+        if (parsed.GetValue(threads) is { } count)
+        {
+            _ = ComputeTarget.Default; // loads libtorch
+            set_num_threads(count is >= 1 and <= MostThreads ? count
+                : throw new UsageException($"--threads is {count}; it must be at least 1 and at most {MostThreads}"));
+        }
+    }
+}
