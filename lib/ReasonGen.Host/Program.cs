@@ -10,16 +10,20 @@ var root = CommandLine.WithBriefHelp(new RootCommand("""
     Colours:      on a terminal only, and not where NO_COLOR is set
     """)
 {
-    RunCommand.Create(), RunCommand.CreateExecute(), GenerateCommand.Create(), ChatCommand.Create(), StudyCommand.Create(), CaptionCommand.Create(),
-    ScoreCommand.Create(), InspectCommand.Create(), PlanCommand.Create(), DoctorCommand.Create(), KernelCommand.Create(), CompletionCommand.Create(),
+    RunCommand.Create(), RunCommand.CreateExecute(), GenerateCommand.Create(), ChatCommand.Create(),
+    StudyCommand.Create(), CaptionCommand.Create(),
+    ScoreCommand.Create(), InspectCommand.Create(), PlanCommand.Create(), DoctorCommand.Create(),
+    KernelCommand.Create(), CompletionCommand.Create(),
 });
 root.Options.Add(Failure.VerboseOption);
-var parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null }); // a prompt may begin with @
+// a prompt may begin with @
+var parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
 if (CommandLine.Mistakes(parsed) is { Count: > 0 } mistakes)
 {
     return CommandLine.Complain(parsed, mistakes);
 }
 
-var invocation = new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null };
+var invocation =
+    new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null };
 return await Failure.GuardAsync(parsed.GetValue(Failure.VerboseOption), () =>
     Signals.RunAsync(cancel => parsed.InvokeAsync(invocation, cancel)));

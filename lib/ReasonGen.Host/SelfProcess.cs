@@ -6,12 +6,15 @@ namespace ReasonGen.Host;
 internal static class SelfProcess
 {
     /// <summary>Folder of the .NET installation that runs this program.</summary>
-    internal static string DotnetRoot { get; } = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(typeof(object).Assembly.Location)!, "..", "..", ".."));
+    internal static string DotnetRoot { get; } =
+        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(typeof(object).Assembly.Location)!, "..", "..", ".."));
 
     /// <summary>Its SDK's command, or whichever is on the path.</summary>
-    internal static string Dotnet { get; } = Path.Combine(DotnetRoot, OperatingSystem.IsWindows() ? "dotnet.exe" : "dotnet") is var own && File.Exists(own) ? own : "dotnet";
+    internal static string Dotnet { get; } = Path.Combine(DotnetRoot,
+        OperatingSystem.IsWindows() ? "dotnet.exe" : "dotnet") is var own && File.Exists(own) ? own : "dotnet";
 
-    /// <summary>Program and arguments: the executable beside this assembly, or else the assembly under dotnet.</summary>
+    /// <summary>Program and arguments: the executable beside this assembly, or else the assembly under
+    /// dotnet.</summary>
     internal static string[] Command(params string[] arguments)
     {
         var library = typeof(SelfProcess).Assembly.Location;
@@ -27,5 +30,6 @@ internal static class SelfProcess
 
     /// <summary>An argument as a shell wants it.</summary>
     internal static string Quote(string argument) =>
-        argument.Length > 0 && argument.All(c => char.IsLetterOrDigit(c) || "-_./=".Contains(c)) ? argument : $"'{argument.Replace("'", "'\\''")}'";
+        argument.Length > 0 && argument.All(c => char.IsLetterOrDigit(c) || "-_./=".Contains(c)) ? argument
+            : $"'{argument.Replace("'", "'\\''")}'";
 }

@@ -5,10 +5,11 @@ using ReasonGen.Host.Commands;
 namespace ReasonGen.Host;
 
 /// <summary>
-/// What signals do to the command. The first SIGINT, SIGTERM or SIGHUP asks for the end: the step at hand is finished, state is saved, children end
-/// too. Another one, a second later or more, or the end of <see cref="Patience"/>, ends the process at once; files are written whole or not at all, so that harms none. The
-/// exit code is 128 and the number of the signal. A signal that the process was started to ignore stays ignored: SIGHUP under nohup, SIGINT behind
-/// an &amp; in a script, which another's Ctrl-C must not end.
+/// What signals do to the command. The first SIGINT, SIGTERM or SIGHUP asks for the end: the step at hand is finished,
+/// state is saved, children end too. Another one, a second later or more, or the end of <see cref="Patience"/>, ends
+/// the process at once; files are written whole or not at all, so that harms none. The exit code is 128 and the number
+/// of the signal. A signal that the process was started to ignore stays ignored: SIGHUP under nohup, SIGINT behind an
+/// &amp; in a script, which another's Ctrl-C must not end.
 /// </summary>
 internal static class Signals
 {
@@ -21,7 +22,8 @@ internal static class Signals
     /// <summary>How long the command may take to end after it was asked to.</summary>
     internal static TimeSpan Patience { get; set; } = TimeSpan.FromSeconds(4);
 
-    /// <summary>Patience of commands that train: the step at hand and a checkpoint of a large model take their time.</summary>
+    /// <summary>Patience of commands that train: the step at hand and a checkpoint of a large model take their
+    /// time.</summary>
     internal static TimeSpan TrainingPatience { get; } = TimeSpan.FromMinutes(1);
 
     /// <summary>What SIGINT does instead, where it does not end the command.</summary>
@@ -31,8 +33,10 @@ internal static class Signals
     /// <returns>Its exit code; 128 and the number of the signal where it says that it was interrupted.</returns>
     internal static async Task<int> RunAsync(Func<CancellationToken, Task<int>> command)
     {
-        (PosixSignal Signal, int Number)[] ending = [(PosixSignal.SIGINT, 2), (PosixSignal.SIGTERM, 15), (PosixSignal.SIGHUP, 1)];
-        var registrations = ending.Where(signal => !IsIgnored(signal.Number)).Select(signal => PosixSignalRegistration.Create(signal.Signal, context =>
+        (PosixSignal Signal, int Number)[] ending = [(PosixSignal.SIGINT, 2), (PosixSignal.SIGTERM, 15),
+            (PosixSignal.SIGHUP, 1)];
+        var registrations = ending.Where(signal => !IsIgnored(signal.Number))
+            .Select(signal => PosixSignalRegistration.Create(signal.Signal, context =>
         {
             context.Cancel = true;
             Take(signal.Number);
@@ -55,7 +59,8 @@ internal static class Signals
         }
     }
 
-    /// <summary>Asks for the end as SIGTERM does: the process that started this one is gone or wants no more of it.</summary>
+    /// <summary>Asks for the end as SIGTERM does: the process that started this one is gone or wants no more of
+    /// it.</summary>
     internal static void End() => Take(15, again: false);
 
     /// <summary>Ends a child with this process, where that is ended at once.</summary>
@@ -85,7 +90,8 @@ internal static class Signals
 
         if (Interlocked.CompareExchange(ref received, number, 0) != 0)
         {
-            if (again && Since.Elapsed > Repeat) // a terminal's Ctrl-C may come by more ways than one, and fingers press twice
+            // a terminal's Ctrl-C may come by more ways than one, and fingers press twice
+            if (again && Since.Elapsed > Repeat)
             {
                 EndNow();
             }
@@ -123,7 +129,8 @@ internal static class Signals
                 {
                     child.Kill(entireProcessTree: true);
                 }
-                catch (Exception e) when (e is InvalidOperationException or System.ComponentModel.Win32Exception or AggregateException)
+                catch (Exception e)
+                    when (e is InvalidOperationException or System.ComponentModel.Win32Exception or AggregateException)
                 {
                     // it has ended
                 }
@@ -142,7 +149,8 @@ internal static class Signals
     private static bool IsIgnored(int number)
     {
         const string Mask = "SigIgn:";
-        return File.Exists("/proc/self/status") && File.ReadLines("/proc/self/status").FirstOrDefault(line => line.StartsWith(Mask)) is { } line
+        return File.Exists("/proc/self/status")
+            && File.ReadLines("/proc/self/status").FirstOrDefault(line => line.StartsWith(Mask)) is { } line
             && (Convert.ToUInt64(line[Mask.Length..].Trim(), 16) >> (number - 1) & 1) == 1;
     }
 

@@ -4,12 +4,14 @@ using Spectre.Console;
 
 namespace ReasonGen.Host;
 
-/// <summary>Text that others wrote, such as file names, prompts and errors, as it may be printed: a terminal takes no orders from it.</summary>
+/// <summary>Text that others wrote, such as file names, prompts and errors, as it may be printed: a terminal takes no
+/// orders from it.</summary>
 internal static class Terminal
 {
     private const int AnyWidth = 1 << 20; // columns: a log or a pipe has none, and breaks no line
 
-    /// <summary>Text of several lines; control characters other than line ends and tabs are spelt out, as <c>\u001b</c>.</summary>
+    /// <summary>Text of several lines; control characters other than line ends and tabs are spelt out, as
+    /// <c>\u001b</c>.</summary>
     internal static string Plain(string text)
     {
         text = text.Replace("\r\n", "\n");
@@ -30,10 +32,14 @@ internal static class Terminal
     /// <summary>The same on one line.</summary>
     internal static string Line(string text) => Plain(text).Replace("\n", "\\n").Replace("\t", " ");
 
-    /// <summary>A console on standard output or standard error, which breaks lines at a terminal's width and nowhere else.</summary>
+    /// <summary>A console on standard output or standard error, which breaks lines at a terminal's width and nowhere
+    /// else.</summary>
     internal static IAnsiConsole Console(bool error = false)
     {
-        var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(error ? System.Console.Error : System.Console.Out) });
+        var console = AnsiConsole.Create(new AnsiConsoleSettings
+        {
+            Out = new AnsiConsoleOutput(error ? System.Console.Error : System.Console.Out),
+        });
         if (error ? System.Console.IsErrorRedirected : System.Console.IsOutputRedirected)
         {
             console.Profile.Width = AnyWidth;

@@ -4,8 +4,9 @@ using System.IO.Pipes;
 namespace ReasonGen.Host;
 
 /// <summary>
-/// A child that does not outlive this process: it holds the reading end of a pipe whose writing end only this process has. When that is closed, by us
-/// or by the system because this process has died of whatever, the child ends as if asked by a signal: it saves its state first.
+/// A child that does not outlive this process: it holds the reading end of a pipe whose writing end only this process
+/// has. When that is closed, by us or by the system because this process has died of whatever, the child ends as if
+/// asked by a signal: it saves its state first.
 /// </summary>
 internal sealed class TiedProcess : IDisposable
 {

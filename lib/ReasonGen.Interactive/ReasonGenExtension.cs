@@ -9,7 +9,8 @@ using ReasonGen.Studies;
 namespace ReasonGen.Interactive;
 
 /// <summary>
-/// The kit in .NET Interactive: its formatters, progress that is renewed in place, loops that end at the stop button, and the magic
+/// The kit in .NET Interactive: its formatters, progress that is renewed in place, loops that end at the stop button,
+/// and the magic
 /// <c>#!reasongen</c>. The kit loads it by itself when its first type is used in a cell.
 /// </summary>
 public sealed class ReasonGenExtension : IKernelExtension
@@ -29,11 +30,15 @@ public sealed class ReasonGenExtension : IKernelExtension
 
     private static void Attach(Kernel? kernel)
     {
-        KernelBridge.Current = new KernelBridge(Display, () => KernelInvocationContext.Current?.CancellationToken ?? default);
+        KernelBridge.Current =
+            new KernelBridge(Display, () => KernelInvocationContext.Current?.CancellationToken ?? default);
         var root = kernel?.RootKernel;
         if (root is not null && root.KernelInfo.SupportedDirectives.All(directive => directive.Name != Magic))
         {
-            var magic = new KernelActionDirective(Magic) { Description = "Shows the versions and the device of ReasonGen, and what to call." };
+            var magic = new KernelActionDirective(Magic)
+            {
+                Description = "Shows the versions and the device of ReasonGen, and what to call.",
+            };
             root.AddDirective(magic, (_, context) =>
             {
                 context.Display(About());
@@ -42,8 +47,10 @@ public sealed class ReasonGenExtension : IKernelExtension
         }
     }
 
-    // What the cell function display returns here carries an id that was never sent, so that its Update reaches nothing (dotnet/interactive,
-    // KernelInvocationContext.Display keeps one id). A cell's own display takes over where no cell is known, as on a thread of its own.
+    // What the cell function display returns here carries an id that was never sent, so that its Update reaches nothing
+    // (dotnet/interactive,
+    // KernelInvocationContext.Display keeps one id). A cell's own display takes over where no cell is known, as on a
+    // thread of its own.
     private static Action<object>? Display(object first)
     {
         if (KernelInvocationContext.Current is not { IsComplete: false } context)
@@ -59,16 +66,20 @@ public sealed class ReasonGenExtension : IKernelExtension
         Show.Table(["", ""],
         [
             ["ReasonGen", $"{typeof(Lab).Assembly.GetName().Version!.ToString(3)}, revision {RunRecord.CurrentCommit}"],
-            ["libraries", $".NET {Environment.Version}, TorchSharp {typeof(TorchSharp.torch).Assembly.GetName().Version!.ToString(3)}, "
-                + $".NET Interactive {typeof(Kernel).Assembly.GetName().Version}"],
+            ["libraries",
+                $".NET {Environment.Version}, TorchSharp "
+                + $"{typeof(TorchSharp.torch).Assembly.GetName().Version!.ToString(3)}, .NET Interactive "
+                + $"{typeof(Kernel).Assembly.GetName().Version}"],
             ["native library", NativeRuntime.Preparation],
             ["computing on", $"{ComputeTarget.Default}, {TorchSharp.torch.get_num_threads()} threads"],
             ["data", Study.DataFolder()],
         ]),
         Show.Table(["call", "for"],
         [
-            ["Lab.Start(preset, seed, output)", "the study with its models, trainers and recorded runs; preset is smoke, quick or full"],
-            ["kit.Live.Run(items, total, label)", "a loop whose progress is shown in place and which ends at the stop button"],
+            ["Lab.Start(preset, seed, output)",
+                "the study with its models, trainers and recorded runs; preset is smoke, quick or full"],
+            ["kit.Live.Run(items, total, label)",
+                "a loop whose progress is shown in place and which ends at the stop button"],
             ["Show.Images, Show.Table, Plot.Lines", "images, tables and figures"],
             ["kit.About", "preset, seed, versions and device of this notebook"],
         ]));

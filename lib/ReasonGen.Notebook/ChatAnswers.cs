@@ -1,5 +1,6 @@
-// What comes back from a chat endpoint, brought into the one form that the client library reads. Servers, and the proxies before them, say the same in
-// many ways: content as a list of parts, a stream where none was asked for, an error under HTTP 200, finish reasons of their own, log-probs of NaN.
+// What comes back from a chat endpoint, brought into the one form that the client library reads. Servers, and the
+// proxies before them, say the same in many ways: content as a list of parts, a stream where none was asked for, an
+// error under HTTP 200, finish reasons of their own, log-probs of NaN.
 using System.Globalization;
 using System.Net;
 using System.Text;
@@ -9,7 +10,8 @@ using ReasonGen.Served;
 
 namespace ReasonGen.Notebook;
 
-/// <summary>Sends requests to one endpoint and makes its answers uniform. Refusals are <see cref="HttpRequestException"/>s with a status.</summary>
+/// <summary>Sends requests to one endpoint and makes its answers uniform. Refusals are
+/// <see cref="HttpRequestException"/>s with a status.</summary>
 /// <param name="address">The endpoint's address, as given.</param>
 internal sealed class ChatAnswers(Uri address) : DelegatingHandler(new SocketsHttpHandler
 {
@@ -21,12 +23,14 @@ internal sealed class ChatAnswers(Uri address) : DelegatingHandler(new SocketsHt
     private static readonly UTF8Encoding Strict = new(false, throwOnInvalidBytes: true);
     private volatile bool versioned;
 
-    protected override async Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
+    protected override async Task<HttpResponseMessage> SendAsync(HttpRequestMessage request,
+        CancellationToken cancellationToken)
     {
         var given = request.RequestUri!;
         request.RequestUri = versioned ? Versioned(given) : given;
         var response = await base.SendAsync(request, cancellationToken);
-        if (response.StatusCode is HttpStatusCode.NotFound or HttpStatusCode.MethodNotAllowed && !versioned && address.AbsolutePath == "/")
+        if (response.StatusCode is HttpStatusCode.NotFound or HttpStatusCode.MethodNotAllowed && !versioned
+            && address.AbsolutePath == "/")
         {
             response.Dispose(); // the address was given without its version
             request.RequestUri = Versioned(given);
@@ -44,7 +48,8 @@ internal sealed class ChatAnswers(Uri address) : DelegatingHandler(new SocketsHt
             var answer = Uniform(await ReadAsync(response, MostBytes, cancellationToken));
             return new(HttpStatusCode.OK)
             {
-                RequestMessage = request, Content = new StringContent(answer.ToString(Formatting.None), Encoding.UTF8, "application/json"),
+                RequestMessage = request,
+                Content = new StringContent(answer.ToString(Formatting.None), Encoding.UTF8, "application/json"),
             };
         }
     }
@@ -58,12 +63,15 @@ internal sealed class ChatAnswers(Uri address) : DelegatingHandler(new SocketsHt
         var json = Parse(body);
         if (json["error"] is JObject or JValue { Value: string { Length: > 0 } })
         {
-            var code = json["error"] is JObject error && int.TryParse((error["code"] ?? error["status"])?.ToString(), out var number) ? number : 0;
-            throw new HttpRequestException(Message(json), null, (HttpStatusCode)(code is >= 400 and < 600 ? code : 500));
+            var code = json["error"] is JObject error
+                && int.TryParse((error["code"] ?? error["status"])?.ToString(), out var number) ? number : 0;
+            throw new HttpRequestException(Message(json), null,
+                (HttpStatusCode)(code is >= 400 and < 600 ? code : 500));
         }
 
         var choice = (json["choices"] as JArray)?.FirstOrDefault() as JObject;
-        var message = choice?["message"] as JObject ?? throw new InvalidDataException("it holds no message (choices[0].message)");
+        var message =
+            choice?["message"] as JObject ?? throw new InvalidDataException("it holds no message (choices[0].message)");
         var finish = Finish(choice!["finish_reason"]);
         var text = Text(message["content"]);
         if (text.Trim().Length == 0 || finish == "content_filter")
@@ -73,7 +81,8 @@ internal sealed class ChatAnswers(Uri address) : DelegatingHandler(new SocketsHt
 
         var chosen = new JObject
         {
-            ["index"] = 0, ["finish_reason"] = finish, ["message"] = new JObject { ["role"] = "assistant", ["content"] = text },
+            ["index"] = 0, ["finish_reason"] = finish,
+            ["message"] = new JObject { ["role"] = "assistant", ["content"] = text },
         };
         if (choice["logprobs"] is JObject chances && Finite(chances))
         {
@@ -82,7 +91,8 @@ internal sealed class ChatAnswers(Uri address) : DelegatingHandler(new SocketsHt
 
         var answer = new JObject
         {
-            ["id"] = json["id"]?.ToString() ?? "", ["object"] = "chat.completion", ["created"] = 0, ["model"] = json["model"]?.ToString() ?? "",
+            ["id"] = json["id"]?.ToString() ?? "", ["object"] = "chat.completion", ["created"] = 0,
+            ["model"] = json["model"]?.ToString() ?? "",
             ["choices"] = new JArray(chosen),
         };
         string[] counts = ["prompt_tokens", "completion_tokens", "total_tokens"];
@@ -99,7 +109,8 @@ internal sealed class ChatAnswers(Uri address) : DelegatingHandler(new SocketsHt
         try
         {
             var text = Strict.GetString(body).TrimStart('\uFEFF', ' ', '\r', '\n', '\t');
-            return text.StartsWith("data:", StringComparison.Ordinal) || text.StartsWith("event:", StringComparison.Ordinal)
+            return text.StartsWith("data:", StringComparison.Ordinal)
+                || text.StartsWith("event:", StringComparison.Ordinal)
                 || text.StartsWith(':') ? Joined(text)
                 : text.Length == 0 ? throw new InvalidDataException("its body is empty")
                 : text[0] == '<' ? throw new InvalidDataException("it is a web page (HTML), no JSON")
@@ -125,7 +136,8 @@ internal sealed class ChatAnswers(Uri address) : DelegatingHandler(new SocketsHt
     private static JObject Joined(string stream)
     {
         var (content, finish, ended) = (new StringBuilder(), (JToken?)null, false);
-        foreach (var line in stream.Split('\n').Select(line => line.Trim()).Where(line => line.StartsWith("data:", StringComparison.Ordinal)))
+        foreach (var line in stream.Split('\n').Select(line => line.Trim())
+            .Where(line => line.StartsWith("data:", StringComparison.Ordinal)))
         {
             var data = line["data:".Length..].Trim();
             ended |= data == "[DONE]";
@@ -157,7 +169,8 @@ internal sealed class ChatAnswers(Uri address) : DelegatingHandler(new SocketsHt
     {
         JValue { Value: string text } => text,
         JArray parts => string.Concat(parts.Select(part => part is JValue { Value: string plain } ? plain
-            : part is JObject { } item && item["text"] is JValue { Value: string text } && !((string?)item["type"] ?? "text").Contains("reason")
+            : part is JObject { } item && item["text"] is JValue { Value: string text }
+                && !((string?)item["type"] ?? "text").Contains("reason")
                 ? text : "")),
         _ => "",
     };
@@ -176,7 +189,8 @@ internal sealed class ChatAnswers(Uri address) : DelegatingHandler(new SocketsHt
         var refusal = Text(message["refusal"]);
         var reason = refusal.Length > 0 ? $"it refuses: {refusal}"
             : finish == "content_filter" ? "its content filter held the answer back"
-            : finish == "tool_calls" || message["tool_calls"] is JArray { Count: > 0 } ? "it called a tool instead of answering"
+            : finish == "tool_calls" || message["tool_calls"] is JArray { Count: > 0 }
+                ? "it called a tool instead of answering"
             : thought && finish == "length" ? "it reasoned up to the limit of tokens and gave no answer"
             : thought ? "it gave its reasoning only (reasoning_content), and no answer"
             : finish == "length" ? "it reached the limit of tokens before it said anything" : "its answer is empty";
@@ -192,7 +206,8 @@ internal sealed class ChatAnswers(Uri address) : DelegatingHandler(new SocketsHt
     // -∞ is a chance of 0, which OpenAI writes as -9999; beside NaN none of them says anything
     private static bool Finite(JObject chances)
     {
-        foreach (var value in chances.Descendants().OfType<JValue>().Where(value => value.Value is double number && !double.IsFinite(number)).ToArray())
+        foreach (var value in chances.Descendants().OfType<JValue>()
+            .Where(value => value.Value is double number && !double.IsFinite(number)).ToArray())
         {
             if (!double.IsNegativeInfinity((double)value.Value!))
             {
@@ -219,7 +234,8 @@ internal sealed class ChatAnswers(Uri address) : DelegatingHandler(new SocketsHt
             // the status says enough
         }
 
-        var said = json is not null ? Message(json) : body.StartsWith('<') || body.Length == 0 ? response.ReasonPhrase ?? "without a word" : body;
+        var said = json is not null ? Message(json)
+            : body.StartsWith('<') || body.Length == 0 ? response.ReasonPhrase ?? "without a word" : body;
         if (response.StatusCode == HttpStatusCode.BadRequest && body.Contains("content_filter"))
         {
             var held = new FormatException($"its content filter refuses the question: {said}");
@@ -227,7 +243,8 @@ internal sealed class ChatAnswers(Uri address) : DelegatingHandler(new SocketsHt
             return held;
         }
 
-        var refusal = new HttpRequestException((int)response.StatusCode is >= 300 and < 400 ? $"{response.Headers.Location}" : said,
+        var refusal = new HttpRequestException((int)response.StatusCode is >= 300 and < 400
+            ? $"{response.Headers.Location}" : said,
             null, response.StatusCode);
         if (Wait(response) is { } wait)
         {
@@ -247,7 +264,8 @@ internal sealed class ChatAnswers(Uri address) : DelegatingHandler(new SocketsHt
     // seconds, or a date by the server's own clock
     private static TimeSpan? Wait(HttpResponseMessage response)
     {
-        var text = response.Headers.NonValidated.TryGetValues(ChatCaller.RetryAfter, out var values) ? values.ToString().Trim() : "";
+        var text = response.Headers.NonValidated.TryGetValues(ChatCaller.RetryAfter, out var values)
+            ? values.ToString().Trim() : "";
         return double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var seconds)
             ? double.IsNaN(seconds) ? null : TimeSpan.FromSeconds(Math.Clamp(seconds, 0, 1e9))
             : DateTimeOffset.TryParse(text, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var date)

@@ -4,8 +4,8 @@ using ReasonGen.Imaging;
 namespace ReasonGen.Notebook;
 
 /// <summary>
-/// Whether an image file is there to its end. Decoders stop where they have seen enough pixels, and some fill up what is missing; a download that
-/// broke off must be found all the same.
+/// Whether an image file is there to its end. Decoders stop where they have seen enough pixels, and some fill up what
+/// is missing; a download that broke off must be found all the same.
 /// </summary>
 internal static class ImageEnd
 {
@@ -65,7 +65,8 @@ internal static class ImageEnd
                     at += 2;
                     break;
                 default:
-                    at += at + 3 < bytes.Length ? 2 + BinaryPrimitives.ReadUInt16BigEndian(bytes[(at + 2)..]) : bytes.Length;
+                    at += at + 3 < bytes.Length ? 2 + BinaryPrimitives.ReadUInt16BigEndian(bytes[(at + 2)..])
+                        : bytes.Length;
                     break;
             }
         }

@@ -1,6 +1,8 @@
-// Encoded images to pixels: the one place that decodes, for training, judges, captions and chat alike. What is shown is upright, as the EXIF
-// orientation says. Profiles (ICC) are passed over, as the reference does. Of an animation, the first frame.
-// Deviation: transparent parts are laid on white; the reference (Pillow's convert) drops transparency and shows whatever colour lies below.
+// Encoded images to pixels: the one place that decodes, for training, judges, captions and chat alike. What is shown is
+// upright, as the EXIF orientation says. Profiles (ICC) are passed over, as the reference does. Of an animation, the
+// first frame.
+// Deviation: transparent parts are laid on white; the reference (Pillow's convert) drops transparency and shows
+// whatever colour lies below.
 using System.Runtime.InteropServices;
 using ReasonGen.Checkpoints;
 using ReasonGen.Imaging;
@@ -12,7 +14,8 @@ namespace ReasonGen.Notebook;
 public static class ImageFile
 {
     /// <summary>The image in a file, upright.</summary>
-    /// <exception cref="UnusableFileException">The file is missing, no image, cut short, damaged or too large; the message says which.</exception>
+    /// <exception cref="UnusableFileException">The file is missing, no image, cut short, damaged or too large; the
+    /// message says which.</exception>
     public static RgbImage Read(string path)
     {
         try
@@ -22,12 +25,14 @@ public static class ImageFile
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new UnusableFileException(path, $"the image cannot be read: {e.Message.TrimEnd('.')}", "check the path", e);
+            throw new UnusableFileException(path, $"the image cannot be read: {e.Message.TrimEnd('.')}",
+                "check the path", e);
         }
     }
 
     /// <summary>
-    /// The image, upright, transparent parts on white; null where the bytes are no image, or one that is cut short or too large.
+    /// The image, upright, transparent parts on white; null where the bytes are no image, or one that is cut short or
+    /// too large.
     /// </summary>
     public static RgbImage? Decode(byte[] encoded) => Decode(encoded, out _);
 
@@ -49,14 +54,16 @@ public static class ImageFile
             var result = codec.GetPixels(info, bitmap.GetPixels());
             if (result != SKCodecResult.Success)
             {
-                reason = result == SKCodecResult.IncompleteInput ? "it is cut short" : $"its pixels are damaged ({result})";
+                reason = result == SKCodecResult.IncompleteInput ? "it is cut short"
+                    : $"its pixels are damaged ({result})";
                 return null;
             }
 
             var image = new RgbImage(info.Width, info.Height, OnWhite(bitmap.GetPixelSpan()));
             return Upright(image, (int)codec.EncodedOrigin);
         }
-        catch (Exception e) when (e.GetType() == typeof(Exception)) // the library's word for memory that it could not have
+        // the library's word for memory that it could not have
+        catch (Exception e) when (e.GetType() == typeof(Exception))
         {
             reason = $"it cannot be decoded: {e.Message.TrimEnd('.')}";
             return null;
@@ -75,8 +82,8 @@ public static class ImageFile
     }
 
     /// <summary>
-    /// The bytes as every program shows them: themselves, or a PNG of the upright image where they rely on EXIF orientation, which many readers
-    /// pass over.
+    /// The bytes as every program shows them: themselves, or a PNG of the upright image where they rely on EXIF
+    /// orientation, which many readers pass over.
     /// </summary>
     /// <exception cref="FormatException">The bytes are no whole image.</exception>
     public static byte[] Upright(byte[] encoded)
@@ -97,7 +104,8 @@ public static class ImageFile
         var codec = SKCodec.Create(new SKMemoryStream(encoded));
         reason = codec is null ? encoded.Length == 0 ? "it is empty"
                 : ImageEnd.IsThere(encoded) ? "its first bytes are those of no image" : "it is cut short"
-            : ImageBounds.Refusal(codec.Info.Width, codec.Info.Height, encoded.Length) ?? (whole && !ImageEnd.IsThere(encoded) ? "it is cut short" : null);
+            : ImageBounds.Refusal(codec.Info.Width, codec.Info.Height, encoded.Length)
+                ?? (whole && !ImageEnd.IsThere(encoded) ? "it is cut short" : null);
         if (reason is not null)
         {
             codec?.Dispose();
@@ -110,7 +118,8 @@ public static class ImageFile
     private static bool Turned(SKCodec codec) => (int)codec.EncodedOrigin >= 5;
 
     private static string MediaType(SKCodec codec) =>
-        (int)codec.EncodedOrigin > 1 ? "image/png" : $"image/{codec.EncodedFormat.ToString().ToLowerInvariant()}"; // as Upright gives it
+        // as Upright gives it
+        (int)codec.EncodedOrigin > 1 ? "image/png" : $"image/{codec.EncodedFormat.ToString().ToLowerInvariant()}";
 
     private static byte[] OnWhite(ReadOnlySpan<byte> rgba)
     {

@@ -7,14 +7,15 @@ using ReasonGen.Studies;
 
 namespace ReasonGen.Notebook;
 
-/// <summary>What every notebook starts with: the study at the chosen preset, live progress, and facts about the machine.</summary>
+/// <summary>What every notebook starts with: the study at the chosen preset, live progress, and facts about the
+/// machine.</summary>
 public sealed class Lab
 {
     private Lab(Study study, Live live) => (Study, Live) = (study, live);
 
     /// <summary>
-    /// How the kernel shows something that is replaced later. notebooks/setup.cs hands in the kernel's <c>display</c>, unless an
-    /// extension of the kernel did so before.
+    /// How the kernel shows something that is replaced later. notebooks/setup.cs hands in the kernel's <c>display</c>,
+    /// unless an extension of the kernel did so before.
     /// </summary>
     public static LiveOutput? Display { get; set; }
 
@@ -31,10 +32,16 @@ public sealed class Lab
     public IHtml About => Show.Table(["", ""],
     [
         ["preset", $"{Config.Name}, seed {Config.Seed}"],
-        ["stages", Config.FromScratch ? $"trained here, kept in {Path.GetFileName(Study.Folder)}" : "read from the recorded runs that ship, besides short live runs"],
+        ["stages",
+            Config.FromScratch ? $"trained here, kept in {Path.GetFileName(Study.Folder)}"
+                : "read from the recorded runs that ship, besides short live runs"],
         ["revision", RunRecord.CurrentCommit[..Math.Min(10, RunRecord.CurrentCommit.Length)]],
-        ["libraries", $".NET {Environment.Version}, TorchSharp {Version(typeof(TorchSharp.torch))}, Plotly.NET {Version(typeof(Plotly.NET.GenericChart))}"],
-        ["computing on", $"{ComputeTarget.Default}, {TorchSharp.torch.get_num_threads()} threads, {RuntimeInformation.OSArchitecture}"],
+        ["libraries",
+            $".NET {Environment.Version}, TorchSharp {Version(typeof(TorchSharp.torch))}, Plotly.NET "
+            + $"{Version(typeof(Plotly.NET.GenericChart))}"],
+        ["computing on",
+            $"{ComputeTarget.Default}, {TorchSharp.torch.get_num_threads()} threads,"
+            + $" {RuntimeInformation.OSArchitecture}"],
     ]);
 
     /// <summary>Starts a notebook.</summary>
@@ -53,7 +60,8 @@ public sealed class Lab
         return new Lab(study, live);
     }
 
-    /// <summary>What a stage draws for prompts, framed green where the detector finds it right and red where not.</summary>
+    /// <summary>What a stage draws for prompts, framed green where the detector finds it right and red where
+    /// not.</summary>
     /// <param name="stage">Name of a finished stage; "base" draws at once, all others write a rationale first.</param>
     /// <param name="prompts">At least one.</param>
     /// <param name="each">Images a prompt; at least 1.</param>
@@ -67,5 +75,6 @@ public sealed class Lab
         return Show.Judged(prompts, policy.Images(rollouts), null, columns, scale, stage);
     }
 
-    private static string? Version(Type type) => type.Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion.Split('+')[0];
+    private static string? Version(Type type) =>
+        type.Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion.Split('+')[0];
 }

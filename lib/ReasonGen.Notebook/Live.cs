@@ -4,24 +4,28 @@ using ReasonGen.Studies;
 
 namespace ReasonGen.Notebook;
 
-/// <summary>Shows something now and gives back how to replace it later: what a kernel's <c>display</c> offers.</summary>
+/// <summary>Shows something now and gives back how to replace it later: what a kernel's <c>display</c>
+/// offers.</summary>
 public delegate Action<object> LiveOutput(object first);
 
 /// <summary>
-/// Progress of long loops inside a cell: a line with rate and remaining time, curves that grow, images that refresh, all in one place. Showing
-/// takes at most a fiftieth of the time of the work (<see cref="UpdateBudget"/>), except where the work ends within seconds. The last state is shown
-/// whatever happens, and is what a saved notebook keeps.
+/// Progress of long loops inside a cell: a line with rate and remaining time, curves that grow, images that refresh,
+/// all in one place. Showing takes at most a fiftieth of the time of the work (<see cref="UpdateBudget"/>), except
+/// where the work ends within seconds. The last state is shown whatever happens, and is what a saved notebook keeps.
 /// </summary>
 public sealed class Live(LiveOutput output)
 {
-    private static readonly string[] Curves = ["reward", "squared_error", "token_accuracy", "loss"]; // of a recorded stage, the first it has
+    // of a recorded stage, the first it has
+    private static readonly string[] Curves = ["reward", "squared_error", "token_accuracy", "loss"];
 
     private static readonly AsyncLocal<CancellationToken> Token = new();
     private readonly LiveOutput output = first => KernelBridge.Current?.Display(first) ?? output(first);
 
     /// <summary>
-    /// Set by whoever runs the cell, for that cell and before it starts; in another kernel it is that kernel's own (<see cref="KernelBridge"/>). A loop looks at it before each item and, when it is cancelled, shows its last state and
-    /// throws <see cref="OperationCanceledException"/>; models, trainers and everything else keep what the finished items left them, and the loop can be run again.
+    /// Set by whoever runs the cell, for that cell and before it starts; in another kernel it is that kernel's own
+    /// (<see cref="KernelBridge"/>). A loop looks at it before each item and, when it is cancelled, shows its last
+    /// state and throws <see cref="OperationCanceledException"/>; models, trainers and everything else keep what the
+    /// finished items left them, and the loop can be run again.
     /// </summary>
     public static CancellationToken Cancellation
     {
@@ -32,23 +36,28 @@ public sealed class Live(LiveOutput output)
     /// <summary>How long showing took, all loops together.</summary>
     public TimeSpan Overhead { get; private set; }
 
-    /// <summary>Passes items through and shows how far it is; with curves of one or more numbers of each item.</summary>
+    /// <summary>Passes items through and shows how far it is; with curves of one or more numbers of each
+    /// item.</summary>
     /// <param name="items">The work: each item is made when it is asked for.</param>
     /// <param name="total">How many items there will be.</param>
     /// <param name="label">What is being done.</param>
     /// <param name="curves">Named numbers of an item to draw over the steps; none draws nothing.</param>
     /// <exception cref="OperationCanceledException"><see cref="Cancellation"/> was cancelled.</exception>
-    public List<T> Run<T>(IEnumerable<T> items, int total, string label, params (string Name, Func<T, double> Value)[] curves) =>
+    public List<T> Run<T>(IEnumerable<T> items, int total, string label,
+        params (string Name, Func<T, double> Value)[] curves) =>
         Run(items, total, label, null, curves);
 
-    /// <summary>The same, with something that is looked at anew below the curves, for example images of the model as it is now.</summary>
+    /// <summary>The same, with something that is looked at anew below the curves, for example images of the model as it
+    /// is now.</summary>
     /// <param name="items">The work: each item is made when it is asked for.</param>
     /// <param name="total">How many items there will be.</param>
     /// <param name="label">What is being done.</param>
-    /// <param name="look">What to show of the newest item; null shows nothing. Its time counts against the budget, so a slow one is asked for seldom.</param>
+    /// <param name="look">What to show of the newest item; null shows nothing. Its time counts against the budget, so a
+    /// slow one is asked for seldom.</param>
     /// <param name="curves">Named numbers of an item to draw over the steps; none draws nothing.</param>
     /// <exception cref="OperationCanceledException"><see cref="Cancellation"/> was cancelled.</exception>
-    public List<T> Run<T>(IEnumerable<T> items, int total, string label, Func<T, IHtml?>? look, params (string Name, Func<T, double> Value)[] curves)
+    public List<T> Run<T>(IEnumerable<T> items, int total, string label, Func<T, IHtml?>? look,
+        params (string Name, Func<T, double> Value)[] curves)
     {
         var display = new LiveDisplay(output, label, total, [.. curves.Select(curve => curve.Name)]);
         var done = new List<T>();
@@ -90,7 +99,8 @@ public sealed class Live(LiveOutput output)
             if (record.Name != name)
             {
                 name = record.Name;
-                display = new LiveDisplay(output, name, total, curve is null ? [] : [curve], resumedAt: record.Count - 1);
+                display =
+                    new LiveDisplay(output, name, total, curve is null ? [] : [curve], resumedAt: record.Count - 1);
             }
 
             display!.Add(curve is null ? [] : [record.Last(curve)], null);
@@ -104,7 +114,8 @@ public sealed class Live(LiveOutput output)
     }
 }
 
-/// <summary>What one loop shows: a line, and below it curves and a look at the newest item, which are renewed when the budget allows.</summary>
+/// <summary>What one loop shows: a line, and below it curves and a look at the newest item, which are renewed when the
+/// budget allows.</summary>
 internal sealed class LiveDisplay
 {
     private const int DrawnPoints = 400, KeptPoints = 1000; // while it runs, and at the end
@@ -161,7 +172,8 @@ internal sealed class LiveDisplay
         List<IHtml> parts = [];
         if (names.Length > 0 && times.Count > 1)
         {
-            var figure = Plot.Lines(label, "step", "", [.. names.Select((name, i) => Thin(name, values[i], interactive ? KeptPoints : DrawnPoints))]);
+            var figure = Plot.Lines(label, "step", "",
+                [.. names.Select((name, i) => Thin(name, values[i], interactive ? KeptPoints : DrawnPoints))]);
             parts.Add(interactive ? figure : new Html(figure.ToSvg()));
         }
 
@@ -191,22 +203,31 @@ internal sealed class LiveDisplay
     {
         var (done, elapsed) = (resumedAt + times.Count, budget.Elapsed);
         var half = times.Count / 2; // the rate of the newer half, since first steps are slow
-        var rate = times.Count == 0 ? 0 : (times.Count - half) / Math.Max((elapsed - (half == 0 ? TimeSpan.Zero : times[half - 1])).TotalSeconds, 1e-9);
+        var rate = times.Count == 0 ? 0
+            : (times.Count - half)
+                / Math.Max((elapsed - (half == 0 ? TimeSpan.Zero : times[half - 1])).TotalSeconds, 1e-9);
         var speed = rate == 0 ? "" : rate >= 1 ? Text($", {rate:0.0} a second") : Text($", {1 / rate:0.0} s each");
-        var rest = state.Length > 0 ? ", " + state : rate == 0 || done >= total ? "" : $", {Clock(TimeSpan.FromSeconds((total - done) / rate))} to go";
+        var rest = state.Length > 0 ? ", " + state
+            : rate == 0 || done >= total ? "" : $", {Clock(TimeSpan.FromSeconds((total - done) / rate))} to go";
         var name = Html.Escape(label);
-        return new($"<div style=\"{Style.Font};font-variant-numeric:tabular-nums\"><progress max=\"{total}\" value=\"{done}\" aria-label=\"{name}\"></progress> "
-            + $"{name}: {done} of {total} in {(elapsed.TotalSeconds < 100 ? Text($"{elapsed.TotalSeconds:0.0} s") : Clock(elapsed))}{speed}{rest}</div>");
+        return new(
+            $"<div style=\"{Style.Font};font-variant-numeric:tabular-nums\"><progress "
+            + $"max=\"{total}\" value=\"{done}\" aria-label=\"{name}\"></progress>"
+            + $" {name}: {done} of {total} in "
+            + $"{(elapsed.TotalSeconds < 100 ? Text($"{elapsed.TotalSeconds:0.0} s") : Clock(elapsed))}{speed}"
+            + $"{rest}</div>");
     }
 
-    private static string Clock(TimeSpan time) => time.ToString(time.TotalHours >= 1 ? @"h\:mm\:ss" : @"m\:ss", CultureInfo.InvariantCulture);
+    private static string Clock(TimeSpan time) =>
+        time.ToString(time.TotalHours >= 1 ? @"h\:mm\:ss" : @"m\:ss", CultureInfo.InvariantCulture);
 
     private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 }
 
 /// <summary>
-/// Decides when a display may be renewed: not more than a few times a second, and only while all renewals with the one to come, taken to cost as
-/// much as the last, stay within a hundredth of the time the work took. The other hundredth is for the last state, which is shown in any case.
+/// Decides when a display may be renewed: not more than a few times a second, and only while all renewals with the one
+/// to come, taken to cost as much as the last, stay within a hundredth of the time the work took. The other hundredth
+/// is for the last state, which is shown in any case.
 /// </summary>
 internal sealed class UpdateBudget
 {

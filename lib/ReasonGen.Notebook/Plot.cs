@@ -16,14 +16,16 @@ public sealed record Series(string Name, double[] X, double[] Y)
     public double[]? Errors { get; init; }
 
     /// <summary>Values over 0, 1, 2, …</summary>
-    public Series(string name, IEnumerable<double> y) : this(name, [], y.ToArray()) => X = Enumerable.Range(0, Y.Length).Select(i => (double)i).ToArray();
+    public Series(string name, IEnumerable<double> y) : this(name, [], y.ToArray()) =>
+        X = Enumerable.Range(0, Y.Length).Select(i => (double)i).ToArray();
 
     /// <summary>The same with an error bar at each value.</summary>
     /// <exception cref="ArgumentException">They are not as many as the values.</exception>
     public Series WithErrors(IEnumerable<double> errors) => this with
     {
         Errors = errors.ToArray() is var all && all.Length == Y.Length ? all
-            : throw new ArgumentException($"series '{Name}' has {Y.Length} values and {all.Length} errors", nameof(errors)),
+            : throw new ArgumentException($"series '{Name}' has {Y.Length} values and {all.Length} errors",
+                nameof(errors)),
     };
 
     /// <summary>Means over a window that ends at each value.</summary>
@@ -41,7 +43,8 @@ internal enum FigureKind
     Points,
 }
 
-/// <summary>A plot: Plotly's interactive chart, and a static drawing of the same numbers, so that nothing vanishes where scripts do not run.</summary>
+/// <summary>A plot: Plotly's interactive chart, and a static drawing of the same numbers, so that nothing vanishes
+/// where scripts do not run.</summary>
 public sealed class Figure : IHtml
 {
     private readonly FigureKind kind;
@@ -49,16 +52,20 @@ public sealed class Figure : IHtml
     private readonly IReadOnlyList<string>? names;
     private readonly string title, xTitle, yTitle;
 
-    internal Figure(FigureKind kind, IReadOnlyList<Series> series, IReadOnlyList<string>? names, string title, string xTitle, string yTitle) =>
-        (this.kind, this.series, this.names, this.title, this.xTitle, this.yTitle) = (kind, series, names, title, xTitle, yTitle);
+    internal Figure(FigureKind kind, IReadOnlyList<Series> series, IReadOnlyList<string>? names, string title,
+        string xTitle, string yTitle) =>
+        (this.kind, this.series, this.names, this.title, this.xTitle, this.yTitle) =
+            (kind, series, names, title, xTitle, yTitle);
 
     /// <summary>The Plotly.NET chart, to be changed at will.</summary>
     public GenericChart Chart()
     {
         var charts = series.Select(s => kind == FigureKind.Lines
             ? Plotly.NET.CSharp.Chart.Line<double, double, string>(x: s.X, y: s.Y, Name: s.Name)
-            : kind == FigureKind.Points ? Plotly.NET.CSharp.Chart.Point<double, double, string>(x: s.X, y: s.Y, Name: s.Name)
-            : Plotly.NET.CSharp.Chart.Column<double, string, string>(values: s.Y, Keys: new(names!, true), Name: s.Name));
+            : kind == FigureKind.Points
+                ? Plotly.NET.CSharp.Chart.Point<double, double, string>(x: s.X, y: s.Y, Name: s.Name)
+            : Plotly.NET.CSharp.Chart.Column<double, string, string>(values: s.Y, Keys: new(names!, true),
+                Name: s.Name));
         return Plotly.NET.CSharp.Chart.Combine(charts)
             .WithXAxisStyle<double, double, string>(TitleText: xTitle)
             .WithYAxisStyle<double, double, string>(TitleText: yTitle)
@@ -69,22 +76,31 @@ public sealed class Figure : IHtml
     public string ToSvg() => kind == FigureKind.Bars ? SvgChart.Bars(series, names!, title, xTitle, yTitle)
         : SvgChart.Lines(series, title, xTitle, yTitle, joined: kind == FigureKind.Lines);
 
-    // The json waits beside the drawing; a page that holds plotly.js turns it into a chart and hides the drawing. Written here, since Plotly.NET takes
-    // more than a tenth of a second for its own, most of it for a template that the page does not use.
-    public string ToHtml() => $"<div class=\"rg-figure\"><div class=\"rg-static\">{ToSvg()}</div><script type=\"application/json\" class=\"rg-plotly\">"
-        + $"{ToJson().Replace("</", "<\\/")}</script></div>";
+    // The json waits beside the drawing; a page that holds plotly.js turns it into a chart and hides the drawing.
+    // Written here, since Plotly.NET takes more than a tenth of a second for its own, most of it for a template that
+    // the page does not use.
+    public string ToHtml() =>
+        $"<div class=\"rg-figure\"><div class=\"rg-static\">{ToSvg()}</div><script type=\"application/json\" "
+        + $"class=\"rg-plotly\">{ToJson().Replace("</", "<\\/")}</script></div>";
 
     private string ToJson()
     {
         static JArray Numbers(IEnumerable<double> values) => // six digits, as in the recorded runs
-            new(values.Select(value => double.IsFinite(value) ? new JRaw(value.ToString("G6", CultureInfo.InvariantCulture)) : JValue.CreateNull()));
+            new(values.Select(value =>
+                double.IsFinite(value) ? new JRaw(value.ToString("G6", CultureInfo.InvariantCulture))
+                    : JValue.CreateNull()));
         static JObject Axis(string text) => new() { ["title"] = new JObject { ["text"] = text } };
         var traces = series.Select(one =>
         {
-            var trace = kind == FigureKind.Bars ? new JObject { ["type"] = "bar", ["name"] = one.Name, ["x"] = new JArray(names!), ["y"] = Numbers(one.Y) }
+            var trace = kind == FigureKind.Bars
+                ? new JObject
+                {
+                    ["type"] = "bar", ["name"] = one.Name, ["x"] = new JArray(names!), ["y"] = Numbers(one.Y),
+                }
                 : new JObject
                 {
-                    ["type"] = "scatter", ["mode"] = kind == FigureKind.Lines ? "lines" : "markers", ["name"] = one.Name,
+                    ["type"] = "scatter", ["mode"] = kind == FigureKind.Lines ? "lines" : "markers",
+                    ["name"] = one.Name,
                     ["x"] = Numbers(one.X), ["y"] = Numbers(one.Y),
                 };
             if (one.Errors is { } errors)
@@ -94,7 +110,11 @@ public sealed class Figure : IHtml
 
             return trace;
         });
-        var figure = new JObject { ["data"] = new JArray(traces), ["layout"] = new JObject { ["xaxis"] = Axis(xTitle), ["yaxis"] = Axis(yTitle) } };
+        var figure = new JObject
+        {
+            ["data"] = new JArray(traces),
+            ["layout"] = new JObject { ["xaxis"] = Axis(xTitle), ["yaxis"] = Axis(yTitle) },
+        };
         return figure.ToString(Formatting.None);
     }
 }
@@ -103,10 +123,12 @@ public sealed class Figure : IHtml
 public static class Plot
 {
     /// <summary>Curves.</summary>
-    public static Figure Lines(string title, string xTitle, string yTitle, params Series[] series) => new(FigureKind.Lines, series, null, title, xTitle, yTitle);
+    public static Figure Lines(string title, string xTitle, string yTitle, params Series[] series) =>
+        new(FigureKind.Lines, series, null, title, xTitle, yTitle);
 
     /// <summary>Bars beside one another: a group a name, a bar a series.</summary>
-    public static Figure Bars(string title, string xTitle, string yTitle, IReadOnlyList<string> names, params Series[] series) =>
+    public static Figure Bars(string title, string xTitle, string yTitle, IReadOnlyList<string> names,
+        params Series[] series) =>
         new(FigureKind.Bars, series, names, title, xTitle, yTitle);
 
     /// <summary>Points that no line joins.</summary>
@@ -138,6 +160,8 @@ public static class Plot
             counts[Math.Min(bins - 1, (int)((value - low) / width))]++;
         }
 
-        return Bars(title, xTitle, "count", counts.Select((_, i) => Style.Number(Math.Round(low + (i + 0.5) * width, 2))).ToArray(), new Series("count", counts));
+        return Bars(title, xTitle, "count",
+            counts.Select((_, i) => Style.Number(Math.Round(low + (i + 0.5) * width, 2))).ToArray(),
+            new Series("count", counts));
     }
 }

@@ -29,7 +29,8 @@ public sealed record ScoredImage(RgbImage Pixels, (byte R, byte G, byte B) Outsi
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new UnusableFileException(path, $"the image cannot be read: {e.Message.TrimEnd('.')}", "check the path",
+            throw new UnusableFileException(path, $"the image cannot be read: {e.Message.TrimEnd('.')}",
+                "check the path",
                 e);
         }
     }

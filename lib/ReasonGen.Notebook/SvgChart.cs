@@ -2,7 +2,8 @@ using System.Text;
 
 namespace ReasonGen.Notebook;
 
-/// <summary>Draws the static twin of a chart as SVG: axes, ticks, legend, curves or bars. Each value shows when pointed at.</summary>
+/// <summary>Draws the static twin of a chart as SVG: axes, ticks, legend, curves or bars. Each value shows when pointed
+/// at.</summary>
 internal static class SvgChart
 {
     internal const int Width = 720, Height = 360;
@@ -19,7 +20,9 @@ internal static class SvgChart
         var svg = Begin(title, xTitle, yTitle, yLow, yHigh);
         foreach (var x in Ticks(xLow, xHigh))
         {
-            svg.Append($"<text x='{Style.Fixed(X(x))}' y='{Top + PlotHeight + 16}' text-anchor='middle'>{Style.Number(x)}</text>");
+            svg.Append(
+                $"<text x='{Style.Fixed(X(x))}' y='{Top + PlotHeight + 16}' text-anchor='middle'>"
+                + $"{Style.Number(x)}</text>");
         }
 
         for (var i = 0; i < series.Count; i++)
@@ -27,25 +30,32 @@ internal static class SvgChart
             var finite = series[i].X.Zip(series[i].Y).Where(p => double.IsFinite(p.Second)).ToArray();
             if (joined)
             {
-                var path = string.Join(' ', finite.Select(p => $"{Style.Fixed(X(p.First))},{Style.Fixed(Y(p.Second))}"));
-                svg.Append($"<polyline fill='none' stroke='{Color(i)}' stroke-width='1.8' points='{path}'><title>{Html.Escape(series[i].Name)}</title></polyline>");
+                var path =
+                    string.Join(' ', finite.Select(p => $"{Style.Fixed(X(p.First))},{Style.Fixed(Y(p.Second))}"));
+                svg.Append(
+                    $"<polyline fill='none' stroke='{Color(i)}' stroke-width='1.8' "
+                    + $"points='{path}'><title>{Html.Escape(series[i].Name)}</title></polyline>");
             }
 
             foreach (var (x, y) in joined ? [] : finite)
             {
-                svg.Append($"<circle cx='{Style.Fixed(X(x))}' cy='{Style.Fixed(Y(y))}' r='2.5' fill='{Color(i)}' fill-opacity='.7'/>");
+                svg.Append(
+                    $"<circle cx='{Style.Fixed(X(x))}' cy='{Style.Fixed(Y(y))}' r='2.5' "
+                    + $"fill='{Color(i)}' fill-opacity='.7'/>");
             }
 
             for (var n = 0; n < (series[i].Errors?.Length ?? 0); n++)
             {
-                svg.Append(Bar(X(series[i].X[n]), Y(series[i].Y[n] - series[i].Errors![n]), Y(series[i].Y[n] + series[i].Errors![n])));
+                svg.Append(Bar(X(series[i].X[n]), Y(series[i].Y[n] - series[i].Errors![n]),
+                    Y(series[i].Y[n] + series[i].Errors![n])));
             }
         }
 
         return End(svg, series);
     }
 
-    internal static string Bars(IReadOnlyList<Series> series, IReadOnlyList<string> names, string title, string xTitle, string yTitle)
+    internal static string Bars(IReadOnlyList<Series> series, IReadOnlyList<string> names, string title, string xTitle,
+        string yTitle)
     {
         var (yLow, yHigh) = Range(series.SelectMany(s => s.Y.Concat(Reach(s))).Append(0), true);
         double Y(double y) => Top + PlotHeight - (y - yLow) / (yHigh - yLow) * PlotHeight;
@@ -56,18 +66,25 @@ internal static class SvgChart
         {
             if (n % every == 0)
             {
-                svg.Append($"<text x='{Style.Fixed(Left + (n + 0.5) * group)}' y='{Top + PlotHeight + 16}' text-anchor='middle'>{Html.Escape(names[n])}</text>");
+                svg.Append(
+                    $"<text x='{Style.Fixed(Left + (n + 0.5) * group)}' y='"
+                    + $"{Top + PlotHeight + 16}' text-anchor='middle'>{Html.Escape(names[n])}</text>");
             }
 
             for (var i = 0; i < series.Count; i++)
             {
                 var value = series[i].Y[n];
                 var (high, low) = (Math.Min(Y(value), Y(0)), Math.Max(Y(value), Y(0)));
-                svg.Append($"<rect x='{Style.Fixed(Left + n * group + group * 0.1 + i * bar)}' y='{Style.Fixed(high)}' width='{Style.Fixed(bar * 0.94)}' height='{Style.Fixed(low - high)}' "
-                    + $"fill='{Color(i)}'><title>{Html.Escape($"{names[n]}, {series[i].Name}: {Style.Number(value)}{Error(series[i], n)}")}</title></rect>");
+                svg.Append(
+                    $"<rect x='{Style.Fixed(Left + n * group + group * 0.1 + i * bar)}' y='"
+                    + $"{Style.Fixed(high)}' width='{Style.Fixed(bar * 0.94)}' height='"
+                    + $"{Style.Fixed(low - high)}' fill='{Color(i)}'><title>"
+                    + Html.Escape($"{names[n]}, {series[i].Name}: {Style.Number(value)}{Error(series[i], n)}")
+                    + "</title></rect>");
                 if (series[i].Errors is { } errors)
                 {
-                    svg.Append(Bar(Left + n * group + group * 0.1 + (i + 0.47) * bar, Y(value - errors[n]), Y(value + errors[n])));
+                    svg.Append(Bar(Left + n * group + group * 0.1 + (i + 0.47) * bar, Y(value - errors[n]),
+                        Y(value + errors[n])));
                 }
             }
         }
@@ -76,24 +93,35 @@ internal static class SvgChart
     }
 
     // both ends of the error bars
-    private static IEnumerable<double> Reach(Series one) => one.Errors is null ? [] : one.Y.Zip(one.Errors).SelectMany(p => new[] { p.First - p.Second, p.First + p.Second });
+    private static IEnumerable<double> Reach(Series one) =>
+        one.Errors is null ? []
+            : one.Y.Zip(one.Errors).SelectMany(p => new[] { p.First - p.Second, p.First + p.Second });
 
     private static string Error(Series one, int n) => one.Errors is null ? "" : $" ± {Style.Number(one.Errors[n])}";
 
     private static string Bar(double x, double low, double high) => !double.IsFinite(low + high) ? ""
-        : $"<path d='M{Style.Fixed(x)} {Style.Fixed(low)}V{Style.Fixed(high)}M{Style.Fixed(x - 3)} {Style.Fixed(low)}h6M{Style.Fixed(x - 3)} {Style.Fixed(high)}h6' fill='none' stroke='#444'/>";
+        : $"<path d='M{Style.Fixed(x)} {Style.Fixed(low)}V{Style.Fixed(high)}M{Style.Fixed(x - 3)} "
+            + $"{Style.Fixed(low)}h6M{Style.Fixed(x - 3)} {Style.Fixed(high)}h6' fill='none' stroke='#444'/>";
 
     private static StringBuilder Begin(string title, string xTitle, string yTitle, double yLow, double yHigh)
     {
-        var svg = new StringBuilder($"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {Width} {Height}' role='img' aria-label='{Html.Escape(title)}' "
-            + $"style='max-width:{Width}px;width:100%;background:#fff' font-size='12' fill='#333' font-family='system-ui,Segoe UI,Roboto,Arial,sans-serif'>");
+        var svg = new StringBuilder(
+            $"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {Width} {Height}' role='img' "
+            + $"aria-label='{Html.Escape(title)}' style='max-width:{Width}px;width:100%;background:#fff' "
+            + $"font-size='12' fill='#333' font-family='system-ui,Segoe UI,Roboto,Arial,sans-serif'>");
         svg.Append($"<text x='{Left}' y='18' font-size='14' font-weight='600'>{Html.Escape(title)}</text>");
-        svg.Append($"<text x='{Left + PlotWidth / 2}' y='{Top + PlotHeight + 34}' text-anchor='middle'>{Html.Escape(xTitle)}</text>");
-        svg.Append($"<text transform='translate(14 {Top + PlotHeight / 2}) rotate(-90)' text-anchor='middle'>{Html.Escape(yTitle)}</text>");
+        svg.Append(
+            $"<text x='{Left + PlotWidth / 2}' y='{Top + PlotHeight + 34}' text-anchor='middle'>"
+            + $"{Html.Escape(xTitle)}</text>");
+        svg.Append(
+            $"<text transform='translate(14 {Top + PlotHeight / 2}) rotate(-90)' "
+            + $"text-anchor='middle'>{Html.Escape(yTitle)}</text>");
         foreach (var y in Ticks(yLow, yHigh))
         {
             var at = Style.Fixed(Top + PlotHeight - (y - yLow) / (yHigh - yLow) * PlotHeight);
-            svg.Append($"<line x1='{Left}' x2='{Left + PlotWidth}' y1='{at}' y2='{at}' stroke='#e4e4e4'/><text x='{Left - 8}' y='{at}' dy='4' text-anchor='end'>{Style.Number(y)}</text>");
+            svg.Append(
+                $"<line x1='{Left}' x2='{Left + PlotWidth}' y1='{at}' y2='{at}' stroke='#e4e4e4'/><text "
+                + $"x='{Left - 8}' y='{at}' dy='4' text-anchor='end'>{Style.Number(y)}</text>");
         }
 
         svg.Append($"<path d='M{Left} {Top}V{Top + PlotHeight}H{Left + PlotWidth}' fill='none' stroke='#888'/>");
@@ -105,7 +133,9 @@ internal static class SvgChart
         var x = (double)Left;
         for (var i = 0; i < series.Count; i++)
         {
-            svg.Append($"<rect x='{Style.Fixed(x)}' y='{Height - 14}' width='12' height='8' fill='{Color(i)}'/><text x='{Style.Fixed(x + 16)}' y='{Height - 6}'>{Html.Escape(series[i].Name)}</text>");
+            svg.Append(
+                $"<rect x='{Style.Fixed(x)}' y='{Height - 14}' width='12' height='8' fill='{Color(i)}'/><text "
+                + $"x='{Style.Fixed(x + 16)}' y='{Height - 6}'>{Html.Escape(series[i].Name)}</text>");
             x += 34 + series[i].Name.Length * 6.6;
         }
 

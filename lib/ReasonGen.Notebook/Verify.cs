@@ -19,16 +19,19 @@ public static class Verify
         if (!mine.shape.SequenceEqual(library.shape))
         {
             throw new InvalidOperationException(
-                $"{what}: yours is [{string.Join(", ", mine.shape)}], the library's [{string.Join(", ", library.shape)}]");
+                $"{what}: yours is [{string.Join(", ", mine.shape)}], the library's "
+                + $"[{string.Join(", ", library.shape)}]");
         }
 
-        static double[] Numbers(Tensor values) => values.detach().to(ScalarType.Float64).cpu().contiguous().data<double>().ToArray();
+        static double[] Numbers(Tensor values) =>
+            values.detach().to(ScalarType.Float64).cpu().contiguous().data<double>().ToArray();
         return Equal(what, Numbers(mine), Numbers(library), tolerance);
     }
 
     /// <summary>That two numbers agree.</summary>
     /// <inheritdoc cref="Equal(string, Tensor, Tensor, double)"/>
-    public static Html Equal(string what, double mine, double library, double tolerance = 0) => Equal(what, new[] { mine }, new[] { library }, tolerance);
+    public static Html Equal(string what, double mine, double library, double tolerance = 0) =>
+        Equal(what, new[] { mine }, new[] { library }, tolerance);
 
     /// <summary>That two rows of numbers agree.</summary>
     /// <inheritdoc cref="Equal(string, Tensor, Tensor, double)"/>
@@ -36,19 +39,22 @@ public static class Verify
     {
         if (mine.Length != library.Length)
         {
-            throw new InvalidOperationException($"{what}: yours are {mine.Length} numbers, the library's {library.Length}");
+            throw new InvalidOperationException(
+                $"{what}: yours are {mine.Length} numbers, the library's {library.Length}");
         }
 
         var differences = mine.Zip(library, (one, other) => one.Equals(other) ? 0 : Math.Abs(one - other)).ToArray();
         var at = Array.FindIndex(differences, difference => !(difference <= tolerance)); // NaN is not
         return at < 0 ? Show.Table(["the same by hand and in the library", "numbers", "largest difference", "allowed"],
             [[what, mine.Length, differences.DefaultIfEmpty(0).Max(), tolerance]])
-            : throw new InvalidOperationException($"{what}: number {at} is {mine[at]:R} by hand and {library[at]:R} in the library; "
+            : throw new InvalidOperationException(
+                $"{what}: number {at} is {mine[at]:R} by hand and {library[at]:R} in the library; "
                 + $"they may differ by {tolerance:R}");
     }
 
     /// <summary>That something holds.</summary>
     /// <exception cref="InvalidOperationException">It does not.</exception>
-    public static Html True(string what, bool holds) => holds ? new($"<p style=\"{Style.Font};margin:4px 0\">✓ {Html.Escape(what)}</p>")
+    public static Html True(string what, bool holds) =>
+        holds ? new($"<p style=\"{Style.Font};margin:4px 0\">✓ {Html.Escape(what)}</p>")
         : throw new InvalidOperationException($"this does not hold: {what}");
 }

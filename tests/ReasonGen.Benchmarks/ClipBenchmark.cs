@@ -58,9 +58,14 @@ internal static class ClipBenchmark
         }
 
         var share = Timing.Median(products.Zip(models, (product, own) => product / own));
-        Console.WriteLine($"{config.Architecture}, {images} images, {get_num_threads()} threads: {1 / Timing.Median(models) / 1e9:0.0} GFLOP/s, large products "
-            + $"{1 / Timing.Median(products) / 1e9:0.0} GFLOP/s, share {share:0.00}; {images / (Timing.Median(models) * Operations(config, images)):0.00} images/s");
-        Console.WriteLine($"  weights {weights / (double)(1 << 30):0.00} GiB, peak beyond them {beyond / (double)(1 << 30):0.00} GiB");
+        Console.WriteLine(
+            $"{config.Architecture}, {images} images, {get_num_threads()} threads: "
+            + $"{1 / Timing.Median(models) / 1e9:0.0} GFLOP/s, large "
+            + $"products {1 / Timing.Median(products) / 1e9:0.0} GFLOP/s, "
+            + $"share {share:0.00}; {images / (Timing.Median(models) * Operations(config, images)):0.00} images/s");
+        Console.WriteLine(
+            $"  weights {weights / (double)(1 << 30):0.00} GiB, peak beyond "
+            + $"them {beyond / (double)(1 << 30):0.00} GiB");
         return share >= 0.75 && beyond <= 2L << 30 ? 0 : 1;
     }
 

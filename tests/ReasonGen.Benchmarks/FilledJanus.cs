@@ -7,7 +7,8 @@ using static TorchSharp.torch;
 
 namespace ReasonGen.Benchmarks;
 
-/// <summary>A Janus on the CPU whose weights repeat one pool of random numbers: drawing them all would take longer than what is measured.</summary>
+/// <summary>A Janus on the CPU whose weights repeat one pool of random numbers: drawing them all would take longer than
+/// what is measured.</summary>
 internal static class FilledJanus
 {
     internal static Janus Make(JanusConfig config, ScalarType type)

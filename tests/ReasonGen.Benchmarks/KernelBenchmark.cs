@@ -5,7 +5,8 @@ using ReasonGen.Tests.Host;
 
 namespace ReasonGen.Benchmarks;
 
-/// <summary>The Jupyter kernel in a process of its own, over its sockets: start, cells, completion, much output, long sessions.</summary>
+/// <summary>The Jupyter kernel in a process of its own, over its sockets: start, cells, completion, much output, long
+/// sessions.</summary>
 internal static class KernelBenchmark
 {
     /// <param name="cells">Cells of the long session.</param>
@@ -17,7 +18,10 @@ internal static class KernelBenchmark
             var watch = Stopwatch.StartNew();
             using var once = new KernelProcess();
             ready.Add(watch.Elapsed.TotalMilliseconds);
-            completion.Add(Time(() => once.Client.Answer(once.Client.Send("complete_request", new JObject { ["code"] = "Math.", ["cursor_pos"] = 5 }))));
+            completion.Add(
+                Time(() =>
+                    once.Client.Answer(once.Client.Send("complete_request",
+                        new JObject { ["code"] = "Math.", ["cursor_pos"] = 5 }))));
             first.Add(Time(() => once.Client.Answer(once.Client.Execute("1+1"))));
         }
 
@@ -29,12 +33,18 @@ internal static class KernelBenchmark
         var client = kernel.Client;
         Print("a cell (1+1)", Times(100, i => Cell(client, $"1+{i}")), "at most 30");
         Cell(client, "var list = new List<string>();");
-        Print("completion (list.)", Times(40, _ => client.Answer(client.Send("complete_request", new JObject { ["code"] = "list.", ["cursor_pos"] = 5 }))), "at most 150");
-        var output = Time(() => Cell(client, "var line = new string('x', 99) + \"\\n\"; for (var i = 0; i < 1000000; i++) Console.Write(line);"));
+        Print("completion (list.)",
+            Times(40,
+                _ => client.Answer(client.Send("complete_request",
+                    new JObject { ["code"] = "list.", ["cursor_pos"] = 5 }))), "at most 150");
+        var output = Time(() =>
+            Cell(client,
+                "var line = new string('x', 99) + \"\\n\"; for (var i = 0; i < 1000000; i++) Console.Write(line);"));
         Print("100 MB of stdout", [output], "no stall");
         Print("a cell after it", Times(20, _ => Cell(client, "1+1")), "at most 30");
 
-        foreach (var (name, count, code) in new (string, int, Func<int, string>)[] { ("calls and shows", cells, i => $"1+{i}"), ("declares a variable", cells / 5, i => $"var x = {i};") })
+        foreach (var (name, count, code) in new (string, int, Func<int, string>)[] { ("calls and shows", cells, i =>
+            $"1+{i}"), ("declares a variable", cells / 5, i => $"var x = {i};") })
         {
             using var session = new KernelProcess();
             var start = 0L;
@@ -47,7 +57,10 @@ internal static class KernelBenchmark
                 }
             }
 
-            Console.WriteLine($"{count} cells, each {name}: {start / 1e6:0} MB after {count / 10}, {session.Bytes / 1e6:0} MB at the end, {100.0 * (session.Bytes - start) / start:+0.0;-0.0} %, "
+            Console.WriteLine(
+                $"{count} cells, each {name}: {start / 1e6:0} MB after {count / 10}, "
+                + $"{session.Bytes / 1e6:0} MB at the "
+                + $"end, {100.0 * (session.Bytes - start) / start:+0.0;-0.0} %, "
                 + $"{(session.Bytes - start) / 1e3 / (count - count / 10):0.0} kB a cell");
         }
 
@@ -63,12 +76,14 @@ internal static class KernelBenchmark
         return watch.Elapsed.TotalMilliseconds;
     }
 
-    private static double[] Times(int count, Action<int> action) => [.. Enumerable.Range(0, count).Select(i => Time(() => action(i)))];
+    private static double[] Times(int count, Action<int> action) =>
+        [.. Enumerable.Range(0, count).Select(i => Time(() => action(i)))];
 
     private static void Print(string what, IReadOnlyList<double> milliseconds, string target)
     {
         double[] sorted = [.. milliseconds.Order()];
-        Console.WriteLine($"{what,-30} median {sorted[sorted.Length / 2],7:0} ms ({sorted[0]:0} to {sorted[^1]:0}); target {target}");
+        Console.WriteLine(
+            $"{what,-30} median {sorted[sorted.Length / 2],7:0} ms ({sorted[0]:0} to {sorted[^1]:0}); target {target}");
     }
 
     private sealed class KernelProcess : IDisposable

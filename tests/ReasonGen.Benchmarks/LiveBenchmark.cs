@@ -11,7 +11,8 @@ using static TorchSharp.torch;
 
 namespace ReasonGen.Benchmarks;
 
-/// <summary>What showing progress costs: the miniature's tokenizer is trained in a cell with a curve and refreshed images, and without.</summary>
+/// <summary>What showing progress costs: the miniature's tokenizer is trained in a cell with a curve and refreshed
+/// images, and without.</summary>
 internal static class LiveBenchmark
 {
     private const int Rounds = 4;
@@ -31,7 +32,10 @@ internal static class LiveBenchmark
                 void Send(object value) // as a kernel does: formatted, and written as a message
                 {
                     updates++;
-                    _ = JsonConvert.SerializeObject(new { content = Bundles.Of(value), transient = new { display_id = id } });
+                    _ = JsonConvert.SerializeObject(new
+                    {
+                        content = Bundles.Of(value), transient = new { display_id = id },
+                    });
                 }
 
                 Send(first);
@@ -40,11 +44,16 @@ internal static class LiveBenchmark
             var (seconds, atEnd) = Train(study, steps, live);
             shown.Add(seconds);
             overheads.Add(live.Overhead.TotalSeconds / (seconds - live.Overhead.TotalSeconds));
-            Console.WriteLine($"round {round + 1}: {steps} steps in {plain[^1]:0.00} s without, {seconds:0.00} s with {updates} updates; showing took {live.Overhead.TotalMilliseconds:0} ms, "
-                + $"{overheads[^1]:0.00%} of the training, of which {atEnd * 1000:0} ms after the last step");
+            Console.WriteLine(
+                $"round {round + 1}: {steps} steps in {plain[^1]:0.00} s without,"
+                + $" {seconds:0.00} s with {updates} updates; showing "
+                + $"took {live.Overhead.TotalMilliseconds:0} ms, {overheads[^1]:0.00%} of the training, of "
+                + $"which {atEnd * 1000:0} ms after the last step");
         }
 
-        Console.WriteLine($"time with over time without, medians: {Median(shown) / Median(plain):0.000} (the machine's own swing: {plain.Max() / plain.Min():0.000}); showing at most {overheads.Max():0.00%}");
+        Console.WriteLine(
+            $"time with over time without, medians: {Median(shown) / Median(plain):0.000} (the machine's own "
+            + $"swing: {plain.Max() / plain.Min():0.000}); showing at most {overheads.Max():0.00%}");
         return overheads.Max() <= 0.02 ? 0 : 1;
     }
 
@@ -53,11 +62,13 @@ internal static class LiveBenchmark
         using var model = study.Untrained();
         var trainer = study.TokenizerTrainer(model, new() { TotalSteps = steps });
         var stream = new WorldStream(study.World, 1);
-        using var originals = ImageTensors.ToTensor(stream.Take(0, 8).Select(sample => sample.Image(stream.Config)).ToArray(), CPU);
+        using var originals =
+            ImageTensors.ToTensor(stream.Take(0, 8).Select(sample => sample.Image(stream.Config)).ToArray(), CPU);
         IHtml Look(object _)
         {
             using var scope = NewDisposeScope();
-            return Show.Images(ImageTensors.FromTensor(model.DecodeImage(model.ImageTokenizer.Encode(originals))), columns: 8, scale: 2);
+            return Show.Images(ImageTensors.FromTensor(model.DecodeImage(model.ImageTokenizer.Encode(originals))),
+                columns: 8, scale: 2);
         }
 
         var (watch, last) = (Stopwatch.StartNew(), TimeSpan.Zero);
@@ -66,7 +77,8 @@ internal static class LiveBenchmark
             last = watch.Elapsed;
             return step;
         });
-        _ = live is null ? work.ToList() : live.Run(work, steps, "image tokenizer", Look, ("squared error", step => step.SquaredError));
+        _ = live is null ? work.ToList()
+            : live.Run(work, steps, "image tokenizer", Look, ("squared error", step => step.SquaredError));
         return (watch.Elapsed.TotalSeconds, (watch.Elapsed - last).TotalSeconds);
     }
 }

@@ -12,8 +12,8 @@ using static TorchSharp.torch;
 namespace ReasonGen.Benchmarks;
 
 /// <summary>
-/// The peak memory of one fine-tuning step at the size of Janus-Pro-1B, random weights, beside what <see cref="MemoryPlan"/> says. With "full" all
-/// weights are trained, in bf16 without masters; else a LoRA.
+/// The peak memory of one fine-tuning step at the size of Janus-Pro-1B, random weights, beside what
+/// <see cref="MemoryPlan"/> says. With "full" all weights are trained, in bf16 without masters; else a LoRA.
 /// </summary>
 internal static partial class MemoryBenchmark
 {
@@ -30,17 +30,27 @@ internal static partial class MemoryBenchmark
     {
         var full = arguments.Contains("full");
         var setup = TrainingSetup.Janus1B.WithLora(full ? 0 : 16).WithMicroBatch(1);
-        setup = setup with { SequenceTokens = Prompt + Response + setup.Model.ImageTokens + 4, Sft = setup.Sft with { KeepMasters = !full } };
+        setup = setup with
+        {
+            SequenceTokens = Prompt + Response + setup.Model.ImageTokens + 4,
+            Sft = setup.Sft with { KeepMasters = !full },
+        };
         var plan = MemoryPlan.Of(setup, TrainingStage.Sft);
-        var tiny = TinyJanus.Config with { Language = TinyJanus.Config.Language with { VocabularySize = 102400, Width = 8 }, Vision = null };
+        var tiny = TinyJanus.Config with
+        {
+            Language = TinyJanus.Config.Language with { VocabularySize = 102400, Width = 8 }, Vision = null,
+        };
         Train(setup with { Model = tiny }, () => { }); // libraries come in
         GC.Collect();
         _ = malloc_trim(0);
         var before = Process.GetCurrentProcess().WorkingSet64;
         var always = plan.Bytes(MemoryPhase.Always) / (1L << 30);
-        Train(setup, () => Console.WriteLine($"{(full ? "all weights" : "a LoRA")}: {Peak(before):0.000} GiB before the step, plan {always:0.000}"));
+        Train(setup,
+            () => Console.WriteLine(
+                $"{(full ? "all weights" : "a LoRA")}: {Peak(before):0.000} GiB before the step, plan {always:0.000}"));
         double measured = Peak(before), planned = plan.PeakBytes / (1L << 30), weights = plan.Rows[0].GiB;
-        Console.WriteLine($"  peak {measured:0.000} GiB, plan {planned:0.000} GiB, plan / peak {planned / measured:0.000}; "
+        Console.WriteLine(
+            $"  peak {measured:0.000} GiB, plan {planned:0.000} GiB, plan / peak {planned / measured:0.000}; "
             + $"beyond the weights {measured - weights:0.000}, plan {planned - weights:0.000}");
         return Math.Abs(planned / measured - 1) <= 0.1 ? 0 : 1;
     }
@@ -66,7 +76,8 @@ internal static partial class MemoryBenchmark
     {
         var random = Seeds.Random(1);
         int[] Text(int count) => [.. Enumerable.Range(0, count).Select(_ => random.Next(100000))];
-        var codes = Enumerable.Range(0, model.ImageTokens).Select(_ => (long)random.Next(model.ImageTokenizer.CodebookSize)).ToArray();
+        var codes = Enumerable.Range(0, model.ImageTokens)
+            .Select(_ => (long)random.Next(model.ImageTokenizer.CodebookSize)).ToArray();
         return SftBatch.Build([new SftSample(Text(Prompt), Text(Response), codes)],
             new SpecialTokens(100000, 100001, 100002, 100016, 100593, 100594));
     }

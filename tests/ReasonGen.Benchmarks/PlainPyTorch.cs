@@ -10,7 +10,9 @@ internal static class PlainPyTorch
     private static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);
 
     private static readonly Lazy<string?> Python =
-        new(() => new[] { "python3", "/usr/bin/python3" }.FirstOrDefault(python => Output(python, "-c", "import torch") is not null));
+        new(() =>
+            new[] { "python3",
+                "/usr/bin/python3" }.FirstOrDefault(python => Output(python, "-c", "import torch") is not null));
 
     /// <summary>Prints how long a step of the loop takes, and how many times as long as ours that is.</summary>
     /// <param name="ours">Seconds of one step of ours.</param>
@@ -19,13 +21,15 @@ internal static class PlainPyTorch
     /// <param name="arguments">Of the script.</param>
     internal static void Compare(double ours, double amount, string unit, params object[] arguments)
     {
-        string[] words = [Path.Combine(AppContext.BaseDirectory, "pytorch_loops.py"), .. arguments.Select(value => $"{value}")];
+        string[] words = [Path.Combine(AppContext.BaseDirectory, "pytorch_loops.py"),
+            .. arguments.Select(value => $"{value}")];
         var answer = Python.Value is { } python ? Output(python, words)?.Split() : [];
         Console.WriteLine(answer switch
         {
             [] => "    no plain PyTorch loop beside it: no python3 here can import torch",
             [var version, var text, ..] when double.Parse(text, CultureInfo.InvariantCulture) is var seconds =>
-                $"    a plain PyTorch {version} loop: {1 / seconds:0.00} steps/s, {amount / seconds:0.0} {unit}/s; it takes {seconds / ours:0.00} times as long",
+                $"    a plain PyTorch {version} loop: {1 / seconds:0.00} steps/s,"
+                + $" {amount / seconds:0.0} {unit}/s; it takes {seconds / ours:0.00} times as long",
             _ => $"    the plain PyTorch loop failed, or took more than {Patience.TotalMinutes} minutes",
         });
     }
@@ -34,7 +38,10 @@ internal static class PlainPyTorch
     {
         try
         {
-            using var process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+            using var process = Process.Start(new ProcessStartInfo(program, arguments)
+            {
+                RedirectStandardOutput = true, RedirectStandardError = true,
+            })!;
             process.ErrorDataReceived += (_, _) => { };
             process.BeginErrorReadLine();
             var output = process.StandardOutput.ReadToEndAsync();

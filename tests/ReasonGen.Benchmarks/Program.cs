@@ -1,12 +1,16 @@
-// Speed of the miniature's hot paths, for comparing within one run:  dotnet run -c Release --project tests/ReasonGen.Benchmarks [-- sft]
-// One training step, and decoding, at the size of Janus-Pro-1B (6 to 16 GB of memory):  ... -- memory-1b [full]  and  ... -- decode-1b
+// Speed of the miniature's hot paths, for comparing within one run:  dotnet run -c Release --project
+// tests/ReasonGen.Benchmarks [-- sft]
+// One training step, and decoding, at the size of Janus-Pro-1B (6 to 16 GB of memory):  ... -- memory-1b [full]  and 
+// ... -- decode-1b
 // What showing progress in a cell costs:  ... -- live [steps]
-// Loading at full size (4 or 15 GB of disk and memory):  dotnet run -c Release --project tests/ReasonGen.Benchmarks -- checkpoint 1b|7b
+// Loading at full size (4 or 15 GB of disk and memory):  dotnet run -c Release --project tests/ReasonGen.Benchmarks --
+// checkpoint 1b|7b
 // A CLIP of published size, random weights, against large matrix products:  ... -- clip l14|b32|h14 [images at a time]
 // What questions about one image cost beside a single one, and the rules of the benchmarks:  ... -- score
 // The Jupyter kernel, with long sessions of so many cells:  ... -- kernel [10000]
 // the image encoders of BLIP-VQA and mPLUG at full size, the same way:  ... -- judges
-// GenEval's detector at full size, random weights, beside the machine's rate of matrix products:  ... -- detector [rounds]
+// GenEval's detector at full size, random weights, beside the machine's rate of matrix products:  ... -- detector
+// [rounds]
 // T2I-CompBench's detector RS200 at full size, likewise:  ... -- unidet [rounds]
 using System.Diagnostics;
 using ReasonGen.Benchmarks;
@@ -88,7 +92,9 @@ if (args is ["tokenizer", .. var files])
 
 var study = new Study(StudyConfig.Quick);
 using var model = study.Load("sft");
-Console.WriteLine($"computing on {ComputeTarget.Default}, {get_num_threads()} threads, {model.TrainableParameters().Sum(p => p.Parameter.numel())} trained weights");
+Console.WriteLine(
+    $"computing on {ComputeTarget.Default}, {get_num_threads()} threads,"
+    + $" {model.TrainableParameters().Sum(p => p.Parameter.numel())} trained weights");
 
 var (size, codes) = (model.Config.Language, model.CodebookSize);
 using (var trainer = study.SftTrainer(model, "sft"))
@@ -96,7 +102,8 @@ using (var trainer = study.SftTrainer(model, "sft"))
     var steps = trainer.Steps(60).Skip(10).ToArray();
     var tokens = steps.Average(step => step.Tokens);
     Report("SFT step (32 samples)", steps.Select(step => step.Seconds), tokens, "tokens");
-    PlainPyTorch.Compare(steps.Select(step => step.Seconds).Order().ElementAt(steps.Length / 2), tokens, "tokens", "sft", size.Width, size.MlpWidth, size.Layers,
+    PlainPyTorch.Compare(steps.Select(step => step.Seconds).Order().ElementAt(steps.Length / 2), tokens, "tokens",
+        "sft", size.Width, size.MlpWidth, size.Layers,
         size.Heads, codes, size.VocabularySize, 32, (int)tokens / 32, model.Config.ImageTokens, get_num_threads());
 }
 
@@ -109,13 +116,17 @@ var policy = study.Policy(model);
 var prompts = Prompts.Benchmark(3);
 double[] sampling = [.. Times(8, () => policy.Generate(prompts, 8, 1).Dispose())];
 Report("sampling 144 rollouts", sampling, 144 * (64 + 22), "tokens");
-PlainPyTorch.Compare(sampling.Order().ElementAt(4) / (64 + 22), 144, "tokens", "decode", size.Width, size.MlpWidth, size.Layers, size.Heads, codes, 24, 64 + 22, 144, get_num_threads(),
+PlainPyTorch.Compare(sampling.Order().ElementAt(4) / (64 + 22), 144, "tokens", "decode", size.Width, size.MlpWidth,
+    size.Layers, size.Heads, codes, 24, 64 + 22, 144, get_num_threads(),
     "float32");
 using (var rollouts = policy.Generate(prompts, 8, 1))
 {
     Report("decoding 144 images", Times(8, () => policy.Images(rollouts)), 144, "images");
     var images = policy.Images(rollouts);
-    Report("judging 144 images", Times(20, () => images.Select((image, i) => Detector.Check(image, prompts[i / 8])).Count(verdict => verdict.Correct)), 144, "images");
+    Report("judging 144 images",
+        Times(20,
+            () => images.Select((image, i) => Detector.Check(image, prompts[i / 8])).Count(verdict => verdict.Correct)),
+            144, "images");
     var requests = images.Select((image, i) => new RewardRequest(prompts[i / 8], "", image)).ToArray();
     foreach (var name in Study.Judges)
     {
@@ -128,7 +139,11 @@ using (var trainer = study.GrpoTrainer(model, new AdaptiveEntropyTerm(new() { Ta
 {
     var steps = trainer.Steps(12).Skip(2).ToArray();
     Report("GRPO step (128 rollouts trained on)", steps.Select(step => step.Seconds), 1, "steps");
-    Console.WriteLine($"  of which sampling {steps.Average(s => s.SamplingSeconds):0.00} s, rewards {steps.Average(s => s.RewardSeconds):0.00} s, training {steps.Average(s => s.TrainingSeconds):0.00} s, rounds {steps.Average(s => s.Rounds):0.0}");
+    Console.WriteLine(
+        $"  of which "
+        + $"sampling {steps.Average(s => s.SamplingSeconds):0.00} s, rewards "
+        + $"{steps.Average(s => s.RewardSeconds):0.00} s, training "
+        + $"{steps.Average(s => s.TrainingSeconds):0.00} s, rounds {steps.Average(s => s.Rounds):0.0}");
 }
 
 return 0;
@@ -148,5 +163,7 @@ static void Report(string what, IEnumerable<double> seconds, double amount, stri
 {
     var sorted = seconds.Order().ToArray();
     var median = sorted[sorted.Length / 2];
-    Console.WriteLine($"{what}: median {median * 1000:0.0} ms ({sorted[0] * 1000:0.0} to {sorted[^1] * 1000:0.0}), {amount / median:0} {unit}/s");
+    Console.WriteLine(
+        $"{what}: median {median * 1000:0.0} ms ({sorted[0] * 1000:0.0} to {sorted[^1] * 1000:0.0}), "
+        + $"{amount / median:0} {unit}/s");
 }

@@ -62,7 +62,11 @@ internal static class ScoreBenchmark
         double one = Timing.Median(times[1]), best = times[1].Min();
         foreach (var count in counts)
         {
-            Console.WriteLine($"{count,2} questions about one image: {Timing.Median(times[count]) * 1000:0.0} ms, {Timing.Median(times[count]) / one:0.00} x one question; fastest {times[count].Min() * 1000:0.0} ms, {times[count].Min() / best:0.00} x");
+            Console.WriteLine(
+                $"{count,2} questions about one "
+                + $"image: {Timing.Median(times[count]) * 1000:0.0} ms, "
+                + $"{Timing.Median(times[count]) / one:0.00} x one question; "
+                + $"fastest {times[count].Min() * 1000:0.0} ms, {times[count].Min() / best:0.00} x");
         }
 
         var prompts = Enumerable.Range(0, 256).Select(i => Prompts.Draw(Seeds.Random(1, i))).ToArray();
@@ -75,7 +79,8 @@ internal static class ScoreBenchmark
             right = prompts.Zip(images).Count(pair => WorldScoring.Judge(pair.Second, pair.First).Correct);
             return watch.Elapsed.TotalSeconds;
         }).ToArray();
-        Console.WriteLine($"256 images of the world by GenEval's rules: {Timing.Median(rules) * 1000:0} ms, {right} right");
+        Console.WriteLine(
+            $"256 images of the world by GenEval's rules: {Timing.Median(rules) * 1000:0} ms, {right} right");
         return 0;
     }
 }

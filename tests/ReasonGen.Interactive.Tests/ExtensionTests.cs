@@ -26,7 +26,8 @@ public sealed class ExtensionTests : IDisposable
         var updates = events.OfType<DisplayedValueUpdated>().ToArray();
         Assert.NotEmpty(updates);
         Assert.All(updates, update => Assert.Equal(first.ValueId, update.ValueId));
-        Assert.Contains("counting: 3 of 3", updates[^1].FormattedValues.Single(value => value.MimeType == "text/html").Value);
+        Assert.Contains("counting: 3 of 3",
+            updates[^1].FormattedValues.Single(value => value.MimeType == "text/html").Value);
     }
 
     [Fact]
@@ -64,7 +65,8 @@ public sealed class ExtensionTests : IDisposable
         var shown = Assert.Single((await kernel.RunAsync("#!reasongen")).OfType<DisplayedValueProduced>());
 
         var html = shown.FormattedValues.Single(value => value.MimeType == "text/html").Value;
-        Assert.All(["TorchSharp", "threads", Path.Combine(InteractiveKernel.Root, "data"), "Lab.Start"], part => Assert.Contains(part, html));
+        Assert.All(["TorchSharp", "threads", Path.Combine(InteractiveKernel.Root, "data"), "Lab.Start"],
+            part => Assert.Contains(part, html));
     }
 
     [Fact]

@@ -7,7 +7,8 @@ using Microsoft.DotNet.Interactive.PackageManagement;
 
 namespace ReasonGen.Interactive.Tests;
 
-/// <summary>.NET Interactive's kernels as its Jupyter server composes them, in a folder: the notebooks' own unless another is given.</summary>
+/// <summary>.NET Interactive's kernels as its Jupyter server composes them, in a folder: the notebooks' own unless
+/// another is given.</summary>
 internal sealed class InteractiveKernel : IDisposable
 {
     private readonly CompositeKernel kernel = new();
@@ -38,16 +39,19 @@ internal sealed class InteractiveKernel : IDisposable
     }
 
     /// <summary>Sends a cell and does not wait for it.</summary>
-    internal Task<KernelCommandResult> SendAsync(KernelCommand command) => kernel.SendAsync(command, CancellationToken.None);
+    internal Task<KernelCommandResult> SendAsync(KernelCommand command) =>
+        kernel.SendAsync(command, CancellationToken.None);
 
     /// <summary>Code cells of a notebook of the repository, its parameters set to the quickest preset.</summary>
     internal static IEnumerable<string> Cells(string notebook)
     {
         using var json = JsonDocument.Parse(File.ReadAllText(Path.Combine(Notebooks, notebook)));
-        foreach (var cell in json.RootElement.GetProperty("cells").EnumerateArray().Where(cell => cell.GetProperty("cell_type").GetString() == "code"))
+        foreach (var cell in json.RootElement.GetProperty("cells").EnumerateArray()
+            .Where(cell => cell.GetProperty("cell_type").GetString() == "code"))
         {
             var source = cell.GetProperty("source");
-            var code = source.ValueKind == JsonValueKind.String ? source.GetString()! : string.Concat(source.EnumerateArray().Select(line => line.GetString()));
+            var code = source.ValueKind == JsonValueKind.String ? source.GetString()!
+                : string.Concat(source.EnumerateArray().Select(line => line.GetString()));
             yield return code.Replace("preset = \"quick\"", "preset = \"smoke\"");
         }
     }

@@ -6,7 +6,8 @@ using Microsoft.DotNet.Interactive.Events;
 
 namespace ReasonGen.Interactive.Tests;
 
-/// <summary>All packages of the kit, made once of what was built and put into a folder that serves as a feed, and the command installed from it.</summary>
+/// <summary>All packages of the kit, made once of what was built and put into a folder that serves as a feed, and the
+/// command installed from it.</summary>
 public sealed class Packages : IAsyncLifetime
 {
     internal string Folder { get; } = Directory.CreateTempSubdirectory("reasongen-packages").FullName;
@@ -23,11 +24,13 @@ public sealed class Packages : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
-        var (packed, words) = await RunAsync(InteractiveKernel.Root, "dotnet", "pack", "-c", "Release", "--no-build", "-v", "q", "-o", Feed, $"-p:Version={Version}");
+        var (packed, words) = await RunAsync(InteractiveKernel.Root, "dotnet", "pack", "-c", "Release", "--no-build",
+            "-v", "q", "-o", Feed, $"-p:Version={Version}");
         Assert.True(packed == 0, words);
         File.WriteAllText(Path.Combine(Folder, "nuget.config"),
             """<configuration><packageSources><clear /><add key="here" value="feed" /></packageSources></configuration>""");
-        var (installed, said) = await RunAsync(Folder, "dotnet", "tool", "install", "ReasonGen.Tool", "--version", Version, "--tool-path", "tool");
+        var (installed, said) = await RunAsync(Folder, "dotnet", "tool", "install", "ReasonGen.Tool", "--version",
+            Version, "--tool-path", "tool");
         Assert.True(installed == 0, said);
     }
 
@@ -46,7 +49,8 @@ public sealed class Packages : IAsyncLifetime
         return ValueTask.CompletedTask;
     }
 
-    internal static async Task<(int Code, string Output)> RunAsync(string directory, string program, params string[] arguments)
+    internal static async Task<(int Code, string Output)> RunAsync(string directory, string program,
+        params string[] arguments)
     {
         using var process = Process.Start(new ProcessStartInfo(program, arguments)
         {
@@ -81,7 +85,8 @@ public sealed class PackageTests(Packages packages) : IClassFixture<Packages>
     {
         var files = Files($"{name}.{packages.Version}.nupkg");
 
-        Assert.All([$"lib/net10.0/{name}.dll", $"lib/net10.0/{name}.xml", "LICENSE", "README.md", "icon.png"], file => Assert.Contains(file, files));
+        Assert.All([$"lib/net10.0/{name}.dll", $"lib/net10.0/{name}.xml", "LICENSE", "README.md", "icon.png"],
+            file => Assert.Contains(file, files));
         Assert.Contains($"lib/net10.0/{name}.pdb", Files($"{name}.{packages.Version}.snupkg"));
     }
 
@@ -98,7 +103,8 @@ public sealed class PackageTests(Packages packages) : IClassFixture<Packages>
 
     [Fact]
     public void Notebook_package_holds_the_extension_where_dotnet_interactive_looks() =>
-        Assert.Contains("interactive-extensions/dotnet/ReasonGen.Interactive.dll", Files($"ReasonGen.Notebook.{packages.Version}.nupkg"));
+        Assert.Contains("interactive-extensions/dotnet/ReasonGen.Interactive.dll",
+            Files($"ReasonGen.Notebook.{packages.Version}.nupkg"));
 
     [Fact]
     public void Tool_package_leaves_libtorch_out() => Assert.InRange(Size("ReasonGen.Tool"), 1, 60 * Megabyte);
@@ -112,12 +118,15 @@ public sealed class PackageTests(Packages packages) : IClassFixture<Packages>
             #r "nuget: ReasonGen.Notebook, {packages.Version}"
             """));
         var trouble = restored.Events.OfType<CommandFailed>().FirstOrDefault()?.Message;
-        Assert.SkipWhen(trouble?.Contains("NU1301") ?? false, $"no feed with the other packages is reachable: {trouble}");
+        Assert.SkipWhen(trouble?.Contains("NU1301") ?? false,
+            $"no feed with the other packages is reachable: {trouble}");
         Assert.Null(trouble);
         await kernel.RunAsync(Start);
 
-        Assert.Equal("the model is a Janus", (await kernel.RunAsync(Load)).OfType<ReturnValueProduced>().Single().Value);
-        Assert.NotEmpty((await kernel.RunAsync("""kit.Live.Run(Enumerable.Range(0, 3), 3, "counting");""")).OfType<DisplayedValueUpdated>());
+        Assert.Equal("the model is a Janus",
+            (await kernel.RunAsync(Load)).OfType<ReturnValueProduced>().Single().Value);
+        Assert.NotEmpty((await kernel.RunAsync("""kit.Live.Run(Enumerable.Range(0, 3), 3, "counting");"""))
+            .OfType<DisplayedValueUpdated>());
     }
 
     [Fact]
@@ -135,11 +144,13 @@ public sealed class PackageTests(Packages packages) : IClassFixture<Packages>
     {
         WriteNotebook("small.ipynb", "#r \"nuget: ReasonGen.Notebook\"\n" + Start, Load);
 
-        var (code, output) = await Packages.RunAsync(packages.Folder, packages.Tool, "run", "small.ipynb", "--out", "out");
+        var (code, output) =
+            await Packages.RunAsync(packages.Folder, packages.Tool, "run", "small.ipynb", "--out", "out");
 
         Assert.SkipWhen(output.Contains("could not be restored"), $"no feed with libtorch is reachable: {output}");
         Assert.True(code == 0, output);
-        Assert.Contains("the model is a Janus", File.ReadAllText(Path.Combine(packages.Folder, "out", "notebooks", "small.ipynb")));
+        Assert.Contains("the model is a Janus",
+            File.ReadAllText(Path.Combine(packages.Folder, "out", "notebooks", "small.ipynb")));
     }
 
     [Fact]
@@ -147,7 +158,8 @@ public sealed class PackageTests(Packages packages) : IClassFixture<Packages>
     {
         WriteNotebook("other.ipynb", "#r \"nuget: ReasonGen.Notebook, 0.0.1\"");
 
-        var (code, output) = await Packages.RunAsync(packages.Folder, packages.Tool, "run", "other.ipynb", "--out", "other");
+        var (code, output) =
+            await Packages.RunAsync(packages.Folder, packages.Tool, "run", "other.ipynb", "--out", "other");
 
         Assert.Equal(1, code);
         Assert.Contains("runs cells with its own ReasonGen.Notebook", output);
@@ -156,17 +168,20 @@ public sealed class PackageTests(Packages packages) : IClassFixture<Packages>
     [Fact]
     public async Task Installed_command_names_a_folder_without_libtorch()
     {
-        var (code, output) = await Packages.RunAsync(packages.Folder, "env", "REASONGEN_LIBTORCH=" + packages.Feed, packages.Tool, "doctor");
+        var (code, output) = await Packages.RunAsync(packages.Folder, "env", "REASONGEN_LIBTORCH=" + packages.Feed,
+            packages.Tool, "doctor");
 
         Assert.Equal(1, code);
         Assert.Contains("REASONGEN_LIBTORCH", output);
     }
 
-    private void WriteNotebook(string name, params string[] cells) => File.WriteAllText(Path.Combine(packages.Folder, name), JsonSerializer.Serialize(new
+    private void WriteNotebook(string name, params string[] cells) =>
+        File.WriteAllText(Path.Combine(packages.Folder, name), JsonSerializer.Serialize(new
     {
         cells = cells.Select((cell, i) => new
         {
-            cell_type = "code", id = $"c{i}", metadata = new { }, source = cell, outputs = Array.Empty<object>(), execution_count = (int?)null,
+            cell_type = "code", id = $"c{i}", metadata = new { }, source = cell, outputs = Array.Empty<object>(),
+                execution_count = (int?)null,
         }),
         metadata = new { kernelspec = new { display_name = ".NET (C#)", language = "C#", name = ".net-csharp" } },
         nbformat = 4,
@@ -179,5 +194,6 @@ public sealed class PackageTests(Packages packages) : IClassFixture<Packages>
         return [.. zip.Entries.Select(entry => entry.FullName)];
     }
 
-    private long Size(string name) => new FileInfo(Path.Combine(packages.Feed, $"{name}.{packages.Version}.nupkg")).Length;
+    private long Size(string name) =>
+        new FileInfo(Path.Combine(packages.Feed, $"{name}.{packages.Version}.nupkg")).Length;
 }

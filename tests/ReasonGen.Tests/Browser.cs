@@ -6,7 +6,8 @@ using Newtonsoft.Json.Linq;
 
 namespace ReasonGen.Tests;
 
-/// <summary>A headless Chromium, spoken to in its DevTools protocol. It may ask nothing of the network, and is told what a page asks for.</summary>
+/// <summary>A headless Chromium, spoken to in its DevTools protocol. It may ask nothing of the network, and is told
+/// what a page asks for.</summary>
 internal sealed partial class Browser : IAsyncDisposable
 {
     private static readonly string[] Names = ["chromium", "chromium-browser", "google-chrome", "chrome"];
@@ -17,9 +18,12 @@ internal sealed partial class Browser : IAsyncDisposable
 
     private Browser(Process process, string profile) => (this.process, this.profile) = (process, profile);
 
-    /// <summary>The browser of this machine, or null: REASONGEN_CHROMIUM, or the first known name on the path.</summary>
-    internal static string? Executable { get; } = Environment.GetEnvironmentVariable("REASONGEN_CHROMIUM") is { Length: > 0 } named ? named
-        : (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator).SelectMany(folder => Names.Select(name => Path.Combine(folder, name))).FirstOrDefault(File.Exists);
+    /// <summary>The browser of this machine, or null: REASONGEN_CHROMIUM, or the first known name on the
+    /// path.</summary>
+    internal static string? Executable { get; } =
+        Environment.GetEnvironmentVariable("REASONGEN_CHROMIUM") is { Length: > 0 } named ? named
+        : (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator)
+            .SelectMany(folder => Names.Select(name => Path.Combine(folder, name))).FirstOrDefault(File.Exists);
 
     internal static async Task<Browser> StartAsync()
     {
@@ -27,8 +31,10 @@ internal sealed partial class Browser : IAsyncDisposable
         var start = new ProcessStartInfo(Executable!) { RedirectStandardError = true, RedirectStandardOutput = true };
         foreach (var argument in new[]
         {
-            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
-            "--disable-component-update", "--hide-scrollbars", "--remote-debugging-port=0", $"--user-data-dir={profile}", "about:blank",
+            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update", "--hide-scrollbars", "--remote-debugging-port=0",
+            $"--user-data-dir={profile}", "about:blank",
         })
         {
             start.ArgumentList.Add(argument);
@@ -58,16 +64,19 @@ internal sealed partial class Browser : IAsyncDisposable
     internal async Task<Page> OpenAsync(string url, int width, int height = 800, bool scripts = true, bool dark = false)
     {
         var target = (string)(await CallAsync("Target.createTarget", new { url = "about:blank" }))["targetId"]!;
-        var session = (string)(await CallAsync("Target.attachToTarget", new { targetId = target, flatten = true }))["sessionId"]!;
+        var session =
+            (string)(await CallAsync("Target.attachToTarget", new { targetId = target, flatten = true }))["sessionId"]!;
         var page = new Page(this, session, url);
         foreach (var domain in new[] { "Page", "Runtime", "Log", "Network" })
         {
             await page.CallAsync(domain + ".enable", new { });
         }
 
-        await page.CallAsync("Emulation.setDeviceMetricsOverride", new { width, height, deviceScaleFactor = 1, mobile = width < 500 });
+        await page.CallAsync("Emulation.setDeviceMetricsOverride",
+            new { width, height, deviceScaleFactor = 1, mobile = width < 500 });
         await page.CallAsync("Emulation.setScriptExecutionDisabled", new { value = !scripts });
-        await page.CallAsync("Emulation.setEmulatedMedia", new { features = new[] { new { name = "prefers-color-scheme", value = dark ? "dark" : "light" } } });
+        await page.CallAsync("Emulation.setEmulatedMedia",
+            new { features = new[] { new { name = "prefers-color-scheme", value = dark ? "dark" : "light" } } });
         open = page;
         loaded = new TaskCompletionSource();
         await page.CallAsync("Page.navigate", new { url });
@@ -84,13 +93,15 @@ internal sealed partial class Browser : IAsyncDisposable
 
     internal async Task<JToken> CallAsync(string method, object parameters, string? session = null)
     {
-        var request = new JObject { ["id"] = ++lastId, ["method"] = method, ["params"] = JObject.FromObject(parameters) };
+        var request =
+            new JObject { ["id"] = ++lastId, ["method"] = method, ["params"] = JObject.FromObject(parameters) };
         if (session is not null)
         {
             request["sessionId"] = session;
         }
 
-        await socket.SendAsync(Encoding.UTF8.GetBytes(request.ToString(Newtonsoft.Json.Formatting.None)), WebSocketMessageType.Text, true, CancellationToken.None);
+        await socket.SendAsync(Encoding.UTF8.GetBytes(request.ToString(Newtonsoft.Json.Formatting.None)),
+            WebSocketMessageType.Text, true, CancellationToken.None);
         while (true)
         {
             var message = await ReceiveAsync();
@@ -110,11 +121,13 @@ internal sealed partial class Browser : IAsyncDisposable
         {
             loaded.TrySetResult();
         }
-        else if (method == "Network.requestWillBeSent" && (string)about["request"]!["url"]! is var url && !url.StartsWith("data:") && !url.StartsWith("blob:") && url.Split('#')[0] != open?.Url)
+        else if (method == "Network.requestWillBeSent" && (string)about["request"]!["url"]! is var url
+            && !url.StartsWith("data:") && !url.StartsWith("blob:") && url.Split('#')[0] != open?.Url)
         {
             open?.Requests.Add(url);
         }
-        else if (method is "Runtime.exceptionThrown" || (method is "Runtime.consoleAPICalled" && (string?)about["type"] is "error" or "warning" or "assert")
+        else if (method is "Runtime.exceptionThrown"
+            || (method is "Runtime.consoleAPICalled" && (string?)about["type"] is "error" or "warning" or "assert")
             || (method is "Log.entryAdded" && (string?)about["entry"]!["level"] is "error" or "warning"))
         {
             open?.Complaints.Add(about.ToString());
@@ -166,24 +179,36 @@ internal sealed partial class Browser : IAsyncDisposable
         /// <summary>What stood in its console as an error or a warning.</summary>
         internal List<string> Complaints { get; } = [];
 
-        internal Task<JToken> CallAsync(string method, object parameters) => browser.CallAsync(method, parameters, session);
+        internal Task<JToken> CallAsync(string method, object parameters) =>
+            browser.CallAsync(method, parameters, session);
 
         /// <summary>Value of an expression, which may be a promise.</summary>
         internal async Task<JToken> EvaluateAsync(string expression)
         {
-            var answer = await CallAsync("Runtime.evaluate", new { expression, awaitPromise = true, returnByValue = true });
-            return answer["exceptionDetails"] is { } thrown ? throw new InvalidOperationException(thrown.ToString()) : answer["result"]!["value"] ?? JValue.CreateNull();
+            var answer =
+                await CallAsync("Runtime.evaluate", new { expression, awaitPromise = true, returnByValue = true });
+            return answer["exceptionDetails"] is { } thrown ? throw new InvalidOperationException(thrown.ToString())
+                : answer["result"]!["value"] ?? JValue.CreateNull();
         }
 
         /// <summary>Presses a key, as a keyboard does.</summary>
         internal async Task PressAsync(string key, int code)
         {
-            await CallAsync("Input.dispatchKeyEvent", new { type = "keyDown", key, code = key, windowsVirtualKeyCode = code, text = key == "Enter" ? "\r" : "" });
-            await CallAsync("Input.dispatchKeyEvent", new { type = "keyUp", key, code = key, windowsVirtualKeyCode = code });
+            await CallAsync("Input.dispatchKeyEvent",
+                new
+                {
+                    type = "keyDown", key, code = key, windowsVirtualKeyCode = code, text = key == "Enter" ? "\r" : "",
+                });
+            await CallAsync("Input.dispatchKeyEvent",
+                new { type = "keyUp", key, code = key, windowsVirtualKeyCode = code });
         }
 
         /// <summary>An image of the page, or of a part of it, as PNG.</summary>
-        internal async Task<byte[]> ScreenshotAsync(double x = 0, double y = 0, double width = 0, double height = 0) => Convert.FromBase64String((string)(await CallAsync("Page.captureScreenshot",
-            width == 0 ? new { format = "png" } : new { format = "png", captureBeyondViewport = true, clip = new { x, y, width, height, scale = 1 } }))["data"]!);
+        internal async Task<byte[]> ScreenshotAsync(double x = 0, double y = 0, double width = 0, double height = 0) =>
+            Convert.FromBase64String((string)(await CallAsync("Page.captureScreenshot",
+            width == 0 ? new { format = "png" } : new
+            {
+                format = "png", captureBeyondViewport = true, clip = new { x, y, width, height, scale = 1 },
+            }))["data"]!);
     }
 }

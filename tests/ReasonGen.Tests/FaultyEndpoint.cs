@@ -13,7 +13,8 @@ namespace ReasonGen.Tests;
 /// <param name="CutAfter">Bytes of the body after which the connection is cut; null sends all.</param>
 /// <param name="Delay">Time before anything is sent.</param>
 /// <param name="Headers">Further header lines.</param>
-internal sealed record Reply(int Status, string Body, int? CutAfter = null, TimeSpan Delay = default, string Headers = "")
+internal sealed record Reply(int Status, string Body, int? CutAfter = null, TimeSpan Delay = default,
+    string Headers = "")
 {
     /// <summary>The body as it is sent; the text's UTF-8 when null.</summary>
     internal byte[]? Bytes { get; init; }
@@ -27,15 +28,21 @@ internal sealed record Reply(int Status, string Body, int? CutAfter = null, Time
     internal static Reply Says(string text) => new(200, new JObject
     {
         ["id"] = "1", ["object"] = "chat.completion", ["created"] = 1, ["model"] = "m",
-        ["choices"] = new JArray(new JObject { ["index"] = 0, ["finish_reason"] = "stop", ["message"] = new JObject { ["role"] = "assistant", ["content"] = text } }),
+        ["choices"] = new JArray(new JObject
+        {
+            ["index"] = 0, ["finish_reason"] = "stop",
+            ["message"] = new JObject { ["role"] = "assistant", ["content"] = text },
+        }),
         ["usage"] = new JObject { ["prompt_tokens"] = 1, ["completion_tokens"] = 1, ["total_tokens"] = 2 },
     }.ToString());
 
     internal static Reply Fails(int status, string message = "broken on purpose", string headers = "") =>
-        new(status, JsonConvert.SerializeObject(new { error = new { message, type = "server_error" } }), Headers: headers);
+        new(status, JsonConvert.SerializeObject(new { error = new { message, type = "server_error" } }),
+            Headers: headers);
 }
 
-/// <summary>An OpenAI-compatible endpoint on this machine that fails as it is told to: a real server on a real socket.</summary>
+/// <summary>An OpenAI-compatible endpoint on this machine that fails as it is told to: a real server on a real
+/// socket.</summary>
 internal sealed class FaultyEndpoint : IDisposable
 {
     private readonly TcpListener listener = new(IPAddress.Loopback, 0);
@@ -72,12 +79,14 @@ internal sealed class FaultyEndpoint : IDisposable
 
     /// <summary>All text of a request's first message.</summary>
     internal static string TextOf(JObject request) => request["messages"]![0]!["content"] is JArray parts
-        ? string.Concat(parts.Where(part => (string?)part["type"] == "text").Select(part => (string?)part["text"])) : (string)request["messages"]![0]!["content"]!;
+        ? string.Concat(parts.Where(part => (string?)part["type"] == "text").Select(part => (string?)part["text"]))
+        : (string)request["messages"]![0]!["content"]!;
 
     /// <summary>The image of a request.</summary>
     internal static byte[] ImageOf(JObject request)
     {
-        var url = (string)request["messages"]![0]!["content"]!.First(part => (string?)part["type"] == "image_url")["image_url"]!["url"]!;
+        var url = (string)request["messages"]![0]!["content"]!.First(part =>
+            (string?)part["type"] == "image_url")["image_url"]!["url"]!;
         return Convert.FromBase64String(url[(url.IndexOf(',') + 1)..]);
     }
 
@@ -116,7 +125,8 @@ internal sealed class FaultyEndpoint : IDisposable
                 head.Append((char)one[0]);
             }
 
-            var length = head.ToString().Split("\r\n").First(line => line.StartsWith("Content-Length:", StringComparison.OrdinalIgnoreCase));
+            var length = head.ToString().Split("\r\n")
+                .First(line => line.StartsWith("Content-Length:", StringComparison.OrdinalIgnoreCase));
             var body = new byte[int.Parse(length[15..])];
             await stream.ReadExactlyAsync(body, closing.Token);
             var request = JObject.Parse(Encoding.UTF8.GetString(body));
@@ -130,7 +140,11 @@ internal sealed class FaultyEndpoint : IDisposable
             await Task.Delay(reply.Delay, closing.Token);
             Interlocked.Decrement(ref open);
             var bytes = reply.Bytes ?? Encoding.UTF8.GetBytes(reply.Body);
-            await stream.WriteAsync(Encoding.ASCII.GetBytes($"HTTP/1.1 {reply.Status} X\r\nContent-Type: application/json\r\nContent-Length: {bytes.Length}\r\n{reply.Headers}Connection: close\r\n\r\n"), closing.Token);
+            await stream.WriteAsync(
+                Encoding.ASCII.GetBytes(
+                    $"HTTP/1.1 {reply.Status} X\r\nContent-Type: "
+                    + $"application/json\r\nContent-Length: {bytes.Length}\r\n{reply.Headers}Connection: "
+                    + $"close\r\n\r\n"), closing.Token);
             await stream.WriteAsync(bytes.AsMemory(0, reply.CutAfter ?? bytes.Length), closing.Token);
             await Task.Delay(reply.HangsThen ? Reply.Forever : TimeSpan.Zero, closing.Token);
         }

@@ -9,10 +9,12 @@ using static TorchSharp.torch;
 
 namespace ReasonGen.Tests;
 
-/// <summary>Fixtures made by the reference implementations: those of the repository, or another set of the same layout.</summary>
+/// <summary>Fixtures made by the reference implementations: those of the repository, or another set of the same
+/// layout.</summary>
 internal static class Golden
 {
-    private static readonly string Folder = Environment.GetEnvironmentVariable("REASONGEN_GOLDEN") is { Length: > 0 } other ? other
+    private static readonly string Folder =
+        Environment.GetEnvironmentVariable("REASONGEN_GOLDEN") is { Length: > 0 } other ? other
         : System.IO.Path.Combine(System.IO.Path.GetDirectoryName(Study.DataFolder())!, "tests", "golden");
 
     internal static string Path(string name) => System.IO.Path.Combine(Folder, name);
@@ -26,16 +28,19 @@ internal static class Golden
     private static JToken Token(string name)
     {
         var zipped = Path(name + ".json.gz");
-        using Stream file = File.Exists(zipped) ? new GZipStream(File.OpenRead(zipped), CompressionMode.Decompress) : File.OpenRead(Path(name + ".json"));
+        using Stream file = File.Exists(zipped) ? new GZipStream(File.OpenRead(zipped), CompressionMode.Decompress)
+            : File.OpenRead(Path(name + ".json"));
         using var reader = new JsonTextReader(new StreamReader(file)) { DateParseHandling = DateParseHandling.None };
         return JToken.Load(reader);
     }
 
     internal static void Close(Tensor expected, Tensor actual, double tolerance, string what = "")
     {
-        Assert.True(expected.shape.SequenceEqual(actual.shape), $"{what}: [{string.Join(", ", actual.shape)}] instead of [{string.Join(", ", expected.shape)}]");
+        Assert.True(expected.shape.SequenceEqual(actual.shape),
+            $"{what}: [{string.Join(", ", actual.shape)}] instead of [{string.Join(", ", expected.shape)}]");
         using var scope = NewDisposeScope();
-        var worst = expected.numel() == 0 ? 0 : expected.to(ScalarType.Float64).sub(actual.detach().to(ScalarType.Float64)).abs().max().ToDouble();
+        var worst = expected.numel() == 0 ? 0
+            : expected.to(ScalarType.Float64).sub(actual.detach().to(ScalarType.Float64)).abs().max().ToDouble();
         Assert.True(worst <= tolerance, $"{what}: off by {worst:G4}, more than {tolerance:G4}");
     }
 
@@ -52,7 +57,8 @@ internal static class Golden
 
         long count = shape.Aggregate(1L, (product, size) => product * size);
         var values = new float[count];
-        var scale = !scaled || (name.Contains("embed") && !name.Contains("patch_embed")) ? 1 : Math.Sqrt(3.0 * shape[0] / count);
+        var scale = !scaled || (name.Contains("embed") && !name.Contains("patch_embed")) ? 1
+            : Math.Sqrt(3.0 * shape[0] / count);
         var kind = name.EndsWith("bias") ? 0 : name.Contains("norm") ? 1 : 2;
         Parallel.For(0, 16, part =>
         {

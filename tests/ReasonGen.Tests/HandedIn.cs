@@ -6,5 +6,6 @@ namespace ReasonGen.Tests;
 internal static class HandedIn
 {
     internal static string Path(string name) =>
-        System.IO.Path.Combine(System.IO.Path.GetDirectoryName(Study.DataFolder())!, "tests", "ReasonGen.Tests", "cases", name);
+        System.IO.Path.Combine(System.IO.Path.GetDirectoryName(Study.DataFolder())!, "tests", "ReasonGen.Tests",
+            "cases", name);
 }

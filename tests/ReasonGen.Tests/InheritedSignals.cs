@@ -4,8 +4,8 @@ using System.Runtime.InteropServices;
 namespace ReasonGen.Tests;
 
 /// <summary>
-/// A shell without a terminal starts what stands before an &amp; with SIGINT ignored, and so do all children of that. Tests that interrupt a child need
-/// it as a person's shell would start it.
+/// A shell without a terminal starts what stands before an &amp; with SIGINT ignored, and so do all children of that.
+/// Tests that interrupt a child need it as a person's shell would start it.
 /// </summary>
 internal static class InheritedSignals
 {

@@ -5,7 +5,8 @@ using Parameter = TorchSharp.Modules.Parameter;
 
 namespace ReasonGen.Tests;
 
-/// <summary>The model of the training fixtures: hidden[t] is a row of a table, logits are products with another; nothing mixes positions.</summary>
+/// <summary>The model of the training fixtures: hidden[t] is a row of a table, logits are products with another;
+/// nothing mixes positions.</summary>
 internal sealed class TableModel : IImageTextModel, IDisposable
 {
     private static readonly string[] Names = ["text_embed", "text_head", "img_embed", "img_head"];
@@ -22,7 +23,8 @@ internal sealed class TableModel : IImageTextModel, IDisposable
 
     internal static IEnumerable<string> WeightNames => Names;
 
-    public IEnumerable<(string Name, Parameter Parameter)> TrainableParameters() => weights.Select(pair => (pair.Key, pair.Value));
+    public IEnumerable<(string Name, Parameter Parameter)> TrainableParameters() =>
+        weights.Select(pair => (pair.Key, pair.Value));
 
     public Tensor Embed(Tensor ids, Tensor? imageMask = null)
     {
@@ -30,7 +32,8 @@ internal sealed class TableModel : IImageTextModel, IDisposable
         var text = weights["text_embed"].index_select(0, flat.clamp(0, VocabularySize - 1));
         if (imageMask is not null)
         {
-            text = where(imageMask.to(ScalarType.Bool).reshape(-1, 1), weights["img_embed"].index_select(0, flat.clamp(0, CodebookSize - 1)), text);
+            text = where(imageMask.to(ScalarType.Bool).reshape(-1, 1),
+                weights["img_embed"].index_select(0, flat.clamp(0, CodebookSize - 1)), text);
         }
 
         return text.view(ids.shape[0], ids.shape[1], -1);
@@ -38,7 +41,8 @@ internal sealed class TableModel : IImageTextModel, IDisposable
 
     public Tensor EmbedImageCodes(Tensor codes) => Embed(codes, ones_like(codes));
 
-    public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null, KvCache? cache = null) => embeddings;
+    public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null,
+        KvCache? cache = null) => embeddings;
 
     public Tensor TextLogits(Tensor hidden) => hidden.matmul(weights["text_head"].t());
 

@@ -7,7 +7,8 @@ using static TorchSharp.torch;
 namespace ReasonGen.Checkpoints;
 
 /// <summary>
-/// A safetensors file whose header holds the XXH128 of the whole file, taken with zeros in its own place: a changed byte anywhere is found.
+/// A safetensors file whose header holds the XXH128 of the whole file, taken with zeros in its own place: a changed
+/// byte anywhere is found.
 /// </summary>
 internal static class ChecksummedFile
 {
@@ -17,7 +18,8 @@ internal static class ChecksummedFile
     /// <summary>Writes the file, whole or not at all.</summary>
     /// <exception cref="IOException">It cannot be written.</exception>
     /// <exception cref="UnauthorizedAccessException">It must not be written.</exception>
-    internal static void Save(string path, IEnumerable<KeyValuePair<string, Tensor>> tensors, IEnumerable<(string Key, string Text)> metadata)
+    internal static void Save(string path, IEnumerable<KeyValuePair<string, Tensor>> tensors,
+        IEnumerable<(string Key, string Text)> metadata)
     {
         Dictionary<string, string> texts = new() { [ChecksumKey] = Encoding.ASCII.GetString(NoChecksum) };
         foreach (var (key, text) in metadata)
@@ -46,7 +48,9 @@ internal static class ChecksummedFile
             var place = PlaceOfChecksum(header) - 8;
             if (place < 0)
             {
-                throw new UnusableFileException(path, "it has no checksum, so that nobody can tell whether it is whole: an earlier version of the kit wrote it",
+                throw new UnusableFileException(path,
+                    "it has no checksum, so that nobody can tell whether it is whole: an earlier version of the kit "
+                    + "wrote it",
                     "end the run with that version, or delete the file to begin the run anew");
             }
 
@@ -60,7 +64,8 @@ internal static class ChecksummedFile
             hash.Append(file);
             if (!written.AsSpan().SequenceEqual(Hexadecimal(hash)))
             {
-                throw new UnusableFileException(path, "its checksum does not fit its bytes: it was damaged or changed after it was written",
+                throw new UnusableFileException(path,
+                    "its checksum does not fit its bytes: it was damaged or changed after it was written",
                     "resume from an earlier state, or delete the file to begin the run anew");
             }
         }
@@ -79,7 +84,8 @@ internal static class ChecksummedFile
         return header;
     }
 
-    // in the file; less than 8 where there is none. No other text of a header can look like it: quotes within texts are escaped.
+    // in the file; less than 8 where there is none. No other text of a header can look like it: quotes within texts are
+    // escaped.
     private static int PlaceOfChecksum(byte[] header)
     {
         var name = Encoding.ASCII.GetBytes($"\"{ChecksumKey}\":\"");
@@ -87,7 +93,8 @@ internal static class ChecksummedFile
         return at < 0 || at + name.Length + NoChecksum.Length > header.Length ? 0 : 8 + at + name.Length;
     }
 
-    private static byte[] Hexadecimal(XxHash128 hash) => Encoding.ASCII.GetBytes(Convert.ToHexStringLower(hash.GetCurrentHash()));
+    private static byte[] Hexadecimal(XxHash128 hash) =>
+        Encoding.ASCII.GetBytes(Convert.ToHexStringLower(hash.GetCurrentHash()));
 
     // What goes through it, summed up.
     private sealed class HashingStream(Stream inner) : Stream

@@ -3,7 +3,8 @@ using Newtonsoft.Json.Linq;
 
 namespace ReasonGen.Checkpoints;
 
-/// <summary>One object of a model's config.json, read with errors that say where they are. Null counts as absent.</summary>
+/// <summary>One object of a model's config.json, read with errors that say where they are. Null counts as
+/// absent.</summary>
 internal sealed record ConfigSection(string Path, string Name, JObject Json)
 {
     private const long Largest = 16 << 20;
@@ -14,15 +15,18 @@ internal sealed record ConfigSection(string Path, string Name, JObject Json)
         try
         {
             return FileKinds.Length(path) <= Largest ? new(path, "", JObject.Parse(File.ReadAllText(path)))
-                : throw new UnusableFileException(path, $"it has more than {Largest} bytes, which no configuration has", "download the file again");
+                : throw new UnusableFileException(path, $"it has more than {Largest} bytes, which no configuration has",
+                    "download the file again");
         }
         catch (JsonException e)
         {
-            throw new UnusableFileException(path, $"it is no JSON object: {e.Message.TrimEnd('.')}", "download the file again", e);
+            throw new UnusableFileException(path, $"it is no JSON object: {e.Message.TrimEnd('.')}",
+                "download the file again", e);
         }
         catch (Exception e) when (FileKinds.IsAboutFile(e))
         {
-            throw (e is FileNotFoundException ? FolderKinds.Explain(System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(path))!) : null)
+            throw (e is FileNotFoundException
+                ? FolderKinds.Explain(System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(path))!) : null)
                 ?? FileKinds.Unreadable(path, e);
         }
     }
@@ -40,13 +44,16 @@ internal sealed record ConfigSection(string Path, string Name, JObject Json)
     internal int Integer(string key, int otherwise = 0, int least = 0, int most = int.MaxValue) => Get(key) switch
     {
         null => otherwise,
-        { } value when IsNumber(value) && (double)value is var number && number >= least && number <= most && number == Math.Floor(number) => (int)number,
+        { } value
+            when IsNumber(value) && (double)value is var number && number >= least && number <= most
+                && number == Math.Floor(number) => (int)number,
         var value => throw Wrong(key, value, $"a whole number of at least {least} and at most {most}"),
     };
 
     /// <summary>A size that must be given.</summary>
     internal int Size(string key) => Has(key) ? Integer(key, least: 1)
-        : throw new UnusableFileException(Path, $"it has no '{Name}{key}'", "check that the configuration is of this model, or download it again");
+        : throw new UnusableFileException(Path, $"it has no '{Name}{key}'",
+            "check that the configuration is of this model, or download it again");
 
     internal double Number(string key, double otherwise) => Get(key) switch
     {
@@ -63,10 +70,13 @@ internal sealed record ConfigSection(string Path, string Name, JObject Json)
     };
 
     /// <summary>So many numbers, all in a range.</summary>
-    internal IReadOnlyList<double> Numbers(string key, IReadOnlyList<double> otherwise, double least, double most) => Get(key) switch
+    internal IReadOnlyList<double> Numbers(string key, IReadOnlyList<double> otherwise, double least, double most) =>
+        Get(key) switch
     {
         null => otherwise,
-        JArray list when list.Count == otherwise.Count && list.All(item => IsNumber(item) && (double)item >= least && (double)item <= most) =>
+        JArray list
+            when list.Count == otherwise.Count
+                && list.All(item => IsNumber(item) && (double)item >= least && (double)item <= most) =>
             [.. list.Select(item => (double)item)],
         var value => throw Wrong(key, value, $"{otherwise.Count} numbers from {least} to {most}"),
     };
@@ -81,7 +91,9 @@ internal sealed record ConfigSection(string Path, string Name, JObject Json)
     internal IReadOnlyList<int> Integers(string key, IReadOnlyList<int> otherwise, int least = 1) => Get(key) switch
     {
         null => otherwise,
-        JArray { Count: <= 4096 } list when list.All(item => item.Type == JTokenType.Integer && (double)item >= least && (double)item < 1000) => [.. list.Select(item => (int)item)],
+        JArray { Count: <= 4096 } list
+            when list.All(item => item.Type == JTokenType.Integer && (double)item >= least && (double)item < 1000) =>
+            [.. list.Select(item => (int)item)],
         var value => throw Wrong(key, value, $"a list of whole numbers from {least} to 999"),
     };
 
@@ -90,7 +102,9 @@ internal sealed record ConfigSection(string Path, string Name, JObject Json)
     {
         if (this["quantization_config"] is { Json.Count: > 0 } quantised)
         {
-            throw new UnusableFileException(Path, $"its weights are quantised ({quantised.Json["quant_method"] ?? "by an unnamed method"}), which is not read here",
+            throw new UnusableFileException(Path,
+                $"its weights are quantised ({quantised.Json["quant_method"] ?? "by an unnamed method"}), which is "
+                + $"not read here",
                 "use the checkpoint of this model in bf16 or fp16");
         }
     }
@@ -99,15 +113,18 @@ internal sealed record ConfigSection(string Path, string Name, JObject Json)
     internal void Expect(string key, JToken? only)
     {
         if (Get(key) is { } value && (only is null
-            || !(JToken.DeepEquals(value, only) || (IsNumber(value) && IsNumber(only) && (double)value == (double)only))))
+            || !(JToken.DeepEquals(value, only)
+                || (IsNumber(value) && IsNumber(only) && (double)value == (double)only))))
         {
-            throw Wrong(key, value, only is null ? "nothing" : $"{only.ToString(Formatting.None)}, the only value that is implemented");
+            throw Wrong(key, value,
+                only is null ? "nothing" : $"{only.ToString(Formatting.None)}, the only value that is implemented");
         }
     }
 
     private static bool IsNumber(JToken value) => value.Type is JTokenType.Integer or JTokenType.Float;
 
-    private static string Brief(JToken value) => value.ToString(Formatting.None) is { Length: > 200 } text ? text[..200] + "…" : value.ToString(Formatting.None);
+    private static string Brief(JToken value) =>
+        value.ToString(Formatting.None) is { Length: > 200 } text ? text[..200] + "…" : value.ToString(Formatting.None);
 
     private JToken? Get(string key) => Json[key] is { Type: not JTokenType.Null } value ? value : null;
 

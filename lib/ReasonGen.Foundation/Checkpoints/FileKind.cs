@@ -2,7 +2,8 @@ using System.Text;
 
 namespace ReasonGen.Checkpoints;
 
-/// <summary>What a checkpoint file is, judged by its first bytes; its name decides nothing but the wording of an error.</summary>
+/// <summary>What a checkpoint file is, judged by its first bytes; its name decides nothing but the wording of an
+/// error.</summary>
 internal enum FileKind
 {
     /// <summary>Length, JSON header, data.</summary>
@@ -18,9 +19,11 @@ internal enum FileKind
 internal static class FileKinds
 {
     // the pickled number with which torch.save began
-    internal static readonly byte[] LegacyMagic = [0x80, 2, 0x8A, 10, 0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20, 0x6A, 0xA8, 0x50, 0x19, (byte)'.'];
+    internal static readonly byte[] LegacyMagic = [0x80, 2, 0x8A, 10, 0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20, 0x6A, 0xA8,
+        0x50, 0x19, (byte)'.'];
 
-    /// <exception cref="UnusableFileException">There is no such file, or it is none of the kinds; the message says what it seems to be.</exception>
+    /// <exception cref="UnusableFileException">There is no such file, or it is none of the kinds; the message says what
+    /// it seems to be.</exception>
     internal static FileKind Of(string path)
     {
         var buffer = new byte[64];
@@ -47,27 +50,35 @@ internal static class FileKinds
                 throw new UnusableFileException(path, "it is a Git LFS pointer, not the file it stands for",
                     "fetch the file itself with 'git lfs pull'"),
             _ when text.StartsWith("<!doctype") || text.StartsWith("<html") =>
-                throw new UnusableFileException(path, "it is a web page, probably the answer to a download that failed", "download the file again"),
+                throw new UnusableFileException(path, "it is a web page, probably the answer to a download that failed",
+                    "download the file again"),
             _ when head.StartsWith("GGUF"u8) => throw new UnusableFileException(path, "it is a GGUF file of llama.cpp",
                 "use the safetensors or torch files of the same model"),
             _ when head.StartsWith((ReadOnlySpan<byte>)[0x89, (byte)'H', (byte)'D', (byte)'F']) =>
-                throw new UnusableFileException(path, "it is an HDF5 file", "use the safetensors or torch files of the same model"),
+                throw new UnusableFileException(path, "it is an HDF5 file",
+                    "use the safetensors or torch files of the same model"),
             _ when read > 0 && head.IndexOfAnyExcept((byte)0) < 0 => throw new UnusableFileException(path,
                 "it begins with nothing but zeros, as an unfinished download does", "download the file again"),
             _ when safetensors && read > 0 => FileKind.Safetensors,
-            _ when read == 0 => throw new UnusableFileException(path, "the file is empty", "download or write the file again"),
-            _ when head[0] == 0x80 => throw new UnusableFileException(path, "it is a bare pickle without the container of torch.save",
+            _ when read == 0 =>
+                throw new UnusableFileException(path, "the file is empty", "download or write the file again"),
+            _ when head[0] == 0x80 =>
+                throw new UnusableFileException(path, "it is a bare pickle without the container of torch.save",
                 "give a file that torch.save or safetensors wrote"),
-            _ => throw new UnusableFileException(path, "it begins neither like a safetensors file nor like one of torch.save",
+            _ => throw new UnusableFileException(path,
+                "it begins neither like a safetensors file nor like one of torch.save",
                 "give a .safetensors or .bin file"),
         };
     }
 
-    /// <summary>Whether an exception is about a file that was to be read: a part of this program that is missing is another matter.</summary>
+    /// <summary>Whether an exception is about a file that was to be read: a part of this program that is missing is
+    /// another matter.</summary>
     internal static bool IsAboutFile(Exception e) => e is UnauthorizedAccessException
-        || e is IOException and not FileLoadException && !(e is FileNotFoundException { FileName: { } name } && name.Contains(", Culture="));
+        || e is IOException and not FileLoadException
+            && !(e is FileNotFoundException { FileName: { } name } && name.Contains(", Culture="));
 
-    internal static UnusableFileException Unreadable(string path, Exception e) => e is not (FileNotFoundException or DirectoryNotFoundException)
+    internal static UnusableFileException Unreadable(string path, Exception e) =>
+        e is not (FileNotFoundException or DirectoryNotFoundException)
         ? new(path, $"it could not be read: {e.Message.TrimEnd('.')}", "", e)
         : LinkTarget(path) is { } target ? new(path, $"it is a link to '{target}', which is not there",
             "fetch what it stands for, or give the files themselves", e)

@@ -3,16 +3,20 @@ using Newtonsoft.Json.Linq;
 
 namespace ReasonGen.Checkpoints;
 
-/// <summary>Folders and weights that are handed in where a model is wanted, and are something else: what they are and what to do.</summary>
+/// <summary>Folders and weights that are handed in where a model is wanted, and are something else: what they are and
+/// what to do.</summary>
 internal static class FolderKinds
 {
-    internal const string Sharded = "It is one process's part of a training run that was spread over several (FSDP, DTensor): "
+    internal const string Sharded =
+        "It is one process's part of a training run that was spread over several (FSDP, DTensor): "
         + "merge the parts first, "
-        + "those of verl with 'python -m verl.model_merger merge --backend fsdp --local_dir FOLDER --target_dir MERGED'";
+        + "those of verl with 'python -m verl.model_merger merge --backend fsdp --local_dir FOLDER --target_dir "
+        + "MERGED'";
 
     private const string Adapter = "adapter_config.json";
 
-    private static readonly string[] Quantised = [".qweight", ".qzeros", ".SCB", ".absmax", ".weight_scale", ".weight_scale_inv"];
+    private static readonly string[] Quantised = [".qweight", ".qzeros", ".SCB", ".absmax", ".weight_scale",
+        ".weight_scale_inv"];
 
     // names of files, what they tell, what to do
     private static readonly (string Pattern, string What, string Remedy)[] Signs =
@@ -21,7 +25,8 @@ internal static class FolderKinds
             "merge them with 'python -m verl.model_merger merge --backend fsdp --local_dir FOLDER --target_dir MERGED' "
             + "and give the merged folder"),
         ("*.distcp", "it holds a distributed checkpoint of torch, one part a process",
-            "convert it with 'python -m torch.distributed.checkpoint.format_utils dcp_to_torch' and give the file that makes"),
+            "convert it with 'python -m torch.distributed.checkpoint.format_utils dcp_to_torch' and give the file "
+            + "that makes"),
         ("*zero_pp_rank_*_optim_states.pt", "it holds the parts of a training run of DeepSpeed",
             "merge them with the zero_to_fp32.py that lies beside them"),
         ("mp_rank_*_model_states.pt", "it holds the parts of a training run of DeepSpeed",
@@ -41,16 +46,20 @@ internal static class FolderKinds
 
         if (Directory.Exists(Path.Combine(folder, "snapshots")))
         {
-            var snapshots = Directory.GetDirectories(Path.Combine(folder, "snapshots")).Order(StringComparer.Ordinal).ToArray();
+            var snapshots =
+                Directory.GetDirectories(Path.Combine(folder, "snapshots")).Order(StringComparer.Ordinal).ToArray();
             return new(folder,
-                "it is a model's folder of the Hugging Face cache (blobs, refs, snapshots), whose files lie one revision a folder",
-                snapshots.Length > 0 ? $"give {string.Join(" or ", snapshots.Take(5))}" : "download the model: it holds no revision");
+                "it is a model's folder of the Hugging Face cache (blobs, refs, snapshots), whose files lie one "
+                + "revision a folder",
+                snapshots.Length > 0 ? $"give {string.Join(" or ", snapshots.Take(5))}"
+                    : "download the model: it holds no revision");
         }
 
         if (Directory.GetDirectories(folder, "models--*") is { Length: > 0 } models)
         {
             return new(folder, $"it is the Hugging Face cache itself, with {models.Length} models",
-                $"give a revision's folder in it, such as {Path.Combine(models.Order(StringComparer.Ordinal).First(), "snapshots", "…")}");
+                "give a revision's folder in it, such as "
+                + $"{Path.Combine(models.Order(StringComparer.Ordinal).First(), "snapshots", "…")}");
         }
 
         if (File.Exists(Path.Combine(folder, Adapter)))
@@ -88,11 +97,14 @@ internal static class FolderKinds
     }
 
     /// <summary>A file of a download that was broken off; null where there is none.</summary>
-    internal static string? Unfinished(string folder) => new[] { folder, Path.Combine(folder, ".cache", "huggingface", "download") }
+    internal static string? Unfinished(string folder) =>
+        new[] { folder, Path.Combine(folder, ".cache", "huggingface", "download") }
         .Where(Directory.Exists).SelectMany(place => new[] { "*.incomplete", "*.part", "*.aria2", "*.crdownload" }
-            .SelectMany(pattern => Directory.GetFiles(place, pattern))).Select(file => Path.GetRelativePath(folder, file)).FirstOrDefault();
+            .SelectMany(pattern => Directory.GetFiles(place, pattern)))
+            .Select(file => Path.GetRelativePath(folder, file)).FirstOrDefault();
 
-    /// <summary>What the names of tensors tell of weights that fit no model as they are; null where nothing does.</summary>
+    /// <summary>What the names of tensors tell of weights that fit no model as they are; null where nothing
+    /// does.</summary>
     internal static (string What, string Remedy)? Explain(IEnumerable<TensorEntry> entries)
     {
         foreach (var name in entries.Select(entry => entry.Name))
@@ -100,12 +112,14 @@ internal static class FolderKinds
             if (name.Contains(".lora_A.") || name.Contains(".lora_B.") || name.Contains(".lora_magnitude_vector"))
             {
                 return ("they are LoRA additions that were not merged",
-                    "merge them into their base (PEFT: merge_and_unload, then save_pretrained) and give the merged folder");
+                    "merge them into their base (PEFT: merge_and_unload, then save_pretrained) and give the merged "
+                    + "folder");
             }
 
             if (Quantised.Any(end => name.EndsWith(end, StringComparison.Ordinal)) || name.Contains(".quant_state."))
             {
-                return ("they are quantised, which is not read here", "use the checkpoint of this model in bf16 or fp16");
+                return ("they are quantised, which is not read here",
+                    "use the checkpoint of this model in bf16 or fp16");
             }
         }
 

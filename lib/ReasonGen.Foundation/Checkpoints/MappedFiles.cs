@@ -5,15 +5,16 @@ using static TorchSharp.torch;
 namespace ReasonGen.Checkpoints;
 
 /// <summary>
-/// Tensors that are a file's own pages in the kernel's cache: weights of the right type need no copy, and no memory beside that cache. Who writes
-/// on such a tensor gets pages of his own; the file never changes. It must not be cut or overwritten in place while the tensors live; put another
-/// in its place instead, as the writers here do.
+/// Tensors that are a file's own pages in the kernel's cache: weights of the right type need no copy, and no memory
+/// beside that cache. Who writes on such a tensor gets pages of his own; the file never changes. It must not be cut or
+/// overwritten in place while the tensors live; put another in its place instead, as the writers here do.
 /// </summary>
 internal sealed class MappedFiles : IDisposable
 {
     private readonly Dictionary<(string File, ScalarType Type), Tensor?> files = [];
 
-    /// <summary>The entry as it lies in its file, in the shape of <paramref name="bare"/>; null where it must be copied or converted.</summary>
+    /// <summary>The entry as it lies in its file, in the shape of <paramref name="bare"/>; null where it must be copied
+    /// or converted.</summary>
     internal Tensor? Find(TensorEntry entry, Tensor bare, Device device)
     {
         if (device.type != DeviceType.CPU || bare.numel() != entry.Elements || Flat(entry, bare.dtype) is not { } flat)
@@ -29,7 +30,8 @@ internal sealed class MappedFiles : IDisposable
     /// <summary>Whether the tensor is what <see cref="Find"/> gave for the entry.</summary>
     internal bool Holds(TensorEntry entry, Tensor target)
     {
-        if (target.device_type != DeviceType.CPU || !target.is_contiguous() || target.numel() != entry.Elements || Flat(entry, target.dtype) is not { } flat)
+        if (target.device_type != DeviceType.CPU || !target.is_contiguous() || target.numel() != entry.Elements
+            || Flat(entry, target.dtype) is not { } flat)
         {
             return false;
         }
@@ -65,7 +67,8 @@ internal sealed class MappedFiles : IDisposable
             }
         }
 
-        return file is not null && file.numel() * width >= entry.Begin + entry.Bytes ? file.narrow(0, entry.Begin / width, entry.Elements) : null;
+        return file is not null && file.numel() * width >= entry.Begin + entry.Bytes
+            ? file.narrow(0, entry.Begin / width, entry.Elements) : null;
     }
 
     // Windows does not let a mapped file be replaced.
@@ -74,7 +77,8 @@ internal sealed class MappedFiles : IDisposable
         try
         {
             return OperatingSystem.IsWindows() ? null
-                : from_file(file, shared: false, FileKinds.Length(file) / ElementTypes.SizeOf(type), type).DetachFromDisposeScope();
+                : from_file(file, shared: false, FileKinds.Length(file) / ElementTypes.SizeOf(type), type)
+                    .DetachFromDisposeScope();
         }
         catch (Exception e) when (e is ExternalException or IOException or UnauthorizedAccessException)
         {

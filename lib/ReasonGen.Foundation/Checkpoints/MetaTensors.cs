@@ -7,22 +7,25 @@ using static TorchSharp.torch;
 namespace ReasonGen.Checkpoints;
 
 /// <summary>
-/// Memory for a module that was built on the meta device, where building costs nothing: so a model is neither initialised in vain nor
-/// held twice before its weights are loaded.
+/// Memory for a module that was built on the meta device, where building costs nothing: so a model is neither
+/// initialised in vain nor held twice before its weights are loaded.
 /// </summary>
 public static class MetaTensors
 {
     private const BindingFlags Members = BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance;
 
-    /// <summary>Gives every parameter and buffer of the module its memory on <paramref name="device"/>; what that holds is undefined.</summary>
+    /// <summary>Gives every parameter and buffer of the module its memory on <paramref name="device"/>; what that holds
+    /// is undefined.</summary>
     public static void Allocate(nn.Module module, Device device) => Allocate(module, device, (_, _) => null);
 
-    /// <summary>The same, but for what <paramref name="given"/> has a tensor for: by full name and the tensor of the meta device.</summary>
+    /// <summary>The same, but for what <paramref name="given"/> has a tensor for: by full name and the tensor of the
+    /// meta device.</summary>
     internal static void Allocate(nn.Module module, Device device, Func<string, Tensor, Tensor?> given)
     {
         foreach (var (path, part) in module.named_modules().Prepend(("", module)))
         {
-            Tensor Memory(string name, Tensor bare) => given(path.Length == 0 ? name : $"{path}.{name}", bare) ?? Fresh(bare, device);
+            Tensor Memory(string name, Tensor bare) =>
+                given(path.Length == 0 ? name : $"{path}.{name}", bare) ?? Fresh(bare, device);
             foreach (var (name, parameter) in part.named_parameters(recurse: false).ToList())
             {
                 var made = new Parameter(Memory(name, parameter), parameter.requires_grad);
@@ -59,7 +62,8 @@ public static class MetaTensors
     private static void Replace(nn.Module part, string name, Tensor tensor, string registration)
     {
         tensor.DetachFromDisposeScope();
-        if (part.GetType().GetProperty(name, BindingFlags.Public | BindingFlags.Instance) is { CanWrite: true } property)
+        if (part.GetType().GetProperty(name,
+            BindingFlags.Public | BindingFlags.Instance) is { CanWrite: true } property)
         {
             property.SetValue(part, tensor);
             return;
@@ -69,7 +73,8 @@ public static class MetaTensors
             ?? throw new InvalidOperationException($"{part.GetName()} has no field for its tensor '{name}'");
         var register = typeof(nn.Module).GetMethods(Members).Single(method => method.Name == registration
             && method.GetParameters()[1].ParameterType == (tensor is Parameter ? typeof(Parameter) : typeof(Tensor)));
-        register.Invoke(part, [name, tensor, .. register.GetParameters().Skip(2).Select(parameter => parameter.DefaultValue)]);
+        register.Invoke(part,
+            [name, tensor, .. register.GetParameters().Skip(2).Select(parameter => parameter.DefaultValue)]);
         field.SetValue(part, tensor);
     }
 }

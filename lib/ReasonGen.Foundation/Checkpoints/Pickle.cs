@@ -1,6 +1,7 @@
-// A pickle, read by a machine that only ever builds: text, numbers, tuples, lists, dictionaries, and descriptions of tensors (pytorch:
-// torch/_weights_only_unpickler.py names what a file of weights needs). Nothing is imported, called or looked up; a name outside the list
-// below ends the reading. Steps are bounded by the bytes, and what is read is a tree or shares branches, but never holds itself: see
+// A pickle, read by a machine that only ever builds: text, numbers, tuples, lists, dictionaries, and descriptions of
+// tensors (pytorch: torch/_weights_only_unpickler.py names what a file of weights needs). Nothing is imported, called
+// or looked up; a name outside the list below ends the reading. Steps are bounded by the bytes, and what is read is a
+// tree or shares branches, but never holds itself: see
 // TorchFile for what its values may cost.
 using System.Buffers.Binary;
 using System.Text;
@@ -35,7 +36,8 @@ internal sealed class PickledGroup(PickledKind kind)
 
     internal void Add(object? item) => items.Add(item);
 
-    /// <summary>Makes sure that it can be walked: a group may be reached by two ways, but none holds itself, and none lies very deep.</summary>
+    /// <summary>Makes sure that it can be walked: a group may be reached by two ways, but none holds itself, and none
+    /// lies very deep.</summary>
     /// <returns>Levels of groups, itself included.</returns>
     /// <exception cref="FormatException">It cannot.</exception>
     internal int CheckNesting(int depth = 1)
@@ -48,19 +50,22 @@ internal sealed class PickledGroup(PickledKind kind)
         if (height == 0)
         {
             visiting = true;
-            var below = depth > DeepestNesting ? DeepestNesting : items.OfType<PickledGroup>().Select(group => group.CheckNesting(depth + 1))
+            var below = depth > DeepestNesting ? DeepestNesting
+                : items.OfType<PickledGroup>().Select(group => group.CheckNesting(depth + 1))
                 .DefaultIfEmpty(0).Max();
             (visiting, height) = (false, below + 1);
         }
 
-        return height <= DeepestNesting ? height : throw new FormatException($"its values are nested deeper than {DeepestNesting} levels");
+        return height <= DeepestNesting ? height
+            : throw new FormatException($"its values are nested deeper than {DeepestNesting} levels");
     }
 
     internal void Add(object? key, object? value)
     {
         if (kind != PickledKind.Dictionary || key is not (string or long) || !(keys ??= new(ByValue)).Add(key))
         {
-            throw new FormatException(kind != PickledKind.Dictionary ? "it sets a key of something that is no dictionary"
+            throw new FormatException(kind != PickledKind.Dictionary
+                ? "it sets a key of something that is no dictionary"
                 : key is string or long ? $"the name '{key}' stands twice in one dictionary"
                 : "a dictionary has a key that is neither text nor a number");
         }
@@ -77,7 +82,8 @@ internal sealed record PickledStorage(string Key, ScalarType Type, long Elements
     internal (long First, long Count)? View { get; init; }
 }
 
-/// <summary>Storage, offset, size and stride as the file gives them, unchecked: errors wait until the tensor has a name.</summary>
+/// <summary>Storage, offset, size and stride as the file gives them, unchecked: errors wait until the tensor has a
+/// name.</summary>
 internal sealed record PickledTensor(IReadOnlyList<object?> Arguments);
 
 /// <summary>Stands where a file of weights has something that is no weight; it holds nothing.</summary>
@@ -86,7 +92,8 @@ internal sealed class PickledInert;
 /// <summary>Reads one pickle after another from a run of bytes.</summary>
 /// <param name="bytes">The bytes.</param>
 /// <param name="start">Where the first pickle begins.</param>
-/// <param name="modules">Takes objects of TorchScript's classes as dictionaries of their attributes; no class is looked up.</param>
+/// <param name="modules">Takes objects of TorchScript's classes as dictionaries of their attributes; no class is looked
+/// up.</param>
 internal sealed class Pickle(byte[] bytes, int start, bool modules = false)
 {
     private const int MostSteps = 4_000_000, MostName = 512;
@@ -95,13 +102,19 @@ internal sealed class Pickle(byte[] bytes, int start, bool modules = false)
 
     private static readonly Dictionary<(string Module, string Name), object> Allowed = new[]
     {
-        (("collections", "OrderedDict"), (object)Callable.Dictionary), (("torch._utils", "_rebuild_tensor_v2"), Callable.Tensor),
-        (("torch._utils", "_rebuild_tensor"), Callable.Tensor), (("torch._utils", "_rebuild_parameter"), Callable.Parameter),
-        (("torch.nn.parameter", "Parameter"), Callable.Parameter), (("torch", "Size"), Callable.Size), (("torch", "device"), Callable.Device),
-        // what mmdetection keeps beside weights: numbers of numpy, of which nothing is made, and settings, which are dictionaries
-        (("numpy.core.multiarray", "scalar"), Callable.Inert), (("numpy._core.multiarray", "scalar"), Callable.Inert), (("numpy", "dtype"), Callable.Inert),
+        (("collections", "OrderedDict"), (object)Callable.Dictionary),
+        (("torch._utils", "_rebuild_tensor_v2"), Callable.Tensor),
+        (("torch._utils", "_rebuild_tensor"), Callable.Tensor),
+        (("torch._utils", "_rebuild_parameter"), Callable.Parameter),
+        (("torch.nn.parameter", "Parameter"), Callable.Parameter), (("torch", "Size"), Callable.Size),
+        (("torch", "device"), Callable.Device),
+        // what mmdetection keeps beside weights: numbers of numpy, of which nothing is made, and settings, which are
+        // dictionaries
+        (("numpy.core.multiarray", "scalar"), Callable.Inert), (("numpy._core.multiarray", "scalar"), Callable.Inert),
+        (("numpy", "dtype"), Callable.Inert),
         (("_codecs", "encode"), Callable.Inert), (("mmcv.utils.config", "ConfigDict"), Callable.Dictionary),
-        (("mmengine.config.config", "ConfigDict"), Callable.Dictionary), (("addict.addict", "Dict"), Callable.Dictionary),
+        (("mmengine.config.config", "ConfigDict"), Callable.Dictionary),
+        (("addict.addict", "Dict"), Callable.Dictionary),
     }.Concat(ElementTypes.TorchNames.SelectMany(type => new[]
     {
         (("torch", type.Storage), new StorageClass(type.Type)), (("torch", type.Torch), (object)new Token(type.Torch)),
@@ -109,7 +122,8 @@ internal sealed class Pickle(byte[] bytes, int start, bool modules = false)
 
     private readonly List<object?> stack = [];
     private readonly Stack<int> marks = [];
-    private readonly Dictionary<long, object?> memo = new(EqualityComparer<long>.Create((one, other) => one == other, key => HashCode.Combine(key)));
+    private readonly Dictionary<long, object?> memo =
+        new(EqualityComparer<long>.Create((one, other) => one == other, key => HashCode.Combine(key)));
     private int steps;
 
     private enum Callable
@@ -174,11 +188,13 @@ internal sealed class Pickle(byte[] bytes, int start, bool modules = false)
                 case (byte)'h': stack.Add(Recall(Take(1)[0])); break;
                 case (byte)'j': stack.Add(Recall(BinaryPrimitives.ReadUInt32LittleEndian(Take(4)))); break;
                 case (byte)'c' or (byte)'i': stack.Add(Named(Line(), Line(), code == 'i')); break;
-                case 0x93: stack.Add(PopMany(2) is [string module, string name] ? Named(module, name) : throw new FormatException("it names no text")); break;
+                case 0x93: stack.Add(PopMany(2) is [string module, string name] ? Named(module, name)
+                    : throw new FormatException("it names no text")); break;
                 case (byte)'Q': stack.Add(Storage(Pop())); break;
                 case (byte)'R' or 0x81: stack.Add(Build(PopMany(2))); break;
                 case (byte)'b':
-                    // the attribute _metadata of a state dict: versions of modules, of no use here; or a module's attributes
+                    // the attribute _metadata of a state dict: versions of modules, of no use here; or a module's
+                    // attributes
                     var state = Pop();
                     if (modules && state is PickledGroup { Kind: PickledKind.Dictionary } attributes)
                     {
@@ -190,7 +206,8 @@ internal sealed class Pickle(byte[] bytes, int start, bool modules = false)
                     break;
                 default:
                     var shown = code is > 32 and < 127 ? $" ('{(char)code}')" : "";
-                    throw new FormatException($"it has the pickle instruction {code:X2}{shown}, which no file of weights needs");
+                    throw new FormatException(
+                        $"it has the pickle instruction {code:X2}{shown}, which no file of weights needs");
             }
         }
 
@@ -199,15 +216,18 @@ internal sealed class Pickle(byte[] bytes, int start, bool modules = false)
 
     private object Named(string module, string name, bool asInstance = false)
     {
-        if (modules && !asInstance && (module == "__torch__" || module.StartsWith("__torch__.", StringComparison.Ordinal)))
+        if (modules && !asInstance
+            && (module == "__torch__" || module.StartsWith("__torch__.", StringComparison.Ordinal)))
         {
             return Callable.Module;
         }
 
         return !asInstance && Allowed.TryGetValue((module, name), out var known) ? known : throw new FormatException(
-            $"it calls for '{module}.{name}', which is not on the list of what a file of weights may name; nothing was executed"
+            $"it calls for '{module}.{name}', which is not on the list of what a file of weights may name; nothing "
+            + $"was executed"
             + (module.StartsWith("torch.distributed", StringComparison.Ordinal) ? $". {FolderKinds.Sharded}" : "")
-            + (name == "_reconstruct" ? ". Its weights are arrays of numpy; make tensors of them (torch.from_numpy) and save those" : ""));
+            + (name == "_reconstruct"
+                ? ". Its weights are arrays of numpy; make tensors of them (torch.from_numpy) and save those" : ""));
     }
 
     private static PickledGroup Tuple(IEnumerable<object?> items)
@@ -234,7 +254,8 @@ internal sealed class Pickle(byte[] bytes, int start, bool modules = false)
             (Callable.Size, [PickledGroup { Kind: PickledKind.Tuple } size]) => size,
             (Callable.Device, [string device, ..]) => device,
             (Callable.Inert, _) => new PickledInert(),
-            (Callable function, _) => throw new FormatException($"it makes a {function} of {arguments.Count} arguments that do not make one"),
+            (Callable function, _) =>
+                throw new FormatException($"it makes a {function} of {arguments.Count} arguments that do not make one"),
             _ => throw new FormatException("it calls something that is no function of a file of weights"),
         };
     }
@@ -244,7 +265,8 @@ internal sealed class Pickle(byte[] bytes, int start, bool modules = false)
         var dictionary = new PickledGroup(PickledKind.Dictionary);
         foreach (var pair in pairs)
         {
-            Require(++steps <= MostSteps, $"its pickle takes more than {MostSteps} steps"); // one list may be asked for often
+            // one list may be asked for often
+            Require(++steps <= MostSteps, $"its pickle takes more than {MostSteps} steps");
             var items = pair is PickledGroup { Items: [_, _] } group ? group.Items
                 : throw new FormatException("a dictionary is made of something that is no pair");
             dictionary.Add(items[0], items[1]);
@@ -253,21 +275,26 @@ internal sealed class Pickle(byte[] bytes, int start, bool modules = false)
         return dictionary;
     }
 
-    // ("storage", class, key, location, elements), in the legacy container followed by None or (key, first element, elements)
+    // ("storage", class, key, location, elements), in the legacy container followed by None or (key, first element,
+    // elements)
     private PickledStorage Storage(object? id)
     {
-        if (id is not PickledGroup { Kind: PickledKind.Tuple, Items: ["storage", StorageClass type, string key, _, long elements, ..] items }
+        if (id is not PickledGroup { Kind: PickledKind.Tuple,
+            Items: ["storage", StorageClass type, string key, _, long elements, ..] items }
             || items.Count > 6)
         {
             var kind = id is PickledGroup { Items: [string text, ..] } ? $" of the kind '{text}'" : "";
-            throw new FormatException($"a persistent id{kind} does not name a storage by class, key, location and number of elements");
+            throw new FormatException(
+                $"a persistent id{kind} does not name a storage by class, key, location and number of elements");
         }
 
         (long, long)? view = items.Count < 6 || items[5] is null ? null
-            : items[5] is PickledGroup { Items: [_, long first and >= 0, long count and >= 0] } && elements >= 0 && first <= elements - count ? (first, count)
+            : items[5] is PickledGroup { Items: [_, long first and >= 0, long count and >= 0] } && elements >= 0
+                && first <= elements - count ? (first, count)
             : throw new FormatException($"a view of storage '{key}' lies outside it");
         var storage = new PickledStorage(key, type.Type, elements);
-        Require(!Storages.TryGetValue(key, out var earlier) || earlier == storage, $"storage '{key}' is described in two different ways");
+        Require(!Storages.TryGetValue(key, out var earlier) || earlier == storage,
+            $"storage '{key}' is described in two different ways");
         Storages[key] = storage;
         return storage with { View = view };
     }
@@ -284,7 +311,8 @@ internal sealed class Pickle(byte[] bytes, int start, bool modules = false)
 
     private void Set(object?[] items)
     {
-        Require(items.Length % 2 == 0 && Top() is PickledGroup, "it sets keys without values, or of something that is no dictionary");
+        Require(items.Length % 2 == 0 && Top() is PickledGroup,
+            "it sets keys without values, or of something that is no dictionary");
         for (var i = 0; i < items.Length; i += 2)
         {
             ((PickledGroup)Top()!).Add(items[i], items[i + 1]);
@@ -293,7 +321,8 @@ internal sealed class Pickle(byte[] bytes, int start, bool modules = false)
 
     // only a hint for readers of streams, but one that must be true
     private void Frame(long length) =>
-        Require(length >= 0 && length <= bytes.Length - Position, $"it has a pickle frame of {length} bytes where {bytes.Length - Position} are left");
+        Require(length >= 0 && length <= bytes.Length - Position,
+            $"it has a pickle frame of {length} bytes where {bytes.Length - Position} are left");
 
     private ReadOnlySpan<byte> Take(long count)
     {

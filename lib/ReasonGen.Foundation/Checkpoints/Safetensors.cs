@@ -20,16 +20,21 @@ public static class Safetensors
     public static Dictionary<string, Tensor> Load(string path) => CheckpointFiles.Open(path).Load();
 
     /// <summary>Fills tensors that exist already, converting to their type and device.</summary>
-    /// <exception cref="UnusableFileException">The file is missing or unsound, or names or shapes differ: all that do are listed at once.</exception>
-    public static void LoadInto(IReadOnlyDictionary<string, Tensor> targets, string path) => CheckpointFiles.Open(path).LoadInto(targets);
+    /// <exception cref="UnusableFileException">The file is missing or unsound, or names or shapes differ: all that do
+    /// are listed at once.</exception>
+    public static void LoadInto(IReadOnlyDictionary<string, Tensor> targets, string path) =>
+        CheckpointFiles.Open(path).LoadInto(targets);
 
-    /// <summary>Writes tensors as the format's own library does: larger types first, then by name. The file appears whole or not at all.</summary>
+    /// <summary>Writes tensors as the format's own library does: larger types first, then by name. The file appears
+    /// whole or not at all.</summary>
     /// <param name="path">The file; its folder is made when missing.</param>
     /// <param name="tensors">What to write.</param>
     /// <param name="metadata">Free text to keep in the header.</param>
     /// <param name="storeAs">Type to store floating-point tensors in; their own when null.</param>
-    /// <exception cref="UnusableFileException">The file cannot be written; one of that name stays as it was.</exception>
-    public static void Save(string path, IEnumerable<KeyValuePair<string, Tensor>> tensors, IReadOnlyDictionary<string, string>? metadata = null,
+    /// <exception cref="UnusableFileException">The file cannot be written; one of that name stays as it
+    /// was.</exception>
+    public static void Save(string path, IEnumerable<KeyValuePair<string, Tensor>> tensors,
+        IReadOnlyDictionary<string, string>? metadata = null,
         ScalarType? storeAs = null)
     {
         var items = Items(tensors, storeAs);
@@ -45,16 +50,20 @@ public static class Safetensors
     }
 
     /// <summary>
-    /// Writes tensors into a folder as the Python tools do: model.safetensors, or shards and their index where that would be too large.
-    /// All is written aside first and then moved in place, so that an earlier checkpoint stays whole if anything fails before.
+    /// Writes tensors into a folder as the Python tools do: model.safetensors, or shards and their index where that
+    /// would be too large. All is written aside first and then moved in place, so that an earlier checkpoint stays
+    /// whole if anything fails before.
     /// </summary>
-    /// <param name="folder">The folder; it is made when missing. The files of an earlier checkpoint in it, torch's too, are removed.</param>
-    /// <param name="tensors">What to write, in the order in which it fills the shards; none leaves the weights in the folder alone.</param>
+    /// <param name="folder">The folder; it is made when missing. The files of an earlier checkpoint in it, torch's too,
+    /// are removed.</param>
+    /// <param name="tensors">What to write, in the order in which it fills the shards; none leaves the weights in the
+    /// folder alone.</param>
     /// <param name="maxShardBytes">Largest size of a shard; a larger tensor has a shard of its own.</param>
     /// <param name="storeAs">Type to store floating-point tensors in; their own when null.</param>
     /// <param name="texts">Text files to put beside them, such as config.json.</param>
     /// <exception cref="UnusableFileException">The folder cannot be written; what was in it is intact.</exception>
-    public static void SaveFolder(string folder, IEnumerable<KeyValuePair<string, Tensor>> tensors, long maxShardBytes = UsualShardBytes,
+    public static void SaveFolder(string folder, IEnumerable<KeyValuePair<string, Tensor>> tensors,
+        long maxShardBytes = UsualShardBytes,
         ScalarType? storeAs = null, IReadOnlyDictionary<string, string>? texts = null)
     {
         var shards = new List<(long Bytes, List<KeyValuePair<string, Tensor>> Tensors)>();
@@ -77,16 +86,22 @@ public static class Safetensors
             var map = new SortedDictionary<string, string>(StringComparer.Ordinal);
             foreach (var (i, (_, held)) in shards.Index())
             {
-                files.Add(shards.Count == 1 ? "model.safetensors" : $"model-{i + 1:00000}-of-{shards.Count:00000}.safetensors");
-                aside.Write(files[i], file => Write(file, Items(held, storeAs), new Dictionary<string, string> { ["format"] = "pt" }));
+                files.Add(shards.Count == 1 ? "model.safetensors"
+                    : $"model-{i + 1:00000}-of-{shards.Count:00000}.safetensors");
+                aside.Write(files[i],
+                    file => Write(file, Items(held, storeAs), new Dictionary<string, string> { ["format"] = "pt" }));
                 held.ForEach(pair => map.Add(pair.Key, files[i]));
             }
 
             var others = (texts ?? new Dictionary<string, string>()).ToDictionary();
             if (shards.Count > 1)
             {
-                var (elements, bytes) = (shards.Sum(shard => shard.Tensors.Sum(pair => pair.Value.numel())), shards.Sum(shard => shard.Bytes));
-                var index = new { metadata = new { total_parameters = elements, total_size = bytes }, weight_map = map };
+                var (elements, bytes) = (shards.Sum(shard =>
+                    shard.Tensors.Sum(pair => pair.Value.numel())), shards.Sum(shard => shard.Bytes));
+                var index = new
+                {
+                    metadata = new { total_parameters = elements, total_size = bytes }, weight_map = map,
+                };
                 others[Index] = JsonConvert.SerializeObject(index, Formatting.Indented) + "\n";
             }
 
@@ -98,12 +113,14 @@ public static class Safetensors
 
             if (shards.Count > 0)
             {
-                File.Delete(Path.Combine(folder, Index)); // until the new one is there, new shards are not taken for old ones
+                // until the new one is there, new shards are not taken for old ones
+                File.Delete(Path.Combine(folder, Index));
             }
 
             aside.Commit();
             string[] earlier = shards.Count == 0 ? []
-                : [.. Directory.GetFiles(folder, "model*.safetensors*"), .. Directory.GetFiles(folder, "pytorch_model*.bin*")];
+                : [.. Directory.GetFiles(folder, "model*.safetensors*"),
+                    .. Directory.GetFiles(folder, "pytorch_model*.bin*")];
             earlier.Where(path => !files.Contains(Path.GetFileName(path))).ToList().ForEach(File.Delete);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -113,15 +130,19 @@ public static class Safetensors
         }
     }
 
-    private static (string Name, Tensor Tensor, ScalarType Type)[] Items(IEnumerable<KeyValuePair<string, Tensor>> tensors, ScalarType? storeAs) =>
+    private static (string Name, Tensor Tensor, ScalarType Type)[] Items(
+        IEnumerable<KeyValuePair<string, Tensor>> tensors, ScalarType? storeAs) =>
         [.. tensors.Select(pair => (pair.Key, pair.Value, Type: TypeOf(pair.Value, storeAs)))
-            .OrderByDescending(item => ElementTypes.SizeOf(item.Type)).ThenBy(item => item.Key, StringComparer.Ordinal)];
+            .OrderByDescending(item => ElementTypes.SizeOf(item.Type)).ThenBy(item => item.Key,
+                StringComparer.Ordinal)];
 
     /// <summary>Writes a whole file into a stream.</summary>
-    internal static void Write(Stream file, IEnumerable<KeyValuePair<string, Tensor>> tensors, IReadOnlyDictionary<string, string>? metadata) =>
+    internal static void Write(Stream file, IEnumerable<KeyValuePair<string, Tensor>> tensors,
+        IReadOnlyDictionary<string, string>? metadata) =>
         Write(file, Items(tensors, null), metadata);
 
-    private static void Write(Stream file, (string Name, Tensor Tensor, ScalarType Type)[] items, IReadOnlyDictionary<string, string>? metadata)
+    private static void Write(Stream file, (string Name, Tensor Tensor, ScalarType Type)[] items,
+        IReadOnlyDictionary<string, string>? metadata)
     {
         var header = Header(items, metadata);
         Span<byte> length = stackalloc byte[8];
@@ -135,9 +156,11 @@ public static class Safetensors
         }
     }
 
-    private static ScalarType TypeOf(Tensor tensor, ScalarType? storeAs) => storeAs is { } type && tensor.is_floating_point() ? type : tensor.dtype;
+    private static ScalarType TypeOf(Tensor tensor, ScalarType? storeAs) =>
+        storeAs is { } type && tensor.is_floating_point() ? type : tensor.dtype;
 
-    private static byte[] Header((string Name, Tensor Tensor, ScalarType Type)[] items, IReadOnlyDictionary<string, string>? metadata)
+    private static byte[] Header((string Name, Tensor Tensor, ScalarType Type)[] items,
+        IReadOnlyDictionary<string, string>? metadata)
     {
         using var buffer = new MemoryStream();
         var unescaped = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping;

@@ -5,8 +5,9 @@ using static TorchSharp.torch;
 namespace ReasonGen.Checkpoints;
 
 /// <summary>
-/// The header of a safetensors file, checked whole before a byte of data is read: 8 bytes of length, JSON, then data without gaps or
-/// overlaps. Stricter than the format's own library, as its text demands: no duplicate names, no white space before the brace.
+/// The header of a safetensors file, checked whole before a byte of data is read: 8 bytes of length, JSON, then data
+/// without gaps or overlaps. Stricter than the format's own library, as its text demands: no duplicate names, no white
+/// space before the brace.
 /// </summary>
 public sealed class SafetensorsHeader
 {
@@ -39,16 +40,19 @@ public sealed class SafetensorsHeader
             if (length > LargestHeader || (long)length > file.Length - 8)
             {
                 throw new FormatException(
-                    $"its header would have {length} bytes, more than {(length > LargestHeader ? "the format allows" : "the file has")}");
+                    $"its header would have {length} bytes, more "
+                    + $"than {(length > LargestHeader ? "the format allows" : "the file has")}");
             }
 
             var json = new byte[length];
             file.ReadExactly(json);
             return Parse(path, json, 8 + (long)length, file.Length);
         }
-        catch (Exception e) when (e is FormatException or JsonException or InvalidOperationException or OverflowException)
+        catch (Exception e)
+            when (e is FormatException or JsonException or InvalidOperationException or OverflowException)
         {
-            throw new UnusableFileException(path, $"not a sound safetensors file: {e.Message.TrimEnd('.')}", "download or write the file again", e);
+            throw new UnusableFileException(path, $"not a sound safetensors file: {e.Message.TrimEnd('.')}",
+                "download or write the file again", e);
         }
         catch (Exception e) when (FileKinds.IsAboutFile(e))
         {
@@ -99,14 +103,16 @@ public sealed class SafetensorsHeader
             if (entry.Begin != end)
             {
                 throw new FormatException(
-                    $"the data of '{entry.Name}' begins at byte {entry.Begin - dataStart}, not at {end - dataStart}: there is a gap or an overlap");
+                    $"the data of '{entry.Name}' begins at "
+                    + $"byte {entry.Begin - dataStart}, not at {end - dataStart}: there is a gap or an overlap");
             }
 
             end = checked(end + entry.Bytes);
         }
 
         return end == fileLength ? new(entries, metadata)
-            : throw new FormatException($"its tensors have {end - dataStart} bytes, the file holds {fileLength - dataStart}");
+            : throw new FormatException(
+                $"its tensors have {end - dataStart} bytes, the file holds {fileLength - dataStart}");
     }
 
     private static TensorEntry ReadEntry(ref Utf8JsonReader reader, string path, string name, long dataStart)
@@ -149,14 +155,17 @@ public sealed class SafetensorsHeader
         if (ElementTypes.FromSafetensors(typeName) is not { } type)
         {
             var quantised = typeName.StartsWith("F8_") || typeName.StartsWith("F6_") || typeName.StartsWith("F4");
-            throw new FormatException($"'{name}' has the dtype {typeName}{(quantised ? ", quantised weights, which need their scales" : "")}; "
-                + $"read here are {string.Join(", ", ElementTypes.SafetensorsNames)}"
+            throw new FormatException(
+                $"'{name}' has the "
+                + $"dtype {typeName}{(quantised ? ", quantised weights, which need their scales" : "")}; read here "
+                + $"are {string.Join(", ", ElementTypes.SafetensorsNames)}"
                 + (quantised ? ". Use the checkpoint of this model in bf16 or fp16" : ""));
         }
 
         var bytes = ElementTypes.BytesOf(type, shape);
         return end - begin == bytes ? new(name, type, [.. shape], path, checked(dataStart + begin), bytes)
-            : throw new FormatException($"'{name}' spans {end - begin} bytes; {typeName} [{string.Join(", ", shape)}] has {bytes}");
+            : throw new FormatException(
+                $"'{name}' spans {end - begin} bytes; {typeName} [{string.Join(", ", shape)}] has {bytes}");
     }
 
     private static List<long> ReadSizes(ref Utf8JsonReader reader, string name)
@@ -166,7 +175,8 @@ public sealed class SafetensorsHeader
         while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
         {
             Expect(ref reader, JsonTokenType.Number, name);
-            sizes.Add(sizes.Count == MostDimensions ? throw new FormatException($"'{name}' has more than {MostDimensions} dimensions")
+            sizes.Add(sizes.Count == MostDimensions
+                ? throw new FormatException($"'{name}' has more than {MostDimensions} dimensions")
                 : reader.TryGetInt64(out var size) && size >= 0 ? size
                 : throw new FormatException($"'{name}' has a size or offset that is no whole number of bytes"));
         }

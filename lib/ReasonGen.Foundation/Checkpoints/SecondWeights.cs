@@ -3,9 +3,9 @@ using Microsoft.Win32.SafeHandles;
 namespace ReasonGen.Checkpoints;
 
 /// <summary>
-/// Weights that lie twice in one folder, as model.safetensors beside pytorch_model.bin: one of them would be read and the other
-/// silently not. They are compared in the shapes and the first bytes of the tensors that both have; what cannot be read at all does not
-/// count, such as the index of a form that was never downloaded.
+/// Weights that lie twice in one folder, as model.safetensors beside pytorch_model.bin: one of them would be read and
+/// the other silently not. They are compared in the shapes and the first bytes of the tensors that both have; what
+/// cannot be read at all does not count, such as the index of a form that was never downloaded.
 /// </summary>
 internal static class SecondWeights
 {
@@ -30,7 +30,8 @@ internal static class SecondWeights
         var shape = both.FirstOrDefault(pair => !pair.One.Shape.SequenceEqual(pair.Other.Shape)).One?.Name;
         if ((shape ?? Different(both)) is { } name)
         {
-            throw new UnusableFileException(read.Path, $"it holds two sets of weights that differ, {Path.GetFileName(read.Files[0])} and "
+            throw new UnusableFileException(read.Path,
+                $"it holds two sets of weights that differ, {Path.GetFileName(read.Files[0])} and "
                 + $"{Path.GetFileName(second.Files[0])}: '{name}' is not the same in both",
                 "remove those that are out of date, or give the file itself");
         }
@@ -41,7 +42,8 @@ internal static class SecondWeights
         var handles = new Dictionary<string, SafeFileHandle>();
         try
         {
-            return pairs.Where(pair => pair.One.Type == pair.Other.Type && pair is { One.Strides: null, Other.Strides: null }
+            return pairs
+                .Where(pair => pair.One.Type == pair.Other.Type && pair is { One.Strides: null, Other.Strides: null }
                 && !Begin(pair.One).SequenceEqual(Begin(pair.Other))).Select(pair => pair.One.Name).FirstOrDefault();
         }
         finally

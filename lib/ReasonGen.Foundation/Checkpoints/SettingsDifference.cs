@@ -14,14 +14,19 @@ internal static class SettingsDifference
 
     private static IEnumerable<string> Find(JToken? was, JToken? now, string path) => (was, now) switch
     {
-        (JObject one, JObject other) => one.Properties().Select(p => p.Name).Union(other.Properties().Select(p => p.Name))
+        (JObject one, JObject other) =>
+            one.Properties().Select(p => p.Name).Union(other.Properties().Select(p => p.Name))
             .SelectMany(name => Find(one[name], other[name], path.Length == 0 ? name : $"{path}.{name}")),
         _ when JToken.DeepEquals(was, now) => [],
         _ => [$"{(path.Length == 0 ? "it" : path)} was {Text(was)} and is {Text(now)}"],
     };
 
-    private static JObject Common(JObject some, JObject other) => new(some.Properties().Where(p => other.ContainsKey(p.Name))
-        .Select(p => new JProperty(p.Name, p.Value is JObject inner && other[p.Name] is JObject beside ? Common(inner, beside) : p.Value.DeepClone())));
+    private static JObject Common(JObject some, JObject other) =>
+        new(some.Properties().Where(p => other.ContainsKey(p.Name))
+        .Select(p =>
+            new JProperty(p.Name,
+                p.Value is JObject inner && other[p.Name] is JObject beside ? Common(inner, beside)
+                    : p.Value.DeepClone())));
 
     private static string Text(JToken? value) => value?.ToString(Formatting.None) ?? "not set";
 }

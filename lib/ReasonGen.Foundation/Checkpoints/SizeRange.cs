@@ -1,8 +1,8 @@
 namespace ReasonGen.Checkpoints;
 
 /// <summary>
-/// Ranges of a model's sizes. The upper ends lie far above every published model; they are there so that a damaged configuration is refused
-/// before a model of a billion layers is built.
+/// Ranges of a model's sizes. The upper ends lie far above every published model; they are there so that a damaged
+/// configuration is refused before a model of a billion layers is built.
 /// </summary>
 internal static class SizeRange
 {

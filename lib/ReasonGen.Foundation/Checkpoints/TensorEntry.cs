@@ -31,9 +31,11 @@ internal static class ElementTypes
     // safetensors' name, torch's storage class, torch's name
     private static readonly (string Safetensors, string Storage, string Torch, ScalarType Type, int Bytes)[] All =
     [
-        ("F64", "DoubleStorage", "float64", ScalarType.Float64, 8), ("I64", "LongStorage", "int64", ScalarType.Int64, 8),
+        ("F64", "DoubleStorage", "float64", ScalarType.Float64, 8),
+        ("I64", "LongStorage", "int64", ScalarType.Int64, 8),
         ("F32", "FloatStorage", "float32", ScalarType.Float32, 4), ("I32", "IntStorage", "int32", ScalarType.Int32, 4),
-        ("F16", "HalfStorage", "float16", ScalarType.Float16, 2), ("BF16", "BFloat16Storage", "bfloat16", ScalarType.BFloat16, 2),
+        ("F16", "HalfStorage", "float16", ScalarType.Float16, 2),
+        ("BF16", "BFloat16Storage", "bfloat16", ScalarType.BFloat16, 2),
         ("I16", "ShortStorage", "int16", ScalarType.Int16, 2), ("I8", "CharStorage", "int8", ScalarType.Int8, 1),
         ("U8", "ByteStorage", "uint8", ScalarType.Byte, 1), ("BOOL", "BoolStorage", "bool", ScalarType.Bool, 1),
     ];
@@ -67,6 +69,8 @@ internal static class ElementTypes
     private static (string Safetensors, string Storage, string Torch, ScalarType Type, int Bytes) Find(ScalarType type)
     {
         var found = All.FirstOrDefault(known => known.Type == type);
-        return found.Bytes > 0 ? found : throw new ArgumentException($"checkpoint files hold {string.Join(", ", SafetensorsNames)} here, not {type}");
+        return found.Bytes > 0 ? found
+            : throw new ArgumentException(
+                $"checkpoint files hold {string.Join(", ", SafetensorsNames)} here, not {type}");
     }
 }

@@ -10,13 +10,16 @@ using static TorchSharp.torch;
 namespace ReasonGen.Checkpoints;
 
 /// <summary>
-/// Moves tensors from files into memory that exists already, a chunk at a time, so that beside the weights only one chunk a thread is held.
-/// Checksums and finiteness are checked on each chunk while it is in the processor's cache; on weights that lie in a mapped file already, that is all.
+/// Moves tensors from files into memory that exists already, a chunk at a time, so that beside the weights only one
+/// chunk a thread is held. Checksums and finiteness are checked on each chunk while it is in the processor's cache; on
+/// weights that lie in a mapped file already, that is all.
 /// </summary>
 /// <param name="finite">Refuse weights that are NaN or infinite.</param>
 /// <param name="mapped">Tensors that lie in mapped files already.</param>
-/// <param name="filled">Names whose matrices must not be all zeros, which is what a download leaves that reserved its space and broke off.</param>
-internal sealed class TensorReader(bool finite, MappedFiles? mapped = null, Func<string, bool>? filled = null) : IDisposable
+/// <param name="filled">Names whose matrices must not be all zeros, which is what a download leaves that reserved its
+/// space and broke off.</param>
+internal sealed class TensorReader(bool finite, MappedFiles? mapped = null, Func<string, bool>? filled = null)
+    : IDisposable
 {
     private const int ChunkBytes = 1 << 18;
 
@@ -24,17 +27,20 @@ internal sealed class TensorReader(bool finite, MappedFiles? mapped = null, Func
     private readonly ConcurrentDictionary<StoredBytes, bool> intact = [];
 
     /// <summary>Fills tensors from entries of the same shape, several at a time.</summary>
-    /// <exception cref="UnusableFileException">A file became unreadable, is damaged, or holds weights that are not finite.</exception>
+    /// <exception cref="UnusableFileException">A file became unreadable, is damaged, or holds weights that are not
+    /// finite.</exception>
     internal void Fill(IEnumerable<(TensorEntry Entry, Tensor Target)> pairs)
     {
         var options = new ParallelOptions { MaxDegreeOfParallelism = Math.Clamp(Environment.ProcessorCount, 1, 4) };
         try
         {
-            Parallel.ForEach(Partitioner.Create(pairs, EnumerablePartitionerOptions.NoBuffering), options, pair => Fill(pair.Entry, pair.Target));
+            Parallel.ForEach(Partitioner.Create(pairs, EnumerablePartitionerOptions.NoBuffering), options,
+                pair => Fill(pair.Entry, pair.Target));
         }
         catch (AggregateException e)
         {
-            ExceptionDispatchInfo.Throw(e.InnerExceptions.OfType<UnusableFileException>().FirstOrDefault() ?? e.InnerExceptions[0]);
+            ExceptionDispatchInfo.Throw(e.InnerExceptions.OfType<UnusableFileException>().FirstOrDefault()
+                ?? e.InnerExceptions[0]);
         }
     }
 
@@ -71,7 +77,8 @@ internal sealed class TensorReader(bool finite, MappedFiles? mapped = null, Func
             else
             {
                 var whole = empty(entry.Elements, entry.Type, CPU);
-                target.copy_(entry.Strides is null ? Streamed(file, entry, whole).view(entry.Shape) : View(file, entry));
+                target.copy_(entry.Strides is null ? Streamed(file, entry, whole).view(entry.Shape)
+                    : View(file, entry));
             }
         }
         catch (FormatException e)
@@ -120,7 +127,8 @@ internal sealed class TensorReader(bool finite, MappedFiles? mapped = null, Func
 
         if (blank)
         {
-            throw new UnusableFileException(entry.File, $"'{entry.Name}' holds nothing but zeros, as an unfinished download leaves it",
+            throw new UnusableFileException(entry.File,
+                $"'{entry.Name}' holds nothing but zeros, as an unfinished download leaves it",
                 "download the file again");
         }
 
@@ -133,7 +141,8 @@ internal sealed class TensorReader(bool finite, MappedFiles? mapped = null, Func
     // strides other than row after row: the span that they cover, seen through them
     private Tensor View(SafeFileHandle file, TensorEntry entry)
     {
-        var span = empty(1 + entry.Shape.Zip(entry.Strides!).Sum(pair => (pair.First - 1) * pair.Second), entry.Type, CPU);
+        var span =
+            empty(1 + entry.Shape.Zip(entry.Strides!).Sum(pair => (pair.First - 1) * pair.Second), entry.Type, CPU);
         ReadAt(file, span.bytes, entry.Begin);
         var view = span.as_strided(entry.Shape, entry.Strides!, 0).contiguous();
         CheckFinite(view.bytes, entry);

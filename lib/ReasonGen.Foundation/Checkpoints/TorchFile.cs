@@ -1,6 +1,7 @@
-// Files of torch.save (pytorch: torch/serialization.py): a zip container with data.pkl and one entry a storage, or the older row of
-// pickles followed by storages. Read are descriptions; the data stay where they are. What a file may cost is bounded by its size: values that are
-// reached by several ways count each time, and tensors together unfold to no more than a few times the file.
+// Files of torch.save (pytorch: torch/serialization.py): a zip container with data.pkl and one entry a storage, or the
+// older row of pickles followed by storages. Read are descriptions; the data stay where they are. What a file may cost
+// is bounded by its size: values that are reached by several ways count each time, and tensors together unfold to no
+// more than a few times the file.
 using System.Buffers.Binary;
 using System.Text;
 using Microsoft.Win32.SafeHandles;
@@ -17,10 +18,13 @@ public static class TorchFile
     // where trainers put the state dict when they save more than that
     private static readonly string[] Wrappers = ["state_dict", "model", "module"];
 
-    /// <summary>The tensors, in the order of the file; names of nested dictionaries and lists are joined by dots.</summary>
+    /// <summary>The tensors, in the order of the file; names of nested dictionaries and lists are joined by
+    /// dots.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="unwrap">Take only the state dict where a trainer saved one under "state_dict", "model" or "module".</param>
-    /// <exception cref="UnusableFileException">The file is missing, unsound, or more than weights; nothing in it is ever executed.</exception>
+    /// <param name="unwrap">Take only the state dict where a trainer saved one under "state_dict", "model" or
+    /// "module".</param>
+    /// <exception cref="UnusableFileException">The file is missing, unsound, or more than weights; nothing in it is
+    /// ever executed.</exception>
     public static IReadOnlyList<TensorEntry> Read(string path, bool unwrap = true)
     {
         var kind = FileKinds.Of(path);
@@ -36,7 +40,8 @@ public static class TorchFile
         }
         catch (FormatException e)
         {
-            throw new UnusableFileException(path, $"not a sound torch file: {e.Message}", "download or write the file again", e);
+            throw new UnusableFileException(path, $"not a sound torch file: {e.Message}",
+                "download or write the file again", e);
         }
         catch (Exception e) when (FileKinds.IsAboutFile(e))
         {
@@ -57,10 +62,12 @@ public static class TorchFile
             : throw new FormatException("it lacks the entry data.pkl");
         var pickle = new Pickle(pickled, 0);
         var saved = pickle.Read();
-        return Tensors(path, RandomAccess.GetLength(file), saved, pickle.Steps, unwrap, key => entries.GetValueOrDefault("data/" + key));
+        return Tensors(path, RandomAccess.GetLength(file), saved, pickle.Steps, unwrap,
+            key => entries.GetValueOrDefault("data/" + key));
     }
 
-    // magic number, protocol 1001, facts about the writer, the object, the storages' keys; then of each storage its length and its data
+    // magic number, protocol 1001, facts about the writer, the object, the storages' keys; then of each storage its
+    // length and its data
     private static List<TensorEntry> ReadLegacy(string path, SafeFileHandle file, bool unwrap)
     {
         var length = RandomAccess.GetLength(file);
@@ -72,14 +79,16 @@ public static class TorchFile
             throw new FormatException("the protocol of its container is not 1001");
         }
 
-        if (pickle.Read() is PickledGroup system && system.Items.SkipWhile(item => item is not "little_endian").Skip(1).FirstOrDefault() is false)
+        if (pickle.Read() is PickledGroup system
+            && system.Items.SkipWhile(item => item is not "little_endian").Skip(1).FirstOrDefault() is false)
         {
             throw new FormatException("its byte order is big-endian; read here are little-endian files");
         }
 
         var saved = pickle.Read();
         var storages = pickle.Storages;
-        if (pickle.Read() is not PickledGroup { Kind: PickledKind.List } keys || pickle.Storages.Count > keys.Items.Count)
+        if (pickle.Read() is not PickledGroup { Kind: PickledKind.List } keys
+            || pickle.Storages.Count > keys.Items.Count)
         {
             throw new FormatException("its list of storages lacks some that its tensors view");
         }
@@ -90,14 +99,17 @@ public static class TorchFile
         {
             if (key is not string name || !storages.TryGetValue(name, out var storage) || found.ContainsKey(name))
             {
-                throw new FormatException($"its list of storages names '{key}', which no tensor views, or names it twice");
+                throw new FormatException(
+                    $"its list of storages names '{key}', which no tensor views, or names it twice");
             }
 
             var count = new byte[8];
             ReadAt(file, count, at);
-            if (BinaryPrimitives.ReadInt64LittleEndian(count) is var elements && (elements != storage.Elements || elements < 0 || elements > length))
+            if (BinaryPrimitives.ReadInt64LittleEndian(count) is var elements
+                && (elements != storage.Elements || elements < 0 || elements > length))
             {
-                throw new FormatException($"storage '{name}' has {elements} elements where its tensors count on {storage.Elements}");
+                throw new FormatException(
+                    $"storage '{name}' has {elements} elements where its tensors count on {storage.Elements}");
             }
 
             found[name] = new(name, at + 8, elements * ElementTypes.SizeOf(storage.Type), 0);
@@ -113,7 +125,8 @@ public static class TorchFile
     {
         if (saved is not PickledGroup { Kind: PickledKind.Dictionary } top)
         {
-            var what = saved is PickledGroup group ? $"a {group.Kind}".ToLowerInvariant() : saved is PickledTensor ? "one tensor" : "a plain value";
+            var what = saved is PickledGroup group ? $"a {group.Kind}".ToLowerInvariant()
+                : saved is PickledTensor ? "one tensor" : "a plain value";
             throw new FormatException($"what was saved is no dictionary of tensors but {what}");
         }
 
@@ -142,7 +155,9 @@ public static class TorchFile
                     : throw new FormatException($"the name '{name}' stands twice"));
                 if ((unfolded += Math.Max(entries[^1].Bytes, Span(entries[^1]))) > MostUnfolding * fileBytes)
                 {
-                    throw new FormatException($"its tensors would unfold to more than {MostUnfolding} times the file, '{name}' the last of them");
+                    throw new FormatException(
+                        $"its tensors would unfold to more than {MostUnfolding} times the file, '{name}' the last of "
+                        + $"them");
                 }
             }
             else if (value is PickledGroup inner)
@@ -155,35 +170,44 @@ public static class TorchFile
         }
     }
 
-    private static PickledGroup? Wrapped(PickledGroup group) => Pairs(group).Any(pair => pair.Value is PickledTensor) ? null
+    private static PickledGroup? Wrapped(PickledGroup group) =>
+        Pairs(group).Any(pair => pair.Value is PickledTensor) ? null
         : Wrappers.Select(name => Pairs(group).FirstOrDefault(pair => pair.Key.Equals(name)).Value)
             .OfType<PickledGroup>().FirstOrDefault(inner => inner.Kind == PickledKind.Dictionary);
 
-    private static IEnumerable<(object Key, object? Value)> Pairs(PickledGroup group) => group.Kind == PickledKind.Dictionary
+    private static IEnumerable<(object Key, object? Value)> Pairs(PickledGroup group) =>
+        group.Kind == PickledKind.Dictionary
         ? group.Items.Chunk(2).Select(pair => (pair[0]!, pair[1])) : group.Items.Select((item, i) => ((object)i, item));
 
-    private static TensorEntry Describe(string path, long fileBytes, string name, PickledTensor tensor, Func<string, StoredBytes?> locate)
+    private static TensorEntry Describe(string path, long fileBytes, string name, PickledTensor tensor,
+        Func<string, StoredBytes?> locate)
     {
         if (tensor.Arguments is not [PickledStorage { Elements: >= 0 } storage, long offset and >= 0,
                 PickledGroup { Kind: PickledKind.Tuple } size, PickledGroup { Kind: PickledKind.Tuple } stride]
-            || size.Items.Count != stride.Items.Count || size.Items.Count > MostDimensions || !size.Items.Concat(stride.Items).All(number => number is long and >= 0))
+            || size.Items.Count != stride.Items.Count || size.Items.Count > MostDimensions
+            || !size.Items.Concat(stride.Items).All(number => number is long and >= 0))
         {
-            throw new FormatException($"'{name}' is not described by a storage, an offset, and as many sizes as strides, at most "
+            throw new FormatException(
+                $"'{name}' is not described by a storage, an offset, and as many sizes as strides, at most "
                 + $"{MostDimensions} of them and all of at least 0");
         }
 
-        var data = locate(storage.Key) ?? throw new FormatException($"it lacks the data of storage '{storage.Key}', which '{name}' views");
+        var data = locate(storage.Key)
+            ?? throw new FormatException($"it lacks the data of storage '{storage.Key}', which '{name}' views");
         long[] shape = [.. size.Items.Cast<long>()], strides = [.. stride.Items.Cast<long>()];
         long width = ElementTypes.SizeOf(storage.Type), bytes, last, begin;
         var (first, count) = storage.View ?? (0, storage.Elements);
         try
         {
             bytes = ElementTypes.BytesOf(storage.Type, shape);
-            last = bytes == 0 ? offset - 1 : shape.Zip(strides).Aggregate(offset, (sum, pair) => checked(sum + (pair.First - 1) * pair.Second));
+            last = bytes == 0 ? offset - 1
+                : shape.Zip(strides).Aggregate(offset, (sum, pair) => checked(sum + (pair.First - 1) * pair.Second));
             begin = checked(data.Begin + (first + offset) * width);
             if (checked(storage.Elements * width) != data.Bytes)
             {
-                throw new FormatException($"'{name}' counts on {storage.Elements} elements in storage '{storage.Key}', which has {data.Bytes} bytes");
+                throw new FormatException(
+                    $"'{name}' counts on {storage.Elements} elements in storage '{storage.Key}', which "
+                    + $"has {data.Bytes} bytes");
             }
         }
         catch (OverflowException e)
@@ -193,16 +217,22 @@ public static class TorchFile
 
         if (last >= count || bytes > fileBytes)
         {
-            throw new FormatException(last >= count ? $"'{name}' reaches past the {count} elements of its storage '{storage.Key}'"
+            throw new FormatException(last >= count
+                ? $"'{name}' reaches past the {count} elements of its storage '{storage.Key}'"
                 : $"'{name}' would unfold to {bytes} bytes, more than the whole file has");
         }
 
-        return new(name, storage.Type, shape, path, begin, bytes) { Storage = data, Strides = RowAfterRow(shape, strides) ? null : strides };
+        return new(name, storage.Type, shape, path, begin, bytes)
+        {
+            Storage = data, Strides = RowAfterRow(shape, strides) ? null : strides,
+        };
     }
 
-    // bytes from the first element to the last, which reading passes over; Describe has seen that they lie in the storage
+    // bytes from the first element to the last, which reading passes over; Describe has seen that they lie in the
+    // storage
     private static long Span(TensorEntry entry) => entry.Strides is null || entry.Bytes == 0 ? 0
-        : (1 + entry.Shape.Zip(entry.Strides, (size, stride) => (size - 1) * stride).Sum()) * ElementTypes.SizeOf(entry.Type);
+        : (1 + entry.Shape.Zip(entry.Strides, (size, stride) => (size - 1) * stride).Sum())
+            * ElementTypes.SizeOf(entry.Type);
 
     private static bool RowAfterRow(long[] shape, long[] strides)
     {

@@ -1,6 +1,8 @@
-// The container of torch.save (pytorch: caffe2/serialize/inline_container.cc): a zip archive of stored entries under one folder.
-// The central directory is believed only where local headers and file length agree with it. Read more strictly than torch does: no two
-// entries of one name (case aside), no overlaps, nothing compressed or encrypted, no name that leaves the folder.
+// The container of torch.save (pytorch: caffe2/serialize/inline_container.cc): a zip archive of stored entries under
+// one folder.
+// The central directory is believed only where local headers and file length agree with it. Read more strictly than
+// torch does: no two entries of one name (case aside), no overlaps, nothing compressed or encrypted, no name that
+// leaves the folder.
 using System.Buffers.Binary;
 using System.IO.Hashing;
 using System.Text;
@@ -17,7 +19,8 @@ internal static class TorchZip
 
     /// <summary>The entries by name, without the folder they all lie in.</summary>
     /// <param name="file">The file.</param>
-    /// <param name="program">Takes an archive of TorchScript too; its code, which alone may be compressed, is listed and never read.</param>
+    /// <param name="program">Takes an archive of TorchScript too; its code, which alone may be compressed, is listed
+    /// and never read.</param>
     /// <exception cref="FormatException">The container is unsound.</exception>
     internal static Dictionary<string, StoredBytes> Entries(SafeFileHandle file, bool program = false)
     {
@@ -66,7 +69,8 @@ internal static class TorchZip
     {
         if (entry.Bytes > most)
         {
-            throw new FormatException($"its entry '{entry.Name}' has {entry.Bytes} bytes, more than the {most} that are sensible");
+            throw new FormatException(
+                $"its entry '{entry.Name}' has {entry.Bytes} bytes, more than the {most} that are sensible");
         }
 
         var bytes = Read(file, entry.Begin, entry.Bytes);
@@ -78,7 +82,8 @@ internal static class TorchZip
     {
         if (entry.Crc != 0 && entry.Crc != crc)
         {
-            throw new FormatException($"the data of its entry '{entry.Name}' is damaged: the checksum is {crc:x8}, not {entry.Crc:x8}");
+            throw new FormatException(
+                $"the data of its entry '{entry.Name}' is damaged: the checksum is {crc:x8}, not {entry.Crc:x8}");
         }
     }
 
@@ -105,9 +110,11 @@ internal static class TorchZip
             var place = I64(locator, 8);
             var record = Read(file, place, 56);
             long count64 = I64(record, 32), size64 = I64(record, 40), offset64 = I64(record, 48);
-            oneDisk &= U32(locator, 4) == 0 && U32(locator, 16) == 1 && U32(record, 16) == 0 && U32(record, 20) == 0 && I64(record, 24) == count64;
+            oneDisk &= U32(locator, 4) == 0 && U32(locator, 16) == 1 && U32(record, 16) == 0 && U32(record, 20) == 0
+                && I64(record, 24) == count64;
             if (U32(record, 0) != 0x06064b50 || I64(record, 4) + 12 != end - 20 - place
-                || (count != 0xFFFF && count != count64) || (size != Elsewhere && size != size64) || (offset != Elsewhere && offset != offset64))
+                || (count != 0xFFFF && count != count64) || (size != Elsewhere && size != size64)
+                || (offset != Elsewhere && offset != offset64))
             {
                 throw new FormatException("its two end records contradict each other");
             }
@@ -118,7 +125,8 @@ internal static class TorchZip
         return !oneDisk ? throw new FormatException("it is one part of an archive that spans several disks")
             : count == 0 ? throw new FormatException("it holds no entries")
             : size > LargestDirectory || offset < 0 || size < 46 * count || offset != end - size
-                ? throw new FormatException($"its directory of {count} entries and {size} bytes does not lie where its end record says")
+                ? throw new FormatException(
+                    $"its directory of {count} entries and {size} bytes does not lie where its end record says")
                 : (count, offset, size);
     }
 
@@ -131,7 +139,8 @@ internal static class TorchZip
         }
 
         var fixedPart = directory.AsSpan(at, 46);
-        int flags = U16(fixedPart, 8), method = U16(fixedPart, 10), nameLength = U16(fixedPart, 28), extraLength = U16(fixedPart, 30);
+        int flags = U16(fixedPart, 8), method = U16(fixedPart, 10), nameLength = U16(fixedPart, 28),
+            extraLength = U16(fixedPart, 30);
         long stored = U32(fixedPart, 20), length = U32(fixedPart, 24), header = U32(fixedPart, 42);
         var next = at + 46 + nameLength + extraLength + U16(fixedPart, 32);
         if (next > directory.Length)
@@ -148,21 +157,26 @@ internal static class TorchZip
             throw new FormatException($"its entry '{name}' is encrypted");
         }
 
-        var code = program && method == 8 && name[(name.IndexOf('/') + 1)..].StartsWith("code/", StringComparison.Ordinal);
+        var code =
+            program && method == 8 && name[(name.IndexOf('/') + 1)..].StartsWith("code/", StringComparison.Ordinal);
         length = code ? stored : length;
         if (method != 0 && !code)
         {
             var known = method == 8 ? ", deflate" : "";
-            throw new FormatException($"its entry '{name}' is compressed (method {method}{known}); torch.save stores entries as they are");
+            throw new FormatException(
+                $"its entry '{name}' is compressed (method {method}{known}); torch.save stores entries as they are");
         }
 
         if (stored != length || U16(fixedPart, 34) != 0)
         {
-            throw new FormatException($"its entry '{name}' is {stored} bytes long in one place and {length} in another, or lies on another disk");
+            throw new FormatException(
+                $"its entry '{name}' is {stored} bytes long in one place and {length} in another, or lies on another "
+                + $"disk");
         }
 
         var local = Read(file, header, 30 + nameLength);
-        if (header + 30 > limit || U32(local, 0) != 0x04034b50 || U16(local, 8) != method || U16(local, 6) != flags || U16(local, 26) != nameLength
+        if (header + 30 > limit || U32(local, 0) != 0x04034b50 || U16(local, 8) != method || U16(local, 6) != flags
+            || U16(local, 26) != nameLength
             || !local.AsSpan(30).SequenceEqual(nameBytes))
         {
             throw new FormatException($"the local header of its entry '{name}' contradicts its directory");
@@ -170,13 +184,17 @@ internal static class TorchZip
 
         // sizes follow the data when flag 8 is set, or stand in a zip64 extra
         var later = (flags & 8) != 0;
-        if (!code && new[] { U32(local, 18), U32(local, 22) }.Any(size => size != length && size != Elsewhere && !(later && size == 0)))
+        if (!code
+            && new[] { U32(local, 18), U32(local, 22) }
+                .Any(size => size != length && size != Elsewhere && !(later && size == 0)))
         {
-            throw new FormatException($"its entry '{name}' has {length} bytes in its directory and another number in its local header");
+            throw new FormatException(
+                $"its entry '{name}' has {length} bytes in its directory and another number in its local header");
         }
 
         var begin = header + 30 + nameLength + U16(local, 28);
-        return length < 0 || length > limit - begin ? throw new FormatException($"its entry '{name}' runs past the end of the data")
+        return length < 0 || length > limit - begin
+            ? throw new FormatException($"its entry '{name}' runs past the end of the data")
             : (name, header, new(name[(name.IndexOf('/') + 1)..], begin, length, U32(fixedPart, 16)), length);
     }
 
@@ -206,7 +224,8 @@ internal static class TorchZip
 
         if (given != wanted)
         {
-            throw new FormatException($"the zip64 field of its entry '{name}' has {given} bytes where {wanted} are needed");
+            throw new FormatException(
+                $"the zip64 field of its entry '{name}' has {given} bytes where {wanted} are needed");
         }
 
         static void Take(ref long field, ref ReadOnlySpan<byte> value)

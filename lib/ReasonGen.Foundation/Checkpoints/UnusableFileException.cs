@@ -6,7 +6,8 @@ public sealed class UnusableFileException : Exception
     private const int Longest = 4000;
 
     public UnusableFileException(string path, string cause, string remedy = "", Exception? inner = null)
-        : base($"{Printable(path)}: {Printable(cause)}." + (remedy.Length == 0 ? "" : $" {char.ToUpperInvariant(remedy[0])}{remedy[1..]}."), inner) =>
+        : base($"{Printable(path)}: {Printable(cause)}."
+            + (remedy.Length == 0 ? "" : $" {char.ToUpperInvariant(remedy[0])}{remedy[1..]}."), inner) =>
         Path = path;
 
     /// <summary>The file or folder.</summary>

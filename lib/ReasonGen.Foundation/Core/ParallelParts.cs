@@ -4,13 +4,15 @@ using TorchSharp;
 namespace ReasonGen.Core;
 
 /// <summary>
-/// Independent work on several threads, each with its share of libtorch's own. Decoding a small model gains little from a second thread inside
-/// an operator, and nearly twice from a second thread beside it.
+/// Independent work on several threads, each with its share of libtorch's own. Decoding a small model gains little from
+/// a second thread inside an operator, and nearly twice from a second thread beside it.
 /// </summary>
 public static class ParallelParts
 {
-    /// <summary>Calls <paramref name="work"/> with 0, 1, … on threads of their own, and gives the results in that order.</summary>
-    /// <param name="parts">How many calls, at least 1. With fewer libtorch threads than parts they run one after the other.</param>
+    /// <summary>Calls <paramref name="work"/> with 0, 1, … on threads of their own, and gives the results in that
+    /// order.</summary>
+    /// <param name="parts">How many calls, at least 1. With fewer libtorch threads than parts they run one after the
+    /// other.</param>
     /// <param name="work">Must detach the tensors of its result from dispose scopes, which belong to a thread.</param>
     public static T[] Run<T>(int parts, Func<int, T> work)
     {

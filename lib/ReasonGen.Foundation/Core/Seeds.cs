@@ -3,12 +3,13 @@ using TorchSharp;
 namespace ReasonGen.Core;
 
 /// <summary>
-/// Seeds that depend on what they are for, not on what was drawn before: sample 7 of step 12 is the same whether or not a run was
-/// interrupted, evaluated in between, or split over threads.
+/// Seeds that depend on what they are for, not on what was drawn before: sample 7 of step 12 is the same whether or not
+/// a run was interrupted, evaluated in between, or split over threads.
 /// </summary>
 public static class Seeds
 {
-    /// <summary>Mixes a seed with the indices of what is drawn (purpose, step, row, …) into a 63-bit seed (SplitMix64).</summary>
+    /// <summary>Mixes a seed with the indices of what is drawn (purpose, step, row, …) into a 63-bit seed
+    /// (SplitMix64).</summary>
     public static long Mix(long seed, params ReadOnlySpan<long> indices)
     {
         var state = Scramble((ulong)seed);
@@ -21,10 +22,12 @@ public static class Seeds
     }
 
     /// <summary>A .NET generator for one purpose.</summary>
-    public static Random Random(long seed, params ReadOnlySpan<long> indices) => new((int)(Mix(seed, indices) & int.MaxValue));
+    public static Random Random(long seed, params ReadOnlySpan<long> indices) =>
+        new((int)(Mix(seed, indices) & int.MaxValue));
 
     /// <summary>A libtorch CPU generator for one purpose; the caller disposes it.</summary>
-    public static torch.Generator Torch(long seed, params ReadOnlySpan<long> indices) => new((ulong)Mix(seed, indices), torch.CPU);
+    public static torch.Generator Torch(long seed, params ReadOnlySpan<long> indices) =>
+        new((ulong)Mix(seed, indices), torch.CPU);
 
     private static ulong Scramble(ulong x)
     {

@@ -4,8 +4,9 @@ using System.Security.Cryptography;
 namespace ReasonGen.Files;
 
 /// <summary>
-/// The one way in which files are written: each appears whole or not at all, however the process ends. A file is written under a random name in its
-/// own folder (one that nobody can guess or lay a link at), brought to the disk and renamed over its target.
+/// The one way in which files are written: each appears whole or not at all, however the process ends. A file is
+/// written under a random name in its own folder (one that nobody can guess or lay a link at), brought to the disk and
+/// renamed over its target.
 /// </summary>
 public static class AtomicFile
 {
@@ -13,7 +14,8 @@ public static class AtomicFile
     /// <param name="path">The file; its folder is made when missing. A link there is replaced, not followed.</param>
     /// <param name="write">Writes what it shall hold.</param>
     /// <param name="overwrite">Whether a file that is there is replaced.</param>
-    /// <exception cref="IOException">It cannot be written, or is there and must not be replaced; what was there is as it was.</exception>
+    /// <exception cref="IOException">It cannot be written, or is there and must not be replaced; what was there is as
+    /// it was.</exception>
     /// <exception cref="UnauthorizedAccessException">It must not be written.</exception>
     public static void Write(string path, Action<Stream> write, bool overwrite = true)
     {
@@ -24,20 +26,24 @@ public static class AtomicFile
     }
 
     /// <inheritdoc cref="Write(string, Action{Stream}, bool)"/>
-    public static void Write(string path, ReadOnlyMemory<byte> bytes, bool overwrite = true) => Write(path, file => file.Write(bytes.Span), overwrite);
+    public static void Write(string path, ReadOnlyMemory<byte> bytes, bool overwrite = true) =>
+        Write(path, file => file.Write(bytes.Span), overwrite);
 
     /// <summary>Writes text in UTF-8.</summary>
     /// <inheritdoc cref="Write(string, Action{Stream}, bool)"/>
-    public static void Write(string path, string text, bool overwrite = true) => Write(path, System.Text.Encoding.UTF8.GetBytes(text), overwrite);
+    public static void Write(string path, string text, bool overwrite = true) =>
+        Write(path, System.Text.Encoding.UTF8.GetBytes(text), overwrite);
 }
 
-/// <summary>ForwardMany files of one folder that are written aside first, all of them, and then renamed one after another.</summary>
+/// <summary>ForwardMany files of one folder that are written aside first, all of them, and then renamed one after
+/// another.</summary>
 public sealed class AtomicFiles : IDisposable
 {
     private const string Prefix = ".writing-", Ending = ".tmp";
     private const int TooLarge = 27; // EFBIG
     private static readonly TimeSpan LongAgo = TimeSpan.FromHours(1);
-    private static readonly ConcurrentDictionary<string, bool> Swept = [], UnderWay = []; // folders, and files of this process
+    // folders, and files of this process
+    private static readonly ConcurrentDictionary<string, bool> Swept = [], UnderWay = [];
     private readonly List<(FileStream Stream, string Name)> files = [];
     private readonly string folder;
 
@@ -64,7 +70,9 @@ public sealed class AtomicFiles : IDisposable
             FileStream? file = null;
             for (var tries = 3; file is null; tries--)
             {
-                temporary = Path.Combine(folder, $"{Prefix}{Environment.ProcessId}-{Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(12))}{Ending}");
+                temporary = Path.Combine(folder,
+                    $"{Prefix}{Environment.ProcessId}-{Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(12))}"
+                    + $"{Ending}");
                 UnderWay[temporary] = true;
                 try
                 {
@@ -80,11 +88,14 @@ public sealed class AtomicFiles : IDisposable
             write(file);
             file.Flush(flushToDisk: true);
         }
-        catch (ArgumentOutOfRangeException e) when (e.ParamName == "value") // how .NET says EFBIG: a quota, or a file system of small files
+        // how .NET says EFBIG: a quota, or a file system of small files
+        catch (ArgumentOutOfRangeException e) when (e.ParamName == "value")
         {
             throw new IOException($"The system allows no file so large : '{Path.Combine(folder, name)}'", TooLarge);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException && temporary.Length > 0 && e.Message.Contains(temporary))
+        catch (Exception e)
+            when (e is IOException or UnauthorizedAccessException && temporary.Length > 0
+                && e.Message.Contains(temporary))
         {
             // whoever reads it knows the target's name
             var message = e.Message.Replace(temporary, Path.Combine(folder, name));
@@ -114,7 +125,8 @@ public sealed class AtomicFiles : IDisposable
         }
     }
 
-    /// <summary>Removes files that processes which were killed left half-written in a folder; those of living ones stay.</summary>
+    /// <summary>Removes files that processes which were killed left half-written in a folder; those of living ones
+    /// stay.</summary>
     public static void Sweep(string folder) => Quietly(() =>
     {
         foreach (var file in Directory.Exists(folder) ? Directory.GetFiles(folder, $"{Prefix}*{Ending}") : [])
@@ -131,8 +143,8 @@ public sealed class AtomicFiles : IDisposable
 
     private static FileShare Unshared => OperatingSystem.IsWindows() ? FileShare.Delete : FileShare.None;
 
-    // Its writer holds a lock on it and is named in it. Where locks are not kept (some network folders), age alone decides; the process is looked for
-    // since the lock is given back an instant before the file is renamed.
+    // Its writer holds a lock on it and is named in it. Where locks are not kept (some network folders), age alone
+    // decides; the process is looked for since the lock is given back an instant before the file is renamed.
     private static bool IsLeftBehind(string file)
     {
         FileStream? Open()

@@ -6,9 +6,10 @@ using ReasonGen.Core;
 namespace ReasonGen.Files;
 
 /// <summary>
-/// A file that says "I am at it" to other processes. Its holder has it locked, and the operating system gives the lock back however the holder ends:
-/// a claim is held for as long as its process lives. It also names host, process and start, for folders that several hosts share and locks do
-/// not reach across: there a claim is held for as long as it is touched. Should two processes ever hold one, both do the same work to the same bytes.
+/// A file that says "I am at it" to other processes. Its holder has it locked, and the operating system gives the lock
+/// back however the holder ends: a claim is held for as long as its process lives. It also names host, process and
+/// start, for folders that several hosts share and locks do not reach across: there a claim is held for as long as it
+/// is touched. Should two processes ever hold one, both do the same work to the same bytes.
 /// </summary>
 public sealed class FileLease : IDisposable
 {
@@ -34,7 +35,8 @@ public sealed class FileLease : IDisposable
             try
             {
                 Directory.CreateDirectory(folder);
-                var file = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 0);
+                var file =
+                    new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 0);
                 var claim = new FileLease(file, path);
                 if (IsHeldElsewhere(file, expiry))
                 {
@@ -65,7 +67,8 @@ public sealed class FileLease : IDisposable
         }
     }
 
-    /// <summary>Removes what processes that ended left in a folder of claims, and the folder when nobody is at work in it.</summary>
+    /// <summary>Removes what processes that ended left in a folder of claims, and the folder when nobody is at work in
+    /// it.</summary>
     /// <returns>Claims that are held.</returns>
     public static int Sweep(string folder, TimeSpan expiry)
     {
@@ -129,7 +132,8 @@ public sealed class FileLease : IDisposable
             file.SetLength(0);
             file.Write(Signature);
             // a time that no other file has, to know this one by
-            File.SetLastWriteTimeUtc(file.SafeFileHandle, DateTime.UtcNow.AddTicks(-Random.Shared.Next((int)TimeSpan.TicksPerSecond)));
+            File.SetLastWriteTimeUtc(file.SafeFileHandle,
+                DateTime.UtcNow.AddTicks(-Random.Shared.Next((int)TimeSpan.TicksPerSecond)));
             return IsThisFile();
         }
         catch
@@ -139,7 +143,8 @@ public sealed class FileLease : IDisposable
         }
     }
 
-    private bool IsThisFile() => File.Exists(path) && File.GetLastWriteTimeUtc(path) == File.GetLastWriteTimeUtc(file.SafeFileHandle);
+    private bool IsThisFile() =>
+        File.Exists(path) && File.GetLastWriteTimeUtc(path) == File.GetLastWriteTimeUtc(file.SafeFileHandle);
 
     // It could be locked, so its holder is gone; unless the lock does not reach to where the holder is.
     private static bool IsHeldElsewhere(FileStream file, TimeSpan expiry)
@@ -152,7 +157,8 @@ public sealed class FileLease : IDisposable
         var lines = new StreamReader(file, leaveOpen: true).ReadToEnd().Split('\n');
         return lines.Length >= 3 && (lines[0] != Environment.MachineName
             || (int.TryParse(lines[1], out var id) && id != Environment.ProcessId
-                && DateTime.TryParse(lines[2], CultureInfo.InvariantCulture, DateTimeStyles.RoundtripKind, out var start) && Lives(id, start)));
+                && DateTime.TryParse(lines[2], CultureInfo.InvariantCulture, DateTimeStyles.RoundtripKind,
+                    out var start) && Lives(id, start)));
     }
 
     private static bool Lives(int id, DateTime start)
@@ -162,7 +168,8 @@ public sealed class FileLease : IDisposable
             using var process = Process.GetProcessById(id);
             return !process.HasExited && (Started(process) - start).Duration() < ClockTolerance;
         }
-        catch (Exception e) when (e is ArgumentException or InvalidOperationException or System.ComponentModel.Win32Exception)
+        catch (Exception e)
+            when (e is ArgumentException or InvalidOperationException or System.ComponentModel.Win32Exception)
         {
             return false;
         }
@@ -171,7 +178,8 @@ public sealed class FileLease : IDisposable
     private static byte[] Me()
     {
         using var process = Process.GetCurrentProcess();
-        return System.Text.Encoding.UTF8.GetBytes($"{Environment.MachineName}\n{Environment.ProcessId}\n{Started(process):O}\n");
+        return System.Text.Encoding.UTF8.GetBytes(
+            $"{Environment.MachineName}\n{Environment.ProcessId}\n{Started(process):O}\n");
     }
 
     private static DateTime Started(Process process) => process.StartTime.ToUniversalTime();

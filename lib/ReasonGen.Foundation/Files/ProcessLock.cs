@@ -1,8 +1,8 @@
 namespace ReasonGen.Files;
 
 /// <summary>
-/// A file that one process at a time holds. The operating system takes it back when the process ends, however it ends, so that a lock never outlives
-/// its owner. Folders without locks (some network file systems) let everybody in.
+/// A file that one process at a time holds. The operating system takes it back when the process ends, however it ends,
+/// so that a lock never outlives its owner. Folders without locks (some network file systems) let everybody in.
 /// </summary>
 public sealed class ProcessLock : IDisposable
 {
@@ -11,7 +11,8 @@ public sealed class ProcessLock : IDisposable
     private ProcessLock(FileStream file) => this.file = file;
 
     /// <summary>Takes the lock; null while another process, or another part of this one, holds it.</summary>
-    /// <param name="path">The file; it and its folder are made when missing, and it is removed when the lock is given back.</param>
+    /// <param name="path">The file; it and its folder are made when missing, and it is removed when the lock is given
+    /// back.</param>
     /// <exception cref="IOException">The folder cannot be written.</exception>
     /// <exception cref="UnauthorizedAccessException">The folder must not be written.</exception>
     public static ProcessLock? TryTake(string path)
@@ -22,9 +23,11 @@ public sealed class ProcessLock : IDisposable
             FileStream file;
             try
             {
-                file = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1, FileOptions.DeleteOnClose);
+                file = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1,
+                    FileOptions.DeleteOnClose);
             }
-            catch (IOException e) when (e is not (DirectoryNotFoundException or PathTooLongException) && File.Exists(path))
+            catch (IOException e)
+                when (e is not (DirectoryNotFoundException or PathTooLongException) && File.Exists(path))
             {
                 return null;
             }

@@ -1,8 +1,8 @@
 namespace ReasonGen.Imaging;
 
 /// <summary>
-/// What an image file may declare: sizes are believed, and memory taken, only where the file's own size makes them likely. Every decoder asks
-/// before it takes memory.
+/// What an image file may declare: sizes are believed, and memory taken, only where the file's own size makes them
+/// likely. Every decoder asks before it takes memory.
 /// </summary>
 public static class ImageBounds
 {

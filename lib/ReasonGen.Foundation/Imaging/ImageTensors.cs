@@ -13,7 +13,9 @@ public static class ImageTensors
         var (width, height) = (images[0].Width, images[0].Height);
         if (images.FirstOrDefault(p => p.Width != width || p.Height != height) is { } other)
         {
-            throw new ArgumentException($"images of one batch have one size, not {width}x{height} and {other.Width}x{other.Height}", nameof(images));
+            throw new ArgumentException(
+                $"images of one batch have one size, not {width}x{height} and {other.Width}x{other.Height}",
+                nameof(images));
         }
 
         var bytes = new byte[images.Count * height * width * 3];
@@ -22,40 +24,48 @@ public static class ImageTensors
             images[i].Rgb.CopyTo(bytes, i * images[i].Rgb.Length);
         }
 
-        var values = tensor(bytes, [images.Count, height, width, 3], ScalarType.Byte).to(device).to(ScalarType.Float32).div(127.5f).sub(1);
+        var values = tensor(bytes, [images.Count, height, width, 3], ScalarType.Byte).to(device).to(ScalarType.Float32)
+            .div(127.5f).sub(1);
         return values.permute(0, 3, 1, 2).contiguous().MoveToOuterDisposeScope();
     }
 
-    /// <summary>[B, 3, H, W] nominally in [-1, 1] → images: (x + 1) / 2 · 255, clipped, truncated as the reference does.</summary>
+    /// <summary>[B, 3, H, W] nominally in [-1, 1] → images: (x + 1) / 2 · 255, clipped, truncated as the reference
+    /// does.</summary>
     public static RgbImage[] FromTensor(Tensor values)
     {
         using var scope = NewDisposeScope();
         int height = (int)values.shape[2], width = (int)values.shape[3], size = height * width * 3;
-        var bytes = values.detach().to(ScalarType.Float32).add(1).div(2).mul(255).clamp(0, 255).to(ScalarType.Byte).permute(0, 2, 3, 1)
+        var bytes = values.detach().to(ScalarType.Float32).add(1).div(2).mul(255).clamp(0, 255).to(ScalarType.Byte)
+            .permute(0, 2, 3, 1)
             .Values<byte>();
-        return Enumerable.Range(0, (int)values.shape[0]).Select(i => new RgbImage(width, height, bytes[(i * size)..((i + 1) * size)])).ToArray();
+        return Enumerable.Range(0, (int)values.shape[0])
+            .Select(i => new RgbImage(width, height, bytes[(i * size)..((i + 1) * size)])).ToArray();
     }
 
     /// <summary>Side of the square that so many images form; null where they form none.</summary>
-    public static int? SquareSide(int count) => count > 0 && (int)Math.Sqrt(count) is var side && side * side == count ? side : null;
+    public static int? SquareSide(int count) =>
+        count > 0 && (int)Math.Sqrt(count) is var side && side * side == count ? side : null;
 
     /// <summary>Images of one size as one square image, row by row.</summary>
     /// <exception cref="ArgumentException">They form no square, or differ in size.</exception>
     public static RgbImage Grid(IReadOnlyList<RgbImage> images)
     {
-        var side = SquareSide(images.Count) ?? throw new ArgumentException($"{images.Count} images form no square", nameof(images));
+        var side = SquareSide(images.Count)
+            ?? throw new ArgumentException($"{images.Count} images form no square", nameof(images));
         var (width, height) = (images[0].Width, images[0].Height);
         var rgb = new byte[side * width * side * height * 3];
         foreach (var (i, image) in images.Index())
         {
             if ((image.Width, image.Height) != (width, height))
             {
-                throw new ArgumentException($"images of one square have one size, not {width}x{height} and {image.Width}x{image.Height}");
+                throw new ArgumentException(
+                    $"images of one square have one size, not {width}x{height} and {image.Width}x{image.Height}");
             }
 
             for (var y = 0; y < height; y++)
             {
-                image.Rgb.AsSpan(y * width * 3, width * 3).CopyTo(rgb.AsSpan(((i / side * height + y) * side + i % side) * width * 3));
+                image.Rgb.AsSpan(y * width * 3, width * 3)
+                    .CopyTo(rgb.AsSpan(((i / side * height + y) * side + i % side) * width * 3));
             }
         }
 

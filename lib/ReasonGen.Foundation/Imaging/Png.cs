@@ -35,7 +35,8 @@ public static class Png
         return png.ToArray();
     }
 
-    /// <summary>Width and height of a PNG whose every chunk is there and sound by its checksum, up to the last; null of anything else.</summary>
+    /// <summary>Width and height of a PNG whose every chunk is there and sound by its checksum, up to the last; null of
+    /// anything else.</summary>
     public static (int Width, int Height)? Measure(ReadOnlySpan<byte> png)
     {
         if (!png.StartsWith(Signature))
@@ -61,7 +62,8 @@ public static class Png
             }
 
             size = type.SequenceEqual("IHDR"u8) && length == 13
-                ? (BinaryPrimitives.ReadInt32BigEndian(content), BinaryPrimitives.ReadInt32BigEndian(content[4..])) : size;
+                ? (BinaryPrimitives.ReadInt32BigEndian(content), BinaryPrimitives.ReadInt32BigEndian(content[4..]))
+                : size;
             rest = rest[((int)length + 12)..];
         }
 
@@ -74,7 +76,8 @@ public static class Png
         BinaryPrimitives.WriteInt32BigEndian(bytes, content.Length);
         type.CopyTo(bytes.AsSpan(4));
         content.CopyTo(bytes.AsSpan(8));
-        BinaryPrimitives.WriteUInt32BigEndian(bytes.AsSpan(bytes.Length - 4), Crc32.HashToUInt32(bytes.AsSpan(4, content.Length + 4)));
+        BinaryPrimitives.WriteUInt32BigEndian(bytes.AsSpan(bytes.Length - 4),
+            Crc32.HashToUInt32(bytes.AsSpan(4, content.Length + 4)));
         png.Write(bytes);
     }
 }

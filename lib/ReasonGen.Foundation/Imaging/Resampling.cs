@@ -1,5 +1,7 @@
-// Pillow's 8-bit resize (Resample.c, up to 12.1), bit for bit: two passes of fixed-point weights, across first, rounded to bytes in between.
-//   weight of input i for output x: f((i − centre + ½) / scale), centre = (x + ½) in/out, scale = max(in/out, 1), normalised, times 2²², rounded.
+// Pillow's 8-bit resize (Resample.c, up to 12.1), bit for bit: two passes of fixed-point weights, across first, rounded
+// to bytes in between.
+//   weight of input i for output x: f((i − centre + ½) / scale), centre = (x + ½) in/out, scale = max(in/out, 1),
+//   normalised, times 2²², rounded.
 //   f is a triangle of support 1, Keys' cubic with a = −½ of support 2, or Lanczos' windowed sine of support 3.
 namespace ReasonGen.Imaging;
 
@@ -47,7 +49,8 @@ public static class Resampling
         return Window(image, -((side - image.Width) / 2), -((side - image.Height) / 2), side, fill ?? (255, 255, 255));
     }
 
-    /// <summary>Keeps the number of pixels within bounds and, nearly, the proportions: what the judge is shown (fsdp_workers.py: process_image).
+    /// <summary>Keeps the number of pixels within bounds and, nearly, the proportions: what the judge is shown
+    /// (fsdp_workers.py: process_image).
     /// </summary>
     public static RgbImage FitPixels(RgbImage image, long minPixels = 512 * 512, long maxPixels = 2048 * 2048)
     {
@@ -107,11 +110,14 @@ public static class Resampling
 
     private static (int First, int[] Weights) Weights(int source, int target, int index, ResizeFilter filter)
     {
-        double scale = source / (double)target, filterScale = Math.Max(scale, 1), support = (int)filter * filterScale, centre = (index + 0.5) * scale;
+        double scale = source / (double)target, filterScale = Math.Max(scale, 1), support = (int)filter * filterScale,
+            centre = (index + 0.5) * scale;
         int first = Math.Max((int)(centre - support + 0.5), 0), last = Math.Min((int)(centre + support + 0.5), source);
-        var weights = Enumerable.Range(first, last - first).Select(i => Value(filter, Math.Abs((i - centre + 0.5) / filterScale))).ToArray();
+        var weights = Enumerable.Range(first, last - first)
+            .Select(i => Value(filter, Math.Abs((i - centre + 0.5) / filterScale))).ToArray();
         var total = weights.Sum();
-        return (first, [.. weights.Select(w => total == 0 ? w : w / total).Select(w => (int)(w * (1 << Precision) + (w < 0 ? -0.5 : 0.5)))]);
+        return (first, [.. weights.Select(w => total == 0 ? w : w / total)
+            .Select(w => (int)(w * (1 << Precision) + (w < 0 ? -0.5 : 0.5)))]);
     }
 
     private static double Value(ResizeFilter filter, double x)

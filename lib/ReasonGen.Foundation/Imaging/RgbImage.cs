@@ -8,5 +8,6 @@ public sealed record RgbImage(int Width, int Height, byte[] Rgb)
 {
     /// <summary>The bytes, checked against the size.</summary>
     public byte[] Rgb { get; init; } = Rgb.Length == Width * Height * 3 ? Rgb
-        : throw new ArgumentException($"a {Width}x{Height} image has {Width * Height * 3} bytes, not {Rgb.Length}", nameof(Rgb));
+        : throw new ArgumentException($"a {Width}x{Height} image has {Width * Height * 3} bytes, not {Rgb.Length}",
+            nameof(Rgb));
 }

@@ -1,9 +1,12 @@
-// Few rows at a time, in bf16 on a CPU, as when tokens are drawn one by one. With one row a product costs what reading W from memory costs, but
-// libtorch's reads it at half the speed of the memory; without AVX-512 libtorch multiplies bf16 one by one, at a tenth of the processor's speed;
-// and a norm costs its nine small operators. So the rows of W are summed up here, those of all layers that read the same x in one go, four rows
-// of W at a time that lie far apart (a processor fetches ahead for each of them), and the norm is one loop.
-// Two bf16 are one word, the even one in its lower half, the odd one above: a vector of words is taken apart into a vector of each.
-// Sums are in fp32, results are rounded as libtorch rounds them, to the nearest and to even; a bias comes before the one rounding.
+// Few rows at a time, in bf16 on a CPU, as when tokens are drawn one by one. With one row a product costs what reading
+// W from memory costs, but libtorch's reads it at half the speed of the memory; without AVX-512 libtorch multiplies
+// bf16 one by one, at a tenth of the processor's speed; and a norm costs its nine small operators. So the rows of W are
+// summed up here, those of all layers that read the same x in one go, four rows of W at a time that lie far apart (a
+// processor fetches ahead for each of them), and the norm is one loop.
+// Two bf16 are one word, the even one in its lower half, the odd one above: a vector of words is taken apart into a
+// vector of each.
+// Sums are in fp32, results are rounded as libtorch rounds them, to the nearest and to even; a bias comes before the
+// one rounding.
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
@@ -37,7 +40,8 @@ internal static unsafe class Bf16Kernels
     [ThreadStatic]
     private static long wideLength;
 
-    private static int Lane => Vector<float>.Count; // words of a vector, and the even or the odd values among twice as many
+    // words of a vector, and the even or the odd values among twice as many
+    private static int Lane => Vector<float>.Count;
 
     private static Vector<uint> Upper => new(0xFFFF0000);
 
@@ -57,7 +61,8 @@ internal static unsafe class Bf16Kernels
     /// <summary>W x + b of each layer: […, in] → […, out].</summary>
     internal static Tensor[] Products(Tensor x, params DenseLayer[] layers)
     {
-        int inputs = layers[0].Inputs, rows = (int)(x.numel() / inputs), threads = get_num_threads(), parts = threads == 1 ? 1 : 4 * threads;
+        int inputs = layers[0].Inputs, rows = (int)(x.numel() / inputs), threads = get_num_threads(),
+            parts = threads == 1 ? 1 : 4 * threads;
         var shape = x.shape;
         var from = (nint)Widened(x);
         var results = new Tensor[layers.Length];
@@ -67,7 +72,8 @@ internal static unsafe class Bf16Kernels
             shape[^1] = layers[i].Outputs;
             results[i] = empty(shape, ScalarType.BFloat16, CPU);
             var bias = layers[i].Bias is { } b ? Address(b) : 0;
-            products[i] = new(Address(layers[i].Weight), bias, from, Address(results[i]), rows, inputs, layers[i].Outputs);
+            products[i] =
+                new(Address(layers[i].Weight), bias, from, Address(results[i]), rows, inputs, layers[i].Outputs);
         }
 
         var all = products.Sum(product => (long)product.Outputs);
@@ -116,22 +122,26 @@ internal static unsafe class Bf16Kernels
         for (var i = 0L; i < count; i += 2 * Lane)
         {
             var ((even, odd), (evenBy, oddBy)) = (Load(from + i), Load(by + i));
-            Store(Round(even / (Vector<float>.One + Vector.Exp(-even))) * evenBy, Round(odd / (Vector<float>.One + Vector.Exp(-odd))) * oddBy, to + i);
+            Store(Round(even / (Vector<float>.One + Vector.Exp(-even))) * evenBy,
+                Round(odd / (Vector<float>.One + Vector.Exp(-odd))) * oddBy, to + i);
         }
 
         return result;
     }
 
     // One matrix W [out, in], its bias or 0, x [rows, in] in fp32 and taken apart, and where W x + b goes.
-    private readonly record struct Product(nint Matrix, nint Bias, nint From, nint To, int Rows, int Inputs, int Outputs)
+    private readonly record struct Product(nint Matrix, nint Bias, nint From, nint To, int Rows, int Inputs,
+        int Outputs)
     {
-        /// <summary>Some rows of W, in four streams; the last of them may meet rows again that another has done.</summary>
+        /// <summary>Some rows of W, in four streams; the last of them may meet rows again that another has
+        /// done.</summary>
         internal void Sum(int first, int end)
         {
             var stream = (end - first + 3) / 4;
             for (var o = first; o < first + stream; o++)
             {
-                int o1 = Math.Min(o + stream, end - 1), o2 = Math.Min(o + 2 * stream, end - 1), o3 = Math.Min(o + 3 * stream, end - 1);
+                int o1 = Math.Min(o + stream, end - 1), o2 = Math.Min(o + 2 * stream, end - 1),
+                    o3 = Math.Min(o + 3 * stream, end - 1);
                 for (var row = 0; row < Rows; row += 2)
                 {
                     if (row + 1 < Rows)
@@ -150,7 +160,8 @@ internal static unsafe class Bf16Kernels
         {
             ushort* w0 = Row(o0), w1 = Row(o1), w2 = Row(o2), w3 = Row(o3);
             var x = (float*)From + (long)row * Inputs;
-            Vector<float> a0 = default, a1 = default, a2 = default, a3 = default, b0 = default, b1 = default, b2 = default, b3 = default;
+            Vector<float> a0 = default, a1 = default, a2 = default, a3 = default, b0 = default, b1 = default,
+                b2 = default, b3 = default;
             for (var i = 0; i < Inputs; i += 2 * Lane)
             {
                 var (x0, x1) = (Vector.Load(x + i), Vector.Load(x + i + Lane));
@@ -170,10 +181,12 @@ internal static unsafe class Bf16Kernels
         {
             ushort* w0 = Row(o0), w1 = Row(o1), w2 = Row(o2), w3 = Row(o3);
             float* x = (float*)From + (long)row * Inputs, y = x + Inputs;
-            Vector<float> a0 = default, a1 = default, a2 = default, a3 = default, b0 = default, b1 = default, b2 = default, b3 = default;
+            Vector<float> a0 = default, a1 = default, a2 = default, a3 = default, b0 = default, b1 = default,
+                b2 = default, b3 = default;
             for (var i = 0; i < Inputs; i += 2 * Lane)
             {
-                var (x0, x1, y0, y1) = (Vector.Load(x + i), Vector.Load(x + i + Lane), Vector.Load(y + i), Vector.Load(y + i + Lane));
+                var (x0, x1, y0, y1) =
+                    (Vector.Load(x + i), Vector.Load(x + i + Lane), Vector.Load(y + i), Vector.Load(y + i + Lane));
                 Add(w0 + i, x0, x1, y0, y1, ref a0, ref b0);
                 Add(w1 + i, x0, x1, y0, y1, ref a1, ref b1);
                 Add(w2 + i, x0, x1, y0, y1, ref a2, ref b2);
@@ -193,10 +206,12 @@ internal static unsafe class Bf16Kernels
         private ushort* Row(int o) => (ushort*)Matrix + (long)o * Inputs;
 
         private void Put(int row, int o, Vector<float> sums) =>
-            ((ushort*)To)[(long)row * Outputs + o] = Rounded(Vector.Sum(sums) + (Bias == 0 ? 0 : Wide(((ushort*)Bias)[o])));
+            ((ushort*)To)[(long)row * Outputs + o] =
+                Rounded(Vector.Sum(sums) + (Bias == 0 ? 0 : Wide(((ushort*)Bias)[o])));
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private static void Add(ushort* w, Vector<float> x0, Vector<float> x1, ref Vector<float> even, ref Vector<float> odd)
+        private static void Add(ushort* w, Vector<float> x0, Vector<float> x1, ref Vector<float> even,
+            ref Vector<float> odd)
         {
             var (w0, w1) = Load(w);
             even = Vector.MultiplyAddEstimate(w0, x0, even);
@@ -204,7 +219,8 @@ internal static unsafe class Bf16Kernels
         }
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private static void Add(ushort* w, Vector<float> x0, Vector<float> x1, Vector<float> y0, Vector<float> y1, ref Vector<float> a, ref Vector<float> b)
+        private static void Add(ushort* w, Vector<float> x0, Vector<float> x1, Vector<float> y0, Vector<float> y1,
+            ref Vector<float> a, ref Vector<float> b)
         {
             var (w0, w1) = Load(w);
             a = Vector.MultiplyAddEstimate(w0, x0, a);
@@ -259,7 +275,8 @@ internal static unsafe class Bf16Kernels
 
     /// <summary>Rounds, and puts back together what <see cref="Load"/> took apart.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static void Store(Vector<float> even, Vector<float> odd, ushort* to) => Vector.Store(Rounded(even) >> 16 | Rounded(odd), (uint*)to);
+    internal static void Store(Vector<float> even, Vector<float> odd, ushort* to) =>
+        Vector.Store(Rounded(even) >> 16 | Rounded(odd), (uint*)to);
 
     /// <summary>Values as bf16 has them.</summary>
     internal static Vector<float> Round(Vector<float> values) => Singles(Rounded(values));

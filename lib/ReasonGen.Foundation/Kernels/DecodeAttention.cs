@@ -1,7 +1,8 @@
-// Attention of one new token over a KV cache, in bf16 on a CPU:  o = Σ_j p_j v_j / Σ_j p_j,  p_j = exp(q·k_j / √K − m),  m the largest so far.
-// libtorch's attention takes as long for one query as for a block of them. Here each head reads its keys and values once: where a larger score
-// comes, the sums so far are scaled down (Milakov and Gimelshein 2018, as in FlashAttention). All in fp32, rounded once. Turning and storing are
-// done here too: a score of small operators a layer would take a tenth of a token's time.
+// Attention of one new token over a KV cache, in bf16 on a CPU:  o = Σ_j p_j v_j / Σ_j p_j,  p_j = exp(q·k_j / √K − m),
+//  m the largest so far. libtorch's attention takes as long for one query as for a block of them. Here each head reads
+//  its keys and values once: where a larger score comes, the sums so far are scaled down (Milakov and Gimelshein 2018,
+//  as in FlashAttention). All in fp32, rounded once. Turning and storing are done here too: a score of small operators
+//  a layer would take a tenth of a token's time.
 using System.Numerics;
 using TorchSharp;
 using static ReasonGen.Kernels.Bf16Kernels;
@@ -9,18 +10,21 @@ using static TorchSharp.torch;
 
 namespace ReasonGen.Kernels;
 
-/// <summary>Attention of one new token a row, with what comes before it: RoPE and storing. B batch, H heads, K head width.</summary>
+/// <summary>Attention of one new token a row, with what comes before it: RoPE and storing. B batch, H heads, K head
+/// width.</summary>
 internal static unsafe class DecodeAttention
 {
     private const long FewestForThreads = 1 << 19; // products; fewer are done before another thread wakes
 
-    /// <summary>Whether q, [B, T, H K], and the pass are of that kind; RoPE turns half a head by the other half, so vectors must fill a half.</summary>
+    /// <summary>Whether q, [B, T, H K], and the pass are of that kind; RoPE turns half a head by the other half, so
+    /// vectors must fill a half.</summary>
     internal static bool CanHandle(Tensor q, int width, Tensor cos, Tensor sin, Tensor? mask, Tensor keys) =>
         q.shape[1] == 1 && Bf16Kernels.CanHandle(q, width / 2, int.MaxValue)
         && keys.dtype == ScalarType.BFloat16 && keys.numel() < 1 << 30
         && cos.is_contiguous() && sin.is_contiguous() && mask?.is_contiguous() != false;
 
-    /// <summary>Turns query and key, stores key and value, and attends: [B, 1, H K] of each, before RoPE → [B, 1, H K].</summary>
+    /// <summary>Turns query and key, stores key and value, and attends: [B, 1, H K] of each, before RoPE → [B, 1, H
+    /// K].</summary>
     /// <param name="q">Query.</param>
     /// <param name="k">Key.</param>
     /// <param name="v">Value.</param>
@@ -32,18 +36,21 @@ internal static unsafe class DecodeAttention
     /// <param name="values">As <paramref name="keys"/>.</param>
     /// <param name="at">Where the new token is stored.</param>
     internal static Tensor Attend(
-        Tensor q, Tensor k, Tensor v, int width, Tensor cos, Tensor sin, Tensor? mask, Tensor keys, Tensor values, int at)
+        Tensor q, Tensor k, Tensor v, int width, Tensor cos, Tensor sin, Tensor? mask, Tensor keys, Tensor values,
+        int at)
     {
         int rows = (int)q.shape[0], heads = (int)q.shape[2] / width, stored = (int)keys.shape[1], length = at + 1;
         var result = empty(q.shape, ScalarType.BFloat16, CPU);
         nint from = Address(q), to = Address(result), key = Address(k), value = Address(v);
         nint cosines = Address(cos), sines = Address(sin), allKeys = Address(keys), allValues = Address(values);
         var seen = mask is null ? 0 : Address(mask);
-        var (stride, angles) = (keys.shape[2] * width, cos.shape[0] == 1 ? 0 : width); // a row's own angles, or one's for all
+        // a row's own angles, or one's for all
+        var (stride, angles) = (keys.shape[2] * width, cos.shape[0] == 1 ? 0 : width);
         for (var head = 0; head < rows * stored; head++)
         {
             var (place, angle) = (head * stride + (long)at * width, (long)(head / stored) * angles);
-            Turn((ushort*)key + (long)head * width, (ushort*)cosines + angle, (ushort*)sines + angle, (ushort*)allKeys + place, width);
+            Turn((ushort*)key + (long)head * width, (ushort*)cosines + angle, (ushort*)sines + angle,
+                (ushort*)allKeys + place, width);
             new Span<ushort>((ushort*)value + (long)head * width, width).CopyTo(new((ushort*)allValues + place, width));
         }
 
@@ -51,7 +58,8 @@ internal static unsafe class DecodeAttention
         {
             var turned = stackalloc ushort[width];
             long row = head / heads, cached = (row * stored + head % heads * stored / heads) * stride;
-            Turn((ushort*)from + (long)head * width, (ushort*)cosines + row * angles, (ushort*)sines + row * angles, turned, width);
+            Turn((ushort*)from + (long)head * width, (ushort*)cosines + row * angles, (ushort*)sines + row * angles,
+                turned, width);
             Mix(turned, (ushort*)allKeys + cached, (ushort*)allValues + cached, (ushort*)to + (long)head * width,
                 seen == 0 ? null : (bool*)seen + row * length, length, width);
         }
@@ -118,7 +126,8 @@ internal static unsafe class DecodeAttention
             {
                 var (even, odd) = Load(values + i);
                 Vector.Store(Vector.MultiplyAddEstimate(added, even, kept * Vector.Load(sums + i)), sums + i);
-                Vector.Store(Vector.MultiplyAddEstimate(added, odd, kept * Vector.Load(sums + i + lane)), sums + i + lane);
+                Vector.Store(Vector.MultiplyAddEstimate(added, odd, kept * Vector.Load(sums + i + lane)),
+                    sums + i + lane);
             }
         }
 

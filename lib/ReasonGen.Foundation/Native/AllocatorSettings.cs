@@ -3,8 +3,9 @@ using System.Runtime.InteropServices;
 namespace ReasonGen.Native;
 
 /// <summary>
-/// Keeps memory that tensors free in the process. glibc gives large blocks back to the kernel at once, so each forward and backward pass
-/// would fault the same pages in again, which costs up to two fifths of a training step on a CPU. A user's own settings of the allocator stay.
+/// Keeps memory that tensors free in the process. glibc gives large blocks back to the kernel at once, so each forward
+/// and backward pass would fault the same pages in again, which costs up to two fifths of a training step on a CPU. A
+/// user's own settings of the allocator stay.
 /// </summary>
 internal static partial class AllocatorSettings
 {
@@ -36,8 +37,8 @@ internal static partial class AllocatorSettings
     }
 
     /// <summary>
-    /// From here on large blocks come from the kernel and go back: for models whose tensors are so large that the gaps which freed ones leave in a
-    /// heap count more than page faults.
+    /// From here on large blocks come from the kernel and go back: for models whose tensors are so large that the gaps
+    /// which freed ones leave in a heap count more than page faults.
     /// </summary>
     internal static void ReturnLargeBlocks()
     {

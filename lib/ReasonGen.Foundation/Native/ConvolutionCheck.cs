@@ -3,12 +3,13 @@ using static TorchSharp.torch;
 
 namespace ReasonGen.Native;
 
-/// <summary>Whether this processor's convolutions are right: oneDNN's kernels were found wrong on some virtual machines.</summary>
+/// <summary>Whether this processor's convolutions are right: oneDNN's kernels were found wrong on some virtual
+/// machines.</summary>
 internal static class ConvolutionCheck
 {
     /// <summary>
-    /// Largest relative error of a 3x3 convolution and of its gradients against the same in fp64, over channels that are and are not multiples of
-    /// a vector's width; about 1e-7 where all is well.
+    /// Largest relative error of a 3x3 convolution and of its gradients against the same in fp64, over channels that
+    /// are and are not multiples of a vector's width; about 1e-7 where all is well.
     /// </summary>
     internal static double Error()
     {
@@ -27,7 +28,8 @@ internal static class ConvolutionCheck
             .Max(error => double.IsNaN(error) ? double.PositiveInfinity : error);
     }
 
-    // The convolution of x by w, and the gradients of its product with g; in fp64 as a product of matrices, without a convolution's kernels.
+    // The convolution of x by w, and the gradients of its product with g; in fp64 as a product of matrices, without a
+    // convolution's kernels.
     private static Tensor[] Results(Tensor[] given)
     {
         using var record = enable_grad();

@@ -4,14 +4,16 @@ using System.Text;
 namespace ReasonGen.Native;
 
 /// <summary>
-/// Lets a shared library that was linked against GCC 13's libstdc++ load on an older one, by editing its dynamic symbol table in memory.
+/// Lets a shared library that was linked against GCC 13's libstdc++ load on an older one, by editing its dynamic symbol
+/// table in memory.
 /// </summary>
 /// <remarks>
-/// GCC 13 moved the start of iostreams into <c>std::ios_base_library_init()</c>, versioned GLIBCXX_3.4.32. It is the only symbol of that
-/// version which TorchSharp's native library needs; every older libstdc++ has its predecessor, the constructor
-/// <c>std::ios_base::Init::Init()</c>, versioned GLIBCXX_3.4, which ignores its argument. The patch points the reference there:
-/// the needed version, the version index of the one undefined symbol, and its name. Undefined symbols are in no hash table, so nothing
-/// else of the file changes, and the result also loads where libstdc++ is new.
+/// GCC 13 moved the start of iostreams into <c>std::ios_base_library_init()</c>, versioned GLIBCXX_3.4.32. It is the
+/// only symbol of that version which TorchSharp's native library needs; every older libstdc++ has its predecessor, the
+/// constructor
+/// <c>std::ios_base::Init::Init()</c>, versioned GLIBCXX_3.4, which ignores its argument. The patch points the
+/// reference there: the needed version, the version index of the one undefined symbol, and its name. Undefined symbols
+/// are in no hash table, so nothing else of the file changes, and the result also loads where libstdc++ is new.
 /// </remarks>
 public static class ElfVersionPatch
 {
@@ -25,7 +27,8 @@ public static class ElfVersionPatch
 
     /// <summary>Patches the bytes of a 64-bit little-endian ELF file in place.</summary>
     /// <returns>False where the file does not need <see cref="NewSymbol"/>, and so is left as it is.</returns>
-    /// <exception cref="InvalidDataException">The file is no such ELF file, or lacks a table the patch needs.</exception>
+    /// <exception cref="InvalidDataException">The file is no such ELF file, or lacks a table the patch
+    /// needs.</exception>
     public static bool Apply(byte[] file)
     {
         try
@@ -40,7 +43,8 @@ public static class ElfVersionPatch
 
     private static bool ApplyTo(byte[] file)
     {
-        if (file.Length < 64 || !file.AsSpan(0, 6).SequenceEqual((ReadOnlySpan<byte>)[0x7f, (byte)'E', (byte)'L', (byte)'F', 2, 1]))
+        if (file.Length < 64
+            || !file.AsSpan(0, 6).SequenceEqual((ReadOnlySpan<byte>)[0x7f, (byte)'E', (byte)'L', (byte)'F', 2, 1]))
         {
             throw new InvalidDataException("not a 64-bit little-endian ELF file");
         }
@@ -73,7 +77,8 @@ public static class ElfVersionPatch
         var table = checked((int)U64(file, 0x28));
         int entrySize = U16(file, 0x3a), count = U16(file, 0x3c);
         return Enumerable.Range(0, count).Select(i => table + i * entrySize).Select(at => new Section(
-            U32(file, at + 4), checked((int)U64(file, at + 0x18)), checked((int)U64(file, at + 0x20)), (int)U32(file, at + 0x28))).ToArray();
+            U32(file, at + 4), checked((int)U64(file, at + 0x18)), checked((int)U64(file, at + 0x20)),
+            (int)U32(file, at + 0x28))).ToArray();
     }
 
     private static Section Find(Section[] sections, uint type, string what)
@@ -121,7 +126,8 @@ public static class ElfVersionPatch
         }
 
         return newer >= 0 && older >= 0 ? (newer, older)
-            : throw new InvalidDataException($"the ELF file does not need both {NewVersion} and {OldVersion} of libstdc++");
+            : throw new InvalidDataException(
+                $"the ELF file does not need both {NewVersion} and {OldVersion} of libstdc++");
     }
 
     private static string Text(byte[] file, Section strings, uint offset)

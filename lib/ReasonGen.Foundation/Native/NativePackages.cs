@@ -7,9 +7,10 @@ using TorchSharp;
 namespace ReasonGen.Native;
 
 /// <summary>
-/// Finds libtorch where it does not lie beside the kit: for the installed command, which does not carry half a gigabyte, and for a notebook that
-/// takes the kit as a package. In this order: the folder in <c>REASONGEN_LIBTORCH</c>, the NuGet package cache, and for the command a restore into
-/// that cache, once, which is announced on standard error.
+/// Finds libtorch where it does not lie beside the kit: for the installed command, which does not carry half a
+/// gigabyte, and for a notebook that takes the kit as a package. In this order: the folder in
+/// <c>REASONGEN_LIBTORCH</c>, the NuGet package cache, and for the command a restore into that cache, once, which is
+/// announced on standard error.
 /// </summary>
 internal static class NativePackages
 {
@@ -24,17 +25,20 @@ internal static class NativePackages
 
     private static string TorchSharpVersion { get; } = typeof(torch).Assembly.GetName().Version!.ToString(3);
 
-    private static string LibTorchVersion { get; } = typeof(NativePackages).Assembly.GetCustomAttributes<AssemblyMetadataAttribute>()
+    private static string LibTorchVersion { get; } =
+        typeof(NativePackages).Assembly.GetCustomAttributes<AssemblyMetadataAttribute>()
         .Single(data => data.Key == "LibTorchVersion").Value!;
 
-    /// <summary>Has libtorch loaded from elsewhere when TorchSharp first asks for it, or at once where the kit itself lies in the cache.</summary>
+    /// <summary>Has libtorch loaded from elsewhere when TorchSharp first asks for it, or at once where the kit itself
+    /// lies in the cache.</summary>
     internal static void Announce()
     {
         wanted = true;
         var (here, torchSharp) = (typeof(NativePackages).Assembly.Location, typeof(torch).Assembly.Location);
         if (Path.GetDirectoryName(here) != Path.GetDirectoryName(torchSharp))
         {
-            LoadFrom(FindFolders()); // a notebook's kernel would try the files as they are, and TorchSharp copy all of them on failure
+            // a notebook's kernel would try the files as they are, and TorchSharp copy all of them on failure
+            LoadFrom(FindFolders());
             return;
         }
 
@@ -57,7 +61,8 @@ internal static class NativePackages
         }
     }
 
-    /// <summary>Loads libtorch from a folder and TorchSharp's native library from its path, each after what it needs.</summary>
+    /// <summary>Loads libtorch from a folder and TorchSharp's native library from its path, each after what it
+    /// needs.</summary>
     internal static void Load(string folder, string library)
     {
         foreach (var name in new[] { "c10", "torch_cpu", "torch" })
@@ -73,7 +78,8 @@ internal static class NativePackages
         if (found is { } folders)
         {
             var library = NativeRuntime.Loadable(folders.Library, NativeRuntime.CacheFolder());
-            NativeRuntime.Preparation = $"libtorch from {folders.LibTorch}; {(library == folders.Library ? Path.GetFileName(library) + " as it is" : NativeRuntime.Preparation)}";
+            NativeRuntime.Preparation = $"libtorch from {folders.LibTorch}; "
+                + (library == folders.Library ? Path.GetFileName(library) + " as it is" : NativeRuntime.Preparation);
             Load(folders.LibTorch, library);
         }
     }
@@ -82,22 +88,27 @@ internal static class NativePackages
     {
         var packages = Environment.GetEnvironmentVariable("NUGET_PACKAGES") is { Length: > 0 } set ? set
             : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".nuget", "packages");
-        string Native(string package, string version) => Path.Combine(packages, package, version, "runtimes", Rid, "native");
+        string Native(string package, string version) =>
+            Path.Combine(packages, package, version, "runtimes", Rid, "native");
         var given = Environment.GetEnvironmentVariable(Variable);
         if (given is { Length: > 0 } && !File.Exists(Path.Combine(given, FileName("torch_cpu"))))
         {
-            Missing = $"libtorch is not in the folder that {Variable} names, {given}: there is no {FileName("torch_cpu")} in it. Name the folder of "
-                + $"libtorch {LibTorchVersion}'s own files, or unset the variable and the NuGet package cache is used.";
+            Missing = $"libtorch is not in the folder that {Variable} names, {given}: there is no "
+                + $"{FileName("torch_cpu")} in it. Name the folder of libtorch {LibTorchVersion}'s own files, or "
+                + $"unset the variable and the NuGet package cache is used.";
             return null;
         }
 
         var libTorch = given is { Length: > 0 } ? given : Native($"libtorch-cpu-{Rid}", LibTorchVersion);
-        string[] libraries = [Path.Combine(libTorch, NativeRuntime.Library), Path.Combine(Native("torchsharp", TorchSharpVersion), NativeRuntime.Library)];
+        string[] libraries = [Path.Combine(libTorch, NativeRuntime.Library),
+            Path.Combine(Native("torchsharp", TorchSharpVersion), NativeRuntime.Library)];
         var library = libraries.FirstOrDefault(File.Exists);
-        return library is not null && File.Exists(Path.Combine(libTorch, FileName("torch_cpu"))) ? (libTorch, library) : null;
+        return library is not null && File.Exists(Path.Combine(libTorch, FileName("torch_cpu"))) ? (libTorch, library)
+            : null;
     }
 
-    // The two packages that hold this machine's native files; the sources and credentials are those that the user has configured.
+    // The two packages that hold this machine's native files; the sources and credentials are those that the user has
+    // configured.
     private static (string LibTorch, string Library)? Restored()
     {
         if (Missing is not null)
@@ -106,7 +117,9 @@ internal static class NativePackages
         }
 
         var packages = $"libtorch-cpu-{Rid} {LibTorchVersion} and TorchSharp {TorchSharpVersion}";
-        Console.Error.WriteLine($"libtorch is not on this machine yet: restoring {packages} into the NuGet package cache, once, some 200 MB to fetch …");
+        Console.Error.WriteLine(
+            $"libtorch is not on this machine yet: restoring {packages} into the NuGet package cache, once, some 200 "
+            + $"MB to fetch …");
         var folder = Directory.CreateTempSubdirectory("reasongen-libtorch-").FullName;
         try
         {
@@ -119,27 +132,33 @@ internal static class NativePackages
                   </ItemGroup>
                 </Project>
                 """);
-            var own = Path.GetFullPath(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "..", "..", "..", OperatingSystem.IsWindows() ? "dotnet.exe" : "dotnet"));
-            using var restore = Process.Start(new ProcessStartInfo(File.Exists(own) ? own : "dotnet", ["restore", "--nologo", "--verbosity", "quiet"])
+            var own = Path.GetFullPath(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "..", "..", "..",
+                OperatingSystem.IsWindows() ? "dotnet.exe" : "dotnet"));
+            using var restore = Process.Start(new ProcessStartInfo(File.Exists(own) ? own : "dotnet",
+                ["restore", "--nologo", "--verbosity", "quiet"])
             {
                 WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true,
             })!;
             restore.ErrorDataReceived += (_, _) => { };
             restore.BeginErrorReadLine();
-            var said = restore.StandardOutput.ReadToEnd().Split('\n').Where(line => line.Contains("error")).Select(line => line.Trim()).FirstOrDefault();
+            var said = restore.StandardOutput.ReadToEnd().Split('\n').Where(line => line.Contains("error"))
+                .Select(line => line.Trim()).FirstOrDefault();
             restore.WaitForExit();
             if (restore.ExitCode == 0 && FindFolders() is { } found)
             {
                 return found;
             }
 
-            Missing = $"libtorch could not be had: {packages} could not be restored{(said is null ? "" : $" ({said})")}. Restore them where NuGet's sources "
-                + $"can be reached, or name a folder that holds the files of libtorch {LibTorchVersion} in {Variable}.";
+            Missing = $"libtorch could not be had: {packages} could not be "
+                + $"restored{(said is null ? "" : $" ({said})")}. Restore them where NuGet's sources can be reached, "
+                + $"or name a folder that holds the files of libtorch {LibTorchVersion} in {Variable}.";
         }
-        catch (Exception e) when (e is System.ComponentModel.Win32Exception or IOException or UnauthorizedAccessException)
+        catch (Exception e)
+            when (e is System.ComponentModel.Win32Exception or IOException or UnauthorizedAccessException)
         {
-            Missing = $"libtorch could not be had: the dotnet SDK, which restores {packages}, could not be started ({e.Message}). "
-                + $"Install it, or name a folder that holds the files of libtorch {LibTorchVersion} in {Variable}.";
+            Missing = $"libtorch could not be had: the dotnet SDK, which restores {packages}, could not be started "
+                + $"({e.Message}). Install it, or name a folder that holds the files of "
+                + $"libtorch {LibTorchVersion} in {Variable}.";
         }
         finally
         {

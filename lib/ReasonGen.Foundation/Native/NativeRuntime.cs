@@ -5,7 +5,8 @@ using TorchSharp;
 
 namespace ReasonGen.Native;
 
-/// <summary>Prepares the process for libtorch: a native library that loads here, and an allocator that does not pay for page faults.</summary>
+/// <summary>Prepares the process for libtorch: a native library that loads here, and an allocator that does not pay for
+/// page faults.</summary>
 public static partial class NativeRuntime
 {
     /// <summary>File name of TorchSharp's native library.</summary>
@@ -18,7 +19,8 @@ public static partial class NativeRuntime
     public static string Preparation { get; internal set; } = "nothing was needed";
 
     /// <summary>Loads libtorch, once.</summary>
-    /// <exception cref="PlatformNotSupportedException">It does not load; the message names cause and remedy.</exception>
+    /// <exception cref="PlatformNotSupportedException">It does not load; the message names cause and
+    /// remedy.</exception>
     public static void EnsureLoaded()
     {
         if (LoadFailure.Value is { } reason)
@@ -28,7 +30,8 @@ public static partial class NativeRuntime
     }
 
     // Before any type of this assembly is used, hence before TorchSharp's first native call.
-#pragma warning disable CA2255 // a module initializer in a library: TorchSharp offers no other hook that comes early enough
+// a module initializer in a library: TorchSharp offers no other hook that comes early enough
+#pragma warning disable CA2255
     [ModuleInitializer]
     internal static void Prepare()
 #pragma warning restore CA2255
@@ -54,8 +57,10 @@ public static partial class NativeRuntime
         }
     }
 
-    // libtorch's threads spin while they wait for each other; where another process wants the cores, that makes a step several times slower.
-    // The OpenMP library reads this when it is loaded, from the C library's environment, which .NET's own does not reach. The user's word counts.
+    // libtorch's threads spin while they wait for each other; where another process wants the cores, that makes a step
+    // several times slower.
+    // The OpenMP library reads this when it is loaded, from the C library's environment, which .NET's own does not
+    // reach. The user's word counts.
     private static void LetWaitingThreadsSleep()
     {
         try
@@ -71,13 +76,16 @@ public static partial class NativeRuntime
     /// <summary>Whether oneDNN was held to instructions of AVX; libtorch has no fast bf16 product then.</summary>
     internal static bool HasSlowBfloat16 { get; private set; }
 
-    // On a virtual machine that hides its processor's caches, oneDNN 3.7 computes convolutions wrongly as soon as it may use AVX2 or AVX-512:
-    // with 24 input channels the result is off by a fifth, and gradients are off or NaN where the number of output channels is no multiple of 16.
-    // Held to AVX everything is right there. The user's word counts; 'reasongen doctor' and a test compare a convolution with its sum.
+    // On a virtual machine that hides its processor's caches, oneDNN 3.7 computes convolutions wrongly as soon as it
+    // may use AVX2 or AVX-512: with 24 input channels the result is off by a fifth, and gradients are off or NaN where
+    // the number of output channels is no multiple of 16.
+    // Held to AVX everything is right there. The user's word counts; 'reasongen doctor' and a test compare a
+    // convolution with its sum.
     private static void KeepConvolutionsRight()
     {
         string[] names = ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"];
-        if (RuntimeInformation.OSArchitecture != Architecture.X64 || Directory.Exists("/sys/devices/system/cpu/cpu0/cache")
+        if (RuntimeInformation.OSArchitecture != Architecture.X64
+            || Directory.Exists("/sys/devices/system/cpu/cpu0/cache")
             || names.Any(name => Environment.GetEnvironmentVariable(name) is { Length: > 0 }))
         {
             return;
@@ -99,12 +107,15 @@ public static partial class NativeRuntime
     /// <summary>The folder in which TorchSharp's native library lies, or null.</summary>
     internal static string? NativeFolder()
     {
-        var here = Path.GetDirectoryName(typeof(NativeRuntime).Assembly.Location) is { Length: > 0 } folder ? folder : AppContext.BaseDirectory;
-        return new[] { here, Path.Combine(here, "runtimes", RuntimeInformation.RuntimeIdentifier, "native"), AppContext.BaseDirectory }
+        var here = Path.GetDirectoryName(typeof(NativeRuntime).Assembly.Location) is { Length: > 0 } folder ? folder
+            : AppContext.BaseDirectory;
+        return new[] { here, Path.Combine(here, "runtimes", RuntimeInformation.RuntimeIdentifier, "native"),
+            AppContext.BaseDirectory }
             .FirstOrDefault(candidate => File.Exists(Path.Combine(candidate, Library)));
     }
 
-    /// <summary>TorchSharp's native library, or a copy that is patched so that it loads here, in the first of the folders that can be written.</summary>
+    /// <summary>TorchSharp's native library, or a copy that is patched so that it loads here, in the first of the
+    /// folders that can be written.</summary>
     internal static string Loadable(string library, params string[] writable)
     {
         if (!OperatingSystem.IsLinux() || SystemHasNewSymbol())
@@ -123,7 +134,8 @@ public static partial class NativeRuntime
 
             // The file may be a hard link into the package cache: replace the link, never write through it.
             var fresh = writable.Select(folder => Write(bytes, folder)).FirstOrDefault(written => written is not null);
-            Preparation = fresh is null ? $"{Library} needs a patch, but none of {string.Join(", ", writable)} can be written"
+            Preparation =
+                fresh is null ? $"{Library} needs a patch, but none of {string.Join(", ", writable)} can be written"
                 : $"{Library} was patched for libstdc++ older than GCC 13's: {fresh}";
             return fresh ?? library;
         }
@@ -154,10 +166,12 @@ public static partial class NativeRuntime
 
     /// <summary>A folder of the user's for what is made of TorchSharp's files.</summary>
     internal static string CacheFolder() =>
-        Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData), "reasongen", $"native-{typeof(torch).Assembly.GetName().Version}");
+        Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData), "reasongen",
+            $"native-{typeof(torch).Assembly.GetName().Version}");
 
     private static bool SystemHasNewSymbol() =>
-        NativeLibrary.TryLoad("libstdc++.so.6", out var library) && NativeLibrary.TryGetExport(library, ElfVersionPatch.NewSymbol, out _);
+        NativeLibrary.TryLoad("libstdc++.so.6", out var library)
+            && NativeLibrary.TryGetExport(library, ElfVersionPatch.NewSymbol, out _);
 
     private static string? TryLoad()
     {
@@ -175,8 +189,10 @@ public static partial class NativeRuntime
         catch (Exception e)
         {
             var cause = e.GetBaseException().Message.Split('\n')[0];
-            return $"libtorch does not load: {cause} ({Preparation}). Remedy: build with 'dotnet build -c Release' on this machine; on Linux "
-                + "install libstdc++ 6 and glibc 2.34 or newer, make the output folder writable, and see 'reasongen doctor'.";
+            return $"libtorch does not load: {cause} ({Preparation}). Remedy: build with 'dotnet build -c Release' on "
+                + $"this machine; on Linux "
+                + "install libstdc++ 6 and glibc 2.34 or newer, make the output folder writable, and see 'reasongen "
+                + "doctor'.";
         }
     }
 }

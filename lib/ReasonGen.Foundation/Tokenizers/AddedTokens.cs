@@ -12,7 +12,8 @@ namespace ReasonGen.Tokenizers;
 /// <param name="StripLeft">Takes white space on its left with it.</param>
 /// <param name="StripRight">Takes white space on its right with it.</param>
 /// <param name="Normalized">Matched in normalised text, else in the text as given.</param>
-public sealed record AddedToken(int Id, string Text, bool Special, bool SingleWord, bool StripLeft, bool StripRight, bool Normalized);
+public sealed record AddedToken(int Id, string Text, bool Special, bool SingleWord, bool StripLeft, bool StripRight,
+    bool Normalized);
 
 /// <summary>Cuts added tokens out of a text: the leftmost match, and of those at one place the longest.</summary>
 internal sealed class AddedTokens
@@ -35,7 +36,8 @@ internal sealed class AddedTokens
         while (text.AsSpan(from).IndexOfAny(any) is >= 0 and var offset)
         {
             var start = from + offset;
-            var (found, token) = byFirst[text[start]].First(candidate => text.AsSpan(start).StartsWith(candidate.Text, StringComparison.Ordinal));
+            var (found, token) = byFirst[text[start]].First(candidate =>
+                text.AsSpan(start).StartsWith(candidate.Text, StringComparison.Ordinal));
             var end = from = start + found.Length;
             if (token.SingleWord && (IsWord(RuneBefore(text, start)) || IsWord(RuneAfter(text, end))))
             {
@@ -74,7 +76,8 @@ internal sealed class AddedTokens
         Rune.DecodeFromUtf16(text.AsSpan(start), out var rune, out _) == OperationStatus.Done ? rune : default;
 
     // \w of Unicode's regular expressions: alphabetic, mark, decimal digit, connector, joiner
-    private static bool IsWord(Rune rune) => Rune.GetUnicodeCategory(rune) is <= UnicodeCategory.LetterNumber or UnicodeCategory.ConnectorPunctuation
+    private static bool IsWord(Rune rune) =>
+        Rune.GetUnicodeCategory(rune) is <= UnicodeCategory.LetterNumber or UnicodeCategory.ConnectorPunctuation
         || rune.Value is 0x200C or 0x200D or >= 0x24B6 and <= 0x24E9
             or >= 0x1F130 and <= 0x1F149 or >= 0x1F150 and <= 0x1F169 or >= 0x1F170 and <= 0x1F189;
 }

@@ -4,8 +4,9 @@ using System.Text;
 namespace ReasonGen.Tokenizers;
 
 /// <summary>
-/// Byte-pair encoding over bytes written as characters (GPT-2): a piece starts as its bytes, then the adjacent pair of the lowest rank is
-/// merged, the leftmost first, until no pair is left that the merges know. A byte the vocabulary lacks vanishes, as in the reference.
+/// Byte-pair encoding over bytes written as characters (GPT-2): a piece starts as its bytes, then the adjacent pair of
+/// the lowest rank is merged, the leftmost first, until no pair is left that the merges know. A byte the vocabulary
+/// lacks vanishes, as in the reference.
 /// </summary>
 internal sealed class ByteLevelBpe
 {

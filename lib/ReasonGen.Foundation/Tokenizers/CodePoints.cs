@@ -27,14 +27,17 @@ internal static class CodePoints
         return set;
     }
 
-    /// <summary>A general category ("Lu"), a group of them ("L"), or White_Space: 25 code points, all in the first plane. A copy.</summary>
+    /// <summary>A general category ("Lu"), a group of them ("L"), or White_Space: 25 code points, all in the first
+    /// plane. A copy.</summary>
     /// <exception cref="FormatException">There is no such category.</exception>
     internal static BitArray Category(string name) => new(Known.GetOrAdd(name, static name =>
     {
-        var members = Enum.GetValues<UnicodeCategory>().Where(category => Short[(int)category].StartsWith(name, StringComparison.Ordinal)).ToArray();
+        var members = Enum.GetValues<UnicodeCategory>()
+            .Where(category => Short[(int)category].StartsWith(name, StringComparison.Ordinal)).ToArray();
         Func<int, bool> member = name == "White_Space" ? c => c < 0x10000 && char.IsWhiteSpace((char)c)
             : name.Length > 0 && members.Length > 0 ? c => members.Contains(CharUnicodeInfo.GetUnicodeCategory(c))
-            : throw new FormatException($"it uses the class \\p{{{name}}}; general categories are the only properties read here");
+            : throw new FormatException(
+                $"it uses the class \\p{{{name}}}; general categories are the only properties read here");
         return new([.. Enumerable.Range(0, Count).Select(member)]);
     }));
 
@@ -64,7 +67,8 @@ internal static class CodePoints
         return folded;
     }
 
-    /// <summary>A class of .NET's regular expressions over UTF-16 units: the set below U+10000, surrogates apart, and some more units.</summary>
+    /// <summary>A class of .NET's regular expressions over UTF-16 units: the set below U+10000, surrogates apart, and
+    /// some more units.</summary>
     internal static string Class(BitArray set, IEnumerable<char> more)
     {
         var text = new StringBuilder("[");

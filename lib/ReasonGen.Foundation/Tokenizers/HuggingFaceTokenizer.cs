@@ -5,8 +5,8 @@ using ReasonGen.Checkpoints;
 namespace ReasonGen.Tokenizers;
 
 /// <summary>
-/// The tokenizer of a published model, from its tokenizer.json: added tokens are cut out first, the rest is normalised, cut into pieces and
-/// merged by <see cref="ByteLevelBpe"/>. Safe for several threads.
+/// The tokenizer of a published model, from its tokenizer.json: added tokens are cut out first, the rest is normalised,
+/// cut into pieces and merged by <see cref="ByteLevelBpe"/>. Safe for several threads.
 /// </summary>
 public sealed class HuggingFaceTokenizer : ITokenizer
 {
@@ -25,9 +25,11 @@ public sealed class HuggingFaceTokenizer : ITokenizer
         file = TokenizerFile.Read(path);
         bpe = new(file.Vocabulary, file.Merges, file.IgnoreMerges);
         verbatim = new([.. file.Added.Where(token => !token.Normalized).Select(token => (token.Text, token))]);
-        normalized = new([.. file.Added.Where(token => token.Normalized).Select(token => (Normalize(token.Text), token))]);
+        normalized =
+            new([.. file.Added.Where(token => token.Normalized).Select(token => (Normalize(token.Text), token))]);
         ids = file.Added.ToDictionary(token => token.Text, token => token.Id);
-        tokens = file.Vocabulary.Select(pair => (pair.Value, pair.Key)).Union(file.Added.Select(token => (token.Id, token.Text))).ToDictionary();
+        tokens = file.Vocabulary.Select(pair => (pair.Value, pair.Key))
+            .Union(file.Added.Select(token => (token.Id, token.Text))).ToDictionary();
         VocabularySize = tokens.Keys.DefaultIfEmpty(-1).Max() + 1;
         special = [.. file.Added.Where(token => token.Special).Select(token => token.Id)];
     }
@@ -46,12 +48,14 @@ public sealed class HuggingFaceTokenizer : ITokenizer
     /// <exception cref="InvalidOperationException">No names were told.</exception>
     public SpecialTokens Special => field ??= names is null
         ? throw new InvalidOperationException("this tokenizer was loaded without the names of its special tokens")
-        : new(Id(names.Bos), Id(names.Eos), Id(names.Pad), Id(names.BeginOfImage), Id(names.EndOfImage), Id(names.ImagePlaceholder));
+        : new(Id(names.Bos), Id(names.Eos), Id(names.Pad), Id(names.BeginOfImage), Id(names.EndOfImage),
+            Id(names.ImagePlaceholder));
 
     /// <summary>The id of an added token.</summary>
     /// <exception cref="UnusableFileException">The file has no such token.</exception>
     public int Id(string token) => ids.TryGetValue(token, out var id) ? id : throw new UnusableFileException(path,
-        $"its added tokens lack '{token}': this is the tokenizer of another model", "use the tokenizer.json published with the model");
+        $"its added tokens lack '{token}': this is the tokenizer of another model",
+        "use the tokenizer.json published with the model");
 
     /// <summary>The vocabulary's spelling of an id, one character a byte.</summary>
     public string Token(int id) => tokens[id];
@@ -99,9 +103,11 @@ public sealed class HuggingFaceTokenizer : ITokenizer
     /// <param name="ids">Any ids.</param>
     /// <param name="keepSpecial">Writes special tokens out instead of leaving them out.</param>
     public string Decode(IEnumerable<int> ids, bool keepSpecial) => Encoding.UTF8.GetString(
-        [.. ids.Where(id => tokens.ContainsKey(id) && (keepSpecial || !special.Contains(id))).SelectMany(id => ByteLevelBpe.Bytes(tokens[id]))]);
+        [.. ids.Where(id => tokens.ContainsKey(id) && (keepSpecial || !special.Contains(id)))
+            .SelectMany(id => ByteLevelBpe.Bytes(tokens[id]))]);
 
-    /// <summary>What the pre-tokenizer makes of a text, added tokens not cut out, in the vocabulary's spelling.</summary>
+    /// <summary>What the pre-tokenizer makes of a text, added tokens not cut out, in the vocabulary's
+    /// spelling.</summary>
     public string[] Pieces(string text)
     {
         var plain = Normalize(text);

@@ -4,7 +4,8 @@ namespace ReasonGen.Tokenizers;
 public sealed record SpecialTokens(int Bos, int Eos, int Pad, int BeginOfImage, int EndOfImage, int ImagePlaceholder);
 
 /// <summary>Texts of the tokens that structure a sequence, as a model's tokenizer.json spells them.</summary>
-public sealed record SpecialTokenNames(string Bos, string Eos, string Pad, string BeginOfImage, string EndOfImage, string ImagePlaceholder);
+public sealed record SpecialTokenNames(string Bos, string Eos, string Pad, string BeginOfImage, string EndOfImage,
+    string ImagePlaceholder);
 
 /// <summary>Text to token ids and back.</summary>
 public interface ITokenizer

@@ -6,8 +6,9 @@ using System.Text.RegularExpressions;
 namespace ReasonGen.Tokenizers;
 
 /// <summary>
-/// A regular expression in the dialect of tokenizer.json (Oniguruma, Ruby syntax), taken apart into syntax that .NET shares and the sets of
-/// code points it matches. What these files have no use for (named groups, back references, \w, \b, a class in a class) is refused.
+/// A regular expression in the dialect of tokenizer.json (Oniguruma, Ruby syntax), taken apart into syntax that .NET
+/// shares and the sets of code points it matches. What these files have no use for (named groups, back references, \w,
+/// \b, a class in a class) is refused.
 /// </summary>
 internal sealed partial class OnigurumaPattern
 {
@@ -37,7 +38,8 @@ internal sealed partial class OnigurumaPattern
 
     /// <summary>The same pattern for .NET.</summary>
     /// <param name="write">How a set is written.</param>
-    internal string Translate(Func<BitArray, string> write) => string.Concat(parts.Select(part => part is BitArray set ? write(set) : (string)part));
+    internal string Translate(Func<BitArray, string> write) =>
+        string.Concat(parts.Select(part => part is BitArray set ? write(set) : (string)part));
 
     private void Read()
     {
@@ -118,7 +120,8 @@ internal sealed partial class OnigurumaPattern
             {
                 at++;
                 var high = ReadAtom(out set);
-                set = set is null && low <= high ? CodePoints.Range(low, high) : throw Broken("a range runs backwards or ends in a class");
+                set = set is null && low <= high ? CodePoints.Range(low, high)
+                    : throw Broken("a range runs backwards or ends in a class");
             }
 
             members.Or(set ?? CodePoints.Range(low, low));

@@ -5,9 +5,10 @@ using System.Text.RegularExpressions;
 namespace ReasonGen.Tokenizers;
 
 /// <summary>
-/// The pre-tokenizer: text cut by regular expressions, each applied within the pieces of the one before; matches and what lies between them
-/// are pieces. .NET's engine sees UTF-16 units and brings its own tables, the file's engine sees code points. So every class is spelt out from
-/// Unicode's categories, and a code point above U+FFFF is stood in for by one surrogate unit, the same for all that no class tells apart.
+/// The pre-tokenizer: text cut by regular expressions, each applied within the pieces of the one before; matches and
+/// what lies between them are pieces. .NET's engine sees UTF-16 units and brings its own tables, the file's engine sees
+/// code points. So every class is spelt out from Unicode's categories, and a code point above U+FFFF is stood in for by
+/// one surrogate unit, the same for all that no class tells apart.
 /// </summary>
 internal sealed class PieceSplitter
 {
@@ -15,7 +16,8 @@ internal sealed class PieceSplitter
 
     private readonly char[] standIns;
     private readonly Regex[] steps;
-    private readonly ConcurrentDictionary<string, Range[]> remembered = new(); // what the steps from RememberedStep on make of a short piece
+    // what the steps from RememberedStep on make of a short piece
+    private readonly ConcurrentDictionary<string, Range[]> remembered = new();
     private int count;
 
     /// <exception cref="FormatException">A pattern is broken or not understood.</exception>
@@ -32,7 +34,8 @@ internal sealed class PieceSplitter
         try
         {
             string Write(BitArray set) =>
-                CodePoints.Class(set, Enumerable.Range(0, known.Count).Where(k => set[known[k]]).Select(k => (char)(0xD800 + k)));
+                CodePoints.Class(set,
+                    Enumerable.Range(0, known.Count).Where(k => set[known[k]]).Select(k => (char)(0xD800 + k)));
             steps = [.. parsed.Select(pattern => new Regex(pattern.Translate(Write),
                 RegexOptions.Compiled | RegexOptions.CultureInvariant | RegexOptions.Multiline))];
         }
@@ -57,7 +60,8 @@ internal sealed class PieceSplitter
         for (var i = 0; i < text.Length; i += char.IsHighSurrogate(text[i]) ? 2 : 1)
         {
             starts[length] = i;
-            shadow[length++] = char.IsHighSurrogate(text[i]) ? standIns[char.ConvertToUtf32(text[i], text[i + 1]) - 0x10000] : text[i];
+            shadow[length++] =
+                char.IsHighSurrogate(text[i]) ? standIns[char.ConvertToUtf32(text[i], text[i + 1]) - 0x10000] : text[i];
         }
 
         starts[length] = text.Length;
@@ -138,7 +142,8 @@ internal sealed class PieceSplitter
 
             if (examples.Count > 0x800)
             {
-                throw new FormatException("the regular expressions tell more kinds of rare characters apart than can be read here");
+                throw new FormatException(
+                    "the regular expressions tell more kinds of rare characters apart than can be read here");
             }
         }
 

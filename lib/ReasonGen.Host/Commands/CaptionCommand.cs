@@ -17,7 +17,8 @@ internal static class CaptionCommand
     {
         var images = Required("Folder of images (PNG, JPEG, WebP, BMP, GIF), with its subfolders.", "--images");
         var output = Required("The parquet file to make; answers are kept beside it in <file>.jsonl.", "--out", "-o");
-        var endpoint = Required("OpenAI-compatible address up to its version, e.g. http://localhost:8000/v1.", "--endpoint");
+        var endpoint =
+            Required("OpenAI-compatible address up to its version, e.g. http://localhost:8000/v1.", "--endpoint");
         var model = Required("A vision-language model, as the endpoint names it.", "--model");
         var key = new Option<string?>("--key-variable")
         {
@@ -31,9 +32,12 @@ internal static class CaptionCommand
         var rate = Number<int>(0, "Most calls started a minute; 0 sets no bound.", "--per-minute");
         var timeOut = Number<double>(120, "Seconds a call may take.", "--timeout");
         var tries = Number<int>(4, "Times an image is asked about, with growing waits between.", "--tries");
-        var tokens = Number<int>(new CaptionerConfig { Model = "" }.MaxAnswerTokens, "Longest answer in tokens.", "--max-tokens");
-        var longestWait = Number<double>(600, "Most seconds to wait when the server asks for it (Retry-After).", "--longest-wait");
-        var giveUp = Number<int>(8, "Images refused in a row at which it ends; fewer are named and left out.", "--give-up-after");
+        var tokens = Number<int>(new CaptionerConfig { Model = "" }.MaxAnswerTokens, "Longest answer in tokens.",
+            "--max-tokens");
+        var longestWait =
+            Number<double>(600, "Most seconds to wait when the server asks for it (Retry-After).", "--longest-wait");
+        var giveUp = Number<int>(8, "Images refused in a row at which it ends; fewer are named and left out.",
+            "--give-up-after");
         var priceIn = Number<double>(0, "Price of a million tokens read, for the estimate.", "--price-in");
         var priceOut = Number<double>(0, "Price of a million tokens written.", "--price-out");
         var noJsonMode = new Option<bool>("--no-json-mode")
@@ -41,15 +45,19 @@ internal static class CaptionCommand
             Description = "Does not ask for response_format json_object, for servers that refuse it.",
         };
         var dryRun = new Option<bool>("--dry-run") { Description = "Shows what it would take, and asks nothing." };
-        var command = new Command("caption", "Makes SFT data (parquet, published schema) from a folder of images: captions in several styles and a chain of "
-            + "thought for each, written by a served model. Interrupted, or given more images, it asks only about what is not finished. An image that the server refuses is named and left out; "
-            + "the same command asks about those again.\n\nExamples:\n"
+        var command = new Command("caption",
+            "Makes SFT data (parquet, published schema) from a folder of images: captions in several styles and a "
+            + "chain of thought for each, written by a served model. Interrupted, or given more images, it asks only "
+            + "about what is not finished. An image that the server refuses is named and left out; the same command "
+            + "asks about those again.\n\nExamples:\n"
             + "  reasongen caption --images photos --out photos.parquet --endpoint http://localhost:8000/v1 \\\n"
             + "    --model Qwen/Qwen2.5-VL-7B-Instruct --dry-run\n"
-            + "  reasongen caption --images photos --out photos.parquet --endpoint https://api.example.com/v1 --model large \\\n"
+            + "  reasongen caption --images photos --out photos.parquet --endpoint https://api.example.com/v1 --model "
+            + "large \\\n"
             + "    --key-variable EXAMPLE_KEY --per-minute 60 --price-in 2.5 --price-out 10")
         {
-            images, output, endpoint, model, key, prompt, concurrent, rate, timeOut, tries, tokens, longestWait, giveUp, priceIn, priceOut, noJsonMode, dryRun,
+            images, output, endpoint, model, key, prompt, concurrent, rate, timeOut, tries, tokens, longestWait, giveUp,
+            priceIn, priceOut, noJsonMode, dryRun,
         };
         command.SetAction(async (parsed, cancel) =>
         {
@@ -62,21 +70,25 @@ internal static class CaptionCommand
                 Prompt = parsed.GetValue(prompt) is { } file ? TextFile.Read(file) : CaptionerConfig.Instruction,
                 Calls = new()
                 {
-                    ConcurrentCalls = parsed.GetValue(concurrent), CallsPerMinute = parsed.GetValue(rate), Tries = parsed.GetValue(tries),
+                    ConcurrentCalls = parsed.GetValue(concurrent), CallsPerMinute = parsed.GetValue(rate),
+                    Tries = parsed.GetValue(tries),
                     TimeOut = seconds is > 0 and < 1e6 ? TimeSpan.FromSeconds(seconds)
                         : throw new UsageException($"--timeout is {seconds}; it must be above 0"),
                     LongestAskedWait = wait is >= 0 and < 1e6 ? TimeSpan.FromSeconds(wait)
                         : throw new UsageException($"--longest-wait is {wait}; it must be at least 0"),
                 },
             };
-            using var client = ChatEndpoint.Connect(parsed.GetValue(endpoint)!, config.Model, Key(parsed.GetValue(key)));
+            using var client =
+                ChatEndpoint.Connect(parsed.GetValue(endpoint)!, config.Model, Key(parsed.GetValue(key)));
             if (Directory.Exists(parsed.GetValue(output)))
             {
-                throw new UsageException($"--out is the folder '{parsed.GetValue(output)}'; it wants the name of a parquet file to make");
+                throw new UsageException(
+                    $"--out is the folder '{parsed.GetValue(output)}'; it wants the name of a parquet file to make");
             }
 
             var captioner = new Captioner(client, config, parsed.GetValue(output)!) { Upright = ImageFile.Upright };
-            return await RunAsync(captioner, config, parsed.GetValue(images)!, parsed.GetValue(output)!, parsed.GetValue(dryRun), cancel);
+            return await RunAsync(captioner, config, parsed.GetValue(images)!, parsed.GetValue(output)!,
+                parsed.GetValue(dryRun), cancel);
         });
         return command;
     }
@@ -84,19 +96,26 @@ internal static class CaptionCommand
     private static Option<string> Required(string description, params string[] names) =>
         new(names[0], names[1..]) { Description = description, Required = true };
 
-    private static Option<T> Number<T>(T value, string description, string name) => new(name) { Description = description, DefaultValueFactory = _ => value };
+    private static Option<T> Number<T>(T value, string description, string name) =>
+        new(name) { Description = description, DefaultValueFactory = _ => value };
 
     private static async Task<int> RunAsync(
-        Captioner captioner, CaptionerConfig config, string folder, string output, bool dryRun, CancellationToken cancel)
+        Captioner captioner, CaptionerConfig config, string folder, string output, bool dryRun,
+        CancellationToken cancel)
     {
         try
         {
             var (images, strangers) = Find(folder, cancel);
-            strangers.ForEach(stranger => Console.Error.WriteLine($"{stranger.Name} is no image that can be read: {stranger.Reason}; it is left out."));
-            Console.WriteLine(Describe(captioner.Estimate(images), images.Count, priced: config.PriceIn + config.PriceOut > 0));
+            strangers.ForEach(stranger =>
+                Console.Error.WriteLine(
+                    $"{stranger.Name} is no image that can be read: {stranger.Reason}; it is left out."));
+            Console.WriteLine(Describe(captioner.Estimate(images), images.Count,
+                priced: config.PriceIn + config.PriceOut > 0));
             if (captioner.DamagedLines > 0)
             {
-                Console.Error.WriteLine($"{captioner.DamagedLines} lines of {captioner.Journal} cannot be read; their images are asked about again.");
+                Console.Error.WriteLine(
+                    $"{captioner.DamagedLines} lines of {captioner.Journal} cannot be read; their images are asked "
+                    + $"about again.");
             }
 
             if (dryRun)
@@ -106,7 +125,8 @@ internal static class CaptionCommand
 
             CaptionOutcome? outcome = null;
             await AnsiConsole.Progress().AutoClear(true)
-                .Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn()).StartAsync(async context =>
+                .Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(),
+                    new RemainingTimeColumn()).StartAsync(async context =>
                 {
                     var bar = context.AddTask("captioning", maxValue: images.Count);
                     outcome = await captioner.RunAsync(images, (done, _) => bar.Value = done, cancel);
@@ -118,43 +138,54 @@ internal static class CaptionCommand
 
             foreach (var (style, count) in outcome.MissingStyles)
             {
-                Console.Error.WriteLine($"{count} rows have no {style}; training draws among the styles that they have.");
+                Console.Error.WriteLine(
+                    $"{count} rows have no {style}; training draws among the styles that they have.");
             }
 
             var asked = outcome.Asked - outcome.Unusable.Count;
             Console.WriteLine((outcome.Captioned == 0 ? "No row was made, and no set is written."
-                : $"{outcome.Captioned} rows in {output}, {asked} {(asked == 1 ? "image" : "images")} answered just now.")
-                + (outcome.Unusable.Count > 0 ? $" {outcome.Unusable.Count} left out; the same command asks again about those." : ""));
+                : $"{outcome.Captioned} rows in {output}, {asked} {(asked == 1 ? "image" : "images")} answered just "
+                    + $"now.")
+                + (outcome.Unusable.Count > 0
+                    ? $" {outcome.Unusable.Count} left out; the same command asks again about those." : ""));
             return outcome.Unusable.Count == 0 && strangers.Count == 0 ? 0 : 1;
         }
         catch (OperationCanceledException)
         {
-            Console.Error.WriteLine($"Interrupted. What was answered is in {captioner.Journal}; the same command goes on from there.");
+            Console.Error.WriteLine(
+                $"Interrupted. What was answered is in {captioner.Journal}; the same command goes on from there.");
             return 130;
         }
         catch (EndpointException e)
         {
-            throw new InvalidOperationException($"{e.Message} What was answered is in {captioner.Journal}; the same command goes on from there.", e);
+            throw new InvalidOperationException(
+                $"{e.Message} What was answered is in {captioner.Journal}; the same command goes on from there.", e);
         }
     }
 
-    private static string Describe(CaptionEstimate estimate, int images, bool priced) => string.Create(CultureInfo.InvariantCulture,
-        $"{images} images, {estimate.Finished} of them finished. To ask: {estimate.Images} calls, about {estimate.TokensIn:N0} tokens read and ")
+    private static string Describe(CaptionEstimate estimate, int images, bool priced) =>
+        string.Create(CultureInfo.InvariantCulture,
+        $"{images} images, {estimate.Finished} of them finished. To "
+        + $"ask: {estimate.Images} calls, about {estimate.TokensIn:N0} tokens read and ")
         + string.Create(CultureInfo.InvariantCulture, $"{estimate.TokensOut:N0} written; ") + (priced
-        ? string.Create(CultureInfo.InvariantCulture, $"about {estimate.Cost:0.00} at the prices given, more where answers are asked for again.")
+        ? string.Create(CultureInfo.InvariantCulture,
+            $"about {estimate.Cost:0.00} at the prices given, more where answers are asked for again.")
         : "no price was given.");
 
-    private static (List<CaptionImage> Images, List<(string Name, string Reason)> Strangers) Find(string folder, CancellationToken cancel)
+    private static (List<CaptionImage> Images, List<(string Name, string Reason)> Strangers) Find(string folder,
+        CancellationToken cancel)
     {
         if (!Directory.Exists(folder))
         {
             throw new UsageException($"there is no folder '{folder}'; --images wants a folder of images");
         }
 
-        string[] files = [.. Files(folder, []).Where(file => Endings.Contains(Path.GetExtension(file).ToLowerInvariant())).Order(StringComparer.Ordinal)];
+        string[] files = [.. Files(folder, [])
+            .Where(file => Endings.Contains(Path.GetExtension(file).ToLowerInvariant())).Order(StringComparer.Ordinal)];
         if (files.Length == 0)
         {
-            throw new UsageException($"'{folder}' holds no image; wanted are files ending in {string.Join(", ", Endings)}");
+            throw new UsageException(
+                $"'{folder}' holds no image; wanted are files ending in {string.Join(", ", Endings)}");
         }
 
         List<CaptionImage> images = [];
@@ -167,7 +198,8 @@ internal static class CaptionCommand
             {
                 // all of it: one that is cut short is paid for and trained on like a whole one
                 var bytes = File.ReadAllBytes(file);
-                if (ImageFile.Decode(bytes, out var reason) is not null && ImageFile.Measure(bytes) is var (width, height, type))
+                if (ImageFile.Decode(bytes, out var reason) is not null
+                    && ImageFile.Measure(bytes) is var (width, height, type))
                 {
                     images.Add(new(name, file, CaptionImage.HashOf(bytes), width, height, type));
                 }
@@ -179,7 +211,9 @@ internal static class CaptionCommand
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
                 var target = new FileInfo(file).LinkTarget;
-                strangers.Add((name, e is FileNotFoundException && target is not null ? $"it is a link to '{target}', which is not there" : e.Message.TrimEnd('.')));
+                strangers.Add(
+                    (name, e is FileNotFoundException && target is not null
+                        ? $"it is a link to '{target}', which is not there" : e.Message.TrimEnd('.')));
             }
         }
 
@@ -202,7 +236,8 @@ internal static class CaptionCommand
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new UnusableFileException(folder, $"the folder cannot be read: {e.Message.TrimEnd('.')}", "give a folder that can be read", e);
+            throw new UnusableFileException(folder, $"the folder cannot be read: {e.Message.TrimEnd('.')}",
+                "give a folder that can be read", e);
         }
 
         return files.Concat(folders.SelectMany(inner => Files(inner, seen)));

@@ -28,9 +28,15 @@ internal static class ChatCommand
         {
             Description = "The question; none for a conversation.", Arity = ArgumentArity.ZeroOrMore,
         };
-        var images = new Option<string[]>("--image", "-i") { Description = "An image that comes with the first question; may be repeated." };
+        var images = new Option<string[]>("--image", "-i")
+        {
+            Description = "An image that comes with the first question; may be repeated.",
+        };
         var defaults = new TextConfig();
-        var tokens = new Option<int>("--max-tokens") { Description = "Most tokens of an answer.", DefaultValueFactory = _ => defaults.MaxTokens };
+        var tokens = new Option<int>("--max-tokens")
+        {
+            Description = "Most tokens of an answer.", DefaultValueFactory = _ => defaults.MaxTokens,
+        };
         var temperature = new Option<double>("--temperature")
         {
             Description = "0 takes the likeliest token.", DefaultValueFactory = _ => defaults.Temperature,
@@ -49,7 +55,8 @@ internal static class ChatCommand
         {
             var config = new TextConfig
             {
-                MaxTokens = parsed.GetValue(tokens), Temperature = parsed.GetValue(temperature), TopP = parsed.GetValue(topP),
+                MaxTokens = parsed.GetValue(tokens), Temperature = parsed.GetValue(temperature),
+                TopP = parsed.GetValue(topP),
             };
             config.Validate();
             if (parsed.GetValue(question) is { Length: > 0 } words && words.All(string.IsNullOrWhiteSpace))
@@ -70,12 +77,14 @@ internal static class ChatCommand
                 done = Converse(pipeline, config, shown, parsed.GetValue(seed), cancel);
             }
 
-            return cancel.IsCancellationRequested ? CommandLine.Interrupted : done ? CommandLine.Done : CommandLine.Failed;
+            return cancel.IsCancellationRequested ? CommandLine.Interrupted
+                : done ? CommandLine.Done : CommandLine.Failed;
         }
     }
 
     // whether every question was answered
-    private static bool Converse(JanusPipeline pipeline, TextConfig config, List<RgbImage> shown, long seed, CancellationToken cancel)
+    private static bool Converse(JanusPipeline pipeline, TextConfig config, List<RgbImage> shown, long seed,
+        CancellationToken cancel)
     {
         var (chat, all) = (pipeline.Chat(config), true);
         while (!cancel.IsCancellationRequested && Read() is { } line && line.Trim() != "/exit")
@@ -90,7 +99,8 @@ internal static class ChatCommand
                 {
                     (chat, shown) = (pipeline.Chat(config), []);
                 }
-                else if (line.StartsWith('/') && line.Split(' ')[0] is var word && word[1..].All(char.IsAsciiLetterLower))
+                else if (line.StartsWith('/') && line.Split(' ')[0] is var word
+                    && word[1..].All(char.IsAsciiLetterLower))
                 {
                     throw new ArgumentException($"there is no {word}; there are /image FILE, /new and /exit");
                 }
@@ -120,7 +130,8 @@ internal static class ChatCommand
     }
 
     // whether there was an answer
-    private static bool Answer(JanusChatSession chat, string question, IReadOnlyList<RgbImage> shown, long seed, CancellationToken cancel)
+    private static bool Answer(JanusChatSession chat, string question, IReadOnlyList<RgbImage> shown, long seed,
+        CancellationToken cancel)
     {
         var said = false;
         foreach (var piece in chat.Ask(question, [.. shown], seed, cancel))

@@ -15,10 +15,14 @@ internal static class CommandLine
 
     private static readonly JsonSerializerSettings Json = new()
     {
-        ContractResolver = new DefaultContractResolver { NamingStrategy = new CamelCaseNamingStrategy { ProcessDictionaryKeys = false } },
+        ContractResolver = new DefaultContractResolver
+        {
+            NamingStrategy = new CamelCaseNamingStrategy { ProcessDictionaryKeys = false },
+        },
     };
 
-    /// <summary>Without a command the help is shown; the list of commands has a sentence for each, and each command's own help the rest.</summary>
+    /// <summary>Without a command the help is shown; the list of commands has a sentence for each, and each command's
+    /// own help the rest.</summary>
     internal static RootCommand WithBriefHelp(RootCommand root)
     {
         var option = root.Options.OfType<HelpOption>().Single();
@@ -34,7 +38,8 @@ internal static class CommandLine
         return root;
     }
 
-    /// <summary>What is wrong with a command line, a sentence each, with the nearest name where one is near; empty where nothing is.</summary>
+    /// <summary>What is wrong with a command line, a sentence each, with the nearest name where one is near; empty
+    /// where nothing is.</summary>
     internal static IReadOnlyList<string> Mistakes(ParseResult parsed)
     {
         if (parsed.Tokens.Any(token => token.Type == TokenType.Directive))
@@ -46,11 +51,14 @@ internal static class CommandLine
         string[] names = [.. command.Subcommands.Where(sub => !sub.Hidden).Select(sub => sub.Name),
             .. command.Options.SelectMany(option => option.Aliases.Prepend(option.Name))];
         string Suggestion(string word) => names.Where(name => name.Length > 2)
-            .Select(name => (Name: name, Far: Distance(word, name))).OrderBy(pair => pair.Far).FirstOrDefault() is { Name: { } near } best && best.Far <= Math.Max(1, word.Length / 3) ? $" Did you mean '{near}'?" : "";
+            .Select(name => (Name: name, Far: Distance(word, name))).OrderBy(pair => pair.Far)
+            .FirstOrDefault() is { Name: { } near } best && best.Far <= Math.Max(1, word.Length / 3)
+            ? $" Did you mean '{near}'?" : "";
         // a command that takes words takes a misspelt option for one
         var strays = parsed.CommandResult.Children.OfType<ArgumentResult>().SelectMany(argument => argument.Tokens)
             .Select(token => token.Value).Where(word => word.StartsWith("--"));
-        return [.. parsed.UnmatchedTokens.Concat(strays).Select(word => $"Unrecognized command or argument '{word}'.{Suggestion(word)}"),
+        return [.. parsed.UnmatchedTokens.Concat(strays)
+            .Select(word => $"Unrecognized command or argument '{word}'.{Suggestion(word)}"),
             .. parsed.Errors.Select(error => error.Message.ReplaceLineEndings(" ").Replace("\t", ""))
                 .Where(message => !message.StartsWith("Unrecognized"))];
     }
@@ -64,7 +72,8 @@ internal static class CommandLine
         }
 
         var names = "";
-        for (var at = parsed.CommandResult; at.Command is not RootCommand && at.Parent is CommandResult parent; at = parent)
+        for (var at = parsed.CommandResult; at.Command is not RootCommand && at.Parent is CommandResult parent;
+        at = parent)
         {
             names = $"{at.Command.Name} {names}";
         }
@@ -93,7 +102,8 @@ internal static class CommandLine
     /// <summary>The option of commands whose output a script would read.</summary>
     internal static Option<bool> JsonOption() => new("--json") { Description = "Prints json, for scripts." };
 
-    internal static void PrintJson(object value) => Console.WriteLine(JsonConvert.SerializeObject(value, Formatting.Indented, Json));
+    internal static void PrintJson(object value) =>
+        Console.WriteLine(JsonConvert.SerializeObject(value, Formatting.Indented, Json));
 
     /// <summary>An option whose values are known, so that a shell can complete them.</summary>
     internal static Option<T> Suggesting<T>(this Option<T> option, params string[] values)
@@ -113,7 +123,8 @@ internal static class CommandLine
                 foreach (var command in root.Subcommands) // the process ends after the help
                 {
                     var text = (command.Description ?? "").ReplaceLineEndings(" ");
-                    command.Description = text.IndexOf(". ", StringComparison.Ordinal) is > 0 and var end ? text[..(end + 1)] : text;
+                    command.Description =
+                        text.IndexOf(". ", StringComparison.Ordinal) is > 0 and var end ? text[..(end + 1)] : text;
                 }
             }
 

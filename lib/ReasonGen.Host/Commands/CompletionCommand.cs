@@ -24,8 +24,8 @@ internal static class CompletionCommand
         return command;
     }
 
-    // The program is asked what fits (the [suggest] directive of System.CommandLine). Where nothing does, or only options do that nobody began to
-    // type, the shell offers files.
+    // The program is asked what fits (the [suggest] directive of System.CommandLine). Where nothing does, or only
+    // options do that nobody began to type, the shell offers files.
     private static string Script(string shell) => shell switch
     {
         "bash" => $$"""

@@ -16,14 +16,19 @@ internal static class DoctorCommand
     internal static Command Create()
     {
         var json = CommandLine.JsonOption();
-        var command = new Command("doctor", "Prints versions, device, threads, memory, what was patched and what is missing. Exit code 1 when something is.\n\n"
+        var command = new Command("doctor",
+            "Prints versions, device, threads, memory, what was patched and what is missing. Exit code 1 when "
+            + "something is.\n\n"
             + "Examples:\n  reasongen doctor\n  reasongen doctor --json") { json };
         command.SetAction(parsed =>
         {
             var (facts, missing) = Examine();
             if (parsed.GetValue(json))
             {
-                CommandLine.PrintJson(new { facts = facts.ToDictionary(fact => fact.Name, fact => fact.Value), missing });
+                CommandLine.PrintJson(new
+                {
+                    facts = facts.ToDictionary(fact => fact.Name, fact => fact.Value), missing,
+                });
             }
             else
             {
@@ -44,7 +49,10 @@ internal static class DoctorCommand
         var memory = GC.GetGCMemoryInfo();
         List<(string, string)> facts =
         [
-            ("Revision", RunRecord.CurrentCommit), ("Runtime", $"{RuntimeInformation.FrameworkDescription} on {RuntimeInformation.OSDescription}, {RuntimeInformation.OSArchitecture}"),
+            ("Revision", RunRecord.CurrentCommit),
+            ("Runtime",
+                $"{RuntimeInformation.FrameworkDescription} on {RuntimeInformation.OSDescription}, "
+                + $"{RuntimeInformation.OSArchitecture}"),
             ("TorchSharp", typeof(TorchSharp.torch).Assembly.GetName().Version!.ToString()),
         ];
         List<string> missing = [];
@@ -52,14 +60,21 @@ internal static class DoctorCommand
         {
             NativeRuntime.EnsureLoaded();
             var target = ComputeTarget.Default;
-            facts.Add(("Device", $"{target}{(cuda.is_available() ? $", {cuda.device_count()} GPU" : "; no GPU is visible to libtorch")}"));
+            facts.Add(
+                ("Device",
+                    $"{target}{(cuda.is_available() ? $", {cuda.device_count()} GPU" : "; no GPU is visible to "
+                        + "libtorch")}"));
             facts.Add(("Threads", $"{get_num_threads()} of {Environment.ProcessorCount} processors"));
             var error = ConvolutionCheck.Error();
-            facts.Add(("Convolutions", string.Create(CultureInfo.InvariantCulture, $"within {error:0.0e0} of their sums")
-                + (NativeRuntime.HasSlowBfloat16 ? "; held to AVX, as this machine hides its processor's caches" : "")));
+            facts.Add(
+                ("Convolutions", string.Create(CultureInfo.InvariantCulture, $"within {error:0.0e0} of their sums")
+                + (NativeRuntime.HasSlowBfloat16 ? "; held to AVX, as this machine hides its processor's caches"
+                    : "")));
             if (!(error < 1e-4))
             {
-                missing.Add("libtorch computes convolutions wrongly on this processor; set ONEDNN_MAX_CPU_ISA=AVX and look again");
+                missing.Add(
+                    "libtorch computes convolutions wrongly on this processor; set ONEDNN_MAX_CPU_ISA=AVX and look "
+                    + "again");
             }
         }
         catch (PlatformNotSupportedException e)
@@ -69,12 +84,15 @@ internal static class DoctorCommand
 
         facts.Add(("Native library", NativeRuntime.Preparation));
         facts.Add(("Memory", $"{memory.TotalAvailableMemoryBytes / 1073741824.0:0.0} GiB"));
-        facts.Add(("Disk here", $"{new DriveInfo(Directory.GetCurrentDirectory()).AvailableFreeSpace / 1073741824.0:0.0} GiB free"));
+        facts.Add(
+            ("Disk here",
+                $"{new DriveInfo(Directory.GetCurrentDirectory()).AvailableFreeSpace / 1073741824.0:0.0} GiB free"));
         try
         {
             var data = Study.DataFolder();
             facts.Add(("Data", data));
-            missing.AddRange(Study.ShippedFiles().Where(file => !File.Exists(Path.Combine(data, file))).Select(file => $"{Path.Combine(data, file)}; 'reasongen study' makes it again"));
+            missing.AddRange(Study.ShippedFiles().Where(file => !File.Exists(Path.Combine(data, file)))
+                .Select(file => $"{Path.Combine(data, file)}; 'reasongen study' makes it again"));
         }
         catch (UnusableFileException e)
         {

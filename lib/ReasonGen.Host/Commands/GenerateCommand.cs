@@ -35,13 +35,21 @@ internal static class GenerateCommand
         var prompt = new Option<string?>("--prompt", "-p") { Description = "What to draw." };
         var prompts = new Option<string?>("--prompts")
         {
-            Description = "Instead: GenEval's evaluation_metadata.jsonl or a text file with a prompt a line (both into GenEval's folders), "
-                + "or DPG-Bench's folder of text files (into its squares).",
+            Description = "Instead: GenEval's evaluation_metadata.jsonl or a text file with a prompt a line (both "
+                + "into GenEval's folders), or DPG-Bench's folder of text files (into its squares).",
         };
-        var count = new Option<int>("--count", "-n") { Description = "Images of each prompt.", DefaultValueFactory = _ => 4 };
-        var guidance = new Option<double>("--guidance") { Description = "Scale of guidance; 1 for none.", DefaultValueFactory = _ => 5 };
-        var temperature = new Option<double>("--temperature") { Description = "Divides all logits.", DefaultValueFactory = _ => 1 };
-        var seed = new Option<long>("--seed") { Description = "The same seed draws the same images.", DefaultValueFactory = _ => 1 };
+        var count =
+            new Option<int>("--count", "-n") { Description = "Images of each prompt.", DefaultValueFactory = _ => 4 };
+        var guidance = new Option<double>("--guidance")
+        {
+            Description = "Scale of guidance; 1 for none.", DefaultValueFactory = _ => 5,
+        };
+        var temperature =
+            new Option<double>("--temperature") { Description = "Divides all logits.", DefaultValueFactory = _ => 1 };
+        var seed = new Option<long>("--seed")
+        {
+            Description = "The same seed draws the same images.", DefaultValueFactory = _ => 1,
+        };
         var budget = new Option<int>("--text-budget")
         {
             Description = "Most tokens of a rationale.", DefaultValueFactory = _ => RolloutConfig.Paper.MaxTextTokens,
@@ -49,9 +57,13 @@ internal static class GenerateCommand
         var plain = new Option<bool>("--no-rationale") { Description = "Draws at once, as plain Janus-Pro does." };
         var output = new Option<string>("--out", "-o")
         {
-            Description = "Folder for images, rationales and generation.json, which holds every setting.", Required = true,
+            Description = "Folder for images, rationales and generation.json, which holds every setting.",
+            Required = true,
         };
-        var command = new Command("generate", Help) { prompt, prompts, count, guidance, temperature, seed, budget, plain, output };
+        var command = new Command("generate", Help)
+        {
+            prompt, prompts, count, guidance, temperature, seed, budget, plain, output,
+        };
         model.AddTo(command);
         command.SetAction((parsed, cancel) => Task.FromResult(Run(parsed, cancel)));
         return command;
@@ -62,19 +74,23 @@ internal static class GenerateCommand
             var (folder, perPrompt) = (parsed.GetValue(output)!, parsed.GetValue(count));
             if (string.IsNullOrWhiteSpace(one) == string.IsNullOrWhiteSpace(many) || perPrompt is < 1 or > MostImages)
             {
-                throw new UsageException("generate wants either --prompt with a text or --prompts with a file or folder, and a --count of 1 to 10000. "
-                    + "See 'reasongen generate --help'.");
+                throw new UsageException(
+                    "generate wants either --prompt with a text or --prompts with a file or folder, and a --count of "
+                    + "1 to 10000. See 'reasongen generate --help'.");
             }
 
-            var suite = many is null ? ImageSuite.Single(parsed.GetValue(plain) ? one! : PromptTemplate.Subject(one!), folder, perPrompt)
-                : Directory.Exists(many) ? ImageSuite.Dpg(many, folder, perPrompt) : ImageSuite.GenEval(many, folder, perPrompt);
+            var suite = many is null
+                ? ImageSuite.Single(parsed.GetValue(plain) ? one! : PromptTemplate.Subject(one!), folder, perPrompt)
+                : Directory.Exists(many) ? ImageSuite.Dpg(many, folder, perPrompt)
+                    : ImageSuite.GenEval(many, folder, perPrompt);
             var config = new RolloutConfig
             {
                 MaxTextTokens = parsed.GetValue(plain) ? 0 : parsed.GetValue(budget),
                 GuidanceScale = parsed.GetValue(guidance), Temperature = parsed.GetValue(temperature),
             };
             config.Validate();
-            var template = config.MaxTextTokens > 0 ? PromptTemplate.JanusRl : many is null ? PromptTemplate.JanusImage : PromptTemplate.JanusBaseline;
+            var template = config.MaxTextTokens > 0 ? PromptTemplate.JanusRl
+                : many is null ? PromptTemplate.JanusImage : PromptTemplate.JanusBaseline;
             foreach (var name in suite.LeftOut)
             {
                 Console.Error.WriteLine($"{Plain(name)} is no text file (*.txt) and not drawn.");
@@ -88,19 +104,25 @@ internal static class GenerateCommand
             }
 
             var path = Path.TrimEndingDirectorySeparator(Path.GetFullPath(model.Folder(parsed)));
-            var side = (int)Math.Sqrt(pipeline.Model.Config.ImageTokens) * pipeline.Model.Config.ImageTokenizer.PixelsPerCode;
+            var side =
+                (int)Math.Sqrt(pipeline.Model.Config.ImageTokens) * pipeline.Model.Config.ImageTokenizer.PixelsPerCode;
             (suite.ImageSize, suite.WithRationales) = ((side, side), config.MaxTextTokens > 0);
             suite.Begin(new JObject
             {
-                ["model"] = Path.GetFileName(path), ["weights_sha256"] = model.Fingerprint(parsed), ["prompts"] = one ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(many!)),
-                ["text"] = template.Fill("{}"), ["count"] = perPrompt, ["guidance"] = config.GuidanceScale, ["temperature"] = config.Temperature,
-                ["text_budget"] = config.MaxTextTokens, ["image_tokens"] = pipeline.Model.Config.ImageTokens, ["seed"] = parsed.GetValue(seed),
+                ["model"] = Path.GetFileName(path), ["weights_sha256"] = model.Fingerprint(parsed),
+                ["prompts"] = one ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(many!)),
+                ["text"] = template.Fill("{}"), ["count"] = perPrompt, ["guidance"] = config.GuidanceScale,
+                ["temperature"] = config.Temperature,
+                ["text_budget"] = config.MaxTextTokens, ["image_tokens"] = pipeline.Model.Config.ImageTokens,
+                ["seed"] = parsed.GetValue(seed),
                 ["target"] = pipeline.Model.Target.ToString(),
             }, new JObject
             {
                 ["commit"] = RunRecord.CurrentCommit,
-                ["command"] = "reasongen " + string.Join(' ', Environment.GetCommandLineArgs().Skip(1).Select(SelfProcess.Quote)),
-                ["model"] = Directory.Exists(path) ? path : model.Folder(parsed), ["started"] = DateTime.UtcNow.ToString("u"),
+                ["command"] =
+                    "reasongen " + string.Join(' ', Environment.GetCommandLineArgs().Skip(1).Select(SelfProcess.Quote)),
+                ["model"] = Directory.Exists(path) ? path : model.Folder(parsed),
+                ["started"] = DateTime.UtcNow.ToString("u"),
                 ["torchsharp"] = typeof(TorchSharp.torch).Assembly.GetName().Version!.ToString(),
             });
             return Fill(suite, pipeline, template, config, parsed.GetValue(seed), cancel);
@@ -108,18 +130,22 @@ internal static class GenerateCommand
     }
 
     private static int Fill(
-        ImageSuite suite, JanusPipeline pipeline, PromptTemplate template, RolloutConfig config, long seed, CancellationToken cancel)
+        ImageSuite suite, JanusPipeline pipeline, PromptTemplate template, RolloutConfig config, long seed,
+        CancellationToken cancel)
     {
         var outcomes = new Dictionary<int, SuiteOutcome>();
         var watch = Stopwatch.StartNew();
         (IReadOnlyList<RgbImage>, IReadOnlyList<string>) Draw(SuiteItem item, FileLease claim)
         {
-            var drawings = pipeline.Draw(item.Prompt, suite.PerPrompt, template, config, Seeds.Mix(seed, item.Index), share =>
+            var drawings =
+                pipeline.Draw(item.Prompt, suite.PerPrompt, template, config, Seeds.Mix(seed, item.Index), share =>
             {
                 claim.Touch();
                 var drawn = outcomes.Values.Count(outcome => outcome == SuiteOutcome.Drawn) + share;
                 var left = watch.Elapsed * (Math.Max(0, suite.Items.Count - outcomes.Count - share) / drawn);
-                Progress($"{item.Index + 1}/{suite.Items.Count} {Plain(item.Name)} {share:0%}, about {(int)left.TotalHours}:{left:mm\\:ss} left");
+                Progress(
+                    $"{item.Index + 1}/{suite.Items.Count} {Plain(item.Name)} {share:0%}, about "
+                    + $"{(int)left.TotalHours}:{left:mm\\:ss} left");
             }, cancel);
             return ([.. drawings.Select(drawing => drawing.Image)], [.. drawings.Select(drawing => drawing.Rationale)]);
         }
@@ -138,7 +164,8 @@ internal static class GenerateCommand
                 open = [.. suite.Items.Where(item => outcomes[item.Index] == SuiteOutcome.Taken)];
                 if (open.Count > 0)
                 {
-                    Console.Error.Write(told ? "" : $"Waiting for {open.Count} prompts that another process draws.{Environment.NewLine}");
+                    Console.Error.Write(told ? ""
+                        : $"Waiting for {open.Count} prompts that another process draws.{Environment.NewLine}");
                     told = true;
                     cancel.WaitHandle.WaitOne(LookAgain);
                     cancel.ThrowIfCancellationRequested();
@@ -148,7 +175,8 @@ internal static class GenerateCommand
         catch (OperationCanceledException)
         {
             Progress("");
-            Console.Error.WriteLine($"Interrupted. {suite.Items.Count(suite.IsDone)} of {suite.Items.Count} prompts are in {suite.Folder}; "
+            Console.Error.WriteLine(
+                $"Interrupted. {suite.Items.Count(suite.IsDone)} of {suite.Items.Count} prompts are in {suite.Folder}; "
                 + "the same command goes on from there.");
             return CommandLine.Interrupted;
         }
@@ -156,11 +184,13 @@ internal static class GenerateCommand
         suite.Tidy();
         SuiteItem[] missing = [.. suite.Missing];
         int Of(SuiteOutcome outcome) => outcomes.Values.Count(o => o == outcome);
-        Console.WriteLine($"{suite.Items.Count} prompts: {Of(SuiteOutcome.Drawn)} drawn, {Of(SuiteOutcome.Found)} there already. "
+        Console.WriteLine(
+            $"{suite.Items.Count} prompts: {Of(SuiteOutcome.Drawn)} drawn, {Of(SuiteOutcome.Found)} there already. "
             + $"Images are in {suite.Folder}.");
         if (missing.Length > 0)
         {
-            Console.Error.WriteLine($"Images of {missing.Length} prompts were removed meanwhile, the first of '{Plain(missing[0].Name)}'; "
+            Console.Error.WriteLine(
+                $"Images of {missing.Length} prompts were removed meanwhile, the first of '{Plain(missing[0].Name)}'; "
                 + "the same command draws them again.");
         }
 
@@ -172,7 +202,9 @@ internal static class GenerateCommand
         if (step.Outcome == SuiteOutcome.Drawn)
         {
             Progress("");
-            Console.WriteLine($"{step.Item.Index + 1}/{suite.Items.Count} {Plain(step.Item.Name)} {step.Seconds:0.0} s  {Plain(step.Item.Prompt)}");
+            Console.WriteLine(
+                $"{step.Item.Index + 1}/{suite.Items.Count} {Plain(step.Item.Name)} {step.Seconds:0.0} s  "
+                + $"{Plain(step.Item.Prompt)}");
         }
     }
 

@@ -17,7 +17,8 @@ internal static class InspectCommand
     [
         ("optimizer.", "state of a training run of this kit"), ("gen_vision_model.", "Janus, original layout"),
         ("model.vqmodel.", "Janus, native layout"), ("visual.", "Qwen2.5-VL"), ("model.visual.", "Qwen2.5-VL"),
-        ("gen_aligner.", "trained weights of a Janus, without its image tokenizer"), ("quantize.", "an image tokenizer"),
+        ("gen_aligner.", "trained weights of a Janus, without its image tokenizer"),
+        ("quantize.", "an image tokenizer"),
     ];
 
     internal static Command Create()
@@ -27,10 +28,12 @@ internal static class InspectCommand
             Description = "A .safetensors, .bin, .pt or .pth file, an index of shards, or a model folder.",
         };
         var json = CommandLine.JsonOption();
-        var command = new Command("inspect", "Lists what a checkpoint holds: names, types, shapes, and which model it is.\n"
+        var command =
+            new Command("inspect", "Lists what a checkpoint holds: names, types, shapes, and which model it is.\n"
             + "Weights are not loaded, and nothing in it is executed. "
             + "Exit code 2 where it is unsound, or does not fit the config.json beside it.\n\n"
-            + "Examples:\n  reasongen inspect Janus-Pro-1B\n  reasongen inspect Janus-Pro-7B/pytorch_model.bin.index.json\n"
+            + "Examples:\n  reasongen inspect Janus-Pro-1B\n"
+            + "  reasongen inspect Janus-Pro-7B/pytorch_model.bin.index.json\n"
             + "  reasongen inspect data/checkpoints/sft.safetensors --json") { path, json };
         command.SetAction(parsed => Inspect(parsed.GetValue(path)!, parsed.GetValue(json)));
         return command;
@@ -46,7 +49,11 @@ internal static class InspectCommand
             {
                 model, files = files.Files.Select(file => new { name = Path.GetFileName(file), bytes = Length(file) }),
                 tensors = files.Entries.Select(entry =>
-                    new { name = entry.Name, type = Type(entry), shape = entry.Shape, bytes = entry.Bytes, file = Path.GetFileName(entry.File) }),
+                    new
+                    {
+                        name = entry.Name, type = Type(entry), shape = entry.Shape, bytes = entry.Bytes,
+                            file = Path.GetFileName(entry.File),
+                    }),
             });
             return 0;
         }
@@ -54,7 +61,8 @@ internal static class InspectCommand
         var width = Math.Min(90, files.Entries.Select(entry => entry.Name.Length).DefaultIfEmpty(0).Max());
         foreach (var entry in files.Entries)
         {
-            Console.WriteLine($"{Printable(entry.Name).PadRight(width)}  {Type(entry),-8}  [{string.Join(", ", entry.Shape)}]");
+            Console.WriteLine(
+                $"{Printable(entry.Name).PadRight(width)}  {Type(entry),-8}  [{string.Join(", ", entry.Shape)}]");
         }
 
         Console.WriteLine();
@@ -66,7 +74,9 @@ internal static class InspectCommand
 
         var types = files.Entries.GroupBy(Type).Select(group => $"{group.Key} {group.Sum(entry => entry.Elements):N0}");
         var (elements, bytes) = (files.Entries.Sum(entry => entry.Elements), files.Entries.Sum(entry => entry.Bytes));
-        Console.WriteLine($"total  {files.Entries.Count} tensors, {elements:N0} elements, {Bytes(bytes)} ({string.Join(", ", types)})");
+        Console.WriteLine(
+            $"total  {files.Entries.Count} tensors, {elements:N0} elements,"
+            + $" {Bytes(bytes)} ({string.Join(", ", types)})");
         Console.WriteLine($"model  {model}");
         return 0;
     }
@@ -81,15 +91,19 @@ internal static class InspectCommand
                 return note;
             }
 
-            return Mask2FormerFiles.Describe(path, files) ?? UniDetFiles.Describe(files) ?? (type is { Length: > 0 } ? $"{type}, as its config.json says"
+            return Mask2FormerFiles.Describe(path, files) ?? UniDetFiles.Describe(files)
+                ?? (type is { Length: > 0 } ? $"{type}, as its config.json says"
                 : Signs.FirstOrDefault(sign => files.Unwrapped().Entries.Any(entry =>
-                    entry.Name.StartsWith(sign.Name, StringComparison.Ordinal))).Meaning ?? "not one that is known here");
+                    entry.Name.StartsWith(sign.Name, StringComparison.Ordinal))).Meaning
+                    ?? "not one that is known here");
         }
 
         var (layout, config) = (JanusFiles.Check(path), JanusFiles.ReadConfig(path));
         return $"Janus, {layout.ToString().ToLowerInvariant()} layout; names and shapes fit its config.json: "
-            + $"{config.Language.Layers} layers of width {config.Language.Width}, {config.Language.VocabularySize} text tokens, "
-            + $"{config.ImageTokenizer.CodebookSize} image codes, {config.ImageTokens} of them an image; {Tokenizer(path, config.Language.VocabularySize)}";
+            + $"{config.Language.Layers} layers of "
+            + $"width {config.Language.Width}, {config.Language.VocabularySize} text tokens,"
+            + $" {config.ImageTokenizer.CodebookSize} image codes, {config.ImageTokens} of them an "
+            + $"image; {Tokenizer(path, config.Language.VocabularySize)}";
     }
 
     private static string Tokenizer(string folder, int vocabularySize)

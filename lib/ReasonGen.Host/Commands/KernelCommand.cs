@@ -9,8 +9,13 @@ internal static class KernelCommand
 {
     internal static Command Create()
     {
-        var connection = new Argument<string?>("connection-file") { Description = "The file that a front end writes for its kernel.", Arity = ArgumentArity.ZeroOrOne };
-        var command = new Command("kernel", "Serves notebooks in VS Code, JupyterLab and every other Jupyter front end, which start it themselves once it is installed.\n\n"
+        var connection = new Argument<string?>("connection-file")
+        {
+            Description = "The file that a front end writes for its kernel.", Arity = ArgumentArity.ZeroOrOne,
+        };
+        var command = new Command("kernel",
+            "Serves notebooks in VS Code, JupyterLab and every other Jupyter front end, which start it themselves "
+            + "once it is installed.\n\n"
             + "Examples:\n  reasongen kernel install\n  reasongen kernel remove") { connection, Install(), Remove() };
         command.SetAction((parsed, cancel) => ServeAsync(parsed.GetValue(connection), cancel));
         return command;
@@ -18,10 +23,12 @@ internal static class KernelCommand
 
     private static Option<string?> Prefix() => new("--prefix")
     {
-        Description = "Folder of an environment (a virtualenv, say) to install into instead of the user's own: its share/jupyter/kernels.",
+        Description = "Folder of an environment (a virtualenv, say) to install into instead of the user's own: its "
+            + "share/jupyter/kernels.",
     };
 
-    private static string Folder(string? prefix) => prefix is null ? KernelSpec.UserFolder : Path.Combine(Path.GetFullPath(prefix), "share", "jupyter", "kernels");
+    private static string Folder(string? prefix) =>
+        prefix is null ? KernelSpec.UserFolder : Path.Combine(Path.GetFullPath(prefix), "share", "jupyter", "kernels");
 
     private static Command Install()
     {
@@ -37,8 +44,10 @@ internal static class KernelCommand
             }
 
             Console.WriteLine(other is null ? $"The notebooks' own kernel name, {KernelSpec.Shared}, is this kernel."
-                : $"The notebooks' own kernel name, {KernelSpec.Shared}, belongs to another kernel ({other}), which runs them too. Choose \"C# (ReasonGen)\" for this one.");
-            Console.WriteLine("It starts the program from where it lies now; install again when the checkout has moved.");
+                : $"The notebooks' own kernel name, {KernelSpec.Shared}, belongs to another kernel ({other}), which "
+                    + $"runs them too. Choose \"C# (ReasonGen)\" for this one.");
+            Console.WriteLine(
+                "It starts the program from where it lies now; install again when the checkout has moved.");
         });
         return command;
     }
@@ -46,11 +55,13 @@ internal static class KernelCommand
     private static Command Remove()
     {
         var prefix = Prefix();
-        var command = new Command("remove", "Takes away what install wrote, and nothing else.\n\nExamples:\n  reasongen kernel remove") { prefix };
+        var command = new Command("remove",
+            "Takes away what install wrote, and nothing else.\n\nExamples:\n  reasongen kernel remove") { prefix };
         command.SetAction(parsed =>
         {
             var removed = KernelSpec.Remove(Folder(parsed.GetValue(prefix)));
-            Console.WriteLine(removed.Count == 0 ? $"There was none in {Folder(parsed.GetValue(prefix))}." : string.Join('\n', removed.Select(place => $"removed {place}")));
+            Console.WriteLine(removed.Count == 0 ? $"There was none in {Folder(parsed.GetValue(prefix))}."
+                : string.Join('\n', removed.Select(place => $"removed {place}")));
         });
         return command;
     }
@@ -59,7 +70,9 @@ internal static class KernelCommand
     {
         if (connectionFile is null)
         {
-            throw new UsageException("a front end starts the kernel with its connection file; to make it known to Jupyter and VS Code run 'reasongen kernel install'");
+            throw new UsageException(
+                "a front end starts the kernel with its connection file; to make it known to Jupyter and VS Code run "
+                + "'reasongen kernel install'");
         }
 
         var connection = KernelConnection.Read(connectionFile);
@@ -70,7 +83,8 @@ internal static class KernelCommand
 
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         using var kernel = new JupyterKernel(connection);
-        Signals.OnInterrupt = kernel.Interrupt; // Ctrl-C in the front end's terminal is for the front end; the cell at hand is interrupted
+        // Ctrl-C in the front end's terminal is for the front end; the cell at hand is interrupted
+        Signals.OnInterrupt = kernel.Interrupt;
         ExceptionHandling.SetUnhandledExceptionHandler(Survive);
         using var watch = WatchParent(ended);
         await kernel.RunAsync(ended.Token);
@@ -82,7 +96,8 @@ internal static class KernelCommand
     {
         try
         {
-            Console.Error.WriteLine($"A thread that a cell started ended with an exception:\n{e}"); // to the cell that started it
+            // to the cell that started it
+            Console.Error.WriteLine($"A thread that a cell started ended with an exception:\n{e}");
         }
         catch (OperationCanceledException)
         {

@@ -15,8 +15,9 @@ internal sealed class ModelOptions
 
     private readonly Option<string> model = new("--model", "-m")
     {
-        Description = "Folder with config.json, weights and tokenizer.json: Janus-Pro or ReasonGen-R1, in the original layout or that of "
-            + "transformers; or tiny, a built-in model of random weights that shows how everything runs.", Required = true,
+        Description = "Folder with config.json, weights and tokenizer.json: Janus-Pro or ReasonGen-R1, in the "
+            + "original layout or that of transformers; or tiny, a built-in model of random weights that shows how "
+            + "everything runs.", Required = true,
     };
 
     private readonly Option<string> type = new("--dtype")
@@ -43,8 +44,8 @@ internal sealed class ModelOptions
     };
 
     /// <summary>
-    /// Tells models apart whose folders are named alike: of each file of weights, tokenizer and configuration its name, its length and samples spread
-    /// over its bytes. Any training step changes them.
+    /// Tells models apart whose folders are named alike: of each file of weights, tokenizer and configuration its name,
+    /// its length and samples spread over its bytes. Any training step changes them.
     /// </summary>
     internal string Fingerprint(ParseResult parsed) => Fingerprint(Folder(parsed));
 
@@ -54,7 +55,8 @@ internal sealed class ModelOptions
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         try
         {
-            foreach (var file in (File.Exists(folder) ? [folder] : Directory.Exists(folder) ? Directory.GetFiles(folder) : [])
+            foreach (var file
+                in (File.Exists(folder) ? [folder] : Directory.Exists(folder) ? Directory.GetFiles(folder) : [])
                 .Order(StringComparer.Ordinal)
                 .Where(file => Path.GetExtension(file) is ".safetensors" or ".bin" or ".pt" or ".pth" or ".json"))
             {
@@ -71,12 +73,14 @@ internal sealed class ModelOptions
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new UnusableFileException(folder, $"the model cannot be read: {e.Message.TrimEnd('.')}", "check the folder and its links", e);
+            throw new UnusableFileException(folder, $"the model cannot be read: {e.Message.TrimEnd('.')}",
+                "check the folder and its links", e);
         }
 
         return Convert.ToHexStringLower(hash.GetHashAndReset())[..16];
     }
 
-    internal JanusPipeline Open(ParseResult parsed) => Folder(parsed) == "tiny" && !Directory.Exists("tiny") ? TinyJanus.Open(Target(parsed))
+    internal JanusPipeline Open(ParseResult parsed) =>
+        Folder(parsed) == "tiny" && !Directory.Exists("tiny") ? TinyJanus.Open(Target(parsed))
         : JanusPipeline.Open(Folder(parsed), Target(parsed));
 }

@@ -120,8 +120,10 @@ internal sealed class OfficialOptions(bool detects = false, bool answers = false
         if (!parsed.GetValue(anyModel) && !(answers ? MplugConfig.Read(path).IsLarge
             : BlipFiles.Open(path).HasOfficialForm))
         {
-            throw new UnusableFileException(path, $"it is {(answers ? MplugConfig.Read(path) : BlipFiles.Open(path).Name)}; "
-                + $"{wanted.For} needs {wanted.Model}", $"give {wanted.Files[0]} as it is published, or say --any-model, "
+            throw new UnusableFileException(path,
+                $"it is {(answers ? MplugConfig.Read(path) : BlipFiles.Open(path).Name)}; "
+                + $"{wanted.For} needs {wanted.Model}",
+                $"give {wanted.Files[0]} as it is published, or say --any-model, "
                 + "and the label tells what it is");
         }
 

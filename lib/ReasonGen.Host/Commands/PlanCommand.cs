@@ -21,17 +21,30 @@ internal static class PlanCommand
 
     internal static Command Create()
     {
-        var model = new Option<string>("--model", "-m") { Description = "janus-1b or janus-7b.", Required = true }.Suggesting("janus-1b", "janus-7b");
-        var stage = new Option<string>("--stage") { Description = "sft or grpo.", DefaultValueFactory = _ => "grpo" }.Suggesting("sft", "grpo");
+        var model = new Option<string>("--model", "-m")
+        {
+            Description = "janus-1b or janus-7b.", Required = true,
+        }.Suggesting("janus-1b", "janus-7b");
+        var stage = new Option<string>("--stage")
+        {
+            Description = "sft or grpo.", DefaultValueFactory = _ => "grpo",
+        }.Suggesting("sft", "grpo");
         var lora = new Option<int?>("--lora")
         {
             Description = "Rank of low-rank additions; 0 trains all weights. Default: 0 for janus-1b, 16 for janus-7b.",
         };
-        var judge = new Option<string>("--judge") { Description = "Qwen2.5-VL on the same GPU: none, 3b or 7b.", DefaultValueFactory = _ => "none" }
+        var judge = new Option<string>("--judge")
+        {
+            Description = "Qwen2.5-VL on the same GPU: none, 3b or 7b.", DefaultValueFactory = _ => "none",
+        }
             .Suggesting("none", "3b", "7b");
-        var micro = new Option<int?>("--micro-batch") { Description = "Samples or rollouts of one forward pass. Default: 4 in sft, 2 in grpo." };
+        var micro = new Option<int?>("--micro-batch")
+        {
+            Description = "Samples or rollouts of one forward pass. Default: 4 in sft, 2 in grpo.",
+        };
         var rows = new Option<int?>("--rows") { Description = "Rollouts sampled together. Default: 16." };
-        var plain = new Option<bool>("--no-checkpointing") { Description = "Keeps the whole graph for the backward pass." };
+        var plain =
+            new Option<bool>("--no-checkpointing") { Description = "Keeps the whole graph for the backward pass." };
         var json = CommandLine.JsonOption();
         var command = new Command("plan", Help) { model, stage, lora, judge, micro, rows, plain, json };
         command.SetAction(parsed =>
@@ -55,9 +68,14 @@ internal static class PlanCommand
                 var plan = MemoryPlan.Of(setup, trained, judged);
                 CommandLine.PrintJson(new
                 {
-                    model = setup.Name, stage = trained.ToString().ToLowerInvariant(), loraRank = setup.Lora?.Rank ?? 0, setup.CheckpointActivations,
-                    rows = plan.Rows.Select(row => new { what = row.What, when = row.When.ToString().ToLowerInvariant(), row.GiB, why = row.Why }),
-                    peakBytes = plan.PeakBytes, fits = MemoryPlan.Gpus.ToDictionary(gpu => gpu.Name, gpu => plan.Fits(gpu.Bytes)),
+                    model = setup.Name, stage = trained.ToString().ToLowerInvariant(), loraRank = setup.Lora?.Rank ?? 0,
+                        setup.CheckpointActivations,
+                    rows = plan.Rows.Select(row => new
+                    {
+                        what = row.What, when = row.When.ToString().ToLowerInvariant(), row.GiB, why = row.Why,
+                    }),
+                    peakBytes = plan.PeakBytes,
+                    fits = MemoryPlan.Gpus.ToDictionary(gpu => gpu.Name, gpu => plan.Fits(gpu.Bytes)),
                 });
                 return;
             }
@@ -73,16 +91,19 @@ internal static class PlanCommand
         var trained = setup.Lora is { } lora ? $"LoRA of rank {lora.Rank}" : "all weights";
         AnsiConsole.WriteLine($"{setup.Name}, {stage.ToString().ToLowerInvariant()}, {trained}, "
             + $"activations {(setup.CheckpointActivations ? "checkpointed" : "kept")}");
-        var table = new Table().Border(TableBorder.Simple).AddColumn("").AddColumn("when").AddColumn(new TableColumn("GiB").RightAligned())
+        var table = new Table().Border(TableBorder.Simple).AddColumn("").AddColumn("when")
+            .AddColumn(new TableColumn("GiB").RightAligned())
             .AddColumn("");
         foreach (var row in plan.Rows)
         {
             table.AddRow(row.What, row.When.ToString().ToLowerInvariant(), $"{row.GiB:0.00}", Markup.Escape(row.Why));
         }
 
-        foreach (var phase in Enum.GetValues<MemoryPhase>().Where(phase => phase != MemoryPhase.Always && plan.Rows.Any(row => row.When == phase)))
+        foreach (var phase in Enum.GetValues<MemoryPhase>()
+            .Where(phase => phase != MemoryPhase.Always && plan.Rows.Any(row => row.When == phase)))
         {
-            table.AddRow("[bold]total[/]", phase.ToString().ToLowerInvariant(), $"[bold]{plan.Bytes(phase) / (1L << 30):0.00}[/]", "");
+            table.AddRow("[bold]total[/]", phase.ToString().ToLowerInvariant(),
+                $"[bold]{plan.Bytes(phase) / (1L << 30):0.00}[/]", "");
         }
 
         AnsiConsole.Write(table);
@@ -99,7 +120,8 @@ internal static class PlanCommand
         var (name, bytes) = MemoryPlan.Gpus[0];
         (string How, TrainingSetup Setup)[] ways =
         [
-            ("with checkpointed activations", setup with { CheckpointActivations = true }), ("with --micro-batch 1", setup.WithMicroBatch(1)),
+            ("with checkpointed activations", setup with { CheckpointActivations = true }),
+            ("with --micro-batch 1", setup.WithMicroBatch(1)),
             ("with --rows 8", setup with { Rollout = setup.Rollout with { RowsAtATime = 8 } }),
             ("with --lora 16", setup.WithLora(16)),
             ("with --lora 16 and checkpointed activations", setup.WithLora(16) with { CheckpointActivations = true }),
@@ -109,7 +131,8 @@ internal static class PlanCommand
             : $"It would fit one {name} GPU {way.How}.");
     }
 
-    private static TrainingStage Stage(string name) => Enum.TryParse<TrainingStage>(name, ignoreCase: true, out var stage) && Enum.IsDefined(stage)
+    private static TrainingStage Stage(string name) =>
+        Enum.TryParse<TrainingStage>(name, ignoreCase: true, out var stage) && Enum.IsDefined(stage)
         && !char.IsDigit(name[0]) ? stage
         : throw new UsageException($"there is no stage '{name}' to plan; choose sft or grpo");
 

@@ -4,18 +4,33 @@ using Spectre.Console;
 
 namespace ReasonGen.Host.Commands;
 
-/// <summary>reasongen run: executes notebooks and writes the report; reasongen execute: one notebook, for run's own use.</summary>
+/// <summary>reasongen run: executes notebooks and writes the report; reasongen execute: one notebook, for run's own
+/// use.</summary>
 internal static class RunCommand
 {
     internal static Command Create()
     {
-        var paths = new Argument<string[]>("paths") { Description = "Notebooks, or folders whose notebooks are run, without those of their subfolders.", Arity = ArgumentArity.OneOrMore };
+        var paths = new Argument<string[]>("paths")
+        {
+            Description = "Notebooks, or folders whose notebooks are run, without those of their subfolders.",
+            Arity = ArgumentArity.OneOrMore,
+        };
         var parameters = ParameterOption();
-        var output = new Option<string>("--out", "-o") { Description = "Folder for executed copies and report.html.", DefaultValueFactory = _ => "artifacts" };
-        var trust = new Option<bool>("--trust") { Description = "Lets the notebooks' own scripts run in the report, and lets it fetch what they refer to. For notebooks you know." };
+        var output = new Option<string>("--out", "-o")
+        {
+            Description = "Folder for executed copies and report.html.", DefaultValueFactory = _ => "artifacts",
+        };
+        var trust = new Option<bool>("--trust")
+        {
+            Description = "Lets the notebooks' own scripts run in the report, and lets it fetch what they refer to. "
+                + "For notebooks you know.",
+        };
         var json = CommandLine.JsonOption();
-        var command = new Command("run", "Runs notebooks without a front end and writes one offline HTML report. Exit code 1 where one failed.\n\nExamples:\n"
-            + "  reasongen run notebooks\n  reasongen run notebooks -p preset=full -p seed=3\n  reasongen run notebooks/02-image-tokens.ipynb --out look --json")
+        var command = new Command("run",
+            "Runs notebooks without a front end and writes one offline HTML report. Exit code 1 where one failed.\n\n"
+            + "Examples:\n"
+            + "  reasongen run notebooks\n  reasongen run notebooks -p preset=full -p seed=3\n"
+            + "  reasongen run notebooks/02-image-tokens.ipynb --out look --json")
         {
             paths, parameters, output, trust, json,
         };
@@ -28,7 +43,8 @@ internal static class RunCommand
             NotebookSelection.Prepare(runs, folder);
             var console = Terminal.Console(error: parsed.GetValue(json)); // standard output is for the json then
             var outcomes = await new NotebookRunner(values, console).RunAsync(runs, cancel);
-            string[] again = ["run", .. parsed.GetValue(paths)!, .. values.SelectMany(pair => new[] { "-p", $"{pair.Key}={pair.Value}" })];
+            string[] again = ["run", .. parsed.GetValue(paths)!,
+                .. values.SelectMany(pair => new[] { "-p", $"{pair.Key}={pair.Value}" })];
             var made = $"{ReportSummary.Command} {string.Join(' ', again.Select(SelfProcess.Quote))}";
             var report = Write(folder, new ReportContent(outcomes, values, made, parsed.GetValue(trust)));
             if (parsed.GetValue(json))
@@ -36,9 +52,12 @@ internal static class RunCommand
                 CommandLine.PrintJson(new { report, asked = runs.Count, notebooks = outcomes });
             }
 
-            console.WriteLine($"{outcomes.Count(outcome => outcome.Ok)} of {runs.Count} notebooks ran through in {outcomes.Sum(outcome => outcome.Seconds):0} s. "
+            console.WriteLine(
+                $"{outcomes.Count(outcome => outcome.Ok)} of {runs.Count} notebooks ran through "
+                + $"in {outcomes.Sum(outcome => outcome.Seconds):0} s. "
                 + (report is null ? "There is no new report." : $"Report: {Terminal.Line(report)}"));
-            return cancel.IsCancellationRequested ? CommandLine.Interrupted : report is not null && outcomes.All(outcome => outcome.Ok) ? CommandLine.Done : CommandLine.Failed;
+            return cancel.IsCancellationRequested ? CommandLine.Interrupted
+                : report is not null && outcomes.All(outcome => outcome.Ok) ? CommandLine.Done : CommandLine.Failed;
         });
         return command;
     }
@@ -51,8 +70,11 @@ internal static class RunCommand
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            Console.Error.WriteLine(Terminal.Plain($"the report cannot be written: {e.Message.TrimEnd('.')}. What was there before is as it was, and the executed copies are in "
-                + $"{Path.Combine(folder, "notebooks")}. Make room, or give another folder with --out, and run it again."));
+            Console.Error.WriteLine(
+                Terminal.Plain(
+                    $"the report cannot be written: {e.Message.TrimEnd('.')}. What was there before is as it was, and "
+                + $"the executed copies are in {Path.Combine(folder, "notebooks")}. Make room, or give another folder "
+                + $"with --out, and run it again."));
             return null;
         }
     }
@@ -68,16 +90,19 @@ internal static class RunCommand
         {
             Signals.Patience = Signals.TrainingPatience;
             TiedProcess.HoldOn();
-            return await NotebookExecution.RunAsync(parsed.GetValue(path)!, parsed.GetValue(executed)!, Parse(parsed.GetValue(parameters) ?? []), cancel);
+            return await NotebookExecution.RunAsync(parsed.GetValue(path)!, parsed.GetValue(executed)!,
+                Parse(parsed.GetValue(parameters) ?? []), cancel);
         });
         return command;
     }
 
     private static Option<string[]> ParameterOption() => new("-p", "--parameter")
     {
-        Description = "name=value for a variable of the notebooks' cell tagged \"parameters\": a text, a number such as 1000, 0.5 or 1e3, true or false, a name of an enum, or null "
-            + "where the type allows it. May be repeated; a notebook without that variable runs as it is.",
-        AllowMultipleArgumentsPerToken = false, HelpName = "name=value", CompletionSources = { "preset=smoke", "preset=quick", "preset=full", "seed=2" },
+        Description = "name=value for a variable of the notebooks' cell tagged \"parameters\": a text, a number such "
+            + "as 1000, 0.5 or 1e3, true or false, a name of an enum, or null where the type allows it. May be "
+            + "repeated; a notebook without that variable runs as it is.",
+        AllowMultipleArgumentsPerToken = false, HelpName = "name=value",
+        CompletionSources = { "preset=smoke", "preset=quick", "preset=full", "seed=2" },
     };
 
     private static Dictionary<string, string> Parse(IEnumerable<string> assignments)
@@ -93,7 +118,8 @@ internal static class RunCommand
 
             if (!values.TryAdd(parts[0], parts[1]) && values[parts[0]] != parts[1])
             {
-                throw new UsageException($"-p gives {parts[0]} twice, as '{values[parts[0]]}' and as '{parts[1]}': which of them?");
+                throw new UsageException(
+                    $"-p gives {parts[0]} twice, as '{values[parts[0]]}' and as '{parts[1]}': which of them?");
             }
         }
 

@@ -32,8 +32,8 @@ internal static class ScoreT2iCommand
             Required = true };
         category.AcceptOnlyFromAmong(Categories);
         var nouns = new Option<string?>("--nouns") { Description =
-            "JSON lines {\"prompt\", \"nouns\", \"chunks\"} as spaCy finds them. Default: a rule for prompts of a fixed "
-            + "pattern." };
+            "JSON lines {\"prompt\", \"nouns\", \"chunks\"} as spaCy finds them. Default: a rule for prompts of a "
+            + "fixed pattern." };
         var objects = new Option<string?>("--objects") { Description =
             "new_objects.txt, a line \"dog - dogs\" an object; numeracy needs it." };
         var depth = new Option<string?>("--depth") { Description =

@@ -9,27 +9,59 @@ namespace ReasonGen.Host.Commands;
 internal static class StudyCommand
 {
     private const int MostThreads = 1024;
-    private static readonly string[] Stages = [.. Study.Foundations, .. Study.Arms, .. Study.Judges, .. Study.JudgeArms];
+    private static readonly string[] Stages = [.. Study.Foundations, .. Study.Arms, .. Study.Judges,
+        .. Study.JudgeArms];
 
     internal static Command Create()
     {
-        var stages = new Argument<string[]>("stages") { Description = $"Stages to make: {string.Join(", ", Stages)}. Default: all.", Arity = ArgumentArity.ZeroOrMore, CompletionSources = { Stages }, HelpName = "stages" };
-        var seed = new Option<long>("--seed") { Description = "Seed of everything that is drawn.", DefaultValueFactory = _ => 1 };
-        var output = new Option<string?>("--out", "-o") { Description = "Folder for checkpoints and runs. Default: artifacts/study/full-seed<seed>; stages that are there are kept." };
-        var threads = new Option<int?>("--threads") { Description = "Threads of libtorch, on which the last digits depend. Default: as many as processors." };
-        var start = new Option<string?>("--start") { Description = "Folder whose tokenizer, base, SFT and judges are taken, \"data\" for what ships. Default: they are trained." };
-        var trial = new Option<bool>("--trial") { Description = "A few steps of each stage, to see that it works: seconds, and models of no worth." };
-        var command = new Command("study", "Trains the stages of the story from scratch; interrupted or killed, the same command goes on where it was saved.\n\nExamples:\n"
-            + "  reasongen study\n  reasongen study sft --seed 2\n  reasongen study rl-adaptive rl-none --threads 1 --out artifacts/mine\n  reasongen study rl-judge-small --seed 2 --start data --out artifacts/seed2") { stages, seed, output, threads, start, trial };
+        var stages = new Argument<string[]>("stages")
+        {
+            Description = $"Stages to make: {string.Join(", ", Stages)}. Default: all.",
+            Arity = ArgumentArity.ZeroOrMore, CompletionSources = { Stages }, HelpName = "stages",
+        };
+        var seed = new Option<long>("--seed")
+        {
+            Description = "Seed of everything that is drawn.", DefaultValueFactory = _ => 1,
+        };
+        var output = new Option<string?>("--out", "-o")
+        {
+            Description = "Folder for checkpoints and runs. Default: artifacts/study/full-seed<seed>; stages that are "
+                + "there are kept.",
+        };
+        var threads = new Option<int?>("--threads")
+        {
+            Description = "Threads of libtorch, on which the last digits depend. Default: as many as processors.",
+        };
+        var start = new Option<string?>("--start")
+        {
+            Description = "Folder whose tokenizer, base, SFT and judges are taken, \"data\" for what ships. Default: "
+                + "they are trained.",
+        };
+        var trial = new Option<bool>("--trial")
+        {
+            Description = "A few steps of each stage, to see that it works: seconds, and models of no worth.",
+        };
+        var command = new Command("study",
+            "Trains the stages of the story from scratch; interrupted or killed, the same command goes on where it "
+            + "was saved.\n\nExamples:\n"
+            + "  reasongen study\n  reasongen study sft --seed 2\n"
+            + "  reasongen study rl-adaptive rl-none --threads 1 --out artifacts/mine\n"
+            + "  reasongen study rl-judge-small --seed 2 --start data --out artifacts/seed2")
+            {
+                stages, seed, output, threads, start, trial,
+            };
         command.SetAction((parsed, cancel) =>
         {
-            var config = (parsed.GetValue(trial) ? StudyConfig.Trial : StudyConfig.Full) with { Seed = parsed.GetValue(seed) };
-            return Task.FromResult(Run(parsed.GetValue(stages) ?? [], config, parsed.GetValue(output), parsed.GetValue(threads), parsed.GetValue(start), cancel));
+            var config =
+                (parsed.GetValue(trial) ? StudyConfig.Trial : StudyConfig.Full) with { Seed = parsed.GetValue(seed) };
+            return Task.FromResult(Run(parsed.GetValue(stages) ?? [], config, parsed.GetValue(output),
+                parsed.GetValue(threads), parsed.GetValue(start), cancel));
         });
         return command;
     }
 
-    private static int Run(string[] wanted, StudyConfig config, string? folder, int? threads, string? start, CancellationToken cancel)
+    private static int Run(string[] wanted, StudyConfig config, string? folder, int? threads, string? start,
+        CancellationToken cancel)
     {
         if (wanted.FirstOrDefault(stage => !Stages.Contains(stage)) is { } unknown)
         {
@@ -38,7 +70,9 @@ internal static class StudyCommand
 
         if (threads is { } count)
         {
-            set_num_threads(count is >= 1 and <= MostThreads ? count : throw new ArgumentException($"--threads is {count}; it must be at least 1 and at most {MostThreads}"));
+            set_num_threads(count is >= 1 and <= MostThreads ? count
+                : throw new ArgumentException(
+                    $"--threads is {count}; it must be at least 1 and at most {MostThreads}"));
         }
 
         if (folder?.Length == 0 || start?.Length == 0)
@@ -62,8 +96,10 @@ internal static class StudyCommand
             if (watch.Elapsed - last > TimeSpan.FromSeconds(10) || record.Count == total)
             {
                 last = watch.Elapsed;
-                var shown = record.Columns.Where(column => column is not ("step" or "seconds" or "tokens")).Take(6).Select(column => $"{column} {record.Last(column):0.###}");
-                Console.WriteLine($"{record.Name} {record.Count}/{total}  {string.Join("  ", shown)}  {record.Seconds:0} s");
+                var shown = record.Columns.Where(column => column is not ("step" or "seconds" or "tokens")).Take(6)
+                    .Select(column => $"{column} {record.Last(column):0.###}");
+                Console.WriteLine(
+                    $"{record.Name} {record.Count}/{total}  {string.Join("  ", shown)}  {record.Seconds:0} s");
             }
         };
         try
@@ -73,12 +109,17 @@ internal static class StudyCommand
                 if (Study.Judges.Contains(stage))
                 {
                     var judge = study.Judge(stage).Record;
-                    Console.WriteLine($"{stage}: {judge.Seconds:0} s of training; accuracy {judge.Results["sft"]!["accuracy"]:0.000} on images of the fine-tuned policy");
+                    Console.WriteLine(
+                        $"{stage}: {judge.Seconds:0} s of training; "
+                        + $"accuracy {judge.Results["sft"]!["accuracy"]:0.000} on images of the fine-tuned policy");
                     continue;
                 }
 
-                var result = stage switch { "tokenizer" => study.ImageTokenizer(), "base" => study.Base(), "sft" => study.Sft(), _ => study.Rl(stage) };
-                Console.WriteLine($"{stage}: {result.Record.Seconds:0} s of training; {result.Record.Results["t1"]?["mean"] ?? result.Record.Results["round_trip_textured"]}");
+                var result = stage switch { "tokenizer" => study.ImageTokenizer(), "base" => study.Base(),
+                    "sft" => study.Sft(), _ => study.Rl(stage) };
+                Console.WriteLine(
+                    $"{stage}: {result.Record.Seconds:0} s of training;"
+                    + $" {result.Record.Results["t1"]?["mean"] ?? result.Record.Results["round_trip_textured"]}");
                 result.Model.Dispose();
             }
 
@@ -87,7 +128,8 @@ internal static class StudyCommand
         }
         catch (OperationCanceledException)
         {
-            Console.Error.WriteLine($"Interrupted. What was done is in {study.Folder}; the same command goes on from there.");
+            Console.Error.WriteLine(
+                $"Interrupted. What was done is in {study.Folder}; the same command goes on from there.");
             return 130;
         }
     }

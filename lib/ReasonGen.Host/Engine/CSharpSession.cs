@@ -8,10 +8,12 @@ using Newtonsoft.Json.Linq;
 
 namespace ReasonGen.Host.Engine;
 
-/// <summary>A C# session as .NET Interactive has it: one state that grows cell by cell, and survives a cell that throws or is interrupted.</summary>
+/// <summary>A C# session as .NET Interactive has it: one state that grows cell by cell, and survives a cell that throws
+/// or is interrupted.</summary>
 public sealed class CSharpSession
 {
-    private static readonly string[] Versions = ["CS1701", "CS1702"]; // of assemblies: .NET Interactive says nothing either
+    // of assemblies: .NET Interactive says nothing either
+    private static readonly string[] Versions = ["CS1701", "CS1702"];
     private readonly CellAssemblies assemblies = new();
     private readonly Submissions submissions;
     private readonly string directory;
@@ -30,8 +32,10 @@ public sealed class CSharpSession
     /// <summary>What the first cell of a session in a folder is compiled with.</summary>
     internal static ScriptOptions OptionsIn(string directory) => ScriptOptions.Default
         .WithReferences(HostReferences.Framework)
-        .AddReferences(HostReferences.Of(typeof(CellFunctions).Assembly), HostReferences.Of(typeof(Notebook.Html).Assembly))
-        .WithImports("System", "System.Text", "System.Collections", "System.Collections.Generic", "System.Threading.Tasks", "System.Linq",
+        .AddReferences(HostReferences.Of(typeof(CellFunctions).Assembly),
+            HostReferences.Of(typeof(Notebook.Html).Assembly))
+        .WithImports("System", "System.Text", "System.Collections", "System.Collections.Generic",
+            "System.Threading.Tasks", "System.Linq",
             typeof(CellFunctions).FullName!)
         .WithMetadataResolver(new HostReferences(directory))
         .WithSourceResolver(ScriptSourceResolver.Default.WithBaseDirectory(directory))
@@ -40,7 +44,8 @@ public sealed class CSharpSession
         .WithEmitDebugInformation(true)
         .WithFileEncoding(System.Text.Encoding.UTF8);
 
-    /// <summary>How long an interrupted cell has to end by itself, at a token that it looks at, before it is broken off.</summary>
+    /// <summary>How long an interrupted cell has to end by itself, at a token that it looks at, before it is broken
+    /// off.</summary>
     public TimeSpan Grace { get; init; } = TimeSpan.FromSeconds(1);
 
     /// <summary>The session's variables, the latest of each name.</summary>
@@ -53,8 +58,10 @@ public sealed class CSharpSession
     /// <param name="code">C#, and magics on lines of their own.</param>
     /// <param name="output">Gets all that the cell shows, while it runs.</param>
     /// <param name="name">Name of the cell in stack traces.</param>
-    /// <param name="cancel">Interrupts it: loops of the kit stop at their next item, other code is broken off after <see cref="Grace"/>.</param>
-    public async Task<CellResult> RunAsync(string code, ICellOutput output, string name = "cell", CancellationToken cancel = default)
+    /// <param name="cancel">Interrupts it: loops of the kit stop at their next item, other code is broken off after
+    /// <see cref="Grace"/>.</param>
+    public async Task<CellResult> RunAsync(string code, ICellOutput output, string name = "cell",
+        CancellationToken cancel = default)
     {
         ConsoleCapture.Install(); // the cell before may have put something else in its place
         var (before, token) = (CellFunctions.Output, Notebook.Live.Cancellation);
@@ -73,7 +80,10 @@ public sealed class CSharpSession
 
                 if (part.Timed)
                 {
-                    output.Display(new JObject { ["text/plain"] = $"Wall time: {watch.Elapsed.TotalMilliseconds:0.##} ms" }, Guid.NewGuid().ToString("N"));
+                    output.Display(new JObject
+                    {
+                        ["text/plain"] = $"Wall time: {watch.Elapsed.TotalMilliseconds:0.##} ms",
+                    }, Guid.NewGuid().ToString("N"));
                 }
             }
 
@@ -84,9 +94,12 @@ public sealed class CSharpSession
             output.Stream("stderr", e.Message + "\n");
             return new CellResult("Error", e.Message, [e.Message]);
         }
-        catch (Exception e) when (cancel.IsCancellationRequested && e is OperationCanceledException or ThreadInterruptedException or ThreadAbortException)
+        catch (Exception e)
+            when (cancel.IsCancellationRequested
+                && e is OperationCanceledException or ThreadInterruptedException or ThreadAbortException)
         {
-            return new CellResult("Interrupted", e is LeftBehindException ? e.Message : "the cell was interrupted", ["The cell was interrupted."]);
+            return new CellResult("Interrupted", e is LeftBehindException ? e.Message : "the cell was interrupted",
+                ["The cell was interrupted."]);
         }
         catch (Exception e)
         {
@@ -99,22 +112,32 @@ public sealed class CSharpSession
         }
     }
 
-    private async Task<CellResult> RunPartAsync(CellPart part, ICellOutput output, string name, CancellationTokenSource abort, CancellationToken cancel)
+    private async Task<CellResult> RunPartAsync(CellPart part, ICellOutput output, string name,
+        CancellationTokenSource abort, CancellationToken cancel)
     {
         switch (part.Kind)
         {
             case CellPartKind.Html or CellPartKind.Markdown:
-                output.Display(new JObject { [part.Kind == CellPartKind.Html ? "text/html" : "text/markdown"] = part.Text }, Guid.NewGuid().ToString("N"));
+                output.Display(new JObject
+                {
+                    [part.Kind == CellPartKind.Html ? "text/html" : "text/markdown"] = part.Text,
+                }, Guid.NewGuid().ToString("N"));
                 return new CellResult();
             case CellPartKind.Variables:
                 output.Display(Bundles.Of(ListVariables(part.Text == "whos")), Guid.NewGuid().ToString("N"));
                 return new CellResult();
             case CellPartKind.About:
-                output.Display(new JObject { ["text/plain"] = $"ReasonGen.Notebooks {typeof(CSharpSession).Assembly.GetName().Version!.ToString(3)}: "
-                    + $"C# {LanguageVersion.Latest.MapSpecifiedToEffectiveVersion().ToDisplayString()} on .NET {Environment.Version}, {RuntimeInformation.OSDescription}" }, Guid.NewGuid().ToString("N"));
+                output.Display(
+                    new JObject { ["text/plain"] =
+                        $"ReasonGen.Notebooks {typeof(CSharpSession).Assembly.GetName().Version!.ToString(3)}: "
+                    + $"C# {LanguageVersion.Latest.MapSpecifiedToEffectiveVersion().ToDisplayString()} on .NET "
+                    + $"{Environment.Version}, {RuntimeInformation.OSDescription}" }, Guid.NewGuid().ToString("N"));
                 return new CellResult();
             case CellPartKind.Magics:
-                output.Display(new JObject { ["text/plain"] = string.Join("\n", CellParts.Magics.Select(magic => "#!" + magic)) }, Guid.NewGuid().ToString("N"));
+                output.Display(new JObject
+                {
+                    ["text/plain"] = string.Join("\n", CellParts.Magics.Select(magic => "#!" + magic)),
+                }, Guid.NewGuid().ToString("N"));
                 return new CellResult();
             default:
                 if (part.Packages is { Count: > 0 } packages)
@@ -122,12 +145,16 @@ public sealed class CSharpSession
                     await AddPackagesAsync(packages, output, cancel);
                 }
 
-                return string.IsNullOrWhiteSpace(part.Text) ? new CellResult() : await RunCodeAsync(part.Text, output, name, abort, cancel);
+                return string.IsNullOrWhiteSpace(part.Text) ? new CellResult()
+                    : await RunCodeAsync(part.Text, output, name, abort, cancel);
         }
     }
 
-    private Notebook.Html ListVariables(bool detailed) => Notebook.Show.Table(detailed ? ["Variable", "Type", "Value"] : ["Variable"],
-        Variables.Select(variable => (IReadOnlyList<object?>)(detailed ? [variable.Name, variable.Type.Name, variable.Value?.ToString()] : [variable.Name])));
+    private Notebook.Html ListVariables(bool detailed) =>
+        Notebook.Show.Table(detailed ? ["Variable", "Type", "Value"] : ["Variable"],
+        Variables.Select(variable =>
+            (IReadOnlyList<object?>)(detailed ? [variable.Name, variable.Type.Name, variable.Value?.ToString()]
+                : [variable.Name])));
 
     private async Task AddPackagesAsync(IReadOnlyList<string> packages, ICellOutput output, CancellationToken cancel)
     {
@@ -159,7 +186,8 @@ public sealed class CSharpSession
         Say($"Installed packages: {string.Join("; ", restored.Versions)}");
     }
 
-    private async Task<CellResult> RunCodeAsync(string code, ICellOutput output, string name, CancellationTokenSource abort, CancellationToken cancel)
+    private async Task<CellResult> RunCodeAsync(string code, ICellOutput output, string name,
+        CancellationTokenSource abort, CancellationToken cancel)
     {
         if (CellNesting.TooDeepAt(code) is { } line)
         {
@@ -172,7 +200,8 @@ public sealed class CSharpSession
         var cell = submissions.Compile(code, options, diagnostics, cancel);
         if (cell is null)
         {
-            string[] lines = [.. diagnostics.Where(diagnostic => diagnostic.Severity == DiagnosticSeverity.Error).Select(diagnostic => diagnostic.ToString())];
+            string[] lines = [.. diagnostics.Where(diagnostic => diagnostic.Severity == DiagnosticSeverity.Error)
+                .Select(diagnostic => diagnostic.ToString())];
             output.Stream("stderr", string.Concat(lines.Select(line => line + "\n")));
             return new CellResult("Error", "compilation error", lines);
         }
@@ -208,9 +237,10 @@ public sealed class CSharpSession
         return string.Join('\n', lines);
     }
 
-    // Runs work that ends when it is done; or, interrupted, by itself at a token, broken off, or left behind. What waits here is a thread of its own
-    // and not one of the pool, which a cell may have filled.
-    private Task OnThreadAsync(Func<Task> work, CancellationTokenSource abort, CancellationToken cancel) => Task.Factory.StartNew(() =>
+    // Runs work that ends when it is done; or, interrupted, by itself at a token, broken off, or left behind. What
+    // waits here is a thread of its own and not one of the pool, which a cell may have filled.
+    private Task OnThreadAsync(Func<Task> work, CancellationTokenSource abort, CancellationToken cancel) =>
+        Task.Factory.StartNew(() =>
     {
         thread = thread.Retired ? new CellThread() : thread;
         var running = thread.RunAsync(work, abort.Token);
@@ -218,7 +248,8 @@ public sealed class CSharpSession
         WaitHandle.WaitAny([done, cancel.WaitHandle]);
         if (!done.WaitOne(cancel.IsCancellationRequested ? Grace : Timeout.InfiniteTimeSpan))
         {
-            var aborting = Task.Factory.StartNew(abort.Cancel, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+            var aborting = Task.Factory.StartNew(abort.Cancel, CancellationToken.None, TaskCreationOptions.LongRunning,
+                TaskScheduler.Default);
             thread.Wake();
             if (!done.WaitOne(Grace / 2))
             {
@@ -232,5 +263,6 @@ public sealed class CSharpSession
     }, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
 
     private sealed class LeftBehindException() : OperationCanceledException(
-        "the cell was left behind: it runs elsewhere since an await, or in native code that does not return; it ends when it next shows something");
+        "the cell was left behind: it runs elsewhere since an await, or in native code that does not return; it ends "
+        + "when it next shows something");
 }

@@ -6,13 +6,15 @@ using System.Runtime.Loader;
 namespace ReasonGen.Host.Engine;
 
 /// <summary>
-/// Loads what cells compile to, and what they refer to. What the host itself ships is the host's, so that a cell and the host mean the same types;
-/// any other library is found by its own path, beside the libraries that were named, or in a restored package, and its native libraries likewise.
+/// Loads what cells compile to, and what they refer to. What the host itself ships is the host's, so that a cell and
+/// the host mean the same types; any other library is found by its own path, beside the libraries that were named, or
+/// in a restored package, and its native libraries likewise.
 /// </summary>
 internal sealed class CellAssemblies
 {
     private static readonly HashSet<string> Shipped = new(
-        ((string)AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES")!).Split(Path.PathSeparator).Select(path => Path.GetFileNameWithoutExtension(path)), StringComparer.OrdinalIgnoreCase);
+        ((string)AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES")!).Split(Path.PathSeparator)
+            .Select(path => Path.GetFileNameWithoutExtension(path)), StringComparer.OrdinalIgnoreCase);
 
     private readonly ConcurrentDictionary<string, Assembly> cells = new();
     private readonly ConcurrentDictionary<string, string> libraries = new(StringComparer.OrdinalIgnoreCase);
@@ -64,10 +66,13 @@ internal sealed class CellAssemblies
 
     private IntPtr FindNative(string name)
     {
-        string[] files = OperatingSystem.IsWindows() ? [name, name + ".dll"] : OperatingSystem.IsMacOS() ? [name, $"lib{name}.dylib", name + ".dylib"]
+        string[] files = OperatingSystem.IsWindows() ? [name, name + ".dll"]
+            : OperatingSystem.IsMacOS() ? [name, $"lib{name}.dylib", name + ".dylib"]
             : [name, $"lib{name}.so", name + ".so"];
-        var places = folders.Keys.SelectMany(folder => new[] { folder, Path.Combine(folder, "runtimes", RuntimeInformation.RuntimeIdentifier, "native") });
-        foreach (var path in places.SelectMany(place => files.Select(file => Path.Combine(place, file))).Where(File.Exists))
+        var places = folders.Keys.SelectMany(folder =>
+            new[] { folder, Path.Combine(folder, "runtimes", RuntimeInformation.RuntimeIdentifier, "native") });
+        foreach (var path in places.SelectMany(place => files.Select(file => Path.Combine(place, file)))
+            .Where(File.Exists))
         {
             if (NativeLibrary.TryLoad(path, out var handle))
             {
@@ -78,7 +83,8 @@ internal sealed class CellAssemblies
         return IntPtr.Zero;
     }
 
-    private sealed class Context(string name, bool collectible, CellAssemblies owner) : AssemblyLoadContext(name, collectible)
+    private sealed class Context(string name, bool collectible, CellAssemblies owner)
+        : AssemblyLoadContext(name, collectible)
     {
         protected override Assembly? Load(AssemblyName assemblyName) =>
             owner.cells.TryGetValue(assemblyName.Name!, out var cell) ? cell : owner.Find(assemblyName.Name!);

@@ -5,19 +5,23 @@ using Microsoft.CodeAnalysis.CSharp.Syntax;
 namespace ReasonGen.Host.Engine;
 
 /// <summary>
-/// Tells code that is nested deeper than the compiler's stack bears. The compiler guards most kinds of expressions and statements, but not tuples and
-/// types when it parses, nor chains of members and queries when it binds, and a stack that overflows ends the process and with it the session.
+/// Tells code that is nested deeper than the compiler's stack bears. The compiler guards most kinds of expressions and
+/// statements, but not tuples and types when it parses, nor chains of members and queries when it binds, and a stack
+/// that overflows ends the process and with it the session.
 /// </summary>
 internal static class CellNesting
 {
     private const int DeepestBrackets = 500, DeepestTree = 1000, DeepestText = 100; // what people write has some dozen
-    private const int DeepestRaw = 5000; // of brackets wherever they stand: the compiler reads those within an interpolated string by recursion
+    // of brackets wherever they stand: the compiler reads those within an interpolated string by recursion
+    private const int DeepestRaw = 5000;
     private static readonly CSharpParseOptions Parsing = new(LanguageVersion.Latest, kind: SourceCodeKind.Script);
 
     /// <summary>The line, counted from 1, on which code is nested too deeply; null where it is not.</summary>
-    internal static int? TooDeepAt(string code) => code.Length <= DeepestText ? null : BracketsAt(code) ?? (code.Length <= DeepestTree ? null : TreeAt(code));
+    internal static int? TooDeepAt(string code) =>
+        code.Length <= DeepestText ? null : BracketsAt(code) ?? (code.Length <= DeepestTree ? null : TreeAt(code));
 
-    /// <summary>The line on which even telling strings from code would overflow the stack; null where it does not.</summary>
+    /// <summary>The line on which even telling strings from code would overflow the stack; null where it does
+    /// not.</summary>
     internal static int? OverflowsAt(string code) => code.Contains('$') ? At(code, DeepestRaw, "([{", ")]}") : null;
 
     private static int? BracketsAt(string code)
@@ -50,7 +54,8 @@ internal static class CellNesting
                 case SyntaxKind.QuestionToken: // of a conditional: a chain of them stands one within another
                     choices++;
                     break;
-                case SyntaxKind.InterpolatedStringToken when At(token.Text, DeepestText, "{", "}") is not null: // each is read again for each that holds it
+                // each is read again for each that holds it
+                case SyntaxKind.InterpolatedStringToken when At(token.Text, DeepestText, "{", "}") is not null:
                     return LineOf(code, token.SpanStart);
                 case SyntaxKind.SemicolonToken or SyntaxKind.CommaToken:
                     (types, choices) = (token.IsKind(SyntaxKind.CommaToken) ? types : 0, 0);
@@ -83,7 +88,8 @@ internal static class CellNesting
             foreach (var child in at.Node.ChildNodes())
             {
                 // sums of many terms are no depth: the compiler goes through them one by one
-                open.Push((child, at.Node is BinaryExpressionSyntax sum && sum.Left == child ? at.Depth : at.Depth + 1));
+                open.Push(
+                    (child, at.Node is BinaryExpressionSyntax sum && sum.Left == child ? at.Depth : at.Depth + 1));
             }
         }
 

@@ -21,7 +21,9 @@ public interface ICellOutput
     /// <param name="prompt">What is asked.</param>
     /// <param name="hidden">Whether what is typed is not to be seen.</param>
     /// <exception cref="InvalidOperationException">Nobody can be asked.</exception>
-    string? Read(string prompt, bool hidden) => throw new InvalidOperationException("the cell asks for input, and nobody is there to answer: it runs without a person");
+    string? Read(string prompt, bool hidden) =>
+        throw new InvalidOperationException(
+            "the cell asks for input, and nobody is there to answer: it runs without a person");
 }
 
 /// <summary>Ends a cell that was interrupted when it next shows something, wherever it runs by then.</summary>
@@ -48,7 +50,8 @@ internal sealed class StoppableOutput(ICellOutput output, CancellationToken stop
 }
 
 /// <summary>How a cell ended: well, or with a name, a message and lines of trace.</summary>
-public sealed record CellResult(string? ErrorName = null, string ErrorValue = "", IReadOnlyList<string>? Traceback = null)
+public sealed record CellResult(string? ErrorName = null, string ErrorValue = "",
+    IReadOnlyList<string>? Traceback = null)
 {
     public bool Ok => ErrorName is null;
 }

@@ -20,12 +20,15 @@ internal enum CellPartKind
 /// <param name="Text">Its text; code keeps its place in the cell by empty lines before it.</param>
 /// <param name="Timed">Whether the time it takes is to be shown.</param>
 /// <param name="Packages">Packages it asks for with <c>#r "nuget: …"</c>; their lines are empty in the text.</param>
-internal sealed record CellPart(CellPartKind Kind, string Text, bool Timed = false, IReadOnlyList<string>? Packages = null);
+internal sealed record CellPart(CellPartKind Kind, string Text, bool Timed = false,
+    IReadOnlyList<string>? Packages = null);
 
-/// <summary>Cuts a cell at its magics, the lines that begin with <c>#!</c>, and takes out what it asks for in packages.</summary>
+/// <summary>Cuts a cell at its magics, the lines that begin with <c>#!</c>, and takes out what it asks for in
+/// packages.</summary>
 internal static class CellParts
 {
-    internal static readonly string[] Magics = ["about", "csharp", "html", "import", "lsmagic", "markdown", "set", "time", "who", "whos"];
+    internal static readonly string[] Magics = ["about", "csharp", "html", "import", "lsmagic", "markdown", "set",
+        "time", "who", "whos"];
 
     private const int MostParts = 1000; // each carries as many empty lines as lie above it
 
@@ -41,7 +44,9 @@ internal static class CellParts
         {
             if (lines.Any(line => line.Trim().Length > 0) || packages.Count > 0)
             {
-                parts.Add(new CellPart(kind, (kind == CellPartKind.Code ? new string('\n', above) : "") + string.Join('\n', lines), timed, [.. packages]));
+                parts.Add(new CellPart(kind,
+                    (kind == CellPartKind.Code ? new string('\n', above) : "") + string.Join('\n', lines), timed,
+                    [.. packages]));
                 timed = false;
             }
 
@@ -51,7 +56,8 @@ internal static class CellParts
         }
 
         var literals = new CodeLiterals(code);
-        var (at, between, literal) = (0, 0, 0); // where the line begins, a place above it that lies between tokens, and where a string or comment ends
+        // where the line begins, a place above it that lies between tokens, and where a string or comment ends
+        var (at, between, literal) = (0, 0, 0);
         foreach (var (index, line) in code.Split('\n').Index())
         {
             var begin = at;
@@ -82,7 +88,9 @@ internal static class CellParts
             Close(index + 1);
             if (parts.Count > MostParts)
             {
-                throw new CellSyntaxException($"line {index + 1}: a cell of more than {MostParts} stretches between magics is not run; make several cells of it");
+                throw new CellSyntaxException(
+                    $"line {index + 1}: a cell of more than {MostParts} stretches between magics is not run; make "
+                    + $"several cells of it");
             }
 
             switch (words.FirstOrDefault())
@@ -106,10 +114,12 @@ internal static class CellParts
                     parts.Add(new CellPart(CellPartKind.About, ""));
                     break;
                 case "set":
-                    parts.Add(new CellPart(CellPartKind.Code, new string('\n', index) + SetMagic.Statement(words.ElementAtOrDefault(1) ?? "")));
+                    parts.Add(new CellPart(CellPartKind.Code,
+                        new string('\n', index) + SetMagic.Statement(words.ElementAtOrDefault(1) ?? "")));
                     break;
                 case "share":
-                    throw new CellSyntaxException("#!share takes a variable from another language's kernel, and this session has C# alone: "
+                    throw new CellSyntaxException(
+                        "#!share takes a variable from another language's kernel, and this session has C# alone: "
                         + "a C# cell sees the variables of those before it by their names");
                 case "lsmagic":
                     parts.Add(new CellPart(CellPartKind.Magics, ""));
@@ -118,7 +128,9 @@ internal static class CellParts
                     parts.AddRange(Import(words.ElementAtOrDefault(1), directory, within));
                     break;
                 default:
-                    throw new CellSyntaxException($"there is no magic '{line.Trim()}'; there are {string.Join(", ", Magics.Select(magic => "#!" + magic))}");
+                    throw new CellSyntaxException(
+                        $"there is no magic '{line.Trim()}'; there "
+                        + $"are {string.Join(", ", Magics.Select(magic => "#!" + magic))}");
             }
         }
 
@@ -138,7 +150,8 @@ internal static class CellParts
             if (at >= between && (wanted || lines[i].StartsWith("#!")))
             {
                 var end = literals.EndAround(between, at);
-                (lines[i], between) = (end > at ? lines[i] : new string(' ', lines[i].Length), end > at ? end : at + lines[i].Length);
+                (lines[i], between) =
+                    (end > at ? lines[i] : new string(' ', lines[i].Length), end > at ? end : at + lines[i].Length);
             }
         }
 
@@ -156,7 +169,9 @@ internal static class CellParts
 
             var full = Path.GetFullPath(path.Trim('"'), directory);
             var (folder, chain) = (Path.GetDirectoryName(full)!, within.Add(full));
-            return within.Contains(full) ? throw new CellSyntaxException($"#!import {path}: it imports itself ({string.Join(" > ", chain.Select(Path.GetFileName))})")
+            return within.Contains(full)
+                ? throw new CellSyntaxException(
+                    $"#!import {path}: it imports itself ({string.Join(" > ", chain.Select(Path.GetFileName))})")
                 : Path.GetExtension(full) != ".ipynb" ? Split(File.ReadAllText(full), folder, chain)
                 : [.. Notebooks.NotebookFile.Read(full).Runnable().SelectMany(cell => Split(cell, folder, chain))];
         }
@@ -168,14 +183,16 @@ internal static class CellParts
 
     // In a stretch of another language only a name that exists makes a magic.
     private static bool IsMagic(string line, bool isCode) => line.StartsWith("#!")
-        && (isCode || line[2..].Trim().Split(' ', 2)[0] is var name && (Magics.Contains(name) || name is "c#" or "share"));
+        && (isCode
+            || line[2..].Trim().Split(' ', 2)[0] is var name && (Magics.Contains(name) || name is "c#" or "share"));
 
     // The package of a line #r "nuget: Name, version"; null where it is another line.
     private static string? Package(string line)
     {
         var text = line.Trim();
         var quoted = text.StartsWith("#r", StringComparison.OrdinalIgnoreCase) ? text[2..].TrimStart() : "";
-        return quoted.StartsWith("\"nuget:", StringComparison.OrdinalIgnoreCase) && quoted.IndexOf('"', 1) == quoted.Length - 1 && quoted.Length > 8
+        return quoted.StartsWith("\"nuget:", StringComparison.OrdinalIgnoreCase)
+            && quoted.IndexOf('"', 1) == quoted.Length - 1 && quoted.Length > 8
             ? quoted[7..^1].Trim() : null;
     }
 }

@@ -4,8 +4,9 @@ using System.Runtime;
 namespace ReasonGen.Host.Engine;
 
 /// <summary>
-/// The thread on which cells run. Code that does not look at a token is broken off where it stands: at its next managed instruction, or in its wait.
-/// What runs elsewhere after an <c>await</c>, and native code that does not return, cannot be broken off; it is left to itself.
+/// The thread on which cells run. Code that does not look at a token is broken off where it stands: at its next managed
+/// instruction, or in its wait. What runs elsewhere after an <c>await</c>, and native code that does not return, cannot
+/// be broken off; it is left to itself.
 /// </summary>
 internal sealed class CellThread
 {
@@ -45,10 +46,12 @@ internal sealed class CellThread
         try
         {
             Task? task = null;
-#pragma warning disable SYSLIB0046 // the one way to stop code that does not look at a token; what is broken off is the user's own cell
+// the one way to stop code that does not look at a token; what is broken off is the user's own cell
+#pragma warning disable SYSLIB0046
             ControlledExecution.Run(() => task = work(), abort);
 #pragma warning restore SYSLIB0046
-            task!.ContinueWith(ended => Finish(ended, done), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+            task!.ContinueWith(ended => Finish(ended, done), CancellationToken.None,
+                TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
         }
         catch (Exception e)
         {

@@ -10,7 +10,8 @@ using Newtonsoft.Json.Linq;
 
 namespace ReasonGen.Host.Engine;
 
-/// <summary>Cursor positions: Jupyter counts characters of Unicode, C# counts halves of them where they are large.</summary>
+/// <summary>Cursor positions: Jupyter counts characters of Unicode, C# counts halves of them where they are
+/// large.</summary>
 internal static class CodePosition
 {
     internal static int FromJupyter(string code, int? position)
@@ -24,7 +25,8 @@ internal static class CodePosition
         return at;
     }
 
-    internal static int ToJupyter(string code, int position) => position - code.AsSpan(0, position).ToArray().Count(char.IsLowSurrogate);
+    internal static int ToJupyter(string code, int position) =>
+        position - code.AsSpan(0, position).ToArray().Count(char.IsLowSurrogate);
 }
 
 /// <summary>Completion and inspection by Roslyn, on the code of a cell after those that the session has run.</summary>
@@ -45,8 +47,13 @@ internal sealed class CodeAssistant(CSharpSession session)
         }
 
         var tree = CSharpSyntaxTree.ParseText(CellParts.Blanked(code), Parsing);
-        return !SyntaxFactory.IsCompleteSubmission(tree) ? new JObject { ["status"] = "incomplete", ["indent"] = code.TrimEnd().EndsWith('{') ? "    " : "" }
-            : new JObject { ["status"] = tree.GetDiagnostics().Any(diagnostic => diagnostic.Severity == DiagnosticSeverity.Error) ? "invalid" : "complete" };
+        return !SyntaxFactory.IsCompleteSubmission(tree)
+            ? new JObject { ["status"] = "incomplete", ["indent"] = code.TrimEnd().EndsWith('{') ? "    " : "" }
+            : new JObject
+            {
+                ["status"] = tree.GetDiagnostics().Any(diagnostic => diagnostic.Severity == DiagnosticSeverity.Error)
+                    ? "invalid" : "complete",
+            };
     }
 
     /// <summary>What may stand at the cursor: the content of a complete_reply.</summary>
@@ -55,7 +62,8 @@ internal sealed class CodeAssistant(CSharpSession session)
         var line = code[(code.LastIndexOf('\n', Math.Max(0, cursor - 1)) + 1)..cursor];
         if (line.StartsWith("#!"))
         {
-            return Matches(code, cursor - line.Length, cursor, CellParts.Magics.Select(magic => ("#!" + magic, "magic")).Where(magic => magic.Item1.StartsWith(line)));
+            return Matches(code, cursor - line.Length, cursor,
+                CellParts.Magics.Select(magic => ("#!" + magic, "magic")).Where(magic => magic.Item1.StartsWith(line)));
         }
 
         if (CellNesting.TooDeepAt(code) is not null)
@@ -70,10 +78,14 @@ internal sealed class CodeAssistant(CSharpSession session)
             var service = CompletionService.GetService(document)!;
             var list = await service.GetCompletionsAsync(document, cursor);
             var typed = code[list.Span.Start..Math.Max(list.Span.Start, cursor)];
-            var items = list.ItemsList.Where(item => item.FilterText.Contains(typed, StringComparison.OrdinalIgnoreCase))
-                .OrderBy(item => item.FilterText.StartsWith(typed, StringComparison.Ordinal) ? 0 : item.FilterText.StartsWith(typed, StringComparison.OrdinalIgnoreCase) ? 1 : 2)
+            var items =
+                list.ItemsList.Where(item => item.FilterText.Contains(typed, StringComparison.OrdinalIgnoreCase))
+                .OrderBy(item =>
+                    item.FilterText.StartsWith(typed, StringComparison.Ordinal) ? 0
+                        : item.FilterText.StartsWith(typed, StringComparison.OrdinalIgnoreCase) ? 1 : 2)
                 .ThenBy(item => item.SortText, StringComparer.Ordinal)
-                .Select(item => (item.DisplayText, item.Tags.FirstOrDefault()?.ToLowerInvariant() ?? "")).DistinctBy(item => item.DisplayText);
+                .Select(item => (item.DisplayText, item.Tags.FirstOrDefault()?.ToLowerInvariant() ?? ""))
+                .DistinctBy(item => item.DisplayText);
             return Matches(code, list.Span.Start, cursor, items);
         }
         finally
@@ -82,7 +94,8 @@ internal sealed class CodeAssistant(CSharpSession session)
         }
     }
 
-    /// <summary>Signature and documentation of what stands at the cursor, or of the call whose arguments it is in: the content of an inspect_reply.</summary>
+    /// <summary>Signature and documentation of what stands at the cursor, or of the call whose arguments it is in: the
+    /// content of an inspect_reply.</summary>
     internal async Task<JObject> InspectAsync(string code, int cursor)
     {
         if (CellNesting.TooDeepAt(code) is not null)
@@ -94,7 +107,9 @@ internal sealed class CodeAssistant(CSharpSession session)
         try
         {
             var document = Open(code);
-            var text = await QuickInfoAsync(document, cursor) ?? (cursor > 0 ? await QuickInfoAsync(document, cursor - 1) : null) ?? await SignaturesAsync(document, cursor);
+            var text = await QuickInfoAsync(document, cursor)
+                ?? (cursor > 0 ? await QuickInfoAsync(document, cursor - 1) : null)
+                ?? await SignaturesAsync(document, cursor);
             return new JObject
             {
                 ["found"] = text is not null, ["metadata"] = new JObject(),
@@ -116,7 +131,9 @@ internal sealed class CodeAssistant(CSharpSession session)
             ["matches"] = new JArray(shown.Select(item => item.Text)), ["cursor_start"] = from, ["cursor_end"] = to,
             ["metadata"] = new JObject
             {
-                ["_jupyter_types_experimental"] = new JArray(shown.Select(item => new JObject { ["text"] = item.Text, ["type"] = item.Kind, ["start"] = from, ["end"] = to })),
+                ["_jupyter_types_experimental"] = new JArray(
+                    shown.Select(item =>
+                        new JObject { ["text"] = item.Text, ["type"] = item.Kind, ["start"] = from, ["end"] = to })),
             },
         };
     }
@@ -124,17 +141,21 @@ internal sealed class CodeAssistant(CSharpSession session)
     private static async Task<string?> QuickInfoAsync(Document document, int cursor)
     {
         var info = await QuickInfoService.GetService(document)!.GetQuickInfoAsync(document, cursor);
-        return info is { Sections.Length: > 0 } ? string.Join("\n\n", info.Sections.Select(section => section.Text.Trim()).Where(text => text.Length > 0)) : null;
+        return info is { Sections.Length: > 0 }
+            ? string.Join("\n\n", info.Sections.Select(section => section.Text.Trim()).Where(text => text.Length > 0))
+            : null;
     }
 
     private static async Task<string?> SignaturesAsync(Document document, int cursor)
     {
         var (root, model) = (await document.GetSyntaxRootAsync(), await document.GetSemanticModelAsync());
-        var call = root!.FindToken(Math.Max(0, cursor - 1)).Parent?.AncestorsAndSelf().FirstOrDefault(node => node is InvocationExpressionSyntax or BaseObjectCreationExpressionSyntax);
+        var call = root!.FindToken(Math.Max(0, cursor - 1)).Parent?.AncestorsAndSelf()
+            .FirstOrDefault(node => node is InvocationExpressionSyntax or BaseObjectCreationExpressionSyntax);
         IEnumerable<ISymbol> symbols = call switch
         {
             InvocationExpressionSyntax invocation => model!.GetMemberGroup(invocation.Expression),
-            BaseObjectCreationExpressionSyntax creation => (model!.GetTypeInfo(creation).Type as INamedTypeSymbol)?.InstanceConstructors ?? [],
+            BaseObjectCreationExpressionSyntax creation =>
+                (model!.GetTypeInfo(creation).Type as INamedTypeSymbol)?.InstanceConstructors ?? [],
             _ => [],
         };
         var texts = symbols.Select(symbol => symbol.ToMinimalDisplayString(model!, cursor) + Summary(symbol)).ToArray();
@@ -144,7 +165,11 @@ internal sealed class CodeAssistant(CSharpSession session)
     private static string Summary(ISymbol symbol)
     {
         var xml = symbol.GetDocumentationCommentXml() is { Length: > 0 } text ? text : null;
-        return xml is null ? "" : "\n    " + string.Join(' ', System.Xml.Linq.XElement.Parse($"<doc>{xml}</doc>").Descendants("summary").Select(summary => summary.Value)
+        return xml is null ? ""
+            : "\n    "
+                + string.Join(' ',
+                    System.Xml.Linq.XElement.Parse($"<doc>{xml}</doc>").Descendants("summary")
+                        .Select(summary => summary.Value)
             .SelectMany(value => value.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)));
     }
 
@@ -174,13 +199,18 @@ internal sealed class CodeAssistant(CSharpSession session)
         return solution.GetDocument(document)!;
     }
 
-    private (ProjectId Project, DocumentId Document) Add(ref Solution solution, string code, ScriptOptions options, Script? previous)
+    private (ProjectId Project, DocumentId Document) Add(ref Solution solution, string code, ScriptOptions options,
+        Script? previous)
     {
         var project = ProjectId.CreateNewId();
-        var compilation = new CSharpCompilationOptions(OutputKind.DynamicallyLinkedLibrary, usings: options.Imports, metadataReferenceResolver: options.MetadataResolver,
-            sourceReferenceResolver: options.SourceResolver, assemblyIdentityComparer: DesktopAssemblyIdentityComparer.Default);
-        solution = solution.AddProject(ProjectInfo.Create(project, VersionStamp.Create(), $"cell {solution.ProjectIds.Count}", $"cell{solution.ProjectIds.Count}", LanguageNames.CSharp,
-            isSubmission: true, parseOptions: Parsing, compilationOptions: compilation, metadataReferences: options.MetadataReferences.Distinct(),
+        var compilation = new CSharpCompilationOptions(OutputKind.DynamicallyLinkedLibrary, usings: options.Imports,
+            metadataReferenceResolver: options.MetadataResolver,
+            sourceReferenceResolver: options.SourceResolver,
+            assemblyIdentityComparer: DesktopAssemblyIdentityComparer.Default);
+        solution = solution.AddProject(ProjectInfo.Create(project, VersionStamp.Create(),
+            $"cell {solution.ProjectIds.Count}", $"cell{solution.ProjectIds.Count}", LanguageNames.CSharp,
+            isSubmission: true, parseOptions: Parsing, compilationOptions: compilation,
+            metadataReferences: options.MetadataReferences.Distinct(),
             projectReferences: previous is null ? [] : [new ProjectReference(links[previous])]));
         var document = DocumentId.CreateNewId(project);
         solution = solution.AddDocument(DocumentInfo.Create(document, "cell.csx", sourceCodeKind: SourceCodeKind.Script,

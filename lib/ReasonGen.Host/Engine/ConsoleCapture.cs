@@ -2,7 +2,8 @@ using System.Text;
 
 namespace ReasonGen.Host.Engine;
 
-/// <summary>Sends what a cell writes to the console to that cell, whichever thread writes it; everything else goes where it went before.</summary>
+/// <summary>Sends what a cell writes to the console to that cell, whichever thread writes it; everything else goes
+/// where it went before.</summary>
 internal sealed class ConsoleCapture(string name, TextWriter otherwise) : TextWriter
 {
     private static readonly Lock Gate = new();
@@ -58,7 +59,8 @@ internal sealed class ConsoleCapture(string name, TextWriter otherwise) : TextWr
     public override void WriteLine() => Write("\n");
 }
 
-/// <summary>Lets a cell that reads a line from the console ask the person at the notebook; others read what they read before.</summary>
+/// <summary>Lets a cell that reads a line from the console ask the person at the notebook; others read what they read
+/// before.</summary>
 internal sealed class CellInput(TextReader otherwise) : TextReader
 {
     private string waiting = "";

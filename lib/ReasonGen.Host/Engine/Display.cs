@@ -9,7 +9,8 @@ public sealed class DisplayedValue
     private readonly ICellOutput output;
     private readonly string mime, id;
 
-    internal DisplayedValue(ICellOutput output, string mime, string id) => (this.output, this.mime, this.id) = (output, mime, id);
+    internal DisplayedValue(ICellOutput output, string mime, string id) =>
+        (this.output, this.mime, this.id) = (output, mime, id);
 
     /// <summary>Replaces what is shown.</summary>
     public void Update(object? value) => output.Update(Bundles.Of(value, mime), id);
@@ -48,7 +49,8 @@ public static class CellFunctions
         set => Current.Value = value;
     }
 
-    private static ICellOutput InCell => Output ?? throw new InvalidOperationException("this is for code that runs in a notebook cell");
+    private static ICellOutput InCell =>
+        Output ?? throw new InvalidOperationException("this is for code that runs in a notebook cell");
 
     /// <summary>Shows a value, as its formatter or the given mime type has it.</summary>
     public static DisplayedValue display(object? value, string mimeType = "")

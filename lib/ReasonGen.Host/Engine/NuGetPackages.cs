@@ -13,15 +13,17 @@ namespace ReasonGen.Host.Engine;
 /// <param name="Runtime">Libraries to load.</param>
 /// <param name="NativeFolders">Folders of native libraries for this machine.</param>
 /// <param name="Versions">The packages asked for, with the versions taken.</param>
-internal sealed record RestoredPackages(IReadOnlyList<string> Compile, IReadOnlyList<string> Runtime, IReadOnlyList<string> NativeFolders, IReadOnlyList<string> Versions);
+internal sealed record RestoredPackages(IReadOnlyList<string> Compile, IReadOnlyList<string> Runtime,
+    IReadOnlyList<string> NativeFolders, IReadOnlyList<string> Versions);
 
 /// <summary>
-/// Packages for <c>#r "nuget: Name, version"</c>, restored by the dotnet SDK with the sources and credentials that the user has configured. What the
-/// host ships itself is left out of the result: a cell gets the host's own.
+/// Packages for <c>#r "nuget: Name, version"</c>, restored by the dotnet SDK with the sources and credentials that the
+/// user has configured. What the host ships itself is left out of the result: a cell gets the host's own.
 /// </summary>
 internal static class NuGetPackages
 {
-    private static readonly string OwnVersion = typeof(NuGetPackages).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!
+    private static readonly string OwnVersion =
+        typeof(NuGetPackages).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!
         .InformationalVersion.Split('+')[0];
 
     /// <exception cref="CellSyntaxException">A package cannot be had; the SDK's own words.</exception>
@@ -29,11 +31,15 @@ internal static class NuGetPackages
     {
         var all = wanted.Select(Parse).ToArray();
         var references = all.Where(package => !IsOwn(package.Name)).ToArray();
-        string[] own = [.. all.Where(package => IsOwn(package.Name)).Select(package => $"{package.Name}, {OwnVersion} (this program's own)")];
-        if (all.FirstOrDefault(package => IsOwn(package.Name) && package.Version != "*" && package.Version != OwnVersion) is { Name: not null } other)
+        string[] own = [.. all.Where(package => IsOwn(package.Name))
+            .Select(package => $"{package.Name}, {OwnVersion} (this program's own)")];
+        if (all.FirstOrDefault(package =>
+            IsOwn(package.Name) && package.Version != "*" && package.Version != OwnVersion) is { Name: not null } other)
         {
-            throw new CellSyntaxException($"#r \"nuget: {other.Name}, {other.Version}\": this program runs cells with its own {other.Name}, which is {OwnVersion}; "
-                + $"write #r \"nuget: {other.Name}\", or run the notebook with ReasonGen.Tool {other.Version}");
+            throw new CellSyntaxException(
+                $"#r \"nuget: {other.Name}, {other.Version}\": this program runs cells with its "
+                + $"own {other.Name}, which is {OwnVersion}; write #r \"nuget: {other.Name}\", or run the notebook "
+                + $"with ReasonGen.Tool {other.Version}");
         }
 
         if (references.Length == 0)
@@ -45,17 +51,27 @@ internal static class NuGetPackages
         return restored with { Versions = [.. own, .. restored.Versions] };
     }
 
-    // The libraries of the kit, which the host ships; a package of that name from elsewhere would be left out of the result anyway.
-    private static bool IsOwn(string name) => name.StartsWith("ReasonGen", StringComparison.OrdinalIgnoreCase) && CellAssemblies.IsShipped(name);
+    // The libraries of the kit, which the host ships; a package of that name from elsewhere would be left out of the
+    // result anyway.
+    private static bool IsOwn(string name) =>
+        name.StartsWith("ReasonGen", StringComparison.OrdinalIgnoreCase) && CellAssemblies.IsShipped(name);
 
-    private static async Task<RestoredPackages> RestoreAsync((string Name, string Version)[] references, IReadOnlyList<string> wanted, CancellationToken cancel)
+    private static async Task<RestoredPackages> RestoreAsync((string Name, string Version)[] references,
+        IReadOnlyList<string> wanted, CancellationToken cancel)
     {
         var project = new StringBuilder("<Project Sdk=\"Microsoft.NET.Sdk\"><PropertyGroup>")
-            .Append($"<TargetFramework>net{Environment.Version.Major}.0</TargetFramework><RuntimeIdentifier>{RuntimeInformation.RuntimeIdentifier}</RuntimeIdentifier>")
-            .Append("<SelfContained>false</SelfContained><ManagePackageVersionsCentrally>false</ManagePackageVersionsCentrally></PropertyGroup><ItemGroup>")
-            .AppendJoin("", references.Select(package => $"<PackageReference Include=\"{SecurityElement.Escape(package.Name)}\" Version=\"{SecurityElement.Escape(package.Version)}\" />"))
+            .Append($"<TargetFramework>net{Environment.Version.Major}.0</TargetFramework>"
+                + $"<RuntimeIdentifier>{RuntimeInformation.RuntimeIdentifier}</RuntimeIdentifier>")
+            .Append("<SelfContained>false</SelfContained><ManagePackageVersionsCentrally>"
+                + "false</ManagePackageVersionsCentrally></PropertyGroup><ItemGroup>")
+            .AppendJoin("",
+                references.Select(package =>
+                    $"<PackageReference "
+                    + $"Include=\"{SecurityElement.Escape(package.Name)}\" Version=\""
+                    + $"{SecurityElement.Escape(package.Version)}\" />"))
             .Append("</ItemGroup></Project>").ToString();
-        var folder = Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData), "reasongen", "packages",
+        var folder = Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData),
+            "reasongen", "packages",
             Convert.ToHexStringLower(XxHash128.Hash(Encoding.UTF8.GetBytes(project))));
         var assets = Path.Combine(folder, "obj", "project.assets.json");
         var done = Path.Combine(folder, "restored"); // the assets are written by a restore that fails, too
@@ -67,20 +83,27 @@ internal static class NuGetPackages
             await File.WriteAllTextAsync(done, "", cancel);
         }
 
-        return Read(JObject.Parse(await File.ReadAllTextAsync(assets, cancel)), [.. references.Select(package => package.Name)]);
+        return Read(JObject.Parse(await File.ReadAllTextAsync(assets, cancel)),
+            [.. references.Select(package => package.Name)]);
     }
 
     /// <summary>Reads what NuGet wrote of a restore.</summary>
     internal static RestoredPackages Read(JObject assets, IReadOnlyList<string> wanted)
     {
         string[] folders = [.. ((JObject)assets["packageFolders"]!).Properties().Select(folder => folder.Name)];
-        var target = ((JObject)assets["targets"]!).Properties().MaxBy(property => property.Name.Length)!; // the one with the machine's identifier
-        var (compile, runtime, native, versions) = (new List<string>(), new List<string>(), new HashSet<string>(), new List<string>());
-        foreach (var package in ((JObject)target.Value).Properties().Where(package => (string?)package.Value["type"] == "package"))
+        // the one with the machine's identifier
+        var target = ((JObject)assets["targets"]!).Properties().MaxBy(property => property.Name.Length)!;
+        var (compile, runtime, native, versions) =
+            (new List<string>(), new List<string>(), new HashSet<string>(), new List<string>());
+        foreach (var package in ((JObject)target.Value).Properties()
+            .Where(package => (string?)package.Value["type"] == "package"))
         {
             var root = (string)assets["libraries"]![package.Name]!["path"]!;
-            IEnumerable<string> Files(string kind) => (package.Value[kind] as JObject)?.Properties().Select(file => file.Name).Where(file => !file.EndsWith("/_._"))
-                .Select(file => folders.Select(folder => Path.Combine(folder, root, file)).FirstOrDefault(File.Exists)).OfType<string>() ?? [];
+            IEnumerable<string> Files(string kind) =>
+                (package.Value[kind] as JObject)?.Properties().Select(file => file.Name)
+                    .Where(file => !file.EndsWith("/_._"))
+                .Select(file => folders.Select(folder => Path.Combine(folder, root, file)).FirstOrDefault(File.Exists))
+                .OfType<string>() ?? [];
             compile.AddRange(Files("compile").Where(IsForeign));
             runtime.AddRange(Files("runtime").Where(IsForeign));
             native.UnionWith(Files("native").Select(file => Path.GetDirectoryName(file)!));
@@ -98,13 +121,18 @@ internal static class NuGetPackages
     private static (string Name, string Version) Parse(string wanted)
     {
         var parts = wanted.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
-        return parts.Length is 1 or 2 && parts[0].All(c => char.IsLetterOrDigit(c) || c is '.' or '-' or '_') ? (parts[0], parts.ElementAtOrDefault(1) ?? "*")
-            : throw new CellSyntaxException($"#r \"nuget: {wanted}\": it must be #r \"nuget: Name\" or #r \"nuget: Name, version\"");
+        return parts.Length is 1 or 2 && parts[0].All(c => char.IsLetterOrDigit(c) || c is '.' or '-' or '_')
+            ? (parts[0], parts.ElementAtOrDefault(1) ?? "*")
+            : throw new CellSyntaxException(
+                $"#r \"nuget: {wanted}\": it must be #r \"nuget: Name\" or #r \"nuget: Name, version\"");
     }
 
     private static async Task DotnetRestoreAsync(string folder, string wanted, CancellationToken cancel)
     {
-        var start = new ProcessStartInfo(SelfProcess.Dotnet) { WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo(SelfProcess.Dotnet)
+        {
+            WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true,
+        };
         foreach (var argument in new[] { "restore", "packages.csproj", "--nologo", "--verbosity", "quiet" })
         {
             start.ArgumentList.Add(argument);
@@ -117,12 +145,15 @@ internal static class NuGetPackages
         }
         catch (System.ComponentModel.Win32Exception e)
         {
-            throw new CellSyntaxException($"#r \"nuget: {wanted}\": the dotnet SDK could not be started ({e.Message}); install it and put it on the PATH");
+            throw new CellSyntaxException(
+                $"#r \"nuget: {wanted}\": the dotnet SDK could not be started ({e.Message}); install it and put it on "
+                + $"the PATH");
         }
 
         using (process)
         {
-            var (output, errors) = (process.StandardOutput.ReadToEndAsync(CancellationToken.None), process.StandardError.ReadToEndAsync(CancellationToken.None));
+            var (output, errors) = (process.StandardOutput.ReadToEndAsync(CancellationToken.None),
+                process.StandardError.ReadToEndAsync(CancellationToken.None));
             try
             {
                 await process.WaitForExitAsync(cancel);
@@ -135,8 +166,10 @@ internal static class NuGetPackages
 
             if (process.ExitCode != 0)
             {
-                var said = (await output + await errors).Split('\n').Select(line => line.Trim()).Where(line => line.Contains("error")).Distinct();
-                throw new CellSyntaxException($"#r \"nuget: {wanted}\" could not be restored:\n{string.Join('\n', said)}");
+                var said = (await output + await errors).Split('\n').Select(line => line.Trim())
+                    .Where(line => line.Contains("error")).Distinct();
+                throw new CellSyntaxException(
+                    $"#r \"nuget: {wanted}\" could not be restored:\n{string.Join('\n', said)}");
             }
         }
     }

@@ -2,19 +2,23 @@ using Microsoft.CodeAnalysis.CSharp;
 
 namespace ReasonGen.Host.Engine;
 
-/// <summary>The magic <c>#!set --name x --value v</c> as .NET Interactive has it, for a session of C# alone: it becomes the statement that declares x.</summary>
+/// <summary>The magic <c>#!set --name x --value v</c> as .NET Interactive has it, for a session of C# alone: it becomes
+/// the statement that declares x.</summary>
 internal static class SetMagic
 {
-    private const string Usage = "it is #!set --name NAME --value VALUE, where VALUE is text, @NAME or @csharp:NAME for a variable, or @input:PROMPT or @password:PROMPT for a question";
+    private const string Usage = "it is #!set --name NAME --value VALUE, where VALUE is text, @NAME or @csharp:NAME "
+        + "for a variable, or @input:PROMPT or @password:PROMPT for a question";
 
-    /// <exception cref="CellSyntaxException">It lacks a name or a value, or wants another language's variable.</exception>
+    /// <exception cref="CellSyntaxException">It lacks a name or a value, or wants another language's
+    /// variable.</exception>
     internal static string Statement(string arguments)
     {
         string? name = null, value = null;
         var words = Words(arguments);
         for (var i = 0; i < words.Count; i += 2)
         {
-            var given = i + 1 < words.Count ? words[i + 1] : throw new CellSyntaxException($"#!set {arguments}: {words[i]} has no value; {Usage}");
+            var given = i + 1 < words.Count ? words[i + 1]
+                : throw new CellSyntaxException($"#!set {arguments}: {words[i]} has no value; {Usage}");
             switch (words[i])
             {
                 case "--name":
@@ -28,7 +32,8 @@ internal static class SetMagic
             }
         }
 
-        return name is not null && SyntaxFacts.IsValidIdentifier(name) && value is not null ? $"var @{name} = {Expression(arguments, name, value)};"
+        return name is not null && SyntaxFacts.IsValidIdentifier(name) && value is not null
+            ? $"var @{name} = {Expression(arguments, name, value)};"
             : throw new CellSyntaxException($"#!set {arguments}: it lacks a value or a name that C# allows; {Usage}");
     }
 
@@ -39,14 +44,16 @@ internal static class SetMagic
             return Literal(value);
         }
 
-        var (source, rest) = value[1..].Split(':', 2) is [var before, var after] ? (before, after.Trim('"')) : (value[1..], null);
+        var (source, rest) =
+            value[1..].Split(':', 2) is [var before, var after] ? (before, after.Trim('"')) : (value[1..], null);
         return source switch
         {
             "input" => $"await GetInputAsync({Literal(rest ?? name)})",
             "password" => $"await GetPasswordAsync({Literal(rest ?? name)})",
             "csharp" when rest is not null && SyntaxFacts.IsValidIdentifier(rest) => "@" + rest,
             _ when rest is null && SyntaxFacts.IsValidIdentifier(source) => "@" + source,
-            _ => throw new CellSyntaxException($"#!set {arguments}: '{value}' names no variable of this session, which has C# alone; {Usage}"),
+            _ => throw new CellSyntaxException(
+                $"#!set {arguments}: '{value}' names no variable of this session, which has C# alone; {Usage}"),
         };
     }
 

@@ -16,15 +16,18 @@ public sealed record CellVariable(string Name, Type Type, object? Value);
 /// <param name="Start">Runs it on the values of those before it.</param>
 /// <param name="HasValue">Whether it ends in an expression or returns something.</param>
 /// <param name="Lasts">Whether later cells can name something of it.</param>
-internal sealed record Submission(Script<object> Script, Func<object?[], Task<object?>> Start, bool HasValue, bool Lasts);
+internal sealed record Submission(Script<object> Script, Func<object?[], Task<object?>> Start, bool HasValue,
+    bool Lasts);
 
 /// <summary>
-/// The chain of compiled cells and their values. Roslyn compiles each cell as a continuation of those before it; a cell that declares nothing is
-/// not made a link, and its code is let go, so that a session does not grow with every cell that only calls or shows.
+/// The chain of compiled cells and their values. Roslyn compiles each cell as a continuation of those before it; a cell
+/// that declares nothing is not made a link, and its code is let go, so that a session does not grow with every cell
+/// that only calls or shows.
 /// </summary>
 internal sealed class Submissions(CellAssemblies assemblies)
 {
-    private static readonly MethodInfo? HasResult = typeof(Compilation).GetMethod("HasSubmissionResult", BindingFlags.Instance | BindingFlags.Public | BindingFlags.NonPublic);
+    private static readonly MethodInfo? HasResult = typeof(Compilation).GetMethod("HasSubmissionResult",
+        BindingFlags.Instance | BindingFlags.Public | BindingFlags.NonPublic);
     private static readonly EmitOptions Emit = new(debugInformationFormat: DebugInformationFormat.Embedded);
     private readonly InteractiveAssemblyLoader unused = new(); // each script would make one, and never give it back
     private Script<object>? last;
@@ -36,27 +39,33 @@ internal sealed class Submissions(CellAssemblies assemblies)
 
     /// <summary>The session's variables, the latest of each name.</summary>
     internal IEnumerable<CellVariable> Variables => values.Where(value => value is not null)
-        .SelectMany(value => value!.GetType().GetFields(BindingFlags.Instance | BindingFlags.Public | BindingFlags.DeclaredOnly)
-            .Where(member => !member.Name.Contains('<')).Select(member => new CellVariable(member.Name, member.FieldType, member.GetValue(value))))
+        .SelectMany(value =>
+            value!.GetType().GetFields(BindingFlags.Instance | BindingFlags.Public | BindingFlags.DeclaredOnly)
+            .Where(member => !member.Name.Contains('<'))
+            .Select(member => new CellVariable(member.Name, member.FieldType, member.GetValue(value))))
         .GroupBy(variable => variable.Name).Select(group => group.Last());
 
     /// <summary>Compiles a cell.</summary>
     /// <param name="options">How; imports and references of the links before it hold without being named again.</param>
     /// <param name="diagnostics">Gets what the compiler says.</param>
     /// <returns>The cell; null where it has errors.</returns>
-    internal Submission? Compile(string code, ScriptOptions options, List<Diagnostic> diagnostics, CancellationToken cancel)
+    internal Submission? Compile(string code, ScriptOptions options, List<Diagnostic> diagnostics,
+        CancellationToken cancel)
     {
-        var script = last is null ? CSharpScript.Create<object>(code, options, null, unused) : last.ContinueWith<object>(code, options);
+        var script = last is null ? CSharpScript.Create<object>(code, options, null, unused)
+            : last.ContinueWith<object>(code, options);
         var compilation = script.GetCompilation();
         var image = new MemoryStream();
         var emitted = compilation.Emit(image, options: Emit, cancellationToken: cancel);
-        diagnostics.AddRange(emitted.Diagnostics.Where(diagnostic => diagnostic.Severity >= DiagnosticSeverity.Warning));
+        diagnostics.AddRange(
+            emitted.Diagnostics.Where(diagnostic => diagnostic.Severity >= DiagnosticSeverity.Warning));
         if (diagnostics.Any(diagnostic => diagnostic.Severity == DiagnosticSeverity.Error))
         {
             return null;
         }
 
-        foreach (var reference in compilation.DirectiveReferences.OfType<PortableExecutableReference>().Where(reference => reference.FilePath is not null))
+        foreach (var reference in compilation.DirectiveReferences.OfType<PortableExecutableReference>()
+            .Where(reference => reference.FilePath is not null))
         {
             assemblies.Know(reference.FilePath!);
         }
@@ -64,16 +73,20 @@ internal sealed class Submissions(CellAssemblies assemblies)
         var lasts = Declares(compilation);
         if (!emitted.Success)
         {
-            return new(script, _ => Task.FromResult<object?>(null), false, lasts); // usings, references or comments alone: nothing to run
+            // usings, references or comments alone: nothing to run
+            return new(script, _ => Task.FromResult<object?>(null), false, lasts);
         }
 
         var entry = compilation.GetEntryPoint(cancel)!;
         var type = assemblies.Load(image, lasts).GetType(entry.ContainingType.MetadataName)!;
-        var start = type.GetMethod(entry.MetadataName, BindingFlags.Static | BindingFlags.Public | BindingFlags.NonPublic)!.CreateDelegate<Func<object?[], Task<object?>>>();
+        var start = type.GetMethod(entry.MetadataName,
+            BindingFlags.Static | BindingFlags.Public | BindingFlags.NonPublic)!
+            .CreateDelegate<Func<object?[], Task<object?>>>();
         return new(script, start, HasResult?.Invoke(compilation, null) is true, lasts);
     }
 
-    /// <summary>Starts a compiled cell; from here on its variables are those of the session, whether it ends well or not.</summary>
+    /// <summary>Starts a compiled cell; from here on its variables are those of the session, whether it ends well or
+    /// not.</summary>
     internal Task<object?> Run(Submission cell)
     {
         if (values.Length < links + 2)
@@ -92,14 +105,18 @@ internal sealed class Submissions(CellAssemblies assemblies)
     /// <summary>Lets go of the values of a cell that later ones cannot name.</summary>
     internal void Forget(Submission cell)
     {
-        if (!cell.Lasts && Array.FindLastIndex(values, value => value?.GetType() == cell.Start.Method.DeclaringType) is >= 0 and var at)
+        if (!cell.Lasts
+            && Array.FindLastIndex(values, value => value?.GetType() == cell.Start.Method.DeclaringType) is >= 0
+                and var at)
         {
             values[at] = null;
         }
     }
 
     private static bool Declares(Compilation compilation) =>
-        compilation.ScriptClass!.GetMembers().Any(member => !member.IsImplicitlyDeclared && member.CanBeReferencedByName)
+        compilation.ScriptClass!.GetMembers()
+            .Any(member => !member.IsImplicitlyDeclared && member.CanBeReferencedByName)
         || compilation.SyntaxTrees.Any(tree => tree.GetRoot() is CompilationUnitSyntax root
-            && (root.Usings.Any() || root.Externs.Any() || root.GetReferenceDirectives().Any() || root.GetLoadDirectives().Any()));
+            && (root.Usings.Any() || root.Externs.Any() || root.GetReferenceDirectives().Any()
+                || root.GetLoadDirectives().Any()));
 }

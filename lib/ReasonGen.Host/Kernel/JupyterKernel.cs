@@ -7,12 +7,14 @@ using ReasonGen.Studies;
 namespace ReasonGen.Host.Kernel;
 
 /// <summary>
-/// A C# kernel for Jupyter front ends (messaging protocol 5.3). Cells run one after another; everything else is answered at once, while a cell runs too.
+/// A C# kernel for Jupyter front ends (messaging protocol 5.3). Cells run one after another; everything else is
+/// answered at once, while a cell runs too.
 /// </summary>
 internal sealed class JupyterKernel : IDisposable
 {
     internal const string ProtocolVersion = "5.3";
-    private const int CompilerStack = 64 << 20; // bytes, of which only those used take memory: cells are compiled on these threads
+    // bytes, of which only those used take memory: cells are compiled on these threads
+    private const int CompilerStack = 64 << 20;
     private static readonly TimeSpan StdinComes = TimeSpan.FromSeconds(5), Warming = TimeSpan.FromSeconds(10);
     private readonly KernelSockets sockets;
     private readonly CSharpSession session = new(Directory.GetCurrentDirectory());
@@ -20,7 +22,8 @@ internal sealed class JupyterKernel : IDisposable
     private readonly KernelHistory history = new();
     private readonly BlockingCollection<(KernelChannel Channel, JupyterMessage Message)> cells = [];
     private readonly TaskCompletionSource ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private readonly ManualResetEventSlim warm = new(); // both the compiler and completion take a second the first time, which nobody is to wait for in front of a cell
+    // both the compiler and completion take a second the first time, which nobody is to wait for in front of a cell
+    private readonly ManualResetEventSlim warm = new();
     private readonly Lock gate = new(), asking = new();
     private CancellationTokenSource? running;
     private (KernelChannel Channel, JupyterMessage Message)? atWork;
@@ -92,7 +95,8 @@ internal sealed class JupyterKernel : IDisposable
                 TakeAnswer(message);
                 break;
             case (KernelChannel.Stdin, _) or (_, "input_reply"):
-                Log($"a message on the {channel.ToString().ToLowerInvariant()} channel was dropped: it is {message.Type}");
+                Log($"a message on the {channel.ToString().ToLowerInvariant()} channel was dropped: it "
+                    + $"is {message.Type}");
                 break;
             case (_, "execute_request"):
                 cells.Add((channel, message));
@@ -103,7 +107,10 @@ internal sealed class JupyterKernel : IDisposable
                     Interrupt();
                 }
 
-                OnThread(() => WhileBusy(channel, message, () => AnswerAsync(message, answer => Reply(channel, message, answer)).GetAwaiter().GetResult()));
+                OnThread(() =>
+                    WhileBusy(channel, message,
+                        () => AnswerAsync(message, answer => Reply(channel, message, answer)).GetAwaiter()
+                            .GetResult()));
                 break;
         }
     }
@@ -127,7 +134,8 @@ internal sealed class JupyterKernel : IDisposable
                 Log($"{message.Type} failed: {e}");
             }
 
-            Reply(channel, message, Error(e is MalformedRequestException ? "MalformedRequest" : e.GetType().Name, e.Message));
+            Reply(channel, message,
+                Error(e is MalformedRequestException ? "MalformedRequest" : e.GetType().Name, e.Message));
         }
 
         Tell("idle", message);
@@ -145,7 +153,8 @@ internal sealed class JupyterKernel : IDisposable
         }
     }
 
-    private void Tell(string state, JupyterMessage message) => sockets.Publish("status", new JObject { ["execution_state"] = state }, message.Header);
+    private void Tell(string state, JupyterMessage message) =>
+        sockets.Publish("status", new JObject { ["execution_state"] = state }, message.Header);
 
     private async Task AnswerAsync(JupyterMessage message, Action<JObject> reply)
     {
@@ -172,7 +181,8 @@ internal sealed class JupyterKernel : IDisposable
                 reply(new JObject { ["comms"] = new JObject() });
                 break;
             case "comm_open": // no widgets here: the other side is told at once
-                sockets.Publish("comm_close", new JObject { ["comm_id"] = content["comm_id"], ["data"] = new JObject() }, message.Header);
+                sockets.Publish("comm_close",
+                    new JObject { ["comm_id"] = content["comm_id"], ["data"] = new JObject() }, message.Header);
                 break;
             case "interrupt_request":
                 reply([]); // it was interrupted when this came
@@ -186,7 +196,8 @@ internal sealed class JupyterKernel : IDisposable
         }
     }
 
-    private static int Cursor(JObject content) => CodePosition.FromJupyter(content.Text("code"), content.Number("cursor_pos", int.MaxValue));
+    private static int Cursor(JObject content) =>
+        CodePosition.FromJupyter(content.Text("code"), content.Number("cursor_pos", int.MaxValue));
 
     private void Reply(KernelChannel channel, JupyterMessage message, JObject answer)
     {
@@ -195,7 +206,11 @@ internal sealed class JupyterKernel : IDisposable
     }
 
     private static JObject Error(string name, string value, IReadOnlyList<string>? traceback = null) =>
-        new() { ["status"] = "error", ["ename"] = name, ["evalue"] = value, ["traceback"] = new JArray(traceback?.ToArray() ?? []) };
+        new()
+        {
+            ["status"] = "error", ["ename"] = name, ["evalue"] = value,
+            ["traceback"] = new JArray(traceback?.ToArray() ?? []),
+        };
 
     private static JObject Information() => new()
     {
@@ -204,10 +219,14 @@ internal sealed class JupyterKernel : IDisposable
         ["implementation_version"] = typeof(JupyterKernel).Assembly.GetName().Version!.ToString(3),
         ["language_info"] = new JObject
         {
-            ["name"] = "C#", ["version"] = "14.0", ["mimetype"] = "text/x-csharp", ["file_extension"] = ".cs", ["pygments_lexer"] = "csharp", ["codemirror_mode"] = "text/x-csharp",
+            ["name"] = "C#", ["version"] = "14.0", ["mimetype"] = "text/x-csharp", ["file_extension"] = ".cs",
+            ["pygments_lexer"] = "csharp", ["codemirror_mode"] = "text/x-csharp",
         },
-        ["banner"] = $"ReasonGen.Notebooks {RunRecord.CurrentCommit[..Math.Min(10, RunRecord.CurrentCommit.Length)]}: C# on .NET {Environment.Version}",
-        ["help_links"] = new JArray(new JObject { ["text"] = "C#", ["url"] = "https://learn.microsoft.com/dotnet/csharp/" }),
+        ["banner"] = $"ReasonGen.Notebooks "
+            + $"{RunRecord.CurrentCommit[..Math.Min(10, RunRecord.CurrentCommit.Length)]}: C# on .NET "
+            + $"{Environment.Version}",
+        ["help_links"] =
+            new JArray(new JObject { ["text"] = "C#", ["url"] = "https://learn.microsoft.com/dotnet/csharp/" }),
     };
 
     private void RunCells()
@@ -223,11 +242,13 @@ internal sealed class JupyterKernel : IDisposable
     {
         var (content, parent) = (message.Content, message.Header);
         var (code, silent) = (content.Text("code"), content.Flag("silent", false));
-        var (kept, mayAsk, stops) = (content.Flag("store_history", true), content.Flag("allow_stdin", true), content.Flag("stop_on_error", true));
+        var (kept, mayAsk, stops) = (content.Flag("store_history", true), content.Flag("allow_stdin",
+            true), content.Flag("stop_on_error", true));
         if (!silent)
         {
             executionCount += kept ? 1 : 0;
-            sockets.Publish("execute_input", new JObject { ["code"] = code, ["execution_count"] = executionCount }, parent);
+            sockets.Publish("execute_input", new JObject { ["code"] = code, ["execution_count"] = executionCount },
+                parent);
         }
 
         using var cancel = new CancellationTokenSource();
@@ -239,8 +260,10 @@ internal sealed class JupyterKernel : IDisposable
                 (running, atWork) = (cancel, (channel, message));
             }
 
-            using var output = new KernelOutput((type, shown) => sockets.Publish(type, shown, parent), (prompt, hidden) => Ask(message, prompt, hidden, mayAsk, cancel.Token), executionCount);
-            result = session.RunAsync(code, silent ? new SilentOutput() : output, $"cell {executionCount}", cancel.Token).GetAwaiter().GetResult();
+            using var output = new KernelOutput((type, shown) => sockets.Publish(type, shown, parent),
+                (prompt, hidden) => Ask(message, prompt, hidden, mayAsk, cancel.Token), executionCount);
+            result = session.RunAsync(code, silent ? new SilentOutput() : output, $"cell {executionCount}",
+                cancel.Token).GetAwaiter().GetResult();
         }
         finally
         {
@@ -255,7 +278,11 @@ internal sealed class JupyterKernel : IDisposable
             history.Add(executionCount, code);
         }
 
-        var reply = new JObject { ["status"] = "ok", ["execution_count"] = executionCount, ["user_expressions"] = new JObject(), ["payload"] = new JArray() };
+        var reply = new JObject
+        {
+            ["status"] = "ok", ["execution_count"] = executionCount, ["user_expressions"] = new JObject(),
+            ["payload"] = new JArray(),
+        };
         if (!result.Ok)
         {
             reply = Error(result.ErrorName!, result.ErrorValue, result.Traceback);
@@ -280,7 +307,8 @@ internal sealed class JupyterKernel : IDisposable
         while (cells.TryTake(out var waiting))
         {
             WhileBusy(waiting.Channel, waiting.Message, () =>
-                sockets.Reply(waiting.Channel, waiting.Message, "execute_reply", new JObject { ["status"] = "aborted", ["execution_count"] = executionCount }));
+                sockets.Reply(waiting.Channel, waiting.Message, "execute_reply",
+                    new JObject { ["status"] = "aborted", ["execution_count"] = executionCount }));
         }
     }
 
@@ -295,10 +323,13 @@ internal sealed class JupyterKernel : IDisposable
         {
             var asked = question = new TaskCompletionSource<string>(TaskCreationOptions.RunContinuationsAsynchronously);
             var since = Stopwatch.StartNew();
-            while (!sockets.Reply(KernelChannel.Stdin, cell, "input_request", new JObject { ["prompt"] = prompt, ["password"] = hidden }))
+            while (!sockets.Reply(KernelChannel.Stdin, cell, "input_request",
+                new JObject { ["prompt"] = prompt, ["password"] = hidden }))
             {
                 cancel.ThrowIfCancellationRequested();
-                Thread.Sleep(since.Elapsed < StdinComes ? 20 : throw new InvalidOperationException("the cell asks for input, and its front end is not connected to the stdin channel"));
+                Thread.Sleep(since.Elapsed < StdinComes ? 20
+                    : throw new InvalidOperationException(
+                        "the cell asks for input, and its front end is not connected to the stdin channel"));
             }
 
             return asked.Task.WaitAsync(cancel).GetAwaiter().GetResult();
@@ -310,11 +341,13 @@ internal sealed class JupyterKernel : IDisposable
         var asked = Interlocked.Exchange(ref question, null);
         try
         {
-            asked?.TrySetResult(message.Damage is null ? message.Content.Text("value") : throw new MalformedRequestException(message.Damage));
+            asked?.TrySetResult(message.Damage is null ? message.Content.Text("value")
+                : throw new MalformedRequestException(message.Damage));
         }
         catch (MalformedRequestException e)
         {
-            asked?.TrySetException(new InvalidOperationException($"the front end's answer cannot be read: {e.Message}"));
+            asked?.TrySetException(
+                new InvalidOperationException($"the front end's answer cannot be read: {e.Message}"));
         }
     }
 
@@ -325,7 +358,9 @@ internal sealed class JupyterKernel : IDisposable
         {
             if (!ended.Task.IsCompleted && atWork is var (channel, message))
             {
-                var told = Error("ProcessExit", $"the cell ended the kernel's process with exit code {Environment.ExitCode}", ["The cell ended the kernel's process."]);
+                var told = Error("ProcessExit",
+                    $"the cell ended the kernel's process with exit code {Environment.ExitCode}",
+                    ["The cell ended the kernel's process."]);
                 sockets.Publish("error", (JObject)told.DeepClone(), message.Header);
                 sockets.Reply(channel, message, "execute_reply", told);
                 Tell("idle", message);

@@ -14,14 +14,16 @@ internal sealed class MalformedRequestException(string message) : Exception(mess
 /// <param name="Parent">Header of the message that it answers.</param>
 /// <param name="Content">What it says.</param>
 /// <param name="Damage">What is wrong with what it says, where that could not be read.</param>
-internal sealed record JupyterMessage(IReadOnlyList<byte[]> Identities, JObject Header, JObject Parent, JObject Content, string? Damage = null)
+internal sealed record JupyterMessage(IReadOnlyList<byte[]> Identities, JObject Header, JObject Parent, JObject Content,
+    string? Damage = null)
 {
     internal string Type => (string?)Header["msg_type"] ?? "";
 
     internal string Id => (string?)Header["msg_id"] ?? "";
 }
 
-/// <summary>Members of a request, each of the type that the protocol gives it. One that is missing or null is what the protocol takes it for.</summary>
+/// <summary>Members of a request, each of the type that the protocol gives it. One that is missing or null is what the
+/// protocol takes it for.</summary>
 internal static class RequestMembers
 {
     /// <exception cref="MalformedRequestException">It is no text.</exception>
@@ -36,15 +38,19 @@ internal static class RequestMembers
     /// <exception cref="MalformedRequestException">It is no whole number.</exception>
     internal static int Number(this JObject content, string name, int otherwise) =>
         Of(content, name, JTokenType.Integer, "a whole number") is { } value
-            ? value.Value is long number ? (int)Math.Clamp(number, int.MinValue, int.MaxValue) : int.MaxValue : otherwise;
+            ? value.Value is long number ? (int)Math.Clamp(number, int.MinValue, int.MaxValue) : int.MaxValue
+            : otherwise;
 
-    private static JValue? Of(JObject content, string name, JTokenType type, string what) => content[name] is not { Type: not JTokenType.Null } token ? null
+    private static JValue? Of(JObject content, string name, JTokenType type, string what) =>
+        content[name] is not { Type: not JTokenType.Null } token ? null
         : token.Type == type ? (JValue)token : throw new MalformedRequestException($"its {name} must be {what}");
 }
 
 /// <summary>
-/// Signs and reads messages: identities, the delimiter, the HMAC-SHA256 of the four parts, then header, parent header, metadata and content in JSON
-/// (Jupyter messaging 5.3, "The Wire Protocol"). What is not signed with the key, is signed twice, or is not of that form is not read at all.
+/// Signs and reads messages: identities, the delimiter, the HMAC-SHA256 of the four parts, then header, parent header,
+/// metadata and content in JSON
+/// (Jupyter messaging 5.3, "The Wire Protocol"). What is not signed with the key, is signed twice, or is not of that
+/// form is not read at all.
 /// </summary>
 internal sealed class MessageCodec(string key)
 {
@@ -60,18 +66,21 @@ internal sealed class MessageCodec(string key)
     private readonly Queue<string> seenInOrder = new();
 
     /// <summary>Frames of a new message.</summary>
-    internal IReadOnlyList<byte[]> Encode(IReadOnlyList<byte[]> identities, string type, JObject content, JObject? parent, JObject? metadata = null)
+    internal IReadOnlyList<byte[]> Encode(IReadOnlyList<byte[]> identities, string type, JObject content,
+        JObject? parent, JObject? metadata = null)
     {
         var header = new JObject
         {
-            ["msg_id"] = Guid.NewGuid().ToString("N"), ["session"] = session, ["username"] = "kernel", ["date"] = DateTime.UtcNow.ToString("yyyy-MM-dd'T'HH:mm:ss.ffffff'Z'"),
+            ["msg_id"] = Guid.NewGuid().ToString("N"), ["session"] = session, ["username"] = "kernel",
+            ["date"] = DateTime.UtcNow.ToString("yyyy-MM-dd'T'HH:mm:ss.ffffff'Z'"),
             ["msg_type"] = type, ["version"] = JupyterKernel.ProtocolVersion,
         };
         byte[][] parts = [Bytes(header), Bytes(parent ?? []), Bytes(metadata ?? []), Bytes(content)];
         return [.. identities, Delimiter, Encoding.ASCII.GetBytes(Sign(parts)), .. parts];
     }
 
-    /// <summary>A message from frames; null with the reason where it is refused. One that is signed and says who wants what is a message, even where the rest is damaged.</summary>
+    /// <summary>A message from frames; null with the reason where it is refused. One that is signed and says who wants
+    /// what is a message, even where the rest is damaged.</summary>
     internal JupyterMessage? Decode(byte[] sender, IReadOnlyList<byte[]> frames, out string refused)
     {
         refused = "";
@@ -158,7 +167,10 @@ internal sealed class MessageCodec(string key)
     private static JObject Parse(byte[] json)
     {
         // dates stay text: a front end compares what comes back with what it sent
-        using var reader = new JsonTextReader(new StreamReader(new MemoryStream(json), Utf8)) { DateParseHandling = DateParseHandling.None, MaxDepth = DeepestJson };
+        using var reader = new JsonTextReader(new StreamReader(new MemoryStream(json), Utf8))
+        {
+            DateParseHandling = DateParseHandling.None, MaxDepth = DeepestJson,
+        };
         return JObject.Load(reader);
     }
 }

@@ -4,11 +4,13 @@ using ReasonGen.Host.Engine;
 
 namespace ReasonGen.Host.Kernel;
 
-/// <summary>Sends what a cell shows to the front ends as it comes; text in lumps, so that a cell that prints much is not one message a word.</summary>
+/// <summary>Sends what a cell shows to the front ends as it comes; text in lumps, so that a cell that prints much is
+/// not one message a word.</summary>
 /// <param name="publish">Sends a message that comes of this cell.</param>
 /// <param name="ask">Asks the person at the front end.</param>
 /// <param name="executionCount">Number of the cell.</param>
-internal sealed class KernelOutput(Action<string, JObject> publish, Func<string, bool, string?> ask, int executionCount) : ICellOutput, IDisposable
+internal sealed class KernelOutput(Action<string, JObject> publish, Func<string, bool, string?> ask, int executionCount)
+    : ICellOutput, IDisposable
 {
     private const int Lump = 256 << 10; // characters
     private static readonly TimeSpan Latest = TimeSpan.FromMilliseconds(40);
@@ -55,7 +57,8 @@ internal sealed class KernelOutput(Action<string, JObject> publish, Func<string,
         lock (gate)
         {
             Flush();
-            publish("execute_result", new JObject { ["execution_count"] = executionCount, ["data"] = bundle, ["metadata"] = new JObject() });
+            publish("execute_result",
+                new JObject { ["execution_count"] = executionCount, ["data"] = bundle, ["metadata"] = new JObject() });
         }
     }
 
@@ -73,7 +76,12 @@ internal sealed class KernelOutput(Action<string, JObject> publish, Func<string,
         lock (gate)
         {
             Flush();
-            publish(type, new JObject { ["data"] = bundle, ["metadata"] = new JObject(), ["transient"] = new JObject { ["display_id"] = displayId } });
+            publish(type,
+                new JObject
+                {
+                    ["data"] = bundle, ["metadata"] = new JObject(),
+                    ["transient"] = new JObject { ["display_id"] = displayId },
+                });
         }
     }
 

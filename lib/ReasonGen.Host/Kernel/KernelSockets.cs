@@ -14,7 +14,8 @@ internal enum KernelChannel
     Stdin,
 }
 
-/// <summary>The five ZeroMQ sockets of a kernel. Sending is for any thread and does not wait, but that a cell waits for readers who are far behind.</summary>
+/// <summary>The five ZeroMQ sockets of a kernel. Sending is for any thread and does not wait, but that a cell waits for
+/// readers who are far behind.</summary>
 internal sealed class KernelSockets : IDisposable
 {
     private const int LongestPing = 64 << 10, LongestSubscription = 256, MostTopics = 64;
@@ -35,20 +36,25 @@ internal sealed class KernelSockets : IDisposable
     /// <param name="received">Gets every message that is in order, on the thread of its connection.</param>
     /// <param name="refused">Is told why a message was dropped or a connection ended, once a second at most.</param>
     /// <exception cref="UsageException">A port is taken.</exception>
-    internal KernelSockets(KernelConnection connection, Action<KernelChannel, JupyterMessage> received, Action<string> refused)
+    internal KernelSockets(KernelConnection connection, Action<KernelChannel, JupyterMessage> received,
+        Action<string> refused)
     {
         (codec, this.received, tell) = (new MessageCodec(connection.Key), received, refused);
         try
         {
-            foreach (var (channel, port) in new[] { (KernelChannel.Shell, connection.Shell), (KernelChannel.Control, connection.Control), (KernelChannel.Stdin, connection.Stdin) })
+            foreach (var (channel, port) in new[] { (KernelChannel.Shell, connection.Shell),
+                (KernelChannel.Control, connection.Control), (KernelChannel.Stdin, connection.Stdin) })
             {
-                routers[channel] = Listen(connection.Address, port, channel.ToString(), "ROUTER", ["DEALER", "REQ", "ROUTER"], MessageCodec.LongestMessage,
+                routers[channel] = Listen(connection.Address, port, channel.ToString(), "ROUTER",
+                    ["DEALER", "REQ", "ROUTER"], MessageCodec.LongestMessage,
                     (peer, frames) => Receive(channel, peer, frames));
             }
 
             // what comes is sent back as it is; whoever does not take it waits alone
-            Listen(connection.Address, connection.Heartbeat, "heartbeat", "REP", ["REQ", "DEALER"], LongestPing, (peer, frames) => peer.SendNow(frames));
-            iopub = Listen(connection.Address, connection.Iopub, "iopub", "PUB", ["SUB", "XSUB"], LongestSubscription, Subscribe);
+            Listen(connection.Address, connection.Heartbeat, "heartbeat", "REP", ["REQ", "DEALER"], LongestPing,
+                (peer, frames) => peer.SendNow(frames));
+            iopub = Listen(connection.Address, connection.Iopub, "iopub", "PUB", ["SUB", "XSUB"], LongestSubscription,
+                Subscribe);
         }
         catch
         {
@@ -58,24 +64,28 @@ internal sealed class KernelSockets : IDisposable
     }
 
     /// <summary>
-    /// Answers a request on the channel that it came by. The answer goes to all connections with the sender's name: one that claims it too learns
-    /// what anybody may read on the broadcast channel, and takes nothing away.
+    /// Answers a request on the channel that it came by. The answer goes to all connections with the sender's name: one
+    /// that claims it too learns what anybody may read on the broadcast channel, and takes nothing away.
     /// </summary>
     /// <returns>Whether there was anybody to send it to.</returns>
     internal bool Reply(KernelChannel channel, JupyterMessage to, string type, JObject content)
     {
         var frames = codec.Encode([.. to.Identities.Skip(1)], type, content, to.Header);
-        ZmtpPeer[] peers = [.. routers[channel].Peers.Where(peer => peer.Ready && peer.Identity.AsSpan().SequenceEqual(to.Identities[0]))];
+        ZmtpPeer[] peers = [
+            .. routers[channel].Peers.Where(peer =>
+                peer.Ready && peer.Identity.AsSpan().SequenceEqual(to.Identities[0]))];
         Array.ForEach(peers, peer => peer.Send(frames));
         return peers.Length > 0;
     }
 
-    /// <summary>Tells all front ends something that came of a request. A cell that tells more than they take is held up here.</summary>
+    /// <summary>Tells all front ends something that came of a request. A cell that tells more than they take is held up
+    /// here.</summary>
     internal void Publish(string type, JObject content, JObject? parent)
     {
         var topic = Encoding.UTF8.GetBytes("kernel." + type);
         var frames = codec.Encode([topic], type, content, parent);
-        foreach (var peer in iopub.Peers.Where(peer => peer.Ready && peer.Topics.Any(beginning => topic.AsSpan().StartsWith(beginning))))
+        foreach (var peer
+        in iopub.Peers.Where(peer => peer.Ready && peer.Topics.Any(beginning => topic.AsSpan().StartsWith(beginning))))
         {
             AwaitReader(peer);
             peer.Send(frames);
@@ -129,7 +139,8 @@ internal sealed class KernelSockets : IDisposable
     }
 
     private ZmtpSocket Listen(
-        IPAddress address, int port, string name, string type, string[] partners, int longestMessage, Action<ZmtpPeer, IReadOnlyList<byte[]>> take)
+        IPAddress address, int port, string name, string type, string[] partners, int longestMessage,
+        Action<ZmtpPeer, IReadOnlyList<byte[]>> take)
     {
         try
         {
@@ -140,7 +151,9 @@ internal sealed class KernelSockets : IDisposable
         }
         catch (SocketException e)
         {
-            throw new UsageException($"the port {port} of {address} cannot be listened on: {e.Message.TrimEnd('.')}. Start the kernel again from the front end.");
+            throw new UsageException(
+                $"the port {port} of {address} cannot be listened on: {e.Message.TrimEnd('.')}. Start the kernel "
+                + $"again from the front end.");
         }
     }
 
@@ -153,7 +166,9 @@ internal sealed class KernelSockets : IDisposable
         }
 
         var at = peer.Topics.Index().FirstOrDefault(known => known.Item.SequenceEqual(topic), (-1, [])).Index;
-        peer.Topics = begins == 1 ? peer.Topics.Count < MostTopics ? [.. peer.Topics, topic] : throw new ZmtpException($"it wants more than {MostTopics} topics")
+        peer.Topics = begins == 1
+            ? peer.Topics.Count < MostTopics ? [.. peer.Topics, topic]
+                : throw new ZmtpException($"it wants more than {MostTopics} topics")
             : [.. peer.Topics.Where((_, i) => i != at)];
     }
 

@@ -16,24 +16,31 @@ internal static class KernelSpec
     private const string Mark = "reasongen";
     private static readonly string[] Icons = ["logo-32x32.png", "logo-64x64.png", "logo-svg.svg"];
 
-    /// <summary>Folder of the user's kernels: JUPYTER_DATA_DIR, or where Jupyter keeps its data on this system.</summary>
-    internal static string UserFolder => Path.Combine(Environment.GetEnvironmentVariable("JUPYTER_DATA_DIR") is { Length: > 0 } set ? set
-        : OperatingSystem.IsWindows() ? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.ApplicationData), "jupyter")
+    /// <summary>Folder of the user's kernels: JUPYTER_DATA_DIR, or where Jupyter keeps its data on this
+    /// system.</summary>
+    internal static string UserFolder =>
+        Path.Combine(Environment.GetEnvironmentVariable("JUPYTER_DATA_DIR") is { Length: > 0 } set ? set
+        : OperatingSystem.IsWindows()
+            ? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.ApplicationData), "jupyter")
         : OperatingSystem.IsMacOS() ? Path.Combine(Home, "Library", "Jupyter")
-        : Path.Combine(Environment.GetEnvironmentVariable("XDG_DATA_HOME") is { Length: > 0 } data ? data : Path.Combine(Home, ".local", "share"), "jupyter"), "kernels");
+        : Path.Combine(Environment.GetEnvironmentVariable("XDG_DATA_HOME") is { Length: > 0 } data ? data
+            : Path.Combine(Home, ".local", "share"), "jupyter"), "kernels");
 
     private static string Home => Environment.GetFolderPath(Environment.SpecialFolder.UserProfile);
 
-    /// <summary>Writes the kernel under its own name, and under the notebooks' name unless another kernel has it.</summary>
+    /// <summary>Writes the kernel under its own name, and under the notebooks' name unless another kernel has
+    /// it.</summary>
     /// <param name="folder">A folder of kernels.</param>
     /// <param name="elsewhere">Other folders in which the notebooks' name may be taken.</param>
     /// <returns>Folders written, and the folder of another kernel that has the notebooks' name, if one does.</returns>
     /// <exception cref="UsageException">The folder cannot be written.</exception>
     internal static (IReadOnlyList<string> Written, string? Other) Install(string folder, IEnumerable<string> elsewhere)
     {
-        var other = elsewhere.Prepend(folder).Select(place => Path.Combine(place, Shared)).FirstOrDefault(place => File.Exists(SpecOf(place)) && !IsOurs(place));
+        var other = elsewhere.Prepend(folder).Select(place => Path.Combine(place, Shared))
+            .FirstOrDefault(place => File.Exists(SpecOf(place)) && !IsOurs(place));
         List<string> written = [];
-        foreach (var (name, title) in new[] { (Own, "C# (ReasonGen)"), (Shared, ".NET (C#)") }.Take(other is null ? 2 : 1))
+        foreach (var (name, title) in new[] { (Own, "C# (ReasonGen)"),
+            (Shared, ".NET (C#)") }.Take(other is null ? 2 : 1))
         {
             var place = Path.Combine(folder, name);
             try
@@ -50,7 +57,9 @@ internal static class KernelSpec
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                throw new UsageException($"the kernel cannot be written to {place}: {e.Message.TrimEnd('.')}. Give a folder that can be written with --prefix, or set JUPYTER_DATA_DIR.");
+                throw new UsageException(
+                    $"the kernel cannot be written to {place}: {e.Message.TrimEnd('.')}. Give a folder that can be "
+                    + $"written with --prefix, or set JUPYTER_DATA_DIR.");
             }
 
             written.Add(place);
@@ -74,8 +83,10 @@ internal static class KernelSpec
     /// <summary>Folders in which a system's kernels lie, besides the user's.</summary>
     internal static IEnumerable<string> SystemFolders()
     {
-        var path = (Environment.GetEnvironmentVariable("JUPYTER_PATH") ?? "").Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries);
-        string[] system = OperatingSystem.IsWindows() ? [Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.CommonApplicationData), "jupyter")]
+        var path = (Environment.GetEnvironmentVariable("JUPYTER_PATH") ?? "").Split(Path.PathSeparator,
+            StringSplitOptions.RemoveEmptyEntries);
+        string[] system = OperatingSystem.IsWindows()
+            ? [Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.CommonApplicationData), "jupyter")]
             : ["/usr/local/share/jupyter", "/usr/share/jupyter"];
         return path.Concat(system).Select(place => Path.Combine(place, "kernels"));
     }
@@ -84,7 +95,8 @@ internal static class KernelSpec
     {
         ["argv"] = new JArray(SelfProcess.Command("kernel", "{connection_file}")),
         ["display_name"] = title, ["language"] = "C#", ["interrupt_mode"] = "message",
-        ["env"] = new JObject { ["DOTNET_ROOT"] = SelfProcess.DotnetRoot }, // a front end that was not started from a shell does not know it
+        // a front end that was not started from a shell does not know it
+        ["env"] = new JObject { ["DOTNET_ROOT"] = SelfProcess.DotnetRoot },
         ["metadata"] = new JObject { [Mark] = true, ["debugger"] = false },
     };
 

@@ -7,7 +7,8 @@ using System.Text;
 
 namespace ReasonGen.Host.Kernel;
 
-/// <summary>What another side of a connection sent is not what the protocol allows, or is more than is taken from it.</summary>
+/// <summary>What another side of a connection sent is not what the protocol allows, or is more than is taken from
+/// it.</summary>
 internal sealed class ZmtpException(string message) : Exception(message);
 
 /// <summary>How much of messages that are not whole yet may lie in memory, of all connections together.</summary>
@@ -31,16 +32,19 @@ internal sealed class ReceptionBudget(long bytes)
 }
 
 /// <summary>
-/// One connection of a ZeroMQ socket: ZMTP 3.0 with the mechanism NULL (rfc.zeromq.org/spec/23), which every ZeroMQ library since 2013 speaks.
-/// It has a thread that reads and one that writes, so that whatever one connection does or leaves undone is felt by none but itself.
+/// One connection of a ZeroMQ socket: ZMTP 3.0 with the mechanism NULL (rfc.zeromq.org/spec/23), which every ZeroMQ
+/// library since 2013 speaks. It has a thread that reads and one that writes, so that whatever one connection does or
+/// leaves undone is felt by none but itself.
 /// </summary>
 /// <remarks>
-/// Own code since the libraries bound a frame and not a message, hand on what a stranger sends to code that may fail on their only thread, and take
-/// a name from whoever claims it. Here each is bounded before memory is taken for it, and ends its own connection.
+/// Own code since the libraries bound a frame and not a message, hand on what a stranger sends to code that may fail on
+/// their only thread, and take a name from whoever claims it. Here each is bounded before memory is taken for it, and
+/// ends its own connection.
 /// </remarks>
 internal sealed class ZmtpPeer : IDisposable
 {
-    private const int More = 1, Long = 2, Command = 4, LongestCommand = 2048, LongestIdentity = 255, MostFrames = 1024, Unbudgeted = 64 << 10;
+    private const int More = 1, Long = 2, Command = 4, LongestCommand = 2048, LongestIdentity = 255, MostFrames = 1024,
+        Unbudgeted = 64 << 10;
     private static readonly TimeSpan HandshakeTime = TimeSpan.FromSeconds(10), MessageTime = TimeSpan.FromSeconds(60);
     private readonly Socket socket;
     private readonly string type;
@@ -61,7 +65,8 @@ internal sealed class ZmtpPeer : IDisposable
     {
         (this.socket, this.type, this.longestMessage, this.budget) = (socket, type, longestMessage, budget);
         socket.NoDelay = true;
-        socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, true); // or one whose machine is gone stays for ever
+        // or one whose machine is gone stays for ever
+        socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, true);
     }
 
     /// <summary>Its name: the one it gave itself, or else one that nobody can guess or claim.</summary>
@@ -82,7 +87,8 @@ internal sealed class ZmtpPeer : IDisposable
     internal IReadOnlyList<byte[]> Topics { get; set; } = [];
 
     /// <summary>Greets and is greeted.</summary>
-    /// <exception cref="ZmtpException">The other side speaks something else, or has a socket that does not go with ours.</exception>
+    /// <exception cref="ZmtpException">The other side speaks something else, or has a socket that does not go with
+    /// ours.</exception>
     /// <exception cref="SocketException">The connection broke.</exception>
     internal void Handshake(IReadOnlyList<string> partners)
     {
@@ -100,7 +106,8 @@ internal sealed class ZmtpPeer : IDisposable
             throw new ZmtpException("it wants a security mechanism other than NULL");
         }
 
-        byte[] ready = [5, .. "READY"u8, .. Property("Socket-Type", Encoding.ASCII.GetBytes(type)), .. Property("Identity", [])];
+        byte[] ready = [5, .. "READY"u8, .. Property("Socket-Type", Encoding.ASCII.GetBytes(type)),
+            .. Property("Identity", [])];
         SendAll([.. Head(Command, ready.Length), .. ready]);
         var properties = Properties(ReadReady());
         var partner = Encoding.ASCII.GetString(properties.GetValueOrDefault("socket-type", []));
@@ -111,14 +118,16 @@ internal sealed class ZmtpPeer : IDisposable
 
         if (properties.GetValueOrDefault("identity") is { Length: > 0 } identity)
         {
-            Identity = identity.Length <= LongestIdentity && identity[0] != 0 ? identity : throw new ZmtpException("its identity is not allowed");
+            Identity = identity.Length <= LongestIdentity && identity[0] != 0 ? identity
+                : throw new ZmtpException("its identity is not allowed");
         }
 
         Ready = true;
     }
 
     /// <summary>The next message; waits for it as long as the connection lasts.</summary>
-    /// <exception cref="ZmtpException">It is no message, too long, of too many frames, or not sent to its end in time.</exception>
+    /// <exception cref="ZmtpException">It is no message, too long, of too many frames, or not sent to its end in
+    /// time.</exception>
     /// <exception cref="SocketException">The connection broke, or was closed.</exception>
     internal IReadOnlyList<byte[]> Receive()
     {
@@ -141,7 +150,8 @@ internal sealed class ZmtpPeer : IDisposable
                 var length = ReadLength(flags);
                 if (length > (ulong)(longestMessage - total) || frames.Count == MostFrames)
                 {
-                    throw new ZmtpException($"its message is longer than {longestMessage} bytes or has more than {MostFrames} frames");
+                    throw new ZmtpException(
+                        $"its message is longer than {longestMessage} bytes or has more than {MostFrames} frames");
                 }
 
                 total += (long)length;
@@ -246,7 +256,8 @@ internal sealed class ZmtpPeer : IDisposable
     {
         while (bytes.Length > 0)
         {
-            var count = socket.Send(bytes[..Math.Min(bytes.Length, 1 << 20)]); // in pieces, so that one can see that it goes on
+            // in pieces, so that one can see that it goes on
+            var count = socket.Send(bytes[..Math.Min(bytes.Length, 1 << 20)]);
             Interlocked.Add(ref sentBytes, count);
             bytes = bytes[count..];
         }
@@ -281,12 +292,15 @@ internal sealed class ZmtpPeer : IDisposable
         while (body.Length > 0)
         {
             var name = body[0];
-            if (body.Length < name + 5 || BinaryPrimitives.ReadUInt32BigEndian(body[(name + 1)..]) is var length && length > body.Length - name - 5)
+            if (body.Length < name + 5
+                || BinaryPrimitives.ReadUInt32BigEndian(body[(name + 1)..]) is var length
+                    && length > body.Length - name - 5)
             {
                 throw new ZmtpException("its READY is malformed");
             }
 
-            properties[Encoding.ASCII.GetString(body[1..(name + 1)]).ToLowerInvariant()] = body.Slice(name + 5, (int)length).ToArray();
+            properties[Encoding.ASCII.GetString(body[1..(name + 1)]).ToLowerInvariant()] =
+                body.Slice(name + 5, (int)length).ToArray();
             body = body[(name + 5 + (int)length)..];
         }
 
@@ -320,10 +334,12 @@ internal sealed class ZmtpPeer : IDisposable
     private byte[] ReadCommand(byte flags)
     {
         var length = ReadLength(flags);
-        return (flags & More) == 0 && length <= LongestCommand ? Read((int)length) : throw new ZmtpException("its command is malformed or too long");
+        return (flags & More) == 0 && length <= LongestCommand ? Read((int)length)
+            : throw new ZmtpException("its command is malformed or too long");
     }
 
-    private ulong ReadLength(byte flags) => (flags & ~(More | Long | Command)) != 0 ? throw new ZmtpException("it does not send frames")
+    private ulong ReadLength(byte flags) =>
+        (flags & ~(More | Long | Command)) != 0 ? throw new ZmtpException("it does not send frames")
         : (flags & Long) != 0 ? BinaryPrimitives.ReadUInt64BigEndian(Read(8)) : Read(1)[0];
 
     private byte[] Read(int count)
@@ -351,12 +367,14 @@ internal sealed class ZmtpPeer : IDisposable
         return bytes;
     }
 
-    private int Some(Span<byte> into) => socket.Receive(into) is > 0 and var count ? count : throw new SocketException((int)SocketError.ConnectionReset);
+    private int Some(Span<byte> into) =>
+        socket.Receive(into) is > 0 and var count ? count : throw new SocketException((int)SocketError.ConnectionReset);
 
     private void Await()
     {
         var left = deadline - Environment.TickCount64;
-        if (deadline != long.MaxValue && (left <= 0 || !socket.Poll(TimeSpan.FromMilliseconds(left), SelectMode.SelectRead)))
+        if (deadline != long.MaxValue
+            && (left <= 0 || !socket.Poll(TimeSpan.FromMilliseconds(left), SelectMode.SelectRead)))
         {
             throw new ZmtpException("what it began to send did not come to its end in time");
         }

@@ -3,7 +3,8 @@ using System.Net.Sockets;
 
 namespace ReasonGen.Host.Kernel;
 
-/// <summary>A ZeroMQ socket that is connected to, and those connected to it. What they send is handed on by the thread of each.</summary>
+/// <summary>A ZeroMQ socket that is connected to, and those connected to it. What they send is handed on by the thread
+/// of each.</summary>
 internal class ZmtpSocket : IDisposable
 {
     private const int MostPeers = 64;
@@ -26,9 +27,11 @@ internal class ZmtpSocket : IDisposable
     /// <param name="refused">Is told why a connection was ended.</param>
     /// <exception cref="SocketException">The port cannot be listened on.</exception>
     internal ZmtpSocket(
-        IPEndPoint at, string type, string[] partners, int longestMessage, ReceptionBudget budget, Action<ZmtpPeer, IReadOnlyList<byte[]>> received, Action<string> refused)
+        IPEndPoint at, string type, string[] partners, int longestMessage, ReceptionBudget budget,
+        Action<ZmtpPeer, IReadOnlyList<byte[]>> received, Action<string> refused)
     {
-        (this.type, this.partners, this.longestMessage, this.budget, this.received, this.refused) = (type, partners, longestMessage, budget, received, refused);
+        (this.type, this.partners, this.longestMessage, this.budget, this.received, this.refused) =
+            (type, partners, longestMessage, budget, received, refused);
         listener = new Socket(at.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
         try
         {
@@ -79,7 +82,8 @@ internal class ZmtpSocket : IDisposable
             }
             catch (SocketException e)
             {
-                if (e.SocketErrorCode is SocketError.OperationAborted or SocketError.Interrupted or SocketError.InvalidArgument or SocketError.NotSocket)
+                if (e.SocketErrorCode is SocketError.OperationAborted or SocketError.Interrupted
+                    or SocketError.InvalidArgument or SocketError.NotSocket)
                 {
                     return; // closed
                 }

@@ -33,7 +33,11 @@ internal sealed class CellRecorder(int executionCount, Action<string>? line = nu
             if (outputs.LastOrDefault() is not { Text: { } kept, Output: var last } || (string?)last["name"] != name)
             {
                 CloseStream();
-                outputs.Add((new JObject { ["output_type"] = "stream", ["name"] = name, ["text"] = "" }, kept = new StringBuilder()));
+                outputs.Add(
+                    (new JObject
+                    {
+                        ["output_type"] = "stream", ["name"] = name, ["text"] = "",
+                    }, kept = new StringBuilder()));
             }
 
             var fits = Math.Min(text.Length, LongestStream - kept.Length);
@@ -51,7 +55,8 @@ internal sealed class CellRecorder(int executionCount, Action<string>? line = nu
     {
         lock (gate)
         {
-            Add(displays[displayId] = new JObject { ["output_type"] = "display_data", ["data"] = bundle, ["metadata"] = new JObject() });
+            Add(displays[displayId] =
+                new JObject { ["output_type"] = "display_data", ["data"] = bundle, ["metadata"] = new JObject() });
         }
     }
 
@@ -68,12 +73,14 @@ internal sealed class CellRecorder(int executionCount, Action<string>? line = nu
 
     public void Result(JObject bundle) => Add(new JObject
     {
-        ["output_type"] = "execute_result", ["data"] = bundle, ["execution_count"] = executionCount, ["metadata"] = new JObject(),
+        ["output_type"] = "execute_result", ["data"] = bundle, ["execution_count"] = executionCount,
+        ["metadata"] = new JObject(),
     });
 
     internal void Fail(CellResult result) => Add(new JObject
     {
-        ["output_type"] = "error", ["ename"] = result.ErrorName, ["evalue"] = result.ErrorValue, ["traceback"] = new JArray(result.Traceback?.ToArray() ?? []),
+        ["output_type"] = "error", ["ename"] = result.ErrorName, ["evalue"] = result.ErrorValue,
+        ["traceback"] = new JArray(result.Traceback?.ToArray() ?? []),
     });
 
     private void Add(JObject output)
@@ -89,7 +96,8 @@ internal sealed class CellRecorder(int executionCount, Action<string>? line = nu
     {
         if (outputs.LastOrDefault() is { Text: { } kept, Output: var last })
         {
-            last["text"] = kept + (left == 0 ? "" : FormattableString.Invariant($"\n… {left:#,0} characters more are not kept\n"));
+            last["text"] =
+                kept + (left == 0 ? "" : FormattableString.Invariant($"\n… {left:#,0} characters more are not kept\n"));
             left = 0;
             outputs[^1] = (last, null);
         }

@@ -27,7 +27,8 @@ internal static class CodeColors
         SyntaxKind.StringLiteralToken or SyntaxKind.CharacterLiteralToken or SyntaxKind.InterpolatedStringToken
             or SyntaxKind.SingleLineRawStringLiteralToken or SyntaxKind.MultiLineRawStringLiteralToken => "s",
         SyntaxKind.NumericLiteralToken => "n",
-        _ => SyntaxFacts.IsReservedKeyword(token.Kind()) || token.Text is "var" or "await" or "record" or "with" or "when" ? "k" : "",
+        _ => SyntaxFacts.IsReservedKeyword(token.Kind())
+            || token.Text is "var" or "await" or "record" or "with" or "when" ? "k" : "",
     };
 
     private static void Trivia(StringBuilder html, SyntaxTriviaList list)
@@ -35,7 +36,9 @@ internal static class CodeColors
         foreach (var trivia in list)
         {
             var text = trivia.ToFullString();
-            Append(html, trivia.IsDirective || text.StartsWith("#!") ? "d" : text.StartsWith("//") || text.StartsWith("/*") ? "c" : "", text);
+            Append(html,
+                trivia.IsDirective || text.StartsWith("#!") ? "d"
+                    : text.StartsWith("//") || text.StartsWith("/*") ? "c" : "", text);
         }
     }
 

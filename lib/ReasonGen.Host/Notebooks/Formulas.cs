@@ -8,13 +8,15 @@ using JavaScript = Jint.Engine;
 namespace ReasonGen.Host.Notebooks;
 
 /// <summary>
-/// LaTeX as MathML, which browsers draw without scripts. The converter is Temml (temml/, MIT), run by Jint within bounds that do not depend
-/// on the machine's speed. What it gives is rebuilt from elements and attributes that are known.
+/// LaTeX as MathML, which browsers draw without scripts. The converter is Temml (temml/, MIT), run by Jint within
+/// bounds that do not depend on the machine's speed. What it gives is rebuilt from elements and attributes that are
+/// known.
 /// </summary>
 internal static partial class Formulas
 {
     private const int Longest = 4000; // characters of a formula
-    private const int MostStatements = 20_000_000, MostBytes = 400_000_000, DeepestCalls = 1000; // of JavaScript; loading takes a tenth
+    // of JavaScript; loading takes a tenth
+    private const int MostStatements = 20_000_000, MostBytes = 400_000_000, DeepestCalls = 1000;
     private static readonly Dictionary<(string, bool), string> Known = [];
     private static readonly SafeStyle Styles = new();
     private static readonly Lock Turn = new();
@@ -22,15 +24,20 @@ internal static partial class Formulas
 
     private static readonly HashSet<string> Elements =
     [
-        "math", "mi", "mn", "mo", "mtext", "ms", "mspace", "mrow", "mfrac", "msqrt", "mroot", "mstyle", "mpadded", "mphantom", "msub", "msup", "msubsup",
-        "munder", "mover", "munderover", "mmultiscripts", "mprescripts", "none", "mtable", "mtr", "mtd", "menclose", "merror",
+        "math", "mi", "mn", "mo", "mtext", "ms", "mspace", "mrow", "mfrac", "msqrt", "mroot", "mstyle", "mpadded",
+        "mphantom", "msub", "msup", "msubsup",
+        "munder", "mover", "munderover", "mmultiscripts", "mprescripts", "none", "mtable", "mtr", "mtd", "menclose",
+        "merror",
     ];
 
     private static readonly HashSet<string> Attributes =
     [
-        "display", "displaystyle", "scriptlevel", "mathvariant", "mathcolor", "mathbackground", "dir", "stretchy", "symmetric", "largeop", "movablelimits",
-        "fence", "separator", "form", "lspace", "rspace", "minsize", "maxsize", "accent", "accentunder", "linethickness", "width", "height", "depth", "voffset",
-        "columnalign", "rowalign", "columnspacing", "rowspacing", "columnlines", "rowlines", "frame", "columnspan", "rowspan", "notation", "class", "style",
+        "display", "displaystyle", "scriptlevel", "mathvariant", "mathcolor", "mathbackground", "dir", "stretchy",
+        "symmetric", "largeop", "movablelimits",
+        "fence", "separator", "form", "lspace", "rspace", "minsize", "maxsize", "accent", "accentunder",
+        "linethickness", "width", "height", "depth", "voffset",
+        "columnalign", "rowalign", "columnspacing", "rowspacing", "columnlines", "rowlines", "frame", "columnspan",
+        "rowspan", "notation", "class", "style",
     ];
 
     /// <summary>A formula as MathML; where it cannot be read, its source.</summary>
@@ -40,7 +47,8 @@ internal static partial class Formulas
     {
         lock (Turn)
         {
-            return Known.TryGetValue((latex, display), out var html) ? html : Known[(latex, display)] = Convert(latex.Trim(), display);
+            return Known.TryGetValue((latex, display), out var html) ? html
+                : Known[(latex, display)] = Convert(latex.Trim(), display);
         }
     }
 
@@ -52,10 +60,13 @@ internal static partial class Formulas
             {
                 engine ??= Load();
                 var mathml = engine.Invoke("convert", latex, display).AsString();
-                return Rebuilt(XElement.Parse(mathml.Replace("&nbsp;", "\u00A0"))).ToString(SaveOptions.DisableFormatting);
+                return Rebuilt(XElement.Parse(mathml.Replace("&nbsp;", "\u00A0")))
+                    .ToString(SaveOptions.DisableFormatting);
             }
         }
-        catch (Exception e) when (e is JintException or XmlException or InvalidOperationException or InsufficientExecutionStackException)
+        catch (Exception e)
+            when (e is JintException or XmlException or InvalidOperationException
+                or InsufficientExecutionStackException)
         {
             engine = e is JavaScriptException ? engine : null; // broken off within its bounds, it may be in any state
         }
@@ -67,7 +78,8 @@ internal static partial class Formulas
     private static JavaScript Load()
     {
         using var reader = new StreamReader(typeof(Formulas).Assembly.GetManifestResourceStream("temml.min.js")!);
-        var made = new JavaScript(options => options.MaxStatements(MostStatements).LimitMemory(MostBytes).LimitRecursion(DeepestCalls));
+        var made = new JavaScript(options =>
+            options.MaxStatements(MostStatements).LimitMemory(MostBytes).LimitRecursion(DeepestCalls));
         made.Execute(reader.ReadToEnd());
         made.Execute("function convert(latex, display) { return temml.renderToString(latex, "
             + "{ displayMode: display, throwOnError: true, trust: false, maxExpand: 200, maxSize: [50, 50] }); }");
@@ -82,16 +94,20 @@ internal static partial class Formulas
         }
 
         return new XElement(element.Name.LocalName,
-            element.Attributes().Where(one => Attributes.Contains(one.Name.LocalName)).Select(one => (Name: one.Name.LocalName, Value: Kept(one)))
+            element.Attributes().Where(one => Attributes.Contains(one.Name.LocalName))
+                .Select(one => (Name: one.Name.LocalName, Value: Kept(one)))
                 .Where(one => Harmless().IsMatch(one.Value)).Select(one => new XAttribute(one.Name, one.Value)),
-            element.Nodes().Select(node => node is XElement inner ? (object)Rebuilt(inner) : new XText((node as XText)?.Value ?? "")));
+            element.Nodes()
+                .Select(node =>
+                    node is XElement inner ? (object)Rebuilt(inner) : new XText((node as XText)?.Value ?? "")));
     }
 
     // of classes the converter's own: others have a meaning in the page
     private static string Kept(XAttribute one) => one.Name.LocalName switch
     {
         "style" => Styles.Of(one.Value),
-        "class" => string.Join(' ', one.Value.Split(' ').Where(name => name.StartsWith("tml-") || name.StartsWith("chr-"))),
+        "class" =>
+            string.Join(' ', one.Value.Split(' ').Where(name => name.StartsWith("tml-") || name.StartsWith("chr-"))),
         _ => one.Value,
     };
 

@@ -11,15 +11,18 @@ namespace ReasonGen.Host.Notebooks;
 /// <param name="Executed">Path of the executed copy.</param>
 /// <param name="Seconds">Wall clock.</param>
 /// <param name="PeakBytes">Most memory its process held.</param>
-/// <param name="FailedCell">Number of the cell that failed, counted from 1; 0 where the process ended in no cell; null when no cell failed.</param>
+/// <param name="FailedCell">Number of the cell that failed, counted from 1; 0 where the process ended in no cell; null
+/// when no cell failed.</param>
 /// <param name="Source">Source of that cell.</param>
 /// <param name="Error">What it said.</param>
-public sealed record NotebookOutcome(string Name, string Title, string Executed, double Seconds, long PeakBytes, int? FailedCell = null, string Source = "", string Error = "")
+public sealed record NotebookOutcome(string Name, string Title, string Executed, double Seconds, long PeakBytes,
+    int? FailedCell = null, string Source = "", string Error = "")
 {
     /// <summary>The notebook's file.</summary>
     public string Path { get; init; } = "";
 
-    /// <summary>Cells that were left out, since they are in languages that do not run here, with their languages.</summary>
+    /// <summary>Cells that were left out, since they are in languages that do not run here, with their
+    /// languages.</summary>
     public IReadOnlyList<string> Skipped { get; init; } = [];
 
     /// <summary>Whether it was reached: a run that is broken off leaves the rest unrun.</summary>
@@ -34,7 +37,8 @@ internal static class NotebookExecution
 {
     internal const string Prefix = "\u0001rg "; // marks our lines among whatever else may be printed
 
-    internal static async Task<int> RunAsync(string path, string executedPath, IReadOnlyDictionary<string, string> parameters, CancellationToken cancel)
+    internal static async Task<int> RunAsync(string path, string executedPath,
+        IReadOnlyDictionary<string, string> parameters, CancellationToken cancel)
     {
         var console = Console.Out;
         void Tell(object message) => console.WriteLine(Prefix + JsonConvert.SerializeObject(message));
@@ -45,14 +49,16 @@ internal static class NotebookExecution
         var watch = Stopwatch.StartNew();
         var session = new CSharpSession(Directory.GetCurrentDirectory());
         JObject[] cells = [.. notebook.Cells.Where(NotebookFile.IsCode)];
-        var outcome = new NotebookOutcome(Path.GetFileNameWithoutExtension(path), notebook.Title, executedPath, 0, 0) { Path = path };
+        var outcome = new NotebookOutcome(Path.GetFileNameWithoutExtension(path), notebook.Title, executedPath, 0,
+            0) { Path = path };
         var number = 0; // as in the notebook that was given: the cell that sets parameters is not counted
         for (var i = 0; i < cells.Length && outcome.FailedCell is null; i++)
         {
             number += notebook.IsNew(cells[i]) ? 0 : 1;
             var (source, language, at) = (NotebookFile.Source(cells[i]), notebook.LanguageOf(cells[i]), number);
             Tell(new { cell = i + 1, of = cells.Length, number, source });
-            var recorder = new CellRecorder(i + 1, line => Tell(new { cell = i + 1, of = cells.Length, number = at, line }));
+            var recorder =
+                new CellRecorder(i + 1, line => Tell(new { cell = i + 1, of = cells.Length, number = at, line }));
             if (!CellLanguage.IsKnown(language))
             {
                 outcome = outcome with { Skipped = [.. outcome.Skipped, $"cell {number} ({language})"] };
@@ -65,11 +71,17 @@ internal static class NotebookExecution
             if (!result.Ok)
             {
                 recorder.Fail(result);
-                outcome = outcome with { FailedCell = number, Source = source, Error = result.ErrorValue == "compilation error" ? string.Join('\n', result.Traceback!) : result.ErrorValue };
+                outcome = outcome with
+                {
+                    FailedCell = number, Source = source,
+                    Error = result.ErrorValue == "compilation error" ? string.Join('\n', result.Traceback!)
+                        : result.ErrorValue,
+                };
             }
 
             notebook.SetOutputs(cells[i], i + 1, recorder.Outputs);
-            outcome = Write(notebook, executedPath, outcome); // after each cell, so that an interrupted run keeps what it did
+            // after each cell, so that an interrupted run keeps what it did
+            outcome = Write(notebook, executedPath, outcome);
         }
 
         outcome = Write(notebook, executedPath, outcome);
@@ -87,7 +99,8 @@ internal static class NotebookExecution
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            return outcome.FailedCell is not null ? outcome : outcome with { FailedCell = 0, Error = $"the executed copy cannot be written: {e.Message}" };
+            return outcome.FailedCell is not null ? outcome
+                : outcome with { FailedCell = 0, Error = $"the executed copy cannot be written: {e.Message}" };
         }
     }
 }

@@ -5,7 +5,8 @@ using ReasonGen.Files;
 
 namespace ReasonGen.Host.Notebooks;
 
-/// <summary>A notebook file (nbformat 4). What is written back differs from what was read in outputs, and in what a valid notebook lacked.</summary>
+/// <summary>A notebook file (nbformat 4). What is written back differs from what was read in outputs, and in what a
+/// valid notebook lacked.</summary>
 public sealed class NotebookFile
 {
     /// <summary>Tag of the cell whose variables <c>-p</c> sets.</summary>
@@ -18,7 +19,8 @@ public sealed class NotebookFile
     private readonly JObject root;
     private readonly NotebookText text;
     private readonly List<(JObject Cell, int? Place)> cells;
-    private readonly Dictionary<JObject, HashSet<string>> changed = []; // names of members, of cells and of the notebook
+    // names of members, of cells and of the notebook
+    private readonly Dictionary<JObject, HashSet<string>> changed = [];
     private JObject? injected;
 
     private NotebookFile(string path, JObject root, NotebookText text)
@@ -38,14 +40,18 @@ public sealed class NotebookFile
 
     /// <summary>The first heading of the first text cell, or the file's name.</summary>
     public string Title => Cells.Where(cell => (string?)cell["cell_type"] == "markdown").Select(Source)
-        .SelectMany(source => source.Split('\n')).FirstOrDefault(line => line.StartsWith("# "))?[2..].Trim() is { Length: > 0 } title
+        .SelectMany(source => source.Split('\n'))
+        .FirstOrDefault(line => line.StartsWith("# "))?[2..].Trim() is { Length: > 0 } title
         ? title : System.IO.Path.GetFileNameWithoutExtension(Path);
 
     /// <summary>The sources of the cells that run here, or are shown, as a session takes them.</summary>
-    public IEnumerable<string> Runnable() => Cells.Where(IsCode).Where(cell => CellLanguage.IsKnown(LanguageOf(cell))).Select(Script);
+    public IEnumerable<string> Runnable() =>
+        Cells.Where(IsCode).Where(cell => CellLanguage.IsKnown(LanguageOf(cell))).Select(Script);
 
     /// <summary>What a session is given of a cell.</summary>
-    internal string Script(JObject cell) => LanguageOf(cell) is var language && language == CellLanguage.CSharp ? Source(cell) : $"#!{language}\n{Source(cell)}";
+    internal string Script(JObject cell) =>
+        LanguageOf(cell) is var language && language == CellLanguage.CSharp ? Source(cell)
+            : $"#!{language}\n{Source(cell)}";
 
     internal string LanguageOf(JObject cell) => CellLanguage.Of(cell, Language);
 
@@ -56,7 +62,9 @@ public sealed class NotebookFile
     {
         if (System.IO.Path.GetExtension(path).ToLowerInvariant() is ".dib")
         {
-            throw new UsageException($"{path} is a script of Polyglot Notebooks (.dib), which is another format. Open it in VS Code and save it as .ipynb.");
+            throw new UsageException(
+                $"{path} is a script of Polyglot Notebooks (.dib), which is another format. Open it in VS Code and "
+                + $"save it as .ipynb.");
         }
 
         try
@@ -65,10 +73,12 @@ public sealed class NotebookFile
             var source = Utf8.GetString(bytes);
             if (source.Trim().Length == 0)
             {
-                throw new UsageException($"{path} is empty: it holds no notebook. Restore it, or make a notebook in VS Code or Jupyter.");
+                throw new UsageException(
+                    $"{path} is empty: it holds no notebook. Restore it, or make a notebook in VS Code or Jupyter.");
             }
 
-            var root = source.TrimStart()[0] == '{' ? (JObject)PlainJson.Parse(source) : throw new UsageException($"{path} is not a notebook (.ipynb): it does not begin with '{{'.");
+            var root = source.TrimStart()[0] == '{' ? (JObject)PlainJson.Parse(source)
+                : throw new UsageException($"{path} is not a notebook (.ipynb): it does not begin with '{{'.");
             NotebookSchema.Check(path, root);
             return new NotebookFile(path, root, new NotebookText(bytes));
         }
@@ -78,7 +88,9 @@ public sealed class NotebookFile
         }
         catch (DecoderFallbackException e)
         {
-            throw new UsageException($"{path} is not in UTF-8, as notebooks are: byte 0x{e.BytesUnknown?.FirstOrDefault():X2} at {e.Index} fits no character. Save it as UTF-8.");
+            throw new UsageException(
+                $"{path} is not in UTF-8, as notebooks are: byte "
+                + $"0x{e.BytesUnknown?.FirstOrDefault():X2} at {e.Index} fits no character. Save it as UTF-8.");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -89,24 +101,28 @@ public sealed class NotebookFile
     /// <summary>Text of a cell, whether it is stored whole or in lines.</summary>
     public static string Source(JObject cell) => Text(cell["source"]);
 
-    internal static string Text(JToken? stored) => stored is JArray lines ? string.Concat(lines.Select(line => (string?)line))
+    internal static string Text(JToken? stored) =>
+        stored is JArray lines ? string.Concat(lines.Select(line => (string?)line))
         : stored is JValue { Value: string whole } ? whole : stored?.ToString() ?? "";
 
     /// <summary>Whether a cell carries a tag.</summary>
-    public static bool HasTag(JObject cell, string tag) => cell["metadata"]?["tags"] is JArray tags && tags.Any(own => (string?)own == tag);
+    public static bool HasTag(JObject cell, string tag) =>
+        cell["metadata"]?["tags"] is JArray tags && tags.Any(own => (string?)own == tag);
 
     /// <summary>Parameters of the cell tagged "parameters": name and default as written.</summary>
     /// <exception cref="UsageException">The cell is no C#.</exception>
     public IReadOnlyDictionary<string, string> Parameters() => new NotebookParameters(this).Defaults;
 
     /// <summary>
-    /// Puts a cell behind the parameters' that sets those given; others are left alone. As in papermill, it takes the place of such a cell of an earlier run.
+    /// Puts a cell behind the parameters' that sets those given; others are left alone. As in papermill, it takes the
+    /// place of such a cell of an earlier run.
     /// </summary>
     /// <exception cref="UsageException">A value does not fit the parameter's type.</exception>
     public void SetParameters(IReadOnlyDictionary<string, string> values)
     {
         var own = new NotebookParameters(this);
-        string[] lines = [.. values.Where(pair => own.Defaults.ContainsKey(pair.Key)).Select(pair => own.Assignment(pair.Key, pair.Value))];
+        string[] lines = [.. values.Where(pair => own.Defaults.ContainsKey(pair.Key))
+            .Select(pair => own.Assignment(pair.Key, pair.Value))];
         if (lines.Length == 0)
         {
             return;
@@ -146,7 +162,8 @@ public sealed class NotebookFile
         Set(cell, "outputs", outputs);
     }
 
-    /// <summary>Writes the notebook, whole or not at all; what the format asks for and the file lacks is put in.</summary>
+    /// <summary>Writes the notebook, whole or not at all; what the format asks for and the file lacks is put
+    /// in.</summary>
     /// <exception cref="IOException">It cannot be written.</exception>
     /// <exception cref="UnauthorizedAccessException">It must not be written.</exception>
     public void Write(string path)
@@ -170,7 +187,8 @@ public sealed class NotebookFile
             }
         }
 
-        AtomicFile.Write(path, text.With(cells.Select(cell => (cell.Cell, cell.Place, Changed(cell.Cell))), (root, Changed(root))));
+        AtomicFile.Write(path,
+            text.With(cells.Select(cell => (cell.Cell, cell.Place, Changed(cell.Cell))), (root, Changed(root))));
     }
 
     private bool HasIds => (int?)root["nbformat_minor"] is >= 5; // before, a cell must not have one
@@ -209,7 +227,8 @@ public sealed class NotebookFile
     private static byte[] Encoded(string path, byte[] bytes) => bytes switch
     {
         [0xEF, 0xBB, 0xBF, .. var rest] => rest,
-        [0xFF, 0xFE, ..] or [0xFE, 0xFF, ..] => throw new UsageException($"{path} is in UTF-16; notebooks are in UTF-8. Save it as UTF-8."),
+        [0xFF, 0xFE, ..] or [0xFE, 0xFF, ..] =>
+            throw new UsageException($"{path} is in UTF-16; notebooks are in UTF-8. Save it as UTF-8."),
         _ => bytes,
     };
 }

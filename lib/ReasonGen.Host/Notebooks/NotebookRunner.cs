@@ -10,21 +10,27 @@ internal sealed class NotebookRunner(IReadOnlyDictionary<string, string> paramet
 {
     private const int Most = 40; // lines shown of a cell or an error
 
-    /// <summary>Runs them all; one that fails does not keep the others from running. Those that an interrupt left unrun are among the outcomes.</summary>
-    internal async Task<IReadOnlyList<NotebookOutcome>> RunAsync(IReadOnlyList<NotebookRun> runs, CancellationToken cancel)
+    /// <summary>Runs them all; one that fails does not keep the others from running. Those that an interrupt left unrun
+    /// are among the outcomes.</summary>
+    internal async Task<IReadOnlyList<NotebookOutcome>> RunAsync(IReadOnlyList<NotebookRun> runs,
+        CancellationToken cancel)
     {
         var outcomes = new List<NotebookOutcome>();
         foreach (var (index, run) in runs.Index())
         {
             if (cancel.IsCancellationRequested)
             {
-                outcomes.Add(Of(run) with { Reached = false, Error = "it was not run: the run was interrupted before" });
+                outcomes.Add(Of(run) with
+                {
+                    Reached = false, Error = "it was not run: the run was interrupted before",
+                });
                 continue;
             }
 
             var heading = $"[{index + 1}/{runs.Count}] {Terminal.Line(run.Label)}";
             var outcome = console.Profile.Capabilities.Interactive
-                ? await console.Status().StartAsync(Markup.Escape(heading), context => RunOneAsync(run, text => context.Status(Markup.Escape($"{heading}: {text}")), cancel))
+                ? await console.Status().StartAsync(Markup.Escape(heading),
+                    context => RunOneAsync(run, text => context.Status(Markup.Escape($"{heading}: {text}")), cancel))
                 : await RunOneAsync(run, _ => { }, cancel);
             outcomes.Add(outcome);
             Tell(heading, outcome);
@@ -36,15 +42,19 @@ internal sealed class NotebookRunner(IReadOnlyDictionary<string, string> paramet
     private void Tell(string heading, NotebookOutcome outcome)
     {
         var state = outcome.Ok ? "[green]ok[/]" : outcome.FailedCell is null ? "[red]incomplete[/]" : "[red]failed[/]";
-        console.MarkupLine($"{Markup.Escape(heading)}  {state}  {outcome.Seconds:0.0} s, {outcome.PeakBytes / 1048576.0:0} MiB");
+        console.MarkupLine(
+            $"{Markup.Escape(heading)}  {state}  {outcome.Seconds:0.0} s, {outcome.PeakBytes / 1048576.0:0} MiB");
         if (outcome.Skipped.Count > 0)
         {
-            console.WriteLine($"  did not run, since only C# runs here: {Terminal.Line(string.Join(", ", outcome.Skipped))}");
+            console.WriteLine(
+                $"  did not run, since only C# runs here: {Terminal.Line(string.Join(", ", outcome.Skipped))}");
         }
 
         if (outcome.FailedCell is { } cell)
         {
-            console.WriteLine($"  {(cell == 0 ? "the process" : $"cell {cell}")} failed:\n{Indent(outcome.Source)}\n  {Indent(outcome.Error).TrimStart()}");
+            console.WriteLine(
+                $"  {(cell == 0 ? "the process" : $"cell {cell}")} failed:\n{Indent(outcome.Source)}\n  "
+                + $"{Indent(outcome.Error).TrimStart()}");
         }
     }
 
@@ -67,7 +77,8 @@ internal sealed class NotebookRunner(IReadOnlyDictionary<string, string> paramet
         while (await process.StandardOutput.ReadLineAsync(CancellationToken.None) is { } line)
         {
             // native code may have printed something before it on the same line
-            if (line.IndexOf(NotebookExecution.Prefix, StringComparison.Ordinal) is >= 0 and var begin && Message(line[(begin + NotebookExecution.Prefix.Length)..]) is { } message)
+            if (line.IndexOf(NotebookExecution.Prefix, StringComparison.Ordinal) is >= 0 and var begin
+                && Message(line[(begin + NotebookExecution.Prefix.Length)..]) is { } message)
             {
                 if (message["Executed"] is not null)
                 {
@@ -76,7 +87,8 @@ internal sealed class NotebookRunner(IReadOnlyDictionary<string, string> paramet
                 else
                 {
                     at = message["source"] is null ? at : ((int)message["number"]!, (string)message["source"]!);
-                    status($"cell {message["cell"]} of {message["of"]} {Terminal.Line((string?)message["line"] ?? "")}");
+                    status($"cell {message["cell"]} of {message["of"]} "
+                        + $"{Terminal.Line((string?)message["line"] ?? "")}");
                 }
             }
         }
@@ -86,7 +98,8 @@ internal sealed class NotebookRunner(IReadOnlyDictionary<string, string> paramet
             : Of(run) with
             {
                 Seconds = watch.Elapsed.TotalSeconds, FailedCell = at.Number, Source = at.Source,
-                Error = cancel.IsCancellationRequested ? "it was interrupted" : $"its process ended with exit code {process.ExitCode}: {(await errors).Trim()}",
+                Error = cancel.IsCancellationRequested ? "it was interrupted"
+                    : $"its process ended with exit code {process.ExitCode}: {(await errors).Trim()}",
             };
     }
 
@@ -103,11 +116,15 @@ internal sealed class NotebookRunner(IReadOnlyDictionary<string, string> paramet
     }
 
     private static NotebookOutcome Of(NotebookRun run) =>
-        new(Path.GetFileNameWithoutExtension(run.Notebook.Path), run.Notebook.Title, run.Executed, 0, 0) { Path = run.Notebook.Path };
+        new(Path.GetFileNameWithoutExtension(run.Notebook.Path), run.Notebook.Title, run.Executed, 0, 0)
+        {
+            Path = run.Notebook.Path,
+        };
 
     private static string Indent(string text)
     {
         var lines = Terminal.Plain(text).Split('\n');
-        return string.Join('\n', lines.Take(Most).Select(line => "    " + line)) + (lines.Length > Most ? $"\n    … {lines.Length - Most} lines more" : "");
+        return string.Join('\n', lines.Take(Most).Select(line => "    " + line))
+            + (lines.Length > Most ? $"\n    … {lines.Length - Most} lines more" : "");
     }
 }

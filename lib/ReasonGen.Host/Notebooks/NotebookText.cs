@@ -7,8 +7,8 @@ using Formatting = Newtonsoft.Json.Formatting;
 namespace ReasonGen.Host.Notebooks;
 
 /// <summary>
-/// The text of a notebook file, in which a run replaces what it changes and leaves every other byte: order and spelling of names, numbers, dates and
-/// escapes, indentation and line ends are those of whoever wrote it.
+/// The text of a notebook file, in which a run replaces what it changes and leaves every other byte: order and spelling
+/// of names, numbers, dates and escapes, indentation and line ends are those of whoever wrote it.
 /// </summary>
 internal sealed class NotebookText
 {
@@ -38,28 +38,38 @@ internal sealed class NotebookText
     }
 
     /// <summary>The whole, with changes.</summary>
-    /// <param name="order">The cells to write: as they are now, place in the file or null for a new one, and names of what changed.</param>
+    /// <param name="order">The cells to write: as they are now, place in the file or null for a new one, and names of
+    /// what changed.</param>
     /// <param name="notebook">The notebook as it is now, and names of what changed beside the cells.</param>
-    internal byte[] With(IEnumerable<(JObject Cell, int? Place, IEnumerable<string> Changed)> order, (JObject Root, IEnumerable<string> Changed) notebook)
+    internal byte[] With(IEnumerable<(JObject Cell, int? Place, IEnumerable<string> Changed)> order,
+        (JObject Root, IEnumerable<string> Changed) notebook)
     {
         var made = new StringBuilder();
         foreach (var (i, (cell, place, changed)) in order.Index())
         {
-            var before = i > 0 && place is > 0 ? Between(cells[place.Value - 1].End, cells[place.Value].Start) // its own comma and blanks
-                : (i > 0 ? "," : "") + (cells.Count > 0 ? Between(root.Members["cells"].Start + 1, cells[0].Start) : "");
-            made.Append(before).Append(place is { } at ? Changed(cells[at], cell, changed) : Written(cell, cells[0].Start));
+            // its own comma and blanks
+            var before = i > 0 && place is > 0 ? Between(cells[place.Value - 1].End, cells[place.Value].Start)
+                : (i > 0 ? "," : "")
+                    + (cells.Count > 0 ? Between(root.Members["cells"].Start + 1, cells[0].Start) : "");
+            made.Append(before)
+                .Append(place is { } at ? Changed(cells[at], cell, changed) : Written(cell, cells[0].Start));
         }
 
         var list = root.Members["cells"];
         var inner = cells.Count == 0 ? Between(list.Start, list.End) : $"[{made}{Between(cells[^1].End, list.End)}";
-        return Encoding.UTF8.GetBytes(Changed(root, notebook.Root, notebook.Changed, (list, inner)) + Between(root.End, bytes.Length));
+        return Encoding.UTF8.GetBytes(Changed(root, notebook.Root, notebook.Changed, (list, inner))
+            + Between(root.End, bytes.Length));
     }
 
     // an object with some values replaced, and members that it lacks set behind its last
-    private string Changed(Place place, JObject now, IEnumerable<string> changed, params ((int Start, int End) Where, string Text)[] replaced)
+    private string Changed(Place place, JObject now, IEnumerable<string> changed,
+        params ((int Start, int End) Where, string Text)[] replaced)
     {
         var names = changed.ToLookup(place.Members.ContainsKey);
-        var edits = replaced.Concat(names[true].Select(name => (Where: place.Members[name], Text: Written(now[name]!, place.FirstName)))).OrderBy(edit => edit.Where.Start);
+        var edits = replaced
+            .Concat(names[true].Select(name =>
+                (Where: place.Members[name], Text: Written(now[name]!, place.FirstName))))
+                .OrderBy(edit => edit.Where.Start);
         var (text, at) = (new StringBuilder(), place.Start);
         foreach (var ((start, end), value) in edits)
         {
@@ -87,7 +97,10 @@ internal sealed class NotebookText
         }
 
         using var text = new StringWriter { NewLine = "\n" };
-        using (var writer = new JsonTextWriter(text) { Formatting = Formatting.Indented, IndentChar = unit[0], Indentation = unit.Length })
+        using (var writer = new JsonTextWriter(text)
+        {
+            Formatting = Formatting.Indented, IndentChar = unit[0], Indentation = unit.Length,
+        })
         {
             value.WriteTo(writer);
         }
@@ -133,7 +146,8 @@ internal sealed class NotebookText
         return new Place(start, first, (int)reader.BytesConsumed, members);
     }
 
-    // Python writes NaN and Infinity, which are no json: numbers of the same length stand in for them while places are looked for
+    // Python writes NaN and Infinity, which are no json: numbers of the same length stand in for them while places are
+    // looked for
     private static byte[] WithoutNames(byte[] bytes)
     {
         var (copy, quoted) = (bytes.ToArray(), false);

@@ -10,7 +10,8 @@ namespace ReasonGen.Host.Notebooks;
 /// <param name="Parameters">As given on the command line.</param>
 /// <param name="Command">The command that makes the report again.</param>
 /// <param name="Trust">Whether the notebooks' own scripts run in the page, and may fetch what they want.</param>
-internal sealed record ReportContent(IReadOnlyList<NotebookOutcome> Outcomes, IReadOnlyDictionary<string, string> Parameters, string Command, bool Trust)
+internal sealed record ReportContent(IReadOnlyList<NotebookOutcome> Outcomes,
+    IReadOnlyDictionary<string, string> Parameters, string Command, bool Trust)
 {
     private static readonly string[] Own = ["summary", "main", "menu", "contents", "fold"];
 
@@ -25,8 +26,8 @@ internal sealed record ReportContent(IReadOnlyList<NotebookOutcome> Outcomes, IR
 }
 
 /// <summary>
-/// Writes executed notebooks as one HTML page that needs nothing from outside, with scripts or without. A content security policy lets the browser
-/// run the page's own scripts and no others, and fetch nothing.
+/// Writes executed notebooks as one HTML page that needs nothing from outside, with scripts or without. A content
+/// security policy lets the browser run the page's own scripts and no others, and fetch nothing.
 /// </summary>
 internal static class Report
 {
@@ -43,18 +44,26 @@ internal static class Report
         {
             var (id, label) = (content.Ids[index], Escape(Number(outcome.Name)));
             var (cells, headings) = Cells(content, outcome, id);
-            body.Append($"<section id=\"{id}\" aria-label=\"{Escape(outcome.Title)}\"><p class=\"eyebrow\">Notebook {label}</p>").Append(cells)
-                .Append(outcome.Skipped.Count == 0 ? "" : $"<p class=\"no\">Did not run, since only C# runs here: {Escape(string.Join(", ", outcome.Skipped))}</p>")
+            body.Append(
+                $"<section id=\"{id}\" aria-label=\"{Escape(outcome.Title)}\"><p class=\"eyebrow\">"
+                + $"Notebook {label}</p>").Append(cells)
+                .Append(outcome.Skipped.Count == 0 ? ""
+                    : $"<p class=\"no\">Did not run, since only C# runs "
+                        + $"here: {Escape(string.Join(", ", outcome.Skipped))}</p>")
                 .Append(outcome.Error.Length == 0 ? "" : $"<pre class=\"error\">{Escape(outcome.Error)}</pre>")
                 .Append(index + 1 == content.Outcomes.Count ? "</section>"
-                    : $"<p class=\"next\"><a href=\"#{content.Ids[index + 1]}\">Next: {Escape(content.Outcomes[index + 1].Title)}</a></p></section>");
+                    : $"<p class=\"next\"><a "
+                        + $"href=\"#{content.Ids[index + 1]}\">Next: "
+                        + $"{Escape(content.Outcomes[index + 1].Title)}</a></p></section>");
             contents.Append($"<li><a href=\"#{id}\"><span>{label}</span>{Escape(outcome.Title)}")
                 .Append(outcome.Ok ? "</a>" : $" <b class=\"no\">{ReportSummary.State(outcome)}</b></a>");
-            var list = string.Concat(headings.Select(heading => $"<li><a href=\"#{heading.Id}\">{Escape(heading.Text)}</a></li>"));
+            var list = string.Concat(
+                headings.Select(heading => $"<li><a href=\"#{heading.Id}\">{Escape(heading.Text)}</a></li>"));
             contents.Append(list.Length == 0 ? "</li>" : $"<ul>{list}</ul></li>");
         }
 
-        string[] scripts = [.. body.ToString().Contains("rg-plotly") ? [PlotlyScript()] : Array.Empty<string>(), Asset("report.js")];
+        string[] scripts = [.. body.ToString().Contains("rg-plotly") ? [PlotlyScript()] : Array.Empty<string>(),
+            Asset("report.js")];
         var page = $"""
             <!doctype html>
             <html lang="en"><head><meta charset="utf-8">{(content.Trust ? "" : Policy(scripts))}<meta name="viewport" content="width=device-width,initial-scale=1">
@@ -70,12 +79,14 @@ internal static class Report
 
             """;
         var path = Path.Combine(folder, FileName);
-        AtomicFile.Write(path, $"{page}{string.Concat(scripts.Select(script => $"<script>{script}</script>"))}</body></html>\n");
+        AtomicFile.Write(path,
+            $"{page}{string.Concat(scripts.Select(script => $"<script>{script}</script>"))}</body></html>\n");
         return path;
     }
 
     // one notebook never costs the report, whatever became of its copy
-    private static (string Html, IReadOnlyList<(string Id, string Text)> Headings) Cells(ReportContent content, NotebookOutcome outcome, string id)
+    private static (string Html, IReadOnlyList<(string Id, string Text)> Headings) Cells(ReportContent content,
+        NotebookOutcome outcome, string id)
     {
         try
         {
@@ -99,17 +110,22 @@ internal static class Report
             .FirstOrDefault(pair => Name(pair.First.Path) == Name(target)).Second;
     }
 
-    /// <summary>What the browser may do with the page: run these scripts, show images that are in it, and nothing else.</summary>
+    /// <summary>What the browser may do with the page: run these scripts, show images that are in it, and nothing
+    /// else.</summary>
     private static string Policy(IEnumerable<string> scripts)
     {
-        var own = scripts.Select(script => $"'sha256-{Convert.ToBase64String(SHA256.HashData(Encoding.UTF8.GetBytes(script)))}'");
-        return $"<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src {string.Join(' ', own)}; style-src 'unsafe-inline'; "
+        var own = scripts.Select(script =>
+            $"'sha256-{Convert.ToBase64String(SHA256.HashData(Encoding.UTF8.GetBytes(script)))}'");
+        return $"<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
+            + $"script-src {string.Join(' ', own)}; style-src 'unsafe-inline'; "
             + "img-src data: blob:; media-src data:; font-src data:; base-uri 'none'; form-action 'none'\">"
-            + "<meta http-equiv=\"x-dns-prefetch-control\" content=\"off\"><meta name=\"referrer\" content=\"no-referrer\">";
+            + "<meta http-equiv=\"x-dns-prefetch-control\" content=\"off\"><meta name=\"referrer\" "
+            + "content=\"no-referrer\">";
     }
 
     // "08" of "08-the-rl-run"
-    private static string Number(string name) => name.Split('-')[0] is var first && first.Length > 0 && first.All(char.IsDigit) ? first : name;
+    private static string Number(string name) =>
+        name.Split('-')[0] is var first && first.Length > 0 && first.All(char.IsDigit) ? first : name;
 
     private static string PlotlyScript()
     {

@@ -9,15 +9,19 @@ using static ReasonGen.Notebook.Html;
 
 namespace ReasonGen.Host.Notebooks;
 
-/// <summary>Cells of one notebook as HTML. Headings get ids and stand one level lower, since the page has a heading of its own.</summary>
+/// <summary>Cells of one notebook as HTML. Headings get ids and stand one level lower, since the page has a heading of
+/// its own.</summary>
 /// <param name="notebook">The executed copy.</param>
 /// <param name="id">Id of its section, and start of its headings' ids.</param>
-/// <param name="idOf">Id of the section of a notebook, by the link that another has to it; null where the report has none.</param>
+/// <param name="idOf">Id of the section of a notebook, by the link that another has to it; null where the report has
+/// none.</param>
 /// <param name="trust">Whether what cells show is taken over as it is, scripts and addresses too.</param>
 internal sealed partial class ReportCells(NotebookFile notebook, string id, Func<string, string?> idOf, bool trust)
 {
-    private const int MostMarks = 5000; // of Markdown in one paragraph: its parser takes time in proportion to their square
-    private static readonly MarkdownPipeline Pipeline = new MarkdownPipelineBuilder().UsePipeTables().UseMathematics().Build();
+    // of Markdown in one paragraph: its parser takes time in proportion to their square
+    private const int MostMarks = 5000;
+    private static readonly MarkdownPipeline Pipeline =
+        new MarkdownPipelineBuilder().UsePipeTables().UseMathematics().Build();
     private readonly List<(string Id, string Text)> headings = [];
     private readonly ReportIds ids = new(id + "--");
     private readonly SafeHtml safe = new();
@@ -41,15 +45,19 @@ internal sealed partial class ReportCells(NotebookFile notebook, string id, Func
             return $"<pre>{Printed(source)}</pre>";
         }
 
-        var outputs = string.Concat((cell["outputs"] as JArray ?? []).OfType<JObject>().Select(output => Laid(() => Output(output), "")));
+        var outputs = string.Concat((cell["outputs"] as JArray ?? []).OfType<JObject>()
+            .Select(output => Laid(() => Output(output), "")));
         var setup = source.StartsWith("#!import setup.cs") || source.StartsWith("#r "); // the same in every notebook
-        var colored = notebook.LanguageOf(cell) == CellLanguage.CSharp ? Laid(() => CodeColors.ToHtml(source.TrimEnd()), source) : Printed(source);
-        var code = source.Trim().Length == 0 ? "" : $"<details class=\"code\"{(setup ? "" : " open")}><summary>{(setup ? "Setup" : "Code")}</summary>"
+        var colored = notebook.LanguageOf(cell) == CellLanguage.CSharp
+            ? Laid(() => CodeColors.ToHtml(source.TrimEnd()), source) : Printed(source);
+        var code = source.Trim().Length == 0 ? ""
+            : $"<details class=\"code\"{(setup ? "" : " open")}><summary>{(setup ? "Setup" : "Code")}</summary>"
             + $"<pre><code>{colored}</code></pre></details>";
         return code + (outputs.Length == 0 ? "" : $"<div class=\"output\">{outputs}</div>");
     }
 
-    // One cell never costs the report. Markdig, AngleSharp and Roslyn refuse what is nested too deep, each with an exception of its own.
+    // One cell never costs the report. Markdig, AngleSharp and Roslyn refuse what is nested too deep, each with an
+    // exception of its own.
     private static string Laid(Func<string> lay, string otherwise)
     {
         try
@@ -58,13 +66,16 @@ internal sealed partial class ReportCells(NotebookFile notebook, string id, Func
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {
-            return $"<p class=\"note\">This could not be laid out: {Printed(e.Message)}</p>{(otherwise.Length == 0 ? "" : $"<pre>{Printed(otherwise)}</pre>")}";
+            return $"<p class=\"note\">This could not be laid out: {Printed(e.Message)}</p>"
+                + $"{(otherwise.Length == 0 ? "" : $"<pre>{Printed(otherwise)}</pre>")}";
         }
     }
 
     private string Output(JObject output) => (string?)output["output_type"] switch
     {
-        "stream" => $"<pre class=\"{((string?)output["name"] == "stderr" ? "stderr" : "stdout")}\">{Printed(NotebookFile.Text(output["text"]))}</pre>",
+        "stream" =>
+            $"<pre class=\"{((string?)output["name"] == "stderr" ? "stderr" : "stdout")}\">"
+            + $"{Printed(NotebookFile.Text(output["text"]))}</pre>",
         "error" => $"<pre class=\"error\">{Printed(NotebookFile.Text(output["evalue"]))}</pre>",
         _ => output["data"] is JObject data ? Bundle(data) : "",
     };
@@ -72,19 +83,22 @@ internal sealed partial class ReportCells(NotebookFile notebook, string id, Func
     // the richest form there is
     private string Bundle(JObject data) => data["text/html"] is { } html ? Html(NotebookFile.Text(html))
         : data["image/svg+xml"] is { } svg ? Html(NotebookFile.Text(svg))
-        : data.Properties().FirstOrDefault(form => form.Name.StartsWith("image/")) is { } image ? Image(image.Name, NotebookFile.Text(image.Value))
+        : data.Properties().FirstOrDefault(form => form.Name.StartsWith("image/")) is { } image
+            ? Image(image.Name, NotebookFile.Text(image.Value))
         : data["text/markdown"] is { } markdown ? Markdown(NotebookFile.Text(markdown), null)
         : $"<pre>{Printed(NotebookFile.Text(data["text/plain"] ?? data.Properties().FirstOrDefault()?.Value))}</pre>";
 
     private string Html(string html) => trust ? html : safe.Of(html, id, [], _ => null);
 
-    private static string Image(string type, string base64) => DataUrl(type, base64) is { } url ? $"<img alt=\"Image made by the code above\" src=\"{Escape(url)}\">"
+    private static string Image(string type, string base64) =>
+        DataUrl(type, base64) is { } url ? $"<img alt=\"Image made by the code above\" src=\"{Escape(url)}\">"
         : $"<p class=\"note\">An image ({Escape(type)}) is damaged: its data is no base64.</p>";
 
     private static string? DataUrl(string type, string base64)
     {
         var digits = string.Concat(base64.Where(c => !char.IsWhiteSpace(c)));
-        return type.Length < 40 && type.All(c => char.IsAsciiLetterOrDigit(c) || "/+.-".Contains(c)) && System.Buffers.Text.Base64.IsValid(digits)
+        return type.Length < 40 && type.All(c => char.IsAsciiLetterOrDigit(c) || "/+.-".Contains(c))
+            && System.Buffers.Text.Base64.IsValid(digits)
             ? $"data:{type};base64,{digits}" : null;
     }
 
@@ -92,7 +106,8 @@ internal sealed partial class ReportCells(NotebookFile notebook, string id, Func
     {
         if (Marks(source) > MostMarks)
         {
-            return $"<p class=\"note\">A paragraph of more than {MostMarks} marks is not laid out; this is the text.</p><pre>{Printed(source)}</pre>";
+            return $"<p class=\"note\">A paragraph of more than {MostMarks} marks is not laid out; this is the "
+                + $"text.</p><pre>{Printed(source)}</pre>";
         }
 
         var document = Markdig.Markdown.Parse(WithWholeFormulas(source), Pipeline);
@@ -112,7 +127,8 @@ internal sealed partial class ReportCells(NotebookFile notebook, string id, Func
             {
                 link.Url = Attached(attachments, Uri.UnescapeDataString(link.Url["attachment:".Length..])) ?? link.Url;
             }
-            else if (!link.IsImage && link.Url?.Split('#')[0] is { } file && (file.EndsWith(".ipynb") || IsSource(file)))
+            else if (!link.IsImage && link.Url?.Split('#')[0] is { } file
+                && (file.EndsWith(".ipynb") || IsSource(file)))
             {
                 if (file.EndsWith(".ipynb") && idOf(file) is { } section)
                 {
@@ -127,7 +143,8 @@ internal sealed partial class ReportCells(NotebookFile notebook, string id, Func
 
         var formulas = HoldFormulas(document);
         var html = document.ToHtml(Pipeline);
-        html = trust ? html : safe.Of(html, id, [.. headings.Select(heading => heading.Id)], name => Attached(attachments, name));
+        html = trust ? html
+            : safe.Of(html, id, [.. headings.Select(heading => heading.Id)], name => Attached(attachments, name));
         for (var i = 0; i < formulas.Count; i++)
         {
             html = html.Replace(Place(i), formulas[i]);
@@ -137,11 +154,15 @@ internal sealed partial class ReportCells(NotebookFile notebook, string id, Func
     }
 
     // a file of the checkout, which may lie elsewhere than the page
-    private static bool IsSource(string link) => (link.EndsWith(".cs") || link.EndsWith(".md")) && !link.Contains("://");
+    private static bool IsSource(string link) =>
+        (link.EndsWith(".cs") || link.EndsWith(".md")) && !link.Contains("://");
 
     // Notebooks' front ends let a formula go on over lines; the parser wants $$ on lines of their own, and $…$ on one.
-    private static string WithWholeFormulas(string source) => string.Concat(Fenced().Split(source.ReplaceLineEndings("\n")).Select((part, i) =>
-        i % 2 == 1 ? part : BrokenInline().Replace(BrokenDisplay().Replace(part, "$$$$\n${latex}\n$$$$"), match => match.Value.Replace('\n', ' '))));
+    private static string WithWholeFormulas(string source) =>
+        string.Concat(Fenced().Split(source.ReplaceLineEndings("\n")).Select((part, i) =>
+        i % 2 == 1 ? part
+            : BrokenInline().Replace(BrokenDisplay().Replace(part, "$$$$\n${latex}\n$$$$"),
+                match => match.Value.Replace('\n', ' '))));
 
     // Takes the formulas out and leaves a mark in the place of each: MathML is put there after the rest was made safe.
     private List<string> HoldFormulas(MarkdownDocument document)
@@ -155,14 +176,18 @@ internal sealed partial class ReportCells(NotebookFile notebook, string id, Func
 
         foreach (var block in document.Descendants<MathBlock>().ToArray())
         {
-            var place = new ParagraphBlock { Inline = new ContainerInline().AppendChild(new LiteralInline(Hold(block.Lines.ToString(), true))) };
+            var place = new ParagraphBlock
+            {
+                Inline = new ContainerInline().AppendChild(new LiteralInline(Hold(block.Lines.ToString(), true))),
+            };
             block.Parent![block.Parent.IndexOf(block)] = place;
         }
 
         foreach (var inline in document.Descendants<MathInline>().ToArray())
         {
             var (latex, display) = (inline.Content.ToString(), inline.DelimiterCount > 1);
-            var words = inline.FindParentOfType<LinkInline>().Any(link => link.IsImage); // an image's words are an attribute
+            // an image's words are an attribute
+            var words = inline.FindParentOfType<LinkInline>().Any(link => link.IsImage);
             inline.ReplaceBy(new LiteralInline(words ? latex : Hold(latex, display)));
         }
 
@@ -187,12 +212,17 @@ internal sealed partial class ReportCells(NotebookFile notebook, string id, Func
 
     private void Name(HeadingBlock heading)
     {
-        var text = string.Concat(heading.Inline?.Descendants<LeafInline>().Select(part => part is CodeInline code ? code.Content : part is MathInline math ? math.Content.ToString() : part.ToString()) ?? []);
+        var text = string.Concat(
+            heading.Inline?.Descendants<LeafInline>()
+                .Select(part =>
+                    part is CodeInline code ? code.Content
+                        : part is MathInline math ? math.Content.ToString() : part.ToString()) ?? []);
         headings.Add((ids.For(text.ToLowerInvariant()), text));
         heading.GetAttributes().Id = headings[^1].Id;
     }
 
-    private static string? Attached(JObject? attachments, string name) => (attachments?[name] as JObject)?.Properties().FirstOrDefault() is { } form
+    private static string? Attached(JObject? attachments, string name) =>
+        (attachments?[name] as JObject)?.Properties().FirstOrDefault() is { } form
         ? DataUrl(form.Name, NotebookFile.Text(form.Value)) : null;
 
     // what was printed for a terminal, without its colours

@@ -9,18 +9,20 @@ using static ReasonGen.Notebook.Html;
 
 namespace ReasonGen.Host.Notebooks;
 
-/// <summary>First section of the report: the story in three numbers, the paper's table beside ours, and all it takes to make the page again.</summary>
+/// <summary>First section of the report: the story in three numbers, the paper's table beside ours, and all it takes to
+/// make the page again.</summary>
 internal static class ReportSummary
 {
     internal const string Command = "dotnet run -c Release --project lib/ReasonGen.Host --";
 
-    private const string Lede = "<p class=\"lede\">An image generator that draws token by token learns to <em>write</em> what it will draw, and then "
-        + "to draw what it wrote. These notebooks retell the paper with a miniature of the same architecture in a small drawn world, where every "
-        + "image can be judged exactly.</p>";
+    private const string Lede = "<p class=\"lede\">An image generator that draws token by token learns to "
+        + "<em>write</em> what it will draw, and then to draw what it wrote. These notebooks retell the paper with a "
+        + "miniature of the same architecture in a small drawn world, where every image can be judged exactly.</p>";
 
-    private const string Reading = "<p class=\"note\">The paper measures GenEval, the miniature its own six tasks of the same kinds, so directions can "
-        + "be compared and sizes cannot. Numbers marked <em>recalled</em> were not verified. A difference counts as seen beyond two standard errors; "
-        + "entropy and reward are means of the first and the last fifth of a run. Each arm was trained once a seed, which the errors do not cover.</p>";
+    private const string Reading = "<p class=\"note\">The paper measures GenEval, the miniature its own six tasks of "
+        + "the same kinds, so directions can be compared and sizes cannot. Numbers marked <em>recalled</em> were not "
+        + "verified. A difference counts as seen beyond two standard errors; entropy and reward are means of the "
+        + "first and the last fifth of a run. Each arm was trained once a seed, which the errors do not cover.</p>";
 
     /// <summary>How the run of a notebook ended, in a word.</summary>
     internal static string State(NotebookOutcome outcome) => outcome switch
@@ -35,9 +37,10 @@ internal static class ReportSummary
     internal static string Of(ReportContent content)
     {
         var study = new Study(Config(content.Parameters));
-        return "<section id=\"summary\" aria-labelledby=\"summary--title\"><p class=\"eyebrow\">arXiv 2505.24875, in C#</p>"
-            + "<h1 id=\"summary--title\">ReasonGen\u2011R1, step by step</h1>"
-            + $"{Lede}{Story(study)}{Claims(study, content)}{Origin(content, study)}{Runs(study)}{Notebooks(content)}</section>";
+        return "<section id=\"summary\" aria-labelledby=\"summary--title\"><p class=\"eyebrow\">arXiv 2505.24875, in "
+            + "C#</p><h1 id=\"summary--title\">ReasonGen\u2011R1, step by step</h1>"
+            + $"{Lede}{Story(study)}{Claims(study, content)}{Origin(content, study)}{Runs(study)}"
+            + $"{Notebooks(content)}</section>";
     }
 
     private static StudyConfig Config(IReadOnlyDictionary<string, string> parameters)
@@ -53,8 +56,10 @@ internal static class ReportSummary
     }
 
     // 1e3 is a whole number to the notebooks, too
-    private static long? Seed(IReadOnlyDictionary<string, string> parameters) => parameters.TryGetValue("seed", out var text)
-        && decimal.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var seed) && seed is >= long.MinValue and <= long.MaxValue ? (long)seed : null;
+    private static long? Seed(IReadOnlyDictionary<string, string> parameters) =>
+        parameters.TryGetValue("seed", out var text)
+        && decimal.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var seed)
+        && seed is >= long.MinValue and <= long.MaxValue ? (long)seed : null;
 
     private static string Story(Study study)
     {
@@ -62,12 +67,16 @@ internal static class ReportSummary
         {
             (string Stage, string Name, string What)[] stages =
             [
-                ("base", "Base", "draws at once"), ("sft", "SFT", "writes a plan, then draws"), ("rl-adaptive", "RL", "is rewarded when the image is right"),
+                ("base", "Base", "draws at once"), ("sft", "SFT", "writes a plan, then draws"),
+                ("rl-adaptive", "RL", "is rewarded when the image is right"),
             ];
-            var tiles = string.Concat(stages.Select(stage => study.Record(stage.Stage).Results["t1"] is not { } score ? ""
-                : $"<li><b>{Number(100 * (double)score["mean"]!, "0.0")} %</b><span>± {Number(100 * (double)score["standard_error"]!, "0.0")}</span>"
-                    + $"<p><strong>{stage.Name}</strong> {stage.What}</p></li>"));
-            return $"<ul class=\"tiles\" aria-label=\"Share of right images\">{tiles}</ul><p class=\"note\">Share of right images over the benchmark's "
+            var tiles =
+                string.Concat(stages.Select(stage => study.Record(stage.Stage).Results["t1"] is not { } score ? ""
+                : $"<li><b>{Number(100 * (double)score["mean"]!, "0.0")} %</b>"
+                    + $"<span>± {Number(100 * (double)score["standard_error"]!, "0.0")}</span><p>"
+                    + $"<strong>{stage.Name}</strong> {stage.What}</p></li>"));
+            return $"<ul class=\"tiles\" aria-label=\"Share of right images\">{tiles}</ul><p class=\"note\">Share of "
+                + $"right images over the benchmark's "
                 + "six tasks at temperature 1, with the standard error of sampled prompts and images.</p>";
         }
         catch (UnusableFileException)
@@ -78,13 +87,17 @@ internal static class ReportSummary
 
     private static string Claims(Study study, ReportContent content)
     {
-        var ids = content.Outcomes.Zip(content.Ids).GroupBy(pair => pair.First.Name).ToDictionary(group => group.Key, group => group.First().Second);
+        var ids = content.Outcomes.Zip(content.Ids).GroupBy(pair => pair.First.Name).ToDictionary(group => group.Key,
+            group => group.First().Second);
         var rows = PaperClaims.Of(study).Select(claim => new[]
         {
-            Escape(claim.Place), ids.TryGetValue(claim.Notebook, out var id) ? $"<a href=\"#{id}\">{Escape(claim.Claim)}</a>" : Escape(claim.Claim),
+            Escape(claim.Place),
+            ids.TryGetValue(claim.Notebook, out var id) ? $"<a href=\"#{id}\">{Escape(claim.Claim)}</a>"
+                : Escape(claim.Claim),
             Escape(claim.Paper) + (claim.Recalled ? " <em class=\"note\">recalled</em>" : ""), Escape(claim.Ours),
             claim.Difference is { } difference ? Number(difference, "+0.000;−0.000") : "",
-            claim.Seen switch { true => "<span class=\"yes\">yes</span>", false => "<span class=\"no\">no</span>", _ => "–" },
+            claim.Seen switch { true => "<span class=\"yes\">yes</span>", false => "<span class=\"no\">no</span>",
+                _ => "–" },
         });
         return "<h2 id=\"summary--paper\">The paper beside the miniature</h2>"
             + Table(["paper", "claim", "paper says", "ours", "#difference", "seen here"], rows, wide: true) + Reading;
@@ -103,17 +116,25 @@ internal static class ReportSummary
         (string Name, string Value)[] facts =
         [
             ("Settings", $"preset {study.Config.Name}, seed {study.Config.Seed}{others}: "
-                + (study.Config.FromScratch ? "every stage trained here" : "long stages read from the recorded runs below, short live runs in each notebook")),
+                + (study.Config.FromScratch ? "every stage trained here"
+                    : "long stages read from the recorded runs below, short live runs in each notebook")),
             ("Code", $"version {Version}, revision {RunRecord.CurrentCommit}"),
-            ("Machine", $"{RuntimeInformation.OSDescription}, {RuntimeInformation.OSArchitecture}, {Environment.ProcessorCount} processors, "
-                + $"{GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 1073741824.0:0} GiB"),
-            ("Libraries", $"{RuntimeInformation.FrameworkDescription}, TorchSharp {typeof(TorchSharp.torch).Assembly.GetName().Version!.ToString(3)}, "
-                + $"computing on {Target()}"),
-            ("Made", $"{DateTime.UtcNow:yyyy-MM-dd HH:mm} UTC, in {Number(outcomes.Sum(outcome => outcome.Seconds) / 60, "0.0")} minutes, with at most "
-                + $"{Number(outcomes.Select(outcome => outcome.PeakBytes).DefaultIfEmpty().Max() / 1073741824.0, "0.0")} GiB"),
+            ("Machine",
+                $"{RuntimeInformation.OSDescription}, {RuntimeInformation.OSArchitecture}, "
+                + $"{Environment.ProcessorCount} processors,"
+                + $" {GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 1073741824.0:0} GiB"),
+            ("Libraries",
+                $"{RuntimeInformation.FrameworkDescription}, TorchSharp "
+                + $"{typeof(TorchSharp.torch).Assembly.GetName().Version!.ToString(3)}, computing on {Target()}"),
+            ("Made", $"{DateTime.UtcNow:yyyy-MM-dd HH:mm} UTC, in "
+                + $"{Number(outcomes.Sum(outcome => outcome.Seconds) / 60, "0.0")} minutes, with at most "
+                + Number(outcomes.Select(outcome => outcome.PeakBytes).DefaultIfEmpty().Max() / 1073741824.0, "0.0")
+                + " GiB"),
         ];
-        return "<h2 id=\"summary--origin\">How this page was made</h2>" + Table([], facts.Select(fact => new[] { $"<b>{fact.Name}</b>", Escape(fact.Value) }))
-            + $"<p>In a clone of the repository, this makes it again:</p><pre><code>{Escape(content.Command)}</code></pre>";
+        return "<h2 id=\"summary--origin\">How this page was made</h2>"
+            + Table([], facts.Select(fact => new[] { $"<b>{fact.Name}</b>", Escape(fact.Value) }))
+            + $"<p>In a clone of the repository, this makes it "
+            + $"again:</p><pre><code>{Escape(content.Command)}</code></pre>";
     }
 
     private static string Runs(Study study)
@@ -121,14 +142,18 @@ internal static class ReportSummary
         try
         {
             var runs = Study.Foundations.Concat(Study.Arms).Concat(Study.JudgeArms).Select(study.Record).ToArray();
-            static string Score(RunRecord run, string temperature) => (double?)run.Results[temperature]?["mean"] is { } mean ? Number(mean, "0.000") : "";
+            static string Score(RunRecord run, string temperature) =>
+                (double?)run.Results[temperature]?["mean"] is { } mean ? Number(mean, "0.000") : "";
             var machine = runs.Select(run => run.Machine).Distinct().ToArray();
-            return $"<h2 id=\"summary--runs\">Recorded runs</h2><p>Mean share of right images, {Number(runs.Sum(run => run.Seconds) / 60, "0")} minutes "
-                + $"of training in all on {Escape(string.Join("; ", machine))}.</p>"
-                + Table(["run", "#seed", "#steps", "#minutes", "#T 1", "#T 0.5", "#greedy", "revision"], runs.Select(run => new[]
+            return $"<h2 id=\"summary--runs\">Recorded runs</h2><p>Mean share of right "
+                + $"images, {Number(runs.Sum(run => run.Seconds) / 60, "0")} minutes of training in all "
+                + $"on {Escape(string.Join("; ", machine))}.</p>"
+                + Table(["run", "#seed", "#steps", "#minutes", "#T 1", "#T 0.5", "#greedy", "revision"],
+                    runs.Select(run => new[]
                 {
                     Escape(run.Name), run.Seed.ToString(), run.Count.ToString(), Number(run.Seconds / 60, "0.0"),
-                    Score(run, "t1"), Score(run, "t0.5"), Score(run, "greedy"), $"<code>{Escape(run.Commit[..Math.Min(10, run.Commit.Length)])}</code>",
+                    Score(run, "t1"), Score(run, "t0.5"), Score(run, "greedy"),
+                    $"<code>{Escape(run.Commit[..Math.Min(10, run.Commit.Length)])}</code>",
                 }));
         }
         catch (UnusableFileException e)
@@ -137,10 +162,12 @@ internal static class ReportSummary
         }
     }
 
-    private static string Notebooks(ReportContent content) => "<h2 id=\"summary--notebooks\">Notebooks</h2>" + Table(["notebook", "#seconds", "#MiB", "ended"],
+    private static string Notebooks(ReportContent content) =>
+        "<h2 id=\"summary--notebooks\">Notebooks</h2>" + Table(["notebook", "#seconds", "#MiB", "ended"],
         content.Outcomes.Select((outcome, i) => new[]
         {
-            $"<a href=\"#{content.Ids[i]}\">{Escape(outcome.Title)}</a>", Number(outcome.Seconds, "0.0"), Number(outcome.PeakBytes / 1048576.0, "0"),
+            $"<a href=\"#{content.Ids[i]}\">{Escape(outcome.Title)}</a>", Number(outcome.Seconds, "0.0"),
+            Number(outcome.PeakBytes / 1048576.0, "0"),
             outcome.Ok ? State(outcome) : $"<span class=\"no\">{State(outcome)}</span>",
         }));
 

@@ -8,8 +8,8 @@ using ReasonGen.JanusPro;
 namespace ReasonGen.Host.Notebooks;
 
 /// <summary>
-/// HTML of a notebook as a page may take it over: it runs nothing, fetches nothing and reaches no other part of the page. Drawings, tables, images
-/// within it and the numbers of figures stay.
+/// HTML of a notebook as a page may take it over: it runs nothing, fetches nothing and reaches no other part of the
+/// page. Drawings, tables, images within it and the numbers of figures stay.
 /// </summary>
 internal sealed partial class SafeHtml
 {
@@ -17,26 +17,35 @@ internal sealed partial class SafeHtml
     private const int Longest = 8 << 20, MostElements = 100_000; // of one output
 
     // gone with what they hold; other elements that are not known here leave their content behind
-    private const string Gone = "script, style, iframe, frame, frameset, object, embed, applet, template, noscript, noembed, noframes, xmp, plaintext, math, "
-        + "foreignObject, annotation-xml, title:not(svg title), base, link, meta, portal, fencedframe";
+    private const string Gone = "script, style, iframe, frame, frameset, object, embed, applet, template, noscript, "
+        + "noembed, noframes, xmp, plaintext, math, foreignObject, annotation-xml, title:not(svg title), base, link, "
+        + "meta, portal, fencedframe";
 
     private static readonly string[] Drawing =
     [
-        "svg", "g", "defs", "symbol", "use", "title", "desc", "path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "text", "tspan", "textPath",
+        "svg", "g", "defs", "symbol", "use", "title", "desc", "path", "rect", "circle", "ellipse", "line", "polyline",
+        "polygon", "text", "tspan", "textPath",
         "image", "clipPath", "mask", "marker", "pattern", "linearGradient", "radialGradient", "stop", "switch", "view",
     ];
 
     private static readonly string[] DrawingAttributes =
     [
-        "viewBox", "xmlns", "version", "preserveAspectRatio", "x", "y", "x1", "y1", "x2", "y2", "cx", "cy", "r", "rx", "ry", "fx", "fy", "d", "dx", "dy", "points",
-        "transform", "fill", "fill-opacity", "fill-rule", "stroke", "stroke-width", "stroke-opacity", "stroke-linecap", "stroke-linejoin", "stroke-dasharray",
-        "stroke-dashoffset", "stroke-miterlimit", "opacity", "clip-path", "clip-rule", "mask", "marker-start", "marker-mid", "marker-end", "markerWidth",
-        "markerHeight", "refX", "refY", "orient", "offset", "stop-color", "stop-opacity", "gradientUnits", "gradientTransform", "spreadMethod", "patternUnits",
-        "patternTransform", "clipPathUnits", "maskUnits", "font-family", "font-size", "font-weight", "font-style", "text-anchor", "dominant-baseline",
-        "letter-spacing", "textLength", "lengthAdjust", "rotate", "visibility", "display", "vector-effect", "shape-rendering", "text-rendering", "color",
+        "viewBox", "xmlns", "version", "preserveAspectRatio", "x", "y", "x1", "y1", "x2", "y2", "cx", "cy", "r", "rx",
+        "ry", "fx", "fy", "d", "dx", "dy", "points",
+        "transform", "fill", "fill-opacity", "fill-rule", "stroke", "stroke-width", "stroke-opacity", "stroke-linecap",
+        "stroke-linejoin", "stroke-dasharray",
+        "stroke-dashoffset", "stroke-miterlimit", "opacity", "clip-path", "clip-rule", "mask", "marker-start",
+        "marker-mid", "marker-end", "markerWidth",
+        "markerHeight", "refX", "refY", "orient", "offset", "stop-color", "stop-opacity", "gradientUnits",
+        "gradientTransform", "spreadMethod", "patternUnits",
+        "patternTransform", "clipPathUnits", "maskUnits", "font-family", "font-size", "font-weight", "font-style",
+        "text-anchor", "dominant-baseline",
+        "letter-spacing", "textLength", "lengthAdjust", "rotate", "visibility", "display", "vector-effect",
+        "shape-rendering", "text-rendering", "color",
     ];
 
-    private static readonly string[] Marks = ["rg-", "dni-", "language-"]; // beginnings of classes that mean nothing, or the kit's figures
+    // beginnings of classes that mean nothing, or the kit's figures
+    private static readonly string[] Marks = ["rg-", "dni-", "language-"];
     private const string Style = "data-safe-style"; // where styles wait while the rest is sanitised
     private readonly SafeStyle styles = new();
     private readonly HtmlSanitizer sanitizer = new() { KeepChildNodes = true };
@@ -45,10 +54,15 @@ internal sealed partial class SafeHtml
 
     internal SafeHtml()
     {
-        sanitizer.AllowedTags.UnionWith([.. Drawing, "details", "summary", "progress", "meter", "figure", "figcaption", "image", "source", "audio", "video", "span", "time"]);
-        sanitizer.AllowedTags.ExceptWith(["form", "input", "button", "select", "option", "textarea", "keygen", "style", "script", "html", "head", "body", "nav", "main"]); // the page's styles mean its own
-        sanitizer.AllowedAttributes.UnionWith([.. DrawingAttributes, "id", "class", "role", "open", "hidden", "controls", "loop", "aria-label", "aria-hidden", "aria-labelledby", "xlink:href", Style]);
-        sanitizer.AllowedAttributes.ExceptWith(["style", "name", "action", "method", "target", "tabindex", "accesskey", "draggable", "contenteditable", "srcset", "background", "usemap", "longdesc"]);
+        sanitizer.AllowedTags.UnionWith([.. Drawing, "details", "summary", "progress", "meter", "figure", "figcaption",
+            "image", "source", "audio", "video", "span", "time"]);
+        // the page's styles mean its own
+        sanitizer.AllowedTags.ExceptWith(["form", "input", "button", "select", "option", "textarea", "keygen", "style",
+            "script", "html", "head", "body", "nav", "main"]);
+        sanitizer.AllowedAttributes.UnionWith([.. DrawingAttributes, "id", "class", "role", "open", "hidden",
+            "controls", "loop", "aria-label", "aria-hidden", "aria-labelledby", "xlink:href", Style]);
+        sanitizer.AllowedAttributes.ExceptWith(["style", "name", "action", "method", "target", "tabindex", "accesskey",
+            "draggable", "contenteditable", "srcset", "background", "usemap", "longdesc"]);
         sanitizer.UriAttributes.UnionWith(["xlink:href", "poster"]);
         sanitizer.AllowedSchemes.UnionWith(["data", "mailto"]);
         sanitizer.FilterUrl += (_, url) => url.SanitizedUrl = Url(url.Tag, url.OriginalUrl);
@@ -64,12 +78,14 @@ internal sealed partial class SafeHtml
     {
         if (html.Length > Longest || html.AsSpan().Count('<') > MostElements)
         {
-            return $"<p class=\"note\">Left out: an output of {html.Length:#,0} characters, which would make this page too large; it is in the executed copy.</p>";
+            return $"<p class=\"note\">Left out: an output of {html.Length:#,0} characters, which would make this "
+                + $"page too large; it is in the executed copy.</p>";
         }
 
         if (Depth(html) > Deepest)
         {
-            return $"<p class=\"note\">HTML of more than {Deepest} elements within one another; this is its text.</p><pre>{Notebook.Html.Escape(html[..Math.Min(html.Length, 5000)])}</pre>";
+            return $"<p class=\"note\">HTML of more than {Deepest} elements within one another; this is its "
+                + $"text.</p><pre>{Notebook.Html.Escape(html[..Math.Min(html.Length, 5000)])}</pre>";
         }
 
         leftOut.Clear();
@@ -108,16 +124,20 @@ internal sealed partial class SafeHtml
         sanitizer.SanitizeDom(document, document.Body);
         Finish(document, $"{within}-{++count}-", headings);
         var safe = document.Body!.ChildNodes.ToHtml(sanitizer.OutputFormatter);
-        return leftOut.Count == 0 ? safe : safe + Note(string.Join(", ", leftOut.Distinct().Take(5)) + (leftOut.Distinct().Count() is > 5 and var all ? $" and {all - 5} more" : ""));
+        return leftOut.Count == 0 ? safe
+            : safe + Note(string.Join(", ", leftOut.Distinct().Take(5))
+                + (leftOut.Distinct().Count() is > 5 and var all ? $" and {all - 5} more" : ""));
     }
 
     private static string Note(string what) =>
-        $"<p class=\"note\">Left out: {Notebook.Html.Escape(what)}. This page runs no scripts of a notebook and fetches nothing; <code>run --trust</code> keeps them.</p>";
+        $"<p class=\"note\">Left out: {Notebook.Html.Escape(what)}. This page runs no scripts of a notebook and "
+        + $"fetches nothing; <code>run --trust</code> keeps them.</p>";
 
     // the numbers of a figure wait in a script that is none; as text of an element they say the same
     private static void KeepFigures(IHtmlDocument document)
     {
-        foreach (var script in document.QuerySelectorAll(".rg-figure > script.rg-plotly[type='application/json']").ToArray())
+        foreach (var script in document.QuerySelectorAll(".rg-figure > script.rg-plotly[type='application/json']")
+            .ToArray())
         {
             var numbers = document.CreateElement("span");
             numbers.ClassName = "rg-plotly";
@@ -142,7 +162,8 @@ internal sealed partial class SafeHtml
             return plain;
         }
 
-        if (link && Uri.TryCreate(plain, UriKind.Absolute, out var target) && target.Scheme is "http" or "https" or "mailto")
+        if (link && Uri.TryCreate(plain, UriKind.Absolute, out var target)
+            && target.Scheme is "http" or "https" or "mailto")
         {
             return plain;
         }
@@ -175,13 +196,16 @@ internal sealed partial class SafeHtml
             {
                 if (attribute.Name == "class")
                 {
-                    attribute.Value = string.Join(' ', attribute.Value.Split(' ').Where(name => Marks.Any(name.StartsWith)));
+                    attribute.Value =
+                        string.Join(' ', attribute.Value.Split(' ').Where(name => Marks.Any(name.StartsWith)));
                 }
                 else if (attribute.Name == "id")
                 {
-                    attribute.Value = element is IHtmlHeadingElement && headings.Remove(attribute.Value) ? attribute.Value : prefix + attribute.Value;
+                    attribute.Value = element is IHtmlHeadingElement && headings.Remove(attribute.Value)
+                        ? attribute.Value : prefix + attribute.Value;
                 }
-                else if (attribute.Name is "href" or "xlink:href" && attribute.Value.StartsWith('#') && element.LocalName is not "a")
+                else if (attribute.Name is "href" or "xlink:href" && attribute.Value.StartsWith('#')
+                    && element.LocalName is not "a")
                 {
                     attribute.Value = "#" + prefix + attribute.Value[1..];
                 }
@@ -198,8 +222,8 @@ internal sealed partial class SafeHtml
         }
     }
 
-    // How deep elements lie within one another at most: those that end by themselves are not counted. Looked at before anything is built, since
-    // what walks a tree does so by recursion.
+    // How deep elements lie within one another at most: those that end by themselves are not counted. Looked at before
+    // anything is built, since what walks a tree does so by recursion.
     private static int Depth(string html)
     {
         var (depth, deepest) = (0, 0);
@@ -227,14 +251,17 @@ internal sealed partial class SafeHtml
 
     private static readonly HashSet<string> Closed =
     [
-        "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr", "p", "li", "dt", "dd", "tr", "td", "th",
-        "thead", "tbody", "tfoot", "option", "path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "use", "stop", "image",
+        "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
+        "p", "li", "dt", "dd", "tr", "td", "th",
+        "thead", "tbody", "tfoot", "option", "path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "use",
+        "stop", "image",
     ];
 
     [GeneratedRegex(@"\A(?:data:(?:image|audio|video)/[a-z0-9.+-]+[;,])", RegexOptions.IgnoreCase)]
     private static partial Regex Image();
 
-    // a paint or a clip of a drawing that is none of its own; in text, which has no attributes, the same words are words
+    // a paint or a clip of a drawing that is none of its own; in text, which has no attributes, the same words are
+    // words
     [GeneratedRegex(@"@import|\burl\s*\((?!#)", RegexOptions.IgnoreCase)]
     private static partial Regex Elsewhere();
 }

@@ -96,7 +96,8 @@ public sealed class WordPiece
         var read = file ?? (File.Exists(beside) ? beside : null);
         var tokenizer = read is null ? Published(added) : Load(read, added);
         return tokenizer.VocabularySize == vocabulary ? tokenizer : throw new UnusableFileException(read ?? model,
-            $"the model has {vocabulary} ids, {(read is null ? "the vocabulary of bert-base-uncased" : "this vocabulary")}"
+            $"the model has {vocabulary} ids, "
+            + $"{(read is null ? "the vocabulary of bert-base-uncased" : "this vocabulary")}"
             + $"{(added.Length > 0 ? $" with {string.Join(" and ", added)}" : "")} has {tokenizer.VocabularySize}",
             "put the vocab.txt it was published with beside it");
     }
@@ -122,7 +123,8 @@ public sealed class WordPiece
     {
         for (var at = 0; at < text.Length;)
         {
-            var (next, token) = special.Keys.Select(name => (At: text.IndexOf(name, at, StringComparison.Ordinal), name))
+            var (next, token) =
+                special.Keys.Select(name => (At: text.IndexOf(name, at, StringComparison.Ordinal), name))
                 .Where(found => found.At >= 0).DefaultIfEmpty((At: text.Length, name: "")).MinBy(found => found.At);
             foreach (var word in Words(text[at..next]))
             {

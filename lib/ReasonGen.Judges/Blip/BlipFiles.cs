@@ -45,7 +45,8 @@ public sealed class BlipFiles
     public string Note => unread.Where(name => !name.EndsWith("position_ids") && !name.EndsWith("decoder.bias"))
         .ToArray() is not { Length: > 0 } others ? ""
         : $"{others.Length} tensors in it are not read, such as {others[0]}"
-            + (others.Count(BlipNames.IsMomentum) is > 0 and var copies ? $"; {copies} of them are momentum copies" : "");
+            + (others.Count(BlipNames.IsMomentum) is > 0 and var copies ? $"; {copies} of them are momentum copies"
+                : "");
 
     private string Sizes => Config.Text == BlipConfig.Vqa.Text ? "" : $" ({Config})";
 
@@ -88,7 +89,8 @@ public sealed class BlipFiles
     }
 
     /// <summary>Whether the heads are known from the widths under the original names.</summary>
-    internal static bool HasPublishedWidths(CheckpointFiles files, string prefix) => new CheckpointShapes(files) is var shapes
+    internal static bool HasPublishedWidths(CheckpointFiles files, string prefix) =>
+        new CheckpointShapes(files) is var shapes
         && HasHeads(shapes.Of(prefix + "visual_encoder.pos_embed", 3)[2])
         && HasHeads(shapes.Of(prefix + "text_encoder.embeddings.word_embeddings.weight", 2)[1]);
 
@@ -122,7 +124,8 @@ public sealed class BlipFiles
         }
 
         return new(grid * patches[2], patches[2], patches[0], shapes.Blocks(vision + "blocks."),
-            heads ?? Heads(files.Path, patches[0], "images"), shapes.Of(vision + "blocks.0.mlp.fc1.weight", 2)[0], grid);
+            heads ?? Heads(files.Path, patches[0], "images"), shapes.Of(vision + "blocks.0.mlp.fc1.weight", 2)[0],
+            grid);
     }
 
     /// <summary>Sizes of a text encoder.</summary>
@@ -146,14 +149,16 @@ public sealed class BlipFiles
         if (Math.Max(config.Vision.Layers, config.Text.Layers) > tensors) // bounds what is built to compare with
         {
             throw new UnusableFileException(path, $"its configuration speaks of "
-                + $"{Math.Max(config.Vision.Layers, config.Text.Layers)} blocks, its file holds {tensors} tensors", Remedy);
+                + $"{Math.Max(config.Vision.Layers, config.Text.Layers)} blocks, its file holds {tensors} tensors",
+                Remedy);
         }
     }
 
     // heads of 64 in every published BLIP; a weight file does not say them
     private static int Heads(string path, int width, string of) => HasHeads(width) ? width / 64
         : throw new UnusableFileException(path,
-            $"the width of its {of} is {width}, which no published BLIP has, and no weight file says how many heads that is",
+            $"the width of its {of} is {width}, which no published BLIP has, and no weight file says how many heads "
+            + $"that is",
             "give the published file, or say the heads where the model is opened from code");
 
     private static bool HasHeads(int width) => width is 768 or 1024;
@@ -193,8 +198,8 @@ public sealed class BlipFiles
         var (what, remedy) = names.Any(name => name.StartsWith("blip.", StringComparison.Ordinal))
             ? ("it is an ImageReward, whose BLIP answers no questions", published)
             : names.Any(name => name is "itm_head.weight" or "image_queue" or "itc_head.weight")
-                ? ("it is a BLIP of pretraining or retrieval, whose text decoder, where it has one, was never taught to "
-                    + "answer questions", published)
+                ? ("it is a BLIP of pretraining or retrieval, whose text decoder, where it has one, was never taught "
+                    + "to answer questions", published)
             : ($"it is no BLIP-VQA: of its {names.Length} tensors the first are "
                 + string.Join(", ", names.Take(4).Select(name => $"'{name}'")),
                 published + ", or a folder of Hugging Face's BlipForQuestionAnswering");

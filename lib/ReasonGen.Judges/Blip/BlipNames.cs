@@ -1,5 +1,5 @@
-// Names of a BLIP's weights in the original files and in transformers', which renames the image encoder alone. Its fused
-// qkv is kept by both.
+// Names of a BLIP's weights in the original files and in transformers', which renames the image encoder alone. Its
+// fused qkv is kept by both.
 using ReasonGen.Judges.Bert;
 
 namespace ReasonGen.Judges.Blip;

@@ -1,5 +1,5 @@
-// BLIP's ViT (salesforce/BLIP models/vit.py): x = [class; patches] + positions;  blocks, norms first, exact GELU;  LN over
-// all tokens. Positions of another grid: the class token's are kept, the others' are one image of the stored grid,
+// BLIP's ViT (salesforce/BLIP models/vit.py): x = [class; patches] + positions;  blocks, norms first, exact GELU;  LN
+// over all tokens. Positions of another grid: the class token's are kept, the others' are one image of the stored grid,
 // interpolated bicubically (a = −¾, no antialias, corners not aligned: interpolate_pos_embed).
 using ReasonGen.Judges.Bert;
 using ReasonGen.Judges.Layers;

@@ -1,5 +1,5 @@
-// BLIP-VQA as T2I-CompBench runs it (BLIPvqa_eval/models/blip_vqa.py, inference = 'vqa_prob'; the other two ways of that
-// file, ranking and generating, are not taken there):
+// BLIP-VQA as T2I-CompBench runs it (BLIPvqa_eval/models/blip_vqa.py, inference = 'vqa_prob'; the other two ways of
+// that file, ranking and generating, are not taken there):
 //   question states = text encoder([ENC] question [SEP], looking at all image tokens);
 //   logits = head(text decoder([DEC], looking at the question states that are not padding)).
 using ReasonGen.Judges.Bert;

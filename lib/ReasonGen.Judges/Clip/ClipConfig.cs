@@ -51,8 +51,9 @@ public sealed record ClipConfig(int Embedding, ClipVisionConfig Vision, ClipText
     /// <summary>What the model is, in one line.</summary>
     public override string ToString() =>
         $"{Architecture ?? "a CLIP of no published size"} with {Activation.Name()}: images of {Vision.ImageSize} "
-        + $"pixels in patches of {Vision.PatchSize}, {Vision.Layers} blocks of width {Vision.Width} and {Vision.Heads} heads; text of {Text.Context} "
-        + $"tokens, {Text.Layers} blocks of width {Text.Width} and {Text.Heads} heads; {Embedding} numbers an embedding";
+        + $"pixels in patches of {Vision.PatchSize}, {Vision.Layers} blocks of "
+        + $"width {Vision.Width} and {Vision.Heads} heads; text of {Text.Context} tokens, {Text.Layers} blocks of "
+        + $"width {Text.Width} and {Text.Heads} heads; {Embedding} numbers an embedding";
 
     /// <summary>What cannot be a CLIP about these sizes; null where they can.</summary>
     internal string? Contradiction()

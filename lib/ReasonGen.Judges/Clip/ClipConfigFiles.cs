@@ -61,7 +61,8 @@ internal static class ClipConfigFiles
             ("quick_gelu", "quick_gelu") => Activation.QuickGelu,
             ("gelu", "gelu") => Activation.Gelu,
             _ => throw new UnusableFileException(path,
-                $"its towers have the activations '{imageActivation}' and '{textActivation}'; computed here are quick_gelu and gelu, one in both", Remedy),
+                $"its towers have the activations '{imageActivation}' and '{textActivation}'; computed here are "
+                + $"quick_gelu and gelu, one in both", Remedy),
         };
         return Sound(path, new(file.Integer("projection_dim", 512),
             new(vision.Integer("image_size", 224), vision.Integer("patch_size", 32), vision.Integer("hidden_size", 768),

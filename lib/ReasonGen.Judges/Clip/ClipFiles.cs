@@ -52,7 +52,8 @@ public sealed class ClipFiles
         // a state dict says neither its heads nor its activation
         var beside = Beside(path, layout);
         config ??= !File.Exists(beside) ? throw new UnusableFileException(path,
-                "it is a state dict of a CLIP without its configuration, which alone tells its heads and whether it was trained with QuickGELU or GELU",
+                "it is a state dict of a CLIP without its configuration, which alone tells its heads and whether it "
+                + "was trained with QuickGELU or GELU",
                 $"put the {System.IO.Path.GetFileName(beside)} it was published with beside it")
             : Configuration(beside, layout);
         return Fit(path, files, config, layout == ClipLayout.OpenAi ? ClipLayout.OpenClip : layout);
@@ -152,6 +153,7 @@ public sealed class ClipFiles
 
     private static UnusableFileException NoClip(string path, CheckpointFiles files) => new(path,
         $"it is no CLIP: of its {files.Entries.Count} tensors the first are "
-        + $"{string.Join(", ", files.Entries.Take(4).Select(entry => $"'{entry.Name}'"))}; expected are two towers, as 'visual.class_embedding' and "
+        + $"{string.Join(", ", files.Entries.Take(4).Select(entry => $"'{entry.Name}'"))}; expected are two towers, "
+        + $"as 'visual.class_embedding' and "
         + "'token_embedding.weight' or 'vision_model.…' and 'text_model.…'", "give the published weights of a CLIP");
 }

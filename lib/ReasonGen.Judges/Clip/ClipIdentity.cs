@@ -30,7 +30,8 @@ public sealed record ClipIdentity(ClipConfig Config, ClipLayout Layout, string? 
         _ => $"{What} in Hugging Face's layout; {Untold}",
     };
 
-    private string What => Config.Architecture is { } known ? $"CLIP {known} with {Layers.Activations.Name(Config.Activation)}"
+    private string What =>
+        Config.Architecture is { } known ? $"CLIP {known} with {Layers.Activations.Name(Config.Activation)}"
         : Config.ToString();
 
     /// <summary>Refuses a model other than the one that is wanted.</summary>
@@ -45,7 +46,8 @@ public sealed record ClipIdentity(ClipConfig Config, ClipLayout Layout, string? 
         {
             throw new UnusableFileException(path, $"it is {Config}; {purpose} need {wanted}",
                 Config with { Activation = wanted.Activation } == wanted
-                    ? "the sizes are right, the activation is not: these are the weights or the configuration of another training"
+                    ? "the sizes are right, the activation is not: these are the weights or the configuration of "
+                        + "another training"
                     : "give the published file of that model");
         }
     }

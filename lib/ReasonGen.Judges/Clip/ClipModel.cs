@@ -63,7 +63,8 @@ public sealed class ClipModel : Module
             Config.Vision.ImageSize]))
         {
             throw new ArgumentException(
-                $"images are [{string.Join(", ", pixels.shape)}], not [B, 3, {Config.Vision.ImageSize}, {Config.Vision.ImageSize}]", nameof(pixels));
+                $"images are [{string.Join(", ", pixels.shape)}], not [B, "
+                + $"3, {Config.Vision.ImageSize}, {Config.Vision.ImageSize}]", nameof(pixels));
         }
 
         using var free = no_grad();
@@ -77,7 +78,8 @@ public sealed class ClipModel : Module
         using var scope = NewDisposeScope();
         if (ids.dim() != 2 || ids.shape[1] > Config.Text.Context || ids.shape[1] < 1)
         {
-            throw new ArgumentException($"token ids are [{string.Join(", ", ids.shape)}], not [B, 1 to {Config.Text.Context}]", nameof(ids));
+            throw new ArgumentException(
+                $"token ids are [{string.Join(", ", ids.shape)}], not [B, 1 to {Config.Text.Context}]", nameof(ids));
         }
 
         var values = ids.to(ScalarType.Int64);

@@ -84,7 +84,8 @@ public sealed class ClipTokenizer
         var tokenizer = own ? Load(folder, rules) : Published(rules);
         return tokenizer.VocabularySize == model.Config.Text.Vocabulary ? tokenizer
             : throw new UnusableFileException(model.Path,
-            $"its text tower has {model.Config.Text.Vocabulary} ids, the vocabulary {(own ? "beside it" : "of CLIP")} {tokenizer.VocabularySize}",
+            $"its text tower has {model.Config.Text.Vocabulary} ids, the "
+            + $"vocabulary {(own ? "beside it" : "of CLIP")} {tokenizer.VocabularySize}",
             "put the vocab.json and merges.txt it was published with beside it");
     }
 
@@ -125,7 +126,9 @@ public sealed class ClipTokenizer
     {
         var ids = Encode(text);
         return ids.Length <= context ? ids : rules == ClipTextRules.OpenAi
-            ? throw new ArgumentException($"the text \"{(text.Length > 80 ? text[..80] + "…" : text)}\" takes {ids.Length} tokens, CLIP reads {context}. "
+            ? throw new ArgumentException(
+                $"the text \"{(text.Length > 80 ? text[..80] + "…" : text)}\" takes {ids.Length} tokens, CLIP "
+                + $"reads {context}. "
                 + "OpenAI's code refuses it; shorten it, or use a scorer that cuts")
             : [.. ids[..(context - 1)], End];
     }

@@ -70,7 +70,8 @@ internal static class PngReader
             depth is 8 or 16 };
         if (width < 1 || height < 1 || channels == 0 || !sound || header[12] > 1)
         {
-            throw new FormatException($"its header gives {width}x{height} pixels of {depth} bits and colour type {header[9]}");
+            throw new FormatException(
+                $"its header gives {width}x{height} pixels of {depth} bits and colour type {header[9]}");
         }
 
         if (ImageBounds.Refusal(width, height, bytes) is { } reason)

@@ -21,7 +21,8 @@ public static class DetectorImageFile
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new UnusableFileException(path, $"the image cannot be read: {e.Message.TrimEnd('.')}", "check the path",
+            throw new UnusableFileException(path, $"the image cannot be read: {e.Message.TrimEnd('.')}",
+                "check the path",
                 e);
         }
 
@@ -33,7 +34,8 @@ public static class DetectorImageFile
 
         if (ImageBounds.Refusal(codec.Info.Width, codec.Info.Height, encoded.Length) is { } reason)
         {
-            throw new UnusableFileException(path, $"it is no image that can be used: {reason}", "make or download it again");
+            throw new UnusableFileException(path, $"it is no image that can be used: {reason}",
+                "make or download it again");
         }
 
         var info = new SKImageInfo(codec.Info.Width, codec.Info.Height, SKColorType.Rgba8888, codec.Info.IsOpaque

@@ -37,11 +37,14 @@ internal sealed class HuggingFaceImages
         config.Expect("do_reduce_labels", false);
         path = config.Path;
         var size = config["size"];
-        fixedSize = size.Has("height") ? (size.Integer("width", 0, 1, LargestSide), size.Integer("height", 0, 1, LargestSide)) : null;
-        (shortest, longest, divisor) = (size.Integer("shortest_edge", 800, 1, LargestSide), size.Integer("longest_edge", 1333, 1, LargestSide),
+        fixedSize = size.Has("height")
+            ? (size.Integer("width", 0, 1, LargestSide), size.Integer("height", 0, 1, LargestSide)) : null;
+        (shortest, longest, divisor) =
+            (size.Integer("shortest_edge", 800, 1, LargestSide), size.Integer("longest_edge", 1333, 1, LargestSide),
             config.Integer("size_divisor", 32, 0, LargestSide));
         factor = config.Number("rescale_factor", 1 / 255.0);
-        (mean, deviation) = (Numbers("image_mean", [0.485, 0.456, 0.406], 0), Numbers("image_std", [0.229, 0.224, 0.225], 1e-6));
+        (mean, deviation) =
+            (Numbers("image_mean", [0.485, 0.456, 0.406], 0), Numbers("image_std", [0.229, 0.224, 0.225], 1e-6));
 
         float[] Numbers(string key, double[] otherwise, double least) =>
             [.. config.Numbers(key, otherwise, least, 1e6).Select(number => (float)number)];
@@ -52,14 +55,16 @@ internal sealed class HuggingFaceImages
         Path.Combine(Directory.Exists(path) ? path : Path.GetDirectoryName(Path.GetFullPath(path))!,
             "preprocessor_config.json")));
 
-    /// <exception cref="UnusableFileException">The image would be shown to the detector in a size that it cannot read.</exception>
+    /// <exception cref="UnusableFileException">The image would be shown to the detector in a size that it cannot
+    /// read.</exception>
     internal DetectorImage Prepare(RgbImage image)
     {
         var (width, height) = fixedSize ?? Size(image.Width, image.Height);
         if (width < 1 || height < 1 || width % Mask2FormerConfig.SizeDivisor != 0
             || height % Mask2FormerConfig.SizeDivisor != 0)
         {
-            throw new UnusableFileException(path, $"an image of {image.Width}x{image.Height} pixels would be shown to the "
+            throw new UnusableFileException(path,
+                $"an image of {image.Width}x{image.Height} pixels would be shown to the "
                 + $"detector as {width}x{height}, which are no multiples of 32",
                 "let 'size_divisor' be 32, or give images that are less narrow");
         }

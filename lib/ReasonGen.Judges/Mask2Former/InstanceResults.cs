@@ -86,7 +86,8 @@ internal static class InstanceResults
     }
 
     // mask, mean confidence and box in one pass: as operators of libtorch they take a third of the network's time
-    private static unsafe (DetectionMask Mask, float Score, float[] Box) Measure(nint from, (int Height, int Width) size)
+    private static unsafe (DetectionMask Mask, float Score, float[] Box) Measure(nint from,
+        (int Height, int Width) size)
     {
         var logits = new ReadOnlySpan<float>((float*)from, size.Height * size.Width);
         var mask = new DetectionMask(size.Width, size.Height, new byte[logits.Length]);

@@ -116,7 +116,8 @@ public static class Mask2FormerFiles
 
     /// <summary>What a checkpoint is, as far as names and shapes tell; null where it is no Mask2Former with a Swin
     /// backbone.</summary>
-    /// <exception cref="UnusableFileException">A folder of the transformers library has no sound config.json.</exception>
+    /// <exception cref="UnusableFileException">A folder of the transformers library has no sound
+    /// config.json.</exception>
     public static Mask2FormerKind? Recognise(string path, CheckpointFiles files)
     {
         var shapes = files.Entries.ToDictionary(entry => entry.Name, entry => entry.Shape);
@@ -137,7 +138,8 @@ public static class Mask2FormerFiles
     /// <summary>A line for people; null where it is no Mask2Former.</summary>
     /// <exception cref="UnusableFileException">As for <see cref="Recognise"/>.</exception>
     public static string? Describe(string path, CheckpointFiles files) =>
-        files.Entries.Any(entry => entry.Name == HuggingFaceSign) && !File.Exists(Path.Combine(Folder(path), "config.json"))
+        files.Entries.Any(entry => entry.Name == HuggingFaceSign)
+            && !File.Exists(Path.Combine(Folder(path), "config.json"))
             ? "Mask2Former of the transformers library, without the config.json that tells its sizes"
         : Recognise(path, files) is not { } kind ? null
         : (kind.HasPublishedSizes ? kind with { Sha256 = Hash(path, files) } : kind).Label

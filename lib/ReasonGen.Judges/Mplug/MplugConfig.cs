@@ -18,7 +18,8 @@ namespace ReasonGen.Judges.Mplug;
 /// <param name="Beams">Answers that are followed at once.</param>
 /// <param name="MinLength">Tokens before which no answer ends.</param>
 /// <param name="MaxLength">Most tokens of an answer.</param>
-public sealed record MplugConfig(ClipVisionConfig Vision, BertConfig Text, int FirstFusion, int FusionLayers, int Stride,
+public sealed record MplugConfig(ClipVisionConfig Vision, BertConfig Text, int FirstFusion, int FusionLayers,
+    int Stride,
     int DecoderLayers, int Beams, int MinLength, int MaxLength)
 {
     private const string Remedy =
@@ -33,7 +34,8 @@ public sealed record MplugConfig(ClipVisionConfig Vision, BertConfig Text, int F
     public bool IsLarge => this with { Stride = Large.Stride } == Large;
 
     /// <summary>What the model is, in one line.</summary>
-    public override string ToString() => $"an mPLUG: images of {Vision.ImageSize} pixels in patches of {Vision.PatchSize}, "
+    public override string ToString() =>
+        $"an mPLUG: images of {Vision.ImageSize} pixels in patches of {Vision.PatchSize}, "
         + $"{Vision.Layers} blocks of width {Vision.Width}; text of {Text}, {FusionLayers} layers with the image "
         + $"(joint every {Stride}), {DecoderLayers} of the decoder; {Beams} beams, {MinLength} to {MaxLength} tokens";
 
@@ -61,7 +63,8 @@ public sealed record MplugConfig(ClipVisionConfig Vision, BertConfig Text, int F
         bert.Expect("hidden_act", "gelu");
         bert.Expect("layer_norm_eps", BertConfig.Epsilon);
         int width = bert.Size("hidden_size"), all = bert.Size("num_hidden_layers"),
-            fusion = Math.Min(all, bert.Size("fusion_layers")), towerWidth = model.Integer("clip_vision_width", 1024, 64);
+            fusion = Math.Min(all, bert.Size("fusion_layers")),
+            towerWidth = model.Integer("clip_vision_width", 1024, 64);
         bert.Expect("encoder_width", width);
         model.Expect("vision_width", towerWidth);
         var config = new MplugConfig(
@@ -80,7 +83,8 @@ public sealed record MplugConfig(ClipVisionConfig Vision, BertConfig Text, int F
             ? $"images of {Vision.ImageSize} pixels are no whole number of patches of {Vision.PatchSize}"
         : Vision.Width % 64 != 0 ? $"the width {Vision.Width} of its images is no multiple of 64, the width of a head"
         : Math.Max(MaxLength, MplugJudge.QuestionIds) > Text.Positions
-            ? $"answers of {MaxLength} and questions of {MplugJudge.QuestionIds} tokens do not fit its {Text.Positions} "
+            ? $"answers of {MaxLength} and questions of {MplugJudge.QuestionIds} tokens do not fit "
+                + $"its {Text.Positions} "
                 + "positions"
         : MinLength > MaxLength || Beams > Text.Vocabulary || MaxLength > 1024 ? "its search cannot end" : null);
 
@@ -92,7 +96,8 @@ public sealed record MplugConfig(ClipVisionConfig Vision, BertConfig Text, int F
             var stream = new YamlStream();
             stream.Load(new StringReader(TextFile.Read(path)));
             var json = new JObject();
-            foreach (var pair in (stream.Documents.FirstOrDefault()?.RootNode as YamlMappingNode)?.Children.ToArray() ?? [])
+            foreach (var pair in (stream.Documents.FirstOrDefault()?.RootNode as YamlMappingNode)?.Children.ToArray()
+                ?? [])
             {
                 if (pair.Key is YamlScalarNode { Value: { } name } && pair.Value is YamlScalarNode scalar)
                 {
@@ -105,7 +110,8 @@ public sealed record MplugConfig(ClipVisionConfig Vision, BertConfig Text, int F
         }
         catch (YamlException e)
         {
-            throw new UnusableFileException(path, $"line {e.Start.Line} is no YAML: {e.Message.TrimEnd('.')}", Remedy, e);
+            throw new UnusableFileException(path, $"line {e.Start.Line} is no YAML: {e.Message.TrimEnd('.')}", Remedy,
+                e);
         }
     }
 

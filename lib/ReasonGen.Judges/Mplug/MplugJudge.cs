@@ -1,6 +1,7 @@
-// DPG-Bench's judge (modelscope's pipeline visual-question-answering with mPLUG-large): the question in lower case, always
-// 25 ids, without a prompt of its own; the image squashed; the answer decoded with special tokens left out wherever they
-// stand and blanks before punctuation taken away. DPG-Bench counts 1 where it is exactly "yes".
+// DPG-Bench's judge (modelscope's pipeline visual-question-answering with mPLUG-large): the question in lower case,
+// always
+// 25 ids, without a prompt of its own; the image squashed; the answer decoded with special tokens left out wherever
+// they stand and blanks before punctuation taken away. DPG-Bench counts 1 where it is exactly "yes".
 using ReasonGen.Judges.Bert;
 using ReasonGen.Judges.Clip;
 using ReasonGen.Judges.Images;
@@ -54,7 +55,8 @@ public sealed class MplugJudge : IQuestionJudge, IDisposable
     /// <param name="folder">modelscope's folder.</param>
     /// <param name="target">Device and type; the published numbers are made in fp32.</param>
     /// <param name="fingerprint">Tells folders of one form apart, so that answers are kept apart.</param>
-    /// <exception cref="UnusableFileException">It is no mPLUG for questions, or one of its files is damaged.</exception>
+    /// <exception cref="UnusableFileException">It is no mPLUG for questions, or one of its files is
+    /// damaged.</exception>
     public static MplugJudge Load(string folder, ComputeTarget target, string fingerprint = "")
     {
         var (files, config, unread) = Open(folder);
@@ -62,18 +64,22 @@ public sealed class MplugJudge : IQuestionJudge, IDisposable
         var tokenizer = WordPiece.For(folder, config.Text.Vocabulary, vocabulary);
         if ((tokenizer.Start, tokenizer.End, tokenizer.Pad) != (101, 102, 0))
         {
-            throw new UnusableFileException(vocabulary, $"its [CLS], [SEP] and [PAD] are {tokenizer.Start}, {tokenizer.End} "
-                + $"and {tokenizer.Pad}; mPLUG's search has 101, 102 and 0 built in", "use the vocab.txt of bert-base-uncased");
+            throw new UnusableFileException(vocabulary,
+                $"its [CLS], [SEP] and [PAD] are {tokenizer.Start}, {tokenizer.End} "
+                + $"and {tokenizer.Pad}; mPLUG's search has 101, 102 and 0 built in",
+                "use the vocab.txt of bert-base-uncased");
         }
 
         var copies = unread.Count(IsMomentum);
         var model = new MplugModel(config, target with { Device = META });
         return new(NamedWeights.Fill(files, model, target.Device, model.Names), tokenizer, copies == 0 ? ""
-            : $"{copies} momentum copies in its file, weights of training under names with _m, are not read", fingerprint);
+            : $"{copies} momentum copies in its file, weights of training under names with _m, are not read",
+            fingerprint);
     }
 
     /// <summary>Answers to questions about one image, which is encoded once.</summary>
-    public IReadOnlyList<MplugAnswer> Answer(SourceImage image, IReadOnlyList<string> questions, CancellationToken cancel =
+    public IReadOnlyList<MplugAnswer> Answer(SourceImage image, IReadOnlyList<string> questions,
+        CancellationToken cancel =
         default)
     {
         using var scope = NewDisposeScope();
@@ -88,7 +94,8 @@ public sealed class MplugJudge : IQuestionJudge, IDisposable
     }
 
     /// <summary>Ids of questions [N, 25], and true where a token counts, [N, 1, 1, 25].</summary>
-    public (Tensor Ids, Tensor Mask) Batch(IReadOnlyList<string> questions) => BertNames.Batch([.. questions.Select(question =>
+    public (Tensor Ids, Tensor Mask) Batch(IReadOnlyList<string> questions) =>
+        BertNames.Batch([.. questions.Select(question =>
         Tokenizer.Encode(LowerCase.Python(question), QuestionIds))], Tokenizer.Pad, QuestionIds);
 
     public IReadOnlyList<JudgeReply> Ask(RgbImage image, string file, IReadOnlyList<JudgeQuestion> questions,
@@ -136,7 +143,7 @@ public sealed class MplugJudge : IQuestionJudge, IDisposable
     private static bool IsMomentum(string name) => name.Split('.')[0].EndsWith("_m");
 
     private static string NameOf(MplugConfig config) => config.IsLarge
-        ? "mPLUG-large VQA (sizes and layout of modelscope's folder; no checksum is known, other weights of these sizes "
-            + "look the same)"
+        ? "mPLUG-large VQA (sizes and layout of modelscope's folder; no checksum is known, other weights of these "
+            + "sizes look the same)"
         : $"mPLUG's rules by {config}";
 }

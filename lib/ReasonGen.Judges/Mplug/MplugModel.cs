@@ -5,7 +5,8 @@
 //   look at themselves and at the image rows.
 //   Decoder: BERT, causal, looks at image and text rows;  logits = head(last token).
 // Deviations: 1. Several questions of one image are one batch; image rows and what the layers make of them are computed
-//   once as long as they are the same. 2. Keys and values of image and text are kept over the search's steps and shared by
+//   once as long as they are the same. 2. Keys and values of image and text are kept over the search's steps and shared
+//   by
 //   its beams. 3. Padding is masked by true and false. All three give the same numbers.
 using ReasonGen.Judges.Bert;
 using ReasonGen.Judges.Clip;
@@ -162,7 +163,8 @@ public sealed class MplugModel : Module
         });
     }
 
-    private Tensor Logits(BeamSearch[] active, KeysValues[] context, Tensor seen, int step, Action<string, Tensor>? observe)
+    private Tensor Logits(BeamSearch[] active, KeysValues[] context, Tensor seen, int step,
+        Action<string, Tensor>? observe)
     {
         using var scope = NewDisposeScope();
         long[] flat = [.. active.SelectMany(search => search.Sequences).SelectMany(ids => ids).Select(id => (long)id)];

@@ -33,7 +33,8 @@ public static class HpsBenchmark
         [
             .. styles.Select(row => Style(row.Scores) is var (mean, deviation)
                 ? $"{model} {row.Style,-15} {Digits(mean, "F2")} \t {Digits(deviation, "F4")}" : ""),
-            $"{model} {"Average",-15} {Digits(100 * styles.SelectMany(row => row.Scores).Average(score => (double)score), "F2")} \t",
+            $"{model} {"Average",-15} "
+            + $"{Digits(100 * styles.SelectMany(row => row.Scores).Average(score => (double)score), "F2")} \t",
         ];
     }
 
@@ -52,7 +53,8 @@ public static class HpsBenchmark
     {
         var pairs = Pairs(ranking.Count, human.Count);
         return 1 - pairs.Count(pair =>
-            Math.Sign(ranking[pair.A] - ranking[pair.B]) * Math.Sign(human[pair.A] - human[pair.B]) < 0) / (double)pairs.Length;
+            Math.Sign(ranking[pair.A] - ranking[pair.B]) * Math.Sign(human[pair.A] - human[pair.B]) < 0)
+            / (double)pairs.Length;
     }
 
     /// <summary>Pairs in people's order among the pairs of different human rank; equal scores are in no order

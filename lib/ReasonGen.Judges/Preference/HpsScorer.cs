@@ -76,7 +76,8 @@ public sealed class HpsScorer : IReward, IDisposable
     {
         if (images.Count != prompts.Count)
         {
-            throw new ArgumentException($"{images.Count} images cannot be scored with {prompts.Count} prompts, one each", nameof(prompts));
+            throw new ArgumentException(
+                $"{images.Count} images cannot be scored with {prompts.Count} prompts, one each", nameof(prompts));
         }
 
         using var scope = NewDisposeScope();

@@ -43,7 +43,8 @@ public sealed class ImageRewardModel : Module
     /// <exception cref="ArgumentException">The images have another size.</exception>
     public Tensor EncodeImages(Tensor pixels) => EncodeImages(pixels, null);
 
-    /// <summary>Rewards of N prompts, those of one of the B images after another: [N], fp32, about 0 on average.</summary>
+    /// <summary>Rewards of N prompts, those of one of the B images after another: [N], fp32, about 0 on
+    /// average.</summary>
     /// <param name="images">States of B images.</param>
     /// <param name="ids">Prompts [N, T].</param>
     /// <param name="mask">True where a token counts, [N, 1, 1, T].</param>

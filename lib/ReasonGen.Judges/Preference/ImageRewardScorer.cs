@@ -23,7 +23,8 @@ public sealed class ImageRewardScorer : IReward, IDisposable
         (Name, Model, Tokenizer, Transform) = (name, model, tokenizer, new(model.Config.Vision.ImageSize,
             ClipImageRules.OpenAi));
 
-    /// <summary>Says that the sizes and the layout are ImageReward's; whose weights they are no checksum tells.</summary>
+    /// <summary>Says that the sizes and the layout are ImageReward's; whose weights they are no checksum
+    /// tells.</summary>
     public string Name { get; }
 
     /// <summary>The model.</summary>
@@ -71,7 +72,8 @@ public sealed class ImageRewardScorer : IReward, IDisposable
     {
         if (images.Count != prompts.Count)
         {
-            throw new ArgumentException($"{images.Count} images cannot be scored with {prompts.Count} prompts, one each",
+            throw new ArgumentException(
+                $"{images.Count} images cannot be scored with {prompts.Count} prompts, one each",
                 nameof(prompts));
         }
 

@@ -49,7 +49,8 @@ public sealed class PickScorer : IReward, IDisposable
         var clip = ClipScorer.Open(folder, target, anyModel ? null : ClipConfig.VitH14, "PickScore",
             ClipTextRules.HuggingFace, ClipImageRules.HuggingFace);
         return new(files.Config == ClipConfig.VitH14
-            ? "PickScore (sizes and layout of PickScore_v1; no checksum is known, other weights of a ViT-H/14 look the same)"
+            ? "PickScore (sizes and layout of PickScore_v1; no checksum is known, other weights of a ViT-H/14 look "
+                + "the same)"
             : $"PickScore's rules by {files.Config}", clip);
     }
 

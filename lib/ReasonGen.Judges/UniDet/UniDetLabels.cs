@@ -56,7 +56,8 @@ public sealed class UniDetLabels
             return labels.IsOfficial || anyNames ? labels : throw new UnusableFileException(path,
                 $"its {items.Count} labels are not the "
                 + $"{UniDetConfig.RS200.Classes} of T2I-CompBench's detector (SHA-256 of the names "
-                + $"{Hash(labels.Names)[..8]}…, published {Published[..8]}…): it is the label file of another detector, or was changed", Remedy);
+                + $"{Hash(labels.Names)[..8]}…, published {Published[..8]}…): it is the label file of another "
+                + $"detector, or was changed", Remedy);
         }
         catch (FormatException e)
         {

@@ -5,13 +5,17 @@ using ReasonGen.World;
 
 namespace ReasonGen.Studies;
 
-/// <summary>Scores of one model on the world's benchmark, which is GenEval's: a share of right images a task, and their plain mean.</summary>
+/// <summary>Scores of one model on the world's benchmark, which is GenEval's: a share of right images a task, and their
+/// plain mean.</summary>
 /// <param name="Tasks">Task → share of right images, in [0, 1].</param>
 /// <param name="PromptsPerTask">Images behind each share.</param>
 /// <param name="PlanCorrect">Share of rationales whose plan satisfies the prompt; NaN without rationales.</param>
-/// <param name="ImageFollowsPlan">Share of images that show just what their rationale planned, among readable plans; NaN without.</param>
-/// <param name="LayoutEntropy">Entropy in nats over the four places of the first named object, at most ln 4: how varied layouts are.</param>
-public sealed record BenchmarkResult(IReadOnlyDictionary<string, double> Tasks, int PromptsPerTask, double PlanCorrect, double ImageFollowsPlan, double LayoutEntropy)
+/// <param name="ImageFollowsPlan">Share of images that show just what their rationale planned, among readable plans;
+/// NaN without.</param>
+/// <param name="LayoutEntropy">Entropy in nats over the four places of the first named object, at most ln 4: how varied
+/// layouts are.</param>
+public sealed record BenchmarkResult(IReadOnlyDictionary<string, double> Tasks, int PromptsPerTask, double PlanCorrect,
+    double ImageFollowsPlan, double LayoutEntropy)
 {
     /// <summary>Unweighted mean of the tasks, as GenEval takes it.</summary>
     public double Mean => Tasks.Values.Average();
@@ -25,8 +29,10 @@ public sealed record BenchmarkResult(IReadOnlyDictionary<string, double> Tasks, 
     /// <summary>As it stands in a record.</summary>
     internal JObject ToJson() => new()
     {
-        ["mean"] = Math.Round(Mean, 4), ["standard_error"] = Math.Round(StandardError, 4), ["tasks"] = JObject.FromObject(Tasks),
-        ["plan_correct"] = Rounded(PlanCorrect), ["image_follows_plan"] = Rounded(ImageFollowsPlan), ["layout_entropy"] = Rounded(LayoutEntropy),
+        ["mean"] = Math.Round(Mean, 4), ["standard_error"] = Math.Round(StandardError, 4),
+        ["tasks"] = JObject.FromObject(Tasks),
+        ["plan_correct"] = Rounded(PlanCorrect), ["image_follows_plan"] = Rounded(ImageFollowsPlan),
+        ["layout_entropy"] = Rounded(LayoutEntropy),
     };
 
     internal static BenchmarkResult FromJson(JObject json, int promptsPerTask) => new(
@@ -35,10 +41,12 @@ public sealed record BenchmarkResult(IReadOnlyDictionary<string, double> Tasks, 
 
     internal static JToken Rounded(double value) => double.IsNaN(value) ? JValue.CreateNull() : Math.Round(value, 4);
 
-    private static double Number(JToken? value) => value is null or { Type: JTokenType.Null } ? double.NaN : (double)value;
+    private static double Number(JToken? value) =>
+        value is null or { Type: JTokenType.Null } ? double.NaN : (double)value;
 }
 
-/// <summary>Runs a policy over the benchmark. Its random numbers are its own, so that looking at a policy does not change its training.</summary>
+/// <summary>Runs a policy over the benchmark. Its random numbers are its own, so that looking at a policy does not
+/// change its training.</summary>
 public static class Benchmark
 {
     private const int PromptsAtATime = 200;
@@ -48,7 +56,8 @@ public static class Benchmark
     /// <param name="seed">Of prompts and images.</param>
     /// <param name="progress">Told how many of all prompts are done.</param>
     /// <param name="cancel">Ends it between batches.</param>
-    public static BenchmarkResult Run(IRolloutSource policy, int promptsPerTask, long seed = 0, Action<int, int>? progress = null, CancellationToken cancel = default)
+    public static BenchmarkResult Run(IRolloutSource policy, int promptsPerTask, long seed = 0,
+        Action<int, int>? progress = null, CancellationToken cancel = default)
     {
         var prompts = Prompts.Benchmark(promptsPerTask, seed);
         var right = Prompts.Tasks.ToDictionary(task => task, _ => 0);
@@ -82,7 +91,8 @@ public static class Benchmark
         }
 
         return new(right.ToDictionary(pair => pair.Key, pair => pair.Value / (double)promptsPerTask), promptsPerTask,
-            rationales == 0 ? double.NaN : planned / (double)rationales, readable == 0 ? double.NaN : followed / (double)readable, Entropy(places));
+            rationales == 0 ? double.NaN : planned / (double)rationales,
+            readable == 0 ? double.NaN : followed / (double)readable, Entropy(places));
     }
 
     private static double Entropy(int[] counts)

@@ -7,8 +7,9 @@ using ReasonGen.WorldData;
 namespace ReasonGen.Studies;
 
 /// <summary>
-/// What the miniature judges are trained on: images that policies drew, blurred and half right as they are, and clean ones; held against their own
-/// prompt, one that describes them, or one that almost does. What is there, and the verdict, is the exact detector's word on the very image.
+/// What the miniature judges are trained on: images that policies drew, blurred and half right as they are, and clean
+/// ones; held against their own prompt, one that describes them, or one that almost does. What is there, and the
+/// verdict, is the exact detector's word on the very image.
 /// </summary>
 /// <param name="drawn">Images of policies with the prompts they were drawn for.</param>
 /// <param name="clean">Samples of the world.</param>
@@ -17,10 +18,12 @@ public sealed class JudgeData(IReadOnlyList<(Prompt Prompt, RgbImage Image)> dra
 {
     private const double CleanShare = 0.15, OwnPrompt = 0.5, Describing = 0.25;
     private const int MostNamed = 5;
-    private readonly IReadOnlyList<Seen>[] seen = drawn.AsParallel().AsOrdered().Select(item => Detector.Detect(item.Image)).ToArray();
+    private readonly IReadOnlyList<Seen>[] seen =
+        drawn.AsParallel().AsOrdered().Select(item => Detector.Detect(item.Image)).ToArray();
 
     /// <summary>Words of questions and answers.</summary>
-    public static IReadOnlyList<string> Words { get; } = [.. Rationales.Words, "blob", "nothing", @"\boxed{0}", @"\boxed{1}"];
+    public static IReadOnlyList<string> Words { get; } = [.. Rationales.Words, "blob", "nothing", @"\boxed{0}",
+        @"\boxed{1}"];
 
     /// <summary>Sample number <paramref name="index"/>.</summary>
     public JudgeSample this[long index]
@@ -28,7 +31,8 @@ public sealed class JudgeData(IReadOnlyList<(Prompt Prompt, RgbImage Image)> dra
         get
         {
             var random = Seeds.Random(seed, 0x7D, index);
-            var (own, image, things) = random.NextDouble() < CleanShare || drawn.Count == 0 ? Clean(index) : Drawn(random.Next(drawn.Count));
+            var (own, image, things) =
+                random.NextDouble() < CleanShare || drawn.Count == 0 ? Clean(index) : Drawn(random.Next(drawn.Count));
             var kind = random.NextDouble();
             var prompt = kind < OwnPrompt ? own : Describe(things, random) ?? own;
             prompt = kind < OwnPrompt + Describing ? prompt : Alter(prompt, random);
@@ -39,7 +43,8 @@ public sealed class JudgeData(IReadOnlyList<(Prompt Prompt, RgbImage Image)> dra
     /// <summary>The answer a judge should give: what is there, cell by cell, and the verdict.</summary>
     public static string Answer(IReadOnlyList<Seen> things, bool correct)
     {
-        var named = things.OrderBy(thing => thing.Cell).ThenBy(thing => thing.Y).ThenBy(thing => thing.X).Take(MostNamed)
+        var named =
+            things.OrderBy(thing => thing.Cell).ThenBy(thing => thing.Y).ThenBy(thing => thing.X).Take(MostNamed)
             .Select(thing => $"{thing.Color} {thing.Class} {WorldConfig.Places[thing.Cell]}");
         return $"{(things.Count == 0 ? "nothing" : string.Join(" , ", named))} ; \\boxed{{{(correct ? 1 : 0)}}}";
     }
@@ -52,17 +57,21 @@ public sealed class JudgeData(IReadOnlyList<(Prompt Prompt, RgbImage Image)> dra
         return things.Any(thing => thing.Class == "blob") ? null : things.Count switch
         {
             1 => Plain(exact ? "colors" : "single_object", new Clause(first!.Class, 1, exact ? first.Color : null)),
-            <= 4 and > 1 when things.All(thing => thing.Class == first!.Class) => Plain("counting", new Clause(first!.Class, things.Count)),
+            <= 4 and > 1 when things.All(thing => thing.Class == first!.Class) =>
+                Plain("counting", new Clause(first!.Class, things.Count)),
             2 when random.Next(2) == 0 => Relation(first!, second!, random),
-            2 => Plain(exact ? "color_attr" : "two_object", new(first!.Class, 1, exact ? first.Color : null), new(second!.Class, 1, exact ? second.Color : null)),
+            2 => Plain(exact ? "color_attr" : "two_object", new(first!.Class, 1, exact ? first.Color : null),
+                new(second!.Class, 1, exact ? second.Color : null)),
             _ => null,
         };
     }
 
     private static Prompt Relation(Seen a, Seen b, Random random)
     {
-        var across = Math.Abs(a.X - b.X) > WorldConfig.CellSize / 2 && (random.Next(2) == 0 || Math.Abs(a.Y - b.Y) < WorldConfig.CellSize / 2);
-        return Plain("position", new Clause(a.Class), new Clause(b.Class, 1, null, across ? b.X < a.X ? "left of" : "right of" : b.Y < a.Y ? "above" : "below"));
+        var across = Math.Abs(a.X - b.X) > WorldConfig.CellSize / 2
+            && (random.Next(2) == 0 || Math.Abs(a.Y - b.Y) < WorldConfig.CellSize / 2);
+        return Plain("position", new Clause(a.Class),
+            new Clause(b.Class, 1, null, across ? b.X < a.X ? "left of" : "right of" : b.Y < a.Y ? "above" : "below"));
     }
 
     /// <summary>The prompt with one thing changed: a shape, a colour, a count or the relation.</summary>
@@ -71,8 +80,12 @@ public sealed class JudgeData(IReadOnlyList<(Prompt Prompt, RgbImage Image)> dra
         var clauses = prompt.Include.ToArray();
         var at = random.Next(clauses.Length);
         var clause = clauses[at];
-        string Other(IEnumerable<string> names, params string?[] than) => random.GetItems(names.Where(name => !than.Contains(name)).ToArray(), 1)[0];
-        var changes = new List<Func<Clause>> { () => clause with { Class = Other(WorldConfig.Shapes, [.. clauses.Select(c => c.Class)]) } };
+        string Other(IEnumerable<string> names, params string?[] than) =>
+            random.GetItems(names.Where(name => !than.Contains(name)).ToArray(), 1)[0];
+        var changes = new List<Func<Clause>>
+        {
+            () => clause with { Class = Other(WorldConfig.Shapes, [.. clauses.Select(c => c.Class)]) },
+        };
         if (clause.Color is not null)
         {
             changes.Add(() => clause with { Color = Other(WorldConfig.Colors, [.. clauses.Select(c => c.Color)]) });
@@ -80,21 +93,25 @@ public sealed class JudgeData(IReadOnlyList<(Prompt Prompt, RgbImage Image)> dra
 
         if (clause.Count > 1)
         {
-            changes.Add(() => clause with { Count = clause.Count == 2 ? 3 : clause.Count == 4 ? 3 : random.Next(2) * 2 + 2 });
+            changes.Add(() =>
+                clause with { Count = clause.Count == 2 ? 3 : clause.Count == 4 ? 3 : random.Next(2) * 2 + 2 });
         }
 
         if (clause.Relation is not null)
         {
-            changes.Add(() => clause with { Relation = Other(["left of", "right of", "above", "below"], clause.Relation) });
+            changes.Add(() =>
+                clause with { Relation = Other(["left of", "right of", "above", "below"], clause.Relation) });
         }
 
         clauses[at] = changes[random.Next(changes.Count)]();
         return Plain(prompt.Task, clauses);
     }
 
-    private static Prompt Plain(string task, params Clause[] include) => new(Prompts.Word(include, CaptionStyle.Plain), task, include);
+    private static Prompt Plain(string task, params Clause[] include) =>
+        new(Prompts.Word(include, CaptionStyle.Plain), task, include);
 
-    private (Prompt, RgbImage, IReadOnlyList<Seen>) Drawn(int index) => (drawn[index].Prompt, drawn[index].Image, seen[index]);
+    private (Prompt, RgbImage, IReadOnlyList<Seen>) Drawn(int index) =>
+        (drawn[index].Prompt, drawn[index].Image, seen[index]);
 
     private (Prompt, RgbImage, IReadOnlyList<Seen>) Clean(long index)
     {

@@ -1,9 +1,11 @@
-// Supervised training of a judge: cross-entropy of the answer's tokens, given image and question; AdamW, warm-up and half a cosine.
+// Supervised training of a judge: cross-entropy of the answer's tokens, given image and question; AdamW, warm-up and
+// half a cosine.
 using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Imaging;
 using ReasonGen.Judging;
+using ReasonGen.Optimization;
 using ReasonGen.Qwen;
 using ReasonGen.Rollouts;
 using ReasonGen.Tokenizers;
@@ -37,9 +39,13 @@ public sealed record JudgeTrainerConfig
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public void Validate()
     {
-        if (!(TotalSteps >= 1 && SamplesPerStep >= 1 && LearningRate > 0 && WarmupRatio is >= 0 and < 1 && WeightDecay >= 0)) // NaN is none of these
+        // NaN is none of these
+        if (!(TotalSteps >= 1 && SamplesPerStep >= 1 && LearningRate > 0 && WarmupRatio is >= 0 and < 1
+            && WeightDecay >= 0))
         {
-            throw new ArgumentException($"steps and samples must be at least 1, the learning rate above 0, the warm-up in [0, 1) and the weight decay at least 0: {this}");
+            throw new ArgumentException(
+                $"steps and samples must be at least 1, the learning rate above 0, the warm-up in [0, 1) and the "
+                + $"weight decay at least 0: {this}");
         }
     }
 }
@@ -50,7 +56,8 @@ public sealed record JudgeTrainerConfig
 /// <param name="TokenAccuracy">Share of answer tokens that were the likeliest, given all before.</param>
 /// <param name="GradientNorm">Before clipping.</param>
 /// <param name="Seconds">Wall clock.</param>
-public readonly record struct JudgeStep(long Step, double Loss, double TokenAccuracy, double GradientNorm, double Seconds);
+public readonly record struct JudgeStep(long Step, double Loss, double TokenAccuracy, double GradientNorm,
+    double Seconds);
 
 /// <summary>Trains a judge, one step at a time, resumable to the same numbers.</summary>
 public sealed class JudgeTrainer : IDisposable
@@ -66,9 +73,11 @@ public sealed class JudgeTrainer : IDisposable
     /// <param name="model">Trained in place.</param>
     /// <param name="judge">The same model as a judge: what it reads is what it is trained on.</param>
     /// <param name="tokenizer">Of questions and answers.</param>
-    /// <param name="sampleAt">Sample number i of the run: a pure function, so that a resumed run sees the same data.</param>
+    /// <param name="sampleAt">Sample number i of the run: a pure function, so that a resumed run sees the same
+    /// data.</param>
     /// <param name="config">Settings.</param>
-    public JudgeTrainer(QwenVl model, QwenJudge judge, ITokenizer tokenizer, Func<long, JudgeSample> sampleAt, JudgeTrainerConfig config)
+    public JudgeTrainer(QwenVl model, QwenJudge judge, ITokenizer tokenizer, Func<long, JudgeSample> sampleAt,
+        JudgeTrainerConfig config)
     {
         config.Validate();
         (this.model, this.judge, this.tokenizer, this.sampleAt, Config) = (model, judge, tokenizer, sampleAt, config);
@@ -81,13 +90,15 @@ public sealed class JudgeTrainer : IDisposable
     public long StepCount { get; private set; }
 
     /// <summary>Takes one step.</summary>
-    /// <exception cref="NonFiniteLossException">The loss or a gradient is not finite; the weights are those of the step before.</exception>
+    /// <exception cref="NonFiniteLossException">The loss or a gradient is not finite; the weights are those of the step
+    /// before.</exception>
     public JudgeStep Step()
     {
         var watch = Stopwatch.StartNew();
         using var turn = guard.Step();
         using var scope = NewDisposeScope();
-        var samples = Enumerable.Range(0, Config.SamplesPerStep).AsParallel().AsOrdered().Select(i => sampleAt(StepCount * Config.SamplesPerStep + i)).ToArray();
+        var samples = Enumerable.Range(0, Config.SamplesPerStep).AsParallel().AsOrdered()
+            .Select(i => sampleAt(StepCount * Config.SamplesPerStep + i)).ToArray();
         optimizer.ZeroGradients();
         var (loss, accuracy) = Loss(samples);
         loss.backward();
@@ -95,30 +106,38 @@ public sealed class JudgeTrainer : IDisposable
         var value = loss.ToDouble();
         if (!double.IsFinite(value) || !double.IsFinite(norm))
         {
-            throw new NonFiniteLossException(double.IsFinite(value) ? "the gradient" : "the loss", StepCount, $"batch {StepCount} of {samples.Length} samples", lastSaved);
+            throw new NonFiniteLossException(double.IsFinite(value) ? "the gradient" : "the loss", StepCount,
+                $"batch {StepCount} of {samples.Length} samples", lastSaved);
         }
 
         guard.Changing();
-        optimizer.Step(Config.LearningRate * LearningRate.Cosine(StepCount, LearningRate.WarmupSteps(Config.WarmupRatio, Config.TotalSteps), Config.TotalSteps));
+        optimizer.Step(Config.LearningRate
+            * LearningRate.Cosine(StepCount, LearningRate.WarmupSteps(Config.WarmupRatio, Config.TotalSteps),
+                Config.TotalSteps));
         optimizer.ZeroGradients();
         StepCount++;
         guard.Whole();
         return new(StepCount - 1, value, accuracy, norm, watch.Elapsed.TotalSeconds);
     }
 
-    /// <summary>Mean cross-entropy of the answers' tokens, their end included, and the share that was the likeliest.</summary>
+    /// <summary>Mean cross-entropy of the answers' tokens, their end included, and the share that was the
+    /// likeliest.</summary>
     public (Tensor Loss, double TokenAccuracy) Loss(IReadOnlyList<JudgeSample> samples)
     {
         using var scope = NewDisposeScope();
-        long[][] answers = [.. samples.Select(sample => tokenizer.Encode(sample.Answer).Select(id => (long)id).Append(model.Config.EndTokens[0]).ToArray())];
+        long[][] answers = [
+            .. samples.Select(sample =>
+                tokenizer.Encode(sample.Answer).Select(id => (long)id).Append(model.Config.EndTokens[0]).ToArray())];
         var question = judge.Input(samples.Select(sample => (sample.Prompt, sample.Image)).ToArray());
         // questions end, and answers begin, in one column; shorter answers are padded on the right
         var (answerIds, answerMask) = QwenJudge.Pad(answers, model.Config.Pad, left: false);
         var device = model.Target.Device;
-        Tensor ids = cat([question.Ids, answerIds.to(device)], 1), mask = cat([question.Mask, answerMask.to(device)], 1);
+        Tensor ids = cat([question.Ids, answerIds.to(device)], 1),
+            mask = cat([question.Mask, answerMask.to(device)], 1);
         var input = question with { Ids = ids, Mask = mask };
         var positions = QwenPositions.Of(ids, mask, input.Grids, model.Config);
-        var hidden = model.Hidden(model.Embed(input), mask, positions.Ids).narrow(1, question.Ids.shape[1] - 1, answerIds.shape[1]);
+        var hidden = model.Hidden(model.Embed(input), mask, positions.Ids).narrow(1, question.Ids.shape[1] - 1,
+            answerIds.shape[1]);
         var places = answerMask.to(device).reshape(-1).nonzero().squeeze(1); // [n]
         var logits = model.Logits(hidden.reshape(-1, hidden.shape[2]).index_select(0, places)); // [n, V]
         var labels = answerIds.to(device).reshape(-1).index_select(0, places);
@@ -128,16 +147,19 @@ public sealed class JudgeTrainer : IDisposable
 
     /// <summary>Writes all that <see cref="Resume"/> needs into one file.</summary>
     /// <exception cref="UnusableFileException">It cannot be written; an earlier state stays as it was.</exception>
-    /// <exception cref="InvalidOperationException">The last step was broken off while it changed the weights.</exception>
+    /// <exception cref="InvalidOperationException">The last step was broken off while it changed the
+    /// weights.</exception>
     public void Save(string path)
     {
         using var turn = guard.Save();
-        RunState.Save(path, model.Weights(), optimizer, new JObject { ["step"] = StepCount, ["config"] = JObject.FromObject(Config) });
+        RunState.Save(path, model.Weights(), optimizer,
+            new JObject { ["step"] = StepCount, ["config"] = JObject.FromObject(Config) });
         lastSaved = path;
     }
 
     /// <summary>Goes on from a saved state.</summary>
-    /// <exception cref="UnusableFileException">The state is missing, damaged, or of a run with other settings; nothing was changed.</exception>
+    /// <exception cref="UnusableFileException">The state is missing, damaged, or of a run with other settings; nothing
+    /// was changed.</exception>
     public void Resume(string path)
     {
         using var turn = guard.Step();

@@ -10,7 +10,8 @@ using ReasonGen.Files;
 namespace ReasonGen.Studies;
 
 /// <summary>
-/// A run that was really made: a row of numbers a step, and what it takes to make it again. On disk a <c>.csv</c> with the rows beside a
+/// A run that was really made: a row of numbers a step, and what it takes to make it again. On disk a <c>.csv</c> with
+/// the rows beside a
 /// <c>.json</c> with the rest.
 /// </summary>
 public sealed class RunRecord
@@ -33,7 +34,8 @@ public sealed class RunRecord
     public string Commit { get; private set; } = CurrentCommit;
 
     /// <summary>Operating system, processors and runtime it was made on.</summary>
-    public string Machine { get; private set; } = $"{RuntimeInformation.OSDescription}, {Environment.ProcessorCount} processors, {RuntimeInformation.FrameworkDescription}";
+    public string Machine { get; private set; } = $"{RuntimeInformation.OSDescription}, "
+        + $"{Environment.ProcessorCount} processors, {RuntimeInformation.FrameworkDescription}";
 
     /// <summary>Every setting of the run.</summary>
     public JObject Settings { get; set; } = [];
@@ -51,17 +53,21 @@ public sealed class RunRecord
 
     /// <summary>One column, a value a row.</summary>
     /// <exception cref="ArgumentException">There is no such column.</exception>
-    public double[] this[string column] => columns.IndexOf(column) is >= 0 and var index ? rows.Select(row => row[index]).ToArray()
+    public double[] this[string column] =>
+        columns.IndexOf(column) is >= 0 and var index ? rows.Select(row => row[index]).ToArray()
         : throw new ArgumentException($"run '{Name}' has no column '{column}'; it has {string.Join(", ", columns)}");
 
     /// <summary>One recorded benchmark.</summary>
     /// <param name="sampling">"t1" (temperature 1), "t0.5" or "greedy".</param>
     /// <exception cref="ArgumentException">There is no such benchmark in this run.</exception>
-    public BenchmarkResult Score(string sampling = "t1") => Results[sampling] is JObject score && Results["prompts_per_task"] is { } prompts
+    public BenchmarkResult Score(string sampling = "t1") =>
+        Results[sampling] is JObject score && Results["prompts_per_task"] is { } prompts
         ? BenchmarkResult.FromJson(score, (int)prompts)
-        : throw new ArgumentException($"run '{Name}' has no benchmark '{sampling}'; its results are {Names(Results)}", nameof(sampling));
+        : throw new ArgumentException($"run '{Name}' has no benchmark '{sampling}'; its results are {Names(Results)}",
+            nameof(sampling));
 
-    /// <summary>One recorded number by its path, for example "round_trip_plain" or "sft.accuracy"; NaN where it could not be measured.</summary>
+    /// <summary>One recorded number by its path, for example "round_trip_plain" or "sft.accuracy"; NaN where it could
+    /// not be measured.</summary>
     /// <exception cref="ArgumentException">There is no such number in this run.</exception>
     public double Result(string path)
     {
@@ -75,7 +81,8 @@ public sealed class RunRecord
         {
             JTokenType.Float or JTokenType.Integer => (double)at,
             JTokenType.Null => double.NaN,
-            _ => throw new ArgumentException($"run '{Name}' has no number '{path}'; its results are {Names(Results)}", nameof(path)),
+            _ => throw new ArgumentException($"run '{Name}' has no number '{path}'; its results are {Names(Results)}",
+                nameof(path)),
         };
     }
 
@@ -83,7 +90,8 @@ public sealed class RunRecord
         string.Join(", ", results.Properties().Select(one => one.Name).DefaultIfEmpty("none"));
 
     /// <summary>The revision this assembly was built from, or "unknown" outside a checkout.</summary>
-    public static string CurrentCommit { get; } = typeof(RunRecord).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()
+    public static string CurrentCommit { get; } =
+        typeof(RunRecord).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()
         ?.InformationalVersion.Split('+') is [_, var revision, ..] ? revision : "unknown";
 
     /// <summary>Adds a row; the first one names the columns.</summary>
@@ -102,7 +110,8 @@ public sealed class RunRecord
         }
         else if (!columns.SequenceEqual(names))
         {
-            throw new ArgumentException($"run '{Name}' has columns {string.Join(", ", columns)}, not {string.Join(", ", names)}");
+            throw new ArgumentException(
+                $"run '{Name}' has columns {string.Join(", ", columns)}, not {string.Join(", ", names)}");
         }
 
         rows.Add(row);
@@ -128,7 +137,8 @@ public sealed class RunRecord
     /// <exception cref="UnusableFileException">They cannot be written; what was there is intact.</exception>
     public void Save(string folder)
     {
-        var lines = rows.Select(row => string.Join(',', row.Select(value => value.ToString("G6", CultureInfo.InvariantCulture))));
+        var lines = rows.Select(row =>
+            string.Join(',', row.Select(value => value.ToString("G6", CultureInfo.InvariantCulture))));
         var table = string.Join(',', columns) + "\n" + string.Concat(lines.Select(line => line + "\n"));
         var json = new JObject
         {
@@ -139,12 +149,14 @@ public sealed class RunRecord
         {
             using var files = new AtomicFiles(folder);
             files.Write(Name + ".csv", file => file.Write(Encoding.UTF8.GetBytes(table)));
-            files.Write(Name + ".json", file => file.Write(Encoding.UTF8.GetBytes(json.ToString(Formatting.Indented) + "\n")));
+            files.Write(Name + ".json",
+                file => file.Write(Encoding.UTF8.GetBytes(json.ToString(Formatting.Indented) + "\n")));
             files.Commit(); // the json last: a run is recorded when it is there
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new UnusableFileException(Path.Combine(folder, Name), $"the run could not be recorded: {e.Message.TrimEnd('.')}",
+            throw new UnusableFileException(Path.Combine(folder, Name),
+                $"the run could not be recorded: {e.Message.TrimEnd('.')}",
                 "free space or choose a folder that can be written; what was saved before is intact", e);
         }
     }
@@ -154,23 +166,31 @@ public sealed class RunRecord
     /// <param name="name">Their name without ending.</param>
     /// <param name="remedy">What to do where they cannot be read.</param>
     /// <exception cref="UnusableFileException">One is missing or damaged.</exception>
-    public static RunRecord Load(string folder, string name, string remedy = "restore the file from the repository, or record the run again with 'reasongen study'")
+    public static RunRecord Load(string folder, string name,
+        string remedy = "restore the file from the repository, or record the run again with 'reasongen study'")
     {
         var path = Path.Combine(folder, name + ".json");
         try
         {
-            using var reader = new JsonTextReader(new StringReader(File.ReadAllText(path))) { DateParseHandling = DateParseHandling.None };
-            var json = JObject.Load(reader, new() { DuplicatePropertyNameHandling = DuplicatePropertyNameHandling.Error });
+            using var reader = new JsonTextReader(new StringReader(File.ReadAllText(path)))
+            {
+                DateParseHandling = DateParseHandling.None,
+            };
+            var json =
+                JObject.Load(reader, new() { DuplicatePropertyNameHandling = DuplicatePropertyNameHandling.Error });
             if (reader.Read())
             {
                 throw new FormatException("something follows its closing brace");
             }
 
-            T Member<T>(string member) => json[member] is JValue { Value: T value } ? value : json[member] is T inner ? inner
-                : throw new FormatException($"its '{member}' is {json[member]?.ToString(Formatting.None) ?? "missing"}");
+            T Member<T>(string member) =>
+                json[member] is JValue { Value: T value } ? value : json[member] is T inner ? inner
+                : throw new FormatException(
+                    $"its '{member}' is {json[member]?.ToString(Formatting.None) ?? "missing"}");
             var record = new RunRecord(Member<string>("name"), Member<long>("seed"), Member<string>("command"))
             {
-                Commit = Member<string>("commit"), Machine = Member<string>("machine"), Settings = Member<JObject>("settings"), Results = Member<JObject>("results"),
+                Commit = Member<string>("commit"), Machine = Member<string>("machine"),
+                Settings = Member<JObject>("settings"), Results = Member<JObject>("results"),
                 Seconds = json["seconds"] is JValue { Value: long whole } ? whole : Member<double>("seconds"),
             };
             path = Path.Combine(folder, name + ".csv");
@@ -179,11 +199,13 @@ public sealed class RunRecord
         }
         catch (Exception e) when (e is FormatException or JsonException)
         {
-            throw new UnusableFileException(path, $"the recorded run cannot be read: {e.Message.TrimEnd('.')}", remedy, e);
+            throw new UnusableFileException(path, $"the recorded run cannot be read: {e.Message.TrimEnd('.')}", remedy,
+                e);
         }
         catch (Exception e) when (FileKinds.IsAboutFile(e))
         {
-            throw new UnusableFileException(path, $"the recorded run cannot be read: {e.Message.TrimEnd('.')}", remedy, e);
+            throw new UnusableFileException(path, $"the recorded run cannot be read: {e.Message.TrimEnd('.')}", remedy,
+                e);
         }
     }
 
@@ -206,11 +228,15 @@ public sealed class RunRecord
             var cells = line.Split(',');
             if (cells.Length != columns.Count)
             {
-                throw new FormatException($"line {number + 2} has {cells.Length} cells, and there are {columns.Count} columns");
+                throw new FormatException(
+                    $"line {number + 2} has {cells.Length} cells, and there are {columns.Count} columns");
             }
 
-            rows.Add([.. cells.Select((cell, i) => double.TryParse(cell, NumberStyles.Float, CultureInfo.InvariantCulture, out var value) ? value
-                : throw new FormatException($"line {number + 2}: its '{columns[i]}' is '{cell}', which is no number"))]);
+            rows.Add(
+                [.. cells.Select((cell, i) =>
+                    double.TryParse(cell, NumberStyles.Float, CultureInfo.InvariantCulture, out var value) ? value
+                : throw new FormatException(
+                    $"line {number + 2}: its '{columns[i]}' is '{cell}', which is no number"))]);
         }
     }
 }

@@ -11,7 +11,8 @@ public sealed record StudyConfig
     /// <summary>Seed of everything that is drawn. Default 1; any.</summary>
     public long Seed { get; init; } = 1;
 
-    /// <summary>Whether the long stages are trained here (true), or read from the checkpoints and runs that ship (false).</summary>
+    /// <summary>Whether the long stages are trained here (true), or read from the checkpoints and runs that ship
+    /// (false).</summary>
     public bool FromScratch { get; init; }
 
     /// <summary>Optimizer steps of the image tokenizer. At least 1.</summary>
@@ -63,7 +64,8 @@ public sealed record StudyConfig
     public int LivePromptsPerTask { get; init; } = 20;
 
     /// <summary>Shipped checkpoints, a few steps of each stage: seconds, for tests.</summary>
-    public static StudyConfig Smoke { get; } = new() { Name = "smoke", LiveTrainingSteps = 3, LiveRlSteps = 1, LivePromptsPerTask = 2 };
+    public static StudyConfig Smoke { get; } =
+        new() { Name = "smoke", LiveTrainingSteps = 3, LiveRlSteps = 1, LivePromptsPerTask = 2 };
 
     /// <summary>Shipped checkpoints and recorded runs, short live training in each notebook: minutes.</summary>
     public static StudyConfig Quick { get; } = new() { Name = "quick" };
@@ -71,12 +73,18 @@ public sealed record StudyConfig
     /// <summary>Everything from scratch: within the hour on two cores.</summary>
     public static StudyConfig Full { get; } = new() { Name = "full", FromScratch = true };
 
-    /// <summary>Everything from scratch, but a few steps of each stage: seconds, to see that a command works. Its models are of no worth.</summary>
+    /// <summary>Everything from scratch, but a few steps of each stage: seconds, to see that a command works. Its
+    /// models are of no worth.</summary>
     public static StudyConfig Trial { get; } = Full with
     {
-        Name = "trial", TokenizerSteps = 12, BaseSteps = 8, SftSteps = 8, RlSteps = 4, JudgeRlSteps = 2, JudgeSteps = 4, JudgeImages = 12,
+        Name = "trial", TokenizerSteps = 12, BaseSteps = 8, SftSteps = 8, RlSteps = 4, JudgeRlSteps = 2, JudgeSteps = 4,
+        JudgeImages = 12,
         JudgeTestImages = 12, BenchmarkPromptsPerTask = 1, RoundTripScenes = 50, StepsPerSave = 2, RlStepsPerSave = 1,
-        Grpo = GrpoConfig.Mini with { PromptsPerStep = 2, PromptsPerUpdate = 1, PromptsPerRound = 3, RolloutsPerPrompt = 4, MicroBatchRollouts = 4, MaxEmptySteps = 10 },
+        Grpo = GrpoConfig.Mini with
+        {
+            PromptsPerStep = 2, PromptsPerUpdate = 1, PromptsPerRound = 3, RolloutsPerPrompt = 4,
+            MicroBatchRollouts = 4, MaxEmptySteps = 10,
+        },
     };
 
     /// <summary>A preset by name, with a seed.</summary>
@@ -94,11 +102,16 @@ public sealed record StudyConfig
     {
         foreach (var (name, value, least) in new[]
         {
-            (nameof(TokenizerSteps), TokenizerSteps, 1), (nameof(BaseSteps), BaseSteps, 1), (nameof(SftSteps), SftSteps, 1), (nameof(RlSteps), RlSteps, 1),
-            (nameof(JudgeRlSteps), JudgeRlSteps, 1), (nameof(JudgeSteps), JudgeSteps, 1), (nameof(JudgeImages), JudgeImages, 3),
-            (nameof(JudgeTestImages), JudgeTestImages, 1), (nameof(LiveTrainingSteps), LiveTrainingSteps, 1), (nameof(LiveRlSteps), LiveRlSteps, 1),
-            (nameof(BenchmarkPromptsPerTask), BenchmarkPromptsPerTask, 1), (nameof(LivePromptsPerTask), LivePromptsPerTask, 1),
-            (nameof(RoundTripScenes), RoundTripScenes, 1), (nameof(StepsPerSave), StepsPerSave, 1), (nameof(RlStepsPerSave), RlStepsPerSave, 1),
+            (nameof(TokenizerSteps), TokenizerSteps, 1), (nameof(BaseSteps), BaseSteps, 1),
+            (nameof(SftSteps), SftSteps, 1), (nameof(RlSteps), RlSteps, 1),
+            (nameof(JudgeRlSteps), JudgeRlSteps, 1), (nameof(JudgeSteps), JudgeSteps, 1),
+            (nameof(JudgeImages), JudgeImages, 3),
+            (nameof(JudgeTestImages), JudgeTestImages, 1), (nameof(LiveTrainingSteps), LiveTrainingSteps, 1),
+            (nameof(LiveRlSteps), LiveRlSteps, 1),
+            (nameof(BenchmarkPromptsPerTask), BenchmarkPromptsPerTask, 1),
+            (nameof(LivePromptsPerTask), LivePromptsPerTask, 1),
+            (nameof(RoundTripScenes), RoundTripScenes, 1), (nameof(StepsPerSave), StepsPerSave, 1),
+            (nameof(RlStepsPerSave), RlStepsPerSave, 1),
         })
         {
             if (value < least)

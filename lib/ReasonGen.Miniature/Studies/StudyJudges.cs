@@ -24,24 +24,29 @@ public readonly record struct JudgeQuality(int Images, double Accuracy, double P
     /// <summary>Compares verdicts with the truth, item by item.</summary>
     public static JudgeQuality Of(IReadOnlyList<bool> verdicts, IReadOnlyList<bool> truth)
     {
-        double both = verdicts.Zip(truth).Count(pair => pair.First && pair.Second), equal = verdicts.Zip(truth).Count(pair => pair.First == pair.Second);
-        return new(truth.Count, equal / truth.Count, both / verdicts.Count(verdict => verdict), both / truth.Count(right => right), truth.Count(right => right) / (double)truth.Count);
+        double both = verdicts.Zip(truth).Count(pair => pair.First && pair.Second),
+            equal = verdicts.Zip(truth).Count(pair => pair.First == pair.Second);
+        return new(truth.Count, equal / truth.Count, both / verdicts.Count(verdict => verdict),
+            both / truth.Count(right => right), truth.Count(right => right) / (double)truth.Count);
     }
 
     /// <summary>A judge's recorded quality on images of a policy, "base" or "sft".</summary>
     /// <exception cref="ArgumentException">The record has none.</exception>
-    public static JudgeQuality Of(RunRecord record, string policy) => new((int)record.Result(policy + ".images"), record.Result(policy + ".accuracy"),
+    public static JudgeQuality Of(RunRecord record, string policy) =>
+        new((int)record.Result(policy + ".images"), record.Result(policy + ".accuracy"),
         record.Result(policy + ".precision"), record.Result(policy + ".recall"), record.Result(policy + ".right"));
 
     /// <summary>As it stands in a record.</summary>
     internal JObject ToJson() => new()
     {
-        ["accuracy"] = BenchmarkResult.Rounded(Accuracy), ["precision"] = BenchmarkResult.Rounded(Precision), ["recall"] = BenchmarkResult.Rounded(Recall),
+        ["accuracy"] = BenchmarkResult.Rounded(Accuracy), ["precision"] = BenchmarkResult.Rounded(Precision),
+        ["recall"] = BenchmarkResult.Rounded(Recall),
         ["right"] = BenchmarkResult.Rounded(Right), ["images"] = Images,
     };
 }
 
-/// <summary>A judge and the detector on the same images: the run is rewarded by the judge, and the detector's word is kept beside it.</summary>
+/// <summary>A judge and the detector on the same images: the run is rewarded by the judge, and the detector's word is
+/// kept beside it.</summary>
 public sealed class AuditedReward(IReward judge) : IReward
 {
     private readonly DetectorReward detector = new();
@@ -56,12 +61,14 @@ public sealed class AuditedReward(IReward judge) : IReward
         return believed;
     }
 
-    /// <summary>Means over everything scored since the last call: what the judge believed, what is true, and how often the judge was fooled.</summary>
+    /// <summary>Means over everything scored since the last call: what the judge believed, what is true, and how often
+    /// the judge was fooled.</summary>
     public (double Believed, double True, double Fooled) Take()
     {
         var seen = scores.DefaultIfEmpty().ToArray();
         scores.Clear();
-        return (seen.Average(s => s.Believed), seen.Average(s => s.True), seen.Average(s => s.Believed > s.True ? 1 : 0));
+        return (seen.Average(s => s.Believed), seen.Average(s => s.True), seen.Average(s =>
+            s.Believed > s.True ? 1 : 0));
     }
 }
 
@@ -91,13 +98,17 @@ public sealed partial class Study
 
     private static QwenConfig JudgeModel(string stage) => stage switch
     {
-        "judge-large" => QwenConfig.Mini(JudgeTokenizer.VocabularySize, width: 96, layers: 3, visionWidth: 128, visionLayers: 2),
-        "judge-small" => QwenConfig.Mini(JudgeTokenizer.VocabularySize, width: 32, layers: 2, visionWidth: 16, visionLayers: 1),
-        _ => throw new ArgumentException($"there is no judge '{stage}'; there are {string.Join(", ", Judges)}", nameof(stage)),
+        "judge-large" =>
+            QwenConfig.Mini(JudgeTokenizer.VocabularySize, width: 96, layers: 3, visionWidth: 128, visionLayers: 2),
+        "judge-small" =>
+            QwenConfig.Mini(JudgeTokenizer.VocabularySize, width: 32, layers: 2, visionWidth: 16, visionLayers: 1),
+        _ => throw new ArgumentException($"there is no judge '{stage}'; there are {string.Join(", ", Judges)}",
+            nameof(stage)),
     };
 
     /// <summary>A finished judge.</summary>
-    /// <exception cref="UnusableFileException">It is not there, damaged, or of another seed or configuration.</exception>
+    /// <exception cref="UnusableFileException">It is not there, damaged, or of another seed or
+    /// configuration.</exception>
     public QwenJudge LoadJudge(string stage)
     {
         var (model, judge) = NewJudge(stage);
@@ -127,15 +138,20 @@ public sealed partial class Study
         var record = NewRecord(stage);
         using (var trainer = JudgeTrainer(model, judge, Config.JudgeSteps))
         {
-            RunSteps(stage, record, Config.JudgeSteps, () => (int)trainer.StepCount, trainer.Save, trainer.Resume, Config.StepsPerSave, () =>
+            RunSteps(stage, record, Config.JudgeSteps, () => (int)trainer.StepCount, trainer.Save, trainer.Resume,
+                Config.StepsPerSave, () =>
             {
                 var step = trainer.Step();
-                record.Add(("step", step.Step), ("loss", step.Loss), ("token_accuracy", step.TokenAccuracy), ("gradient_norm", step.GradientNorm), ("seconds", step.Seconds));
+                record.Add(("step", step.Step), ("loss", step.Loss), ("token_accuracy", step.TokenAccuracy),
+                    ("gradient_norm", step.GradientNorm), ("seconds", step.Seconds));
             });
         }
 
         Keep(stage, JudgeWeights(model), record, () => new JObject(new[] { "base", "sft" }.Select(policy =>
-            new JProperty(policy, Quality(judge, Draw(policy, Config.JudgeTestImages, 33)).ToJson()))) { ["weights"] = model.parameters().Sum(p => p.numel()) });
+            new JProperty(policy, Quality(judge, Draw(policy, Config.JudgeTestImages, 33)).ToJson())))
+            {
+                ["weights"] = model.parameters().Sum(p => p.numel()),
+            });
         return (judge, record);
     }
 
@@ -152,8 +168,10 @@ public sealed partial class Study
     public static JudgeQuality Quality(IReward judge, IReadOnlyList<(Prompt Prompt, RgbImage Image)> images)
     {
         var requests = images.Select(item => new RewardRequest(item.Prompt, "", item.Image)).ToArray();
-        return JudgeQuality.Of([.. judge.Score(requests).Select(score => score == 1)], [.. new DetectorReward().Score(requests).Select(score => score == 1)]);
+        return JudgeQuality.Of([.. judge.Score(requests).Select(score => score == 1)],
+            [.. new DetectorReward().Score(requests).Select(score => score == 1)]);
     }
 
-    private static Dictionary<string, Tensor> JudgeWeights(QwenVl model) => model.Weights().ToDictionary(p => p.Name, p => (Tensor)p.Parameter);
+    private static Dictionary<string, Tensor> JudgeWeights(QwenVl model) =>
+        model.Weights().ToDictionary(p => p.Name, p => (Tensor)p.Parameter);
 }

@@ -22,7 +22,8 @@ public sealed partial class Study
         return Sample(count, purpose, policy, policy.Images);
     }
 
-    /// <summary>Rationales that a stage's policy writes at temperature 1 for prompts of the world. It does not draw.</summary>
+    /// <summary>Rationales that a stage's policy writes at temperature 1 for prompts of the world. It does not
+    /// draw.</summary>
     /// <param name="stage">"sft" or an arm; also "base", which never learned to write before an image.</param>
     /// <param name="count">How many.</param>
     /// <param name="purpose">Another purpose, other prompts and rationales.</param>
@@ -30,7 +31,8 @@ public sealed partial class Study
     {
         using var model = Trained(stage);
         // text is sampled first, so one image token behind it changes nothing
-        var writer = new PolicySampler(model, Tokenizer, PromptTemplate.Mini, RolloutConfig.Mini with { ImageTokens = 1 }, model.Target.Device);
+        var writer = new PolicySampler(model, Tokenizer, PromptTemplate.Mini,
+            RolloutConfig.Mini with { ImageTokens = 1 }, model.Target.Device);
         return Sample(count, purpose, writer, writer.Rationales);
     }
 

@@ -11,7 +11,8 @@ using static TorchSharp.torch;
 
 namespace ReasonGen.Studies;
 
-/// <content>The stages: each is read when it is there, else trained, measured and recorded; an interrupted or killed one goes on where it was saved.</content>
+/// <content>The stages: each is read when it is there, else trained, measured and recorded; an interrupted or killed
+/// one goes on where it was saved.</content>
 public sealed partial class Study
 {
     /// <summary>The image tokenizer.</summary>
@@ -40,13 +41,18 @@ public sealed partial class Study
         {
             var audit = JudgeArms.Contains(arm) ? new AuditedReward(Judge(arm["rl-".Length..]).Judge) : null;
             using var trainer = GrpoTrainer(model, Entropy(arm), audit, GrpoOf(arm));
-            RunSteps(arm, record, steps, () => (int)trainer.StepCount, trainer.Save, trainer.Resume, Config.RlStepsPerSave, () =>
+            RunSteps(arm, record, steps, () => (int)trainer.StepCount, trainer.Save, trainer.Resume,
+                Config.RlStepsPerSave, () =>
             {
                 var step = trainer.Step(Cancel);
-                (string, double)[] believed = audit?.Take() is var (judged, right, fooled) ? [("judged", judged), ("detector", right), ("fooled", fooled)] : [];
-                record.Add([("step", step.Step), ("reward", step.Reward), ("groups", step.Groups), ("zero_variance", step.ZeroVarianceFraction), ("rounds", step.Rounds),
-                    ("text_entropy", step.TextEntropy), ("image_entropy", step.ImageEntropy), ("text_alpha", step.TextAlpha), ("image_alpha", step.ImageAlpha),
-                    ("clip_fraction", step.ClipFraction), ("kl", step.ApproxKl), ("gradient_norm", step.GradientNorm), ("rationale_tokens", step.RationaleTokens),
+                (string, double)[] believed = audit?.Take() is var (judged, right, fooled) ? [("judged", judged),
+                    ("detector", right), ("fooled", fooled)] : [];
+                record.Add([("step", step.Step), ("reward", step.Reward), ("groups", step.Groups),
+                    ("zero_variance", step.ZeroVarianceFraction), ("rounds", step.Rounds),
+                    ("text_entropy", step.TextEntropy), ("image_entropy", step.ImageEntropy),
+                    ("text_alpha", step.TextAlpha), ("image_alpha", step.ImageAlpha),
+                    ("clip_fraction", step.ClipFraction), ("kl", step.ApproxKl), ("gradient_norm", step.GradientNorm),
+                    ("rationale_tokens", step.RationaleTokens),
                     .. believed, ("seconds", step.Seconds)]);
             });
         });
@@ -58,22 +64,27 @@ public sealed partial class Study
         var results = new JObject();
         foreach (var (name, temperature) in new[] { ("t1", 1.0), ("t0.5", 0.5), ("greedy", 0.0) })
         {
-            results[name] = Benchmark.Run(Policy(model, rationale, temperature), promptsPerTask, cancel: Cancel).ToJson();
+            results[name] =
+                Benchmark.Run(Policy(model, rationale, temperature), promptsPerTask, cancel: Cancel).ToJson();
         }
 
         results["prompts_per_task"] = promptsPerTask;
         return results;
     }
 
-    private StageResult Supervised(string stage, Func<StageResult>? before, int steps, Func<WorldBatches, Func<long, SftBatch>> source) =>
+    private StageResult Supervised(string stage, Func<StageResult>? before, int steps,
+        Func<WorldBatches, Func<long, SftBatch>> source) =>
         Stage(stage, () => before?.Invoke().Model ?? NewModel(), (model, record) =>
         {
             using var trainer = SftTrainer(model, stage);
-            RunSteps(stage, record, steps, () => (int)trainer.StepCount, trainer.Save, trainer.Resume, Config.StepsPerSave, () =>
+            RunSteps(stage, record, steps, () => (int)trainer.StepCount, trainer.Save, trainer.Resume,
+                Config.StepsPerSave, () =>
             {
                 var step = trainer.Step();
-                record.Add(("step", step.Step), ("loss", step.Loss), ("text_loss", step.TextLoss), ("image_loss", step.ImageLoss),
-                    ("gradient_norm", step.GradientNorm), ("learning_rate", step.LearningRate), ("tokens", step.Tokens), ("seconds", step.Seconds));
+                record.Add(("step", step.Step), ("loss", step.Loss), ("text_loss", step.TextLoss),
+                    ("image_loss", step.ImageLoss),
+                    ("gradient_norm", step.GradientNorm), ("learning_rate", step.LearningRate), ("tokens", step.Tokens),
+                    ("seconds", step.Seconds));
             });
         });
 
@@ -126,21 +137,25 @@ public sealed partial class Study
         var record = NewRecord("tokenizer");
         using (var trainer = TokenizerTrainer(model, TokenizerSettings))
         {
-            RunSteps("tokenizer", record, Config.TokenizerSteps, () => (int)trainer.StepCount, trainer.Save, trainer.Resume, Config.StepsPerSave, () =>
+            RunSteps("tokenizer", record, Config.TokenizerSteps, () => (int)trainer.StepCount, trainer.Save,
+                trainer.Resume, Config.StepsPerSave, () =>
             {
                 var step = trainer.Step();
-                record.Add(("step", step.Step), ("loss", step.Loss), ("squared_error", step.SquaredError), ("codes_in_use", step.CodesInUse),
+                record.Add(("step", step.Step), ("loss", step.Loss), ("squared_error", step.SquaredError),
+                    ("codes_in_use", step.CodesInUse),
                     ("perplexity", step.Perplexity), ("seconds", step.Seconds));
             });
         }
 
         Keep("tokenizer", TokenizerWeights(model), record, () => new JObject
         {
-            ["round_trip_textured"] = RoundTrip(model, Texture.Textured, Config.RoundTripScenes), ["round_trip_plain"] = RoundTrip(model, Texture.Plain, Config.RoundTripScenes),
+            ["round_trip_textured"] = RoundTrip(model, Texture.Textured, Config.RoundTripScenes),
+            ["round_trip_plain"] = RoundTrip(model, Texture.Plain, Config.RoundTripScenes),
         });
     }
 
-    private void RunSteps(string stage, RunRecord record, int steps, Func<int> done, Action<string> save, Action<string> resume, int saveEvery, Action step)
+    private void RunSteps(string stage, RunRecord record, int steps, Func<int> done, Action<string> save,
+        Action<string> resume, int saveEvery, Action step)
     {
         var partial = Path.Combine(Folder, "partial");
         if (File.Exists(StatePath(stage)))
@@ -149,7 +164,8 @@ public sealed partial class Study
             resume(StatePath(stage));
             if (rows.Count < done())
             {
-                throw new UnusableFileException(Path.Combine(partial, stage + ".csv"), $"it holds {rows.Count} steps, and the state beside it {done()}", BeginAnew(stage));
+                throw new UnusableFileException(Path.Combine(partial, stage + ".csv"),
+                    $"it holds {rows.Count} steps, and the state beside it {done()}", BeginAnew(stage));
             }
 
             rows.TruncateTo(done());
@@ -184,13 +200,17 @@ public sealed partial class Study
         }
     }
 
-    private RunRecord NewRecord(string stage) => new(stage, Config.Seed, $"dotnet run -c Release --project lib/ReasonGen.Host -- study {stage} --seed {Config.Seed} "
-        + $"--threads {get_num_threads()}{(Config.Name == StudyConfig.Trial.Name ? " --trial" : "")}{(Start is null ? "" : $" {StartOption}{Start}")}")
+    private RunRecord NewRecord(string stage) =>
+        new(stage, Config.Seed,
+            $"dotnet run -c Release --project lib/ReasonGen.Host -- study {stage} --seed {Config.Seed} "
+            + $"--threads {get_num_threads()}{(Config.Name == StudyConfig.Trial.Name ? " --trial" : "")}"
+            + $"{(Start is null ? "" : $" {StartOption}{Start}")}")
     {
         Settings = SettingsOf(stage),
     };
 
-    private Dictionary<string, string> Description(string stage) => new() { ["stage"] = stage, ["seed"] = Config.Seed.ToString(), ["commit"] = RunRecord.CurrentCommit };
+    private Dictionary<string, string> Description(string stage) =>
+        new() { ["stage"] = stage, ["seed"] = Config.Seed.ToString(), ["commit"] = RunRecord.CurrentCommit };
 
     private const string StartOption = "--start ";
 

@@ -7,6 +7,7 @@ using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Models;
+using ReasonGen.Optimization;
 using ReasonGen.Training;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -40,10 +41,13 @@ public sealed record VqTrainerConfig
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public void Validate()
     {
-        if (!(TotalSteps >= 1 && LearningRate > 0 && AbsoluteErrorScale >= 0 && CodebookDecay is >= 0 and < 1 && ResetInterval >= 1 && ResetShare is >= 0 and <= 1))
+        if (!(TotalSteps >= 1 && LearningRate > 0 && AbsoluteErrorScale >= 0 && CodebookDecay is >= 0 and < 1
+            && ResetInterval >= 1 && ResetShare is >= 0 and <= 1))
         {
-            throw new ArgumentException("steps and the interval of moves must be at least 1, the learning rate above 0, the scale of the absolute error at least 0, "
-                + $"the codebook's memory in [0, 1) and the share of training with moves in [0, 1]: {this}");
+            throw new ArgumentException(
+                "steps and the interval of moves must be at least 1, the learning rate above 0, the scale of the "
+                + $"absolute error at least 0, the codebook's memory in [0, 1) and the share of training with moves "
+                + $"in [0, 1]: {this}");
         }
     }
 }
@@ -55,7 +59,8 @@ public sealed record VqTrainerConfig
 /// <param name="CodesInUse">Codes that the batch used.</param>
 /// <param name="Perplexity">exp of the entropy of code use in the batch.</param>
 /// <param name="Seconds">Wall clock.</param>
-public sealed record VqStep(long Step, double Loss, double SquaredError, int CodesInUse, double Perplexity, double Seconds);
+public sealed record VqStep(long Step, double Loss, double SquaredError, int CodesInUse, double Perplexity,
+    double Seconds);
 
 /// <summary>Trains a <see cref="VqTokenizer"/>, one step at a time, resumable to the same numbers.</summary>
 public sealed class VqTrainer : IDisposable
@@ -76,7 +81,8 @@ public sealed class VqTrainer : IDisposable
         config.Validate();
         (this.tokenizer, this.batchOfStep, this.config) = (tokenizer, batchOfStep, config);
         using var free = no_grad();
-        optimizer = new AdamW(tokenizer.named_parameters().Where(p => !p.name.StartsWith("quantize")).Select(p => (p.name, p.parameter)), 0.9, 0.99, 1e-4);
+        optimizer = new AdamW(tokenizer.named_parameters().Where(p => !p.name.StartsWith("quantize"))
+            .Select(p => (p.name, p.parameter)), 0.9, 0.99, 1e-4);
         counts = ones(tokenizer.Config.CodebookSize, device: tokenizer.CodebookWeight.device).DetachFromDisposeScope();
         sums = nn.functional.normalize(tokenizer.CodebookWeight.detach(), 2, 1, 1e-12).DetachFromDisposeScope();
     }
@@ -110,31 +116,37 @@ public sealed class VqTrainer : IDisposable
         var norm = GradientClip.Apply(tokenizer.parameters(), 1);
         if (!double.IsFinite(norm) || !double.IsFinite(loss.ToDouble()))
         {
-            throw new NonFiniteLossException("the tokenizer's loss", StepCount, $"batch {StepCount} of {images.shape[0]} images", lastSaved);
+            throw new NonFiniteLossException("the tokenizer's loss", StepCount,
+                $"batch {StepCount} of {images.shape[0]} images", lastSaved);
         }
 
         guard.Changing();
-        optimizer.Step(config.LearningRate * Math.Min(1, (StepCount + 1) / 50.0) * Math.Max(0.02, LearningRate.Cosine(StepCount, 0, config.TotalSteps)));
+        optimizer.Step(config.LearningRate * Math.Min(1, (StepCount + 1) / 50.0)
+            * Math.Max(0.02, LearningRate.Cosine(StepCount, 0, config.TotalSteps)));
         var used = UpdateCodebook(codes, latents.detach());
         var shares = used.div(used.sum());
         var perplexity = shares.mul(shares.clamp_min(1e-10).log()).sum().neg().exp().ToDouble();
         StepCount++;
         guard.Whole();
-        return new(StepCount - 1, loss.ToDouble(), squared.ToDouble(), (int)used.gt(0).sum().item<long>(), perplexity, watch.Elapsed.TotalSeconds);
+        return new(StepCount - 1, loss.ToDouble(), squared.ToDouble(), (int)used.gt(0).sum().item<long>(), perplexity,
+            watch.Elapsed.TotalSeconds);
     }
 
     /// <summary>Writes all that <see cref="Resume"/> needs into one file.</summary>
     /// <exception cref="UnusableFileException">It cannot be written; an earlier state stays as it was.</exception>
-    /// <exception cref="InvalidOperationException">The last step was broken off while it changed the weights.</exception>
+    /// <exception cref="InvalidOperationException">The last step was broken off while it changed the
+    /// weights.</exception>
     public void Save(string path)
     {
         using var turn = guard.Save();
-        RunState.Save(path, Parameters(), optimizer, new JObject { ["step"] = StepCount, ["config"] = JObject.FromObject(config) }, Averages());
+        RunState.Save(path, Parameters(), optimizer,
+            new JObject { ["step"] = StepCount, ["config"] = JObject.FromObject(config) }, Averages());
         lastSaved = path;
     }
 
     /// <summary>Goes on from a saved state.</summary>
-    /// <exception cref="UnusableFileException">The state is missing, damaged, or of a run with other settings; nothing was changed.</exception>
+    /// <exception cref="UnusableFileException">The state is missing, damaged, or of a run with other settings; nothing
+    /// was changed.</exception>
     public void Resume(string path)
     {
         using var turn = guard.Step();
@@ -147,7 +159,8 @@ public sealed class VqTrainer : IDisposable
         guard.Whole();
     }
 
-    private IEnumerable<(string Name, TorchSharp.Modules.Parameter Parameter)> Parameters() => tokenizer.named_parameters().Select(p => (p.name, p.parameter));
+    private IEnumerable<(string Name, TorchSharp.Modules.Parameter Parameter)> Parameters() =>
+        tokenizer.named_parameters().Select(p => (p.name, p.parameter));
 
     // of the codebook
     private Dictionary<string, Tensor> Averages() => new() { ["average.counts"] = counts, ["average.sums"] = sums };
@@ -156,15 +169,18 @@ public sealed class VqTrainer : IDisposable
     {
         using var free = no_grad();
         var size = tokenizer.Config.CodebookSize;
-        var used = zeros(size, device: codes.device).index_add_(0, codes, ones(codes.shape[0], device: codes.device), 1);
+        var used =
+            zeros(size, device: codes.device).index_add_(0, codes, ones(codes.shape[0], device: codes.device), 1);
         counts.mul_(config.CodebookDecay).add_(used, 1 - config.CodebookDecay);
-        sums.mul_(config.CodebookDecay).add_(zeros_like(sums).index_add_(0, codes, latents, 1), 1 - config.CodebookDecay);
+        sums.mul_(config.CodebookDecay).add_(zeros_like(sums).index_add_(0, codes, latents, 1),
+            1 - config.CodebookDecay);
         if (StepCount > 0 && StepCount % config.ResetInterval == 0 && StepCount < config.ResetShare * config.TotalSteps)
         {
             // dead: used less than a twentieth as often as the average code
             var dead = counts.lt(0.05 * codes.shape[0] / size).nonzero().squeeze(1);
             using var generator = Seeds.Torch(config.Seed, StepCount);
-            var chosen = torch.randint(0, latents.shape[0], dead.shape, ScalarType.Int64, CPU, generator: generator).to(latents.device);
+            var chosen = torch.randint(0, latents.shape[0], dead.shape, ScalarType.Int64, CPU, generator: generator)
+                .to(latents.device);
             sums.index_copy_(0, dead, latents.index_select(0, chosen));
             counts.index_fill_(0, dead, 1);
         }

@@ -16,8 +16,8 @@ public sealed record Seen(string Class, string Color, double X, double Y, int Ar
 }
 
 /// <summary>
-/// Holds things against a prompt, as GenEval does, but strictly: counts are exact, and nothing may be there that the prompt does not ask
-/// for, whatever its class. Serves images (what was seen) and rationales (what was planned) alike.
+/// Holds things against a prompt, as GenEval does, but strictly: counts are exact, and nothing may be there that the
+/// prompt does not ask for, whatever its class. Serves images (what was seen) and rationales (what was planned) alike.
 /// </summary>
 public static class Checker
 {
@@ -36,18 +36,22 @@ public static class Checker
         var matched = new List<Seen[]>();
         foreach (var clause in prompt.Include)
         {
-            var matches = things.Where(o => o.Class == clause.Class && (clause.Color is null || o.Color == clause.Color)).ToArray();
+            var matches = things
+                .Where(o => o.Class == clause.Class && (clause.Color is null || o.Color == clause.Color)).ToArray();
             if (matches.Length != clause.Count)
             {
-                return (false, $"{matches.Length} x {$"{clause.Color} {clause.Class}".Trim()} instead of {clause.Count}");
+                return (false,
+                    $"{matches.Length} x {$"{clause.Color} {clause.Class}".Trim()} instead of {clause.Count}");
             }
 
             if (clause.Relation is not null && (clause.Target < 0 || clause.Target >= matched.Count))
             {
-                throw new ArgumentException($"clause {matched.Count} refers to clause {clause.Target}, not an earlier one", nameof(prompt));
+                throw new ArgumentException(
+                    $"clause {matched.Count} refers to clause {clause.Target}, not an earlier one", nameof(prompt));
             }
 
-            if (clause.Relation is { } relation && !matches.All(a => matched[clause.Target].All(b => Holds(a, relation, b))))
+            if (clause.Relation is { } relation
+                && !matches.All(a => matched[clause.Target].All(b => Holds(a, relation, b))))
             {
                 return (false, $"{clause.Class} is not {relation} {prompt.Include[clause.Target].Class}");
             }

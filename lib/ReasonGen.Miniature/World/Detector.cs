@@ -5,17 +5,20 @@ using ReasonGen.Rollouts;
 namespace ReasonGen.World;
 
 /// <summary>
-/// Plays GenEval's detector in the drawn world, exactly: pixels to colour names, connected patches, the best-fitting shape for each.
-/// Colours are told by hue, so it sees through the tones of the textured look and needs no configuration; it allows for pixel noise and
-/// blur, since a lossy image tokenizer made the image.
+/// Plays GenEval's detector in the drawn world, exactly: pixels to colour names, connected patches, the best-fitting
+/// shape for each. Colours are told by hue, so it sees through the tones of the textured look and needs no
+/// configuration; it allows for pixel noise and blur, since a lossy image tokenizer made the image.
 /// </summary>
 public static class Detector
 {
     private const int SmallestPatch = 10;      // pixels; less is noise
-    private const int LeastChroma = 64;        // largest minus smallest channel: half of any shape's, three times the background's
-    private const int LeastWhite = 130;        // smallest channel: white's darkest tone has 191, the brightest background 81
+    // largest minus smallest channel: half of any shape's, three times the background's
+    private const int LeastChroma = 64;
+    // smallest channel: white's darkest tone has 191, the brightest background 81
+    private const int LeastWhite = 130;
     private const double PurestColor = 0.7;    // share of a patch's pixels that agree on its colour
-    private const double BestFit = 0.66;       // intersection over union with the outline; half a square is a triangle of 0.64
+    // intersection over union with the outline; half a square is a triangle of 0.64
+    private const double BestFit = 0.66;
     private const int Reach = 5;
     private const int Size = WorldConfig.ImageSize;
 
@@ -54,8 +57,10 @@ public static class Detector
         return seen;
     }
 
-    /// <summary>Whether an image satisfies a prompt (see <see cref="Checker"/>), and if not, why in a few words.</summary>
-    public static (bool Correct, string Reason) Check(RgbImage image, Prompt prompt) => Checker.Check(Detect(image), prompt);
+    /// <summary>Whether an image satisfies a prompt (see <see cref="Checker"/>), and if not, why in a few
+    /// words.</summary>
+    public static (bool Correct, string Reason) Check(RgbImage image, Prompt prompt) =>
+        Checker.Check(Detect(image), prompt);
 
     // Index of the colour, or -1 for background.
     private static int ColorOf(int r, int g, int b)
@@ -71,7 +76,8 @@ public static class Detector
             return -1;
         }
 
-        float chroma = Math.Max(r, Math.Max(g, b)) - least, x = (r - least) / chroma, y = (g - least) / chroma, z = (b - least) / chroma;
+        float chroma = Math.Max(r, Math.Max(g, b)) - least, x = (r - least) / chroma, y = (g - least) / chroma,
+            z = (b - least) / chroma;
         int best = 0;
         var nearest = float.MaxValue;
         for (var c = 0; c < Hues.Length; c++)
@@ -90,7 +96,8 @@ public static class Detector
         return [(r - least) / chroma, (g - least) / chroma, (b - least) / chroma];
     }
 
-    // Touching foreground pixels of any colour, corners included; shapes never touch. Takes them out of the image and counts colours.
+    // Touching foreground pixels of any colour, corners included; shapes never touch. Takes them out of the image and
+    // counts colours.
     private static int Patch(Span<int> colors, Span<int> patch, Span<int> votes, int start)
     {
         var count = 0;
@@ -154,7 +161,8 @@ public static class Detector
         }
 
         var clear = fit >= BestFit && votes[color] >= PurestColor * patch.Length;
-        return new Seen(clear ? WorldConfig.Shapes[shape] : "blob", WorldConfig.Colors[color], x0, y0, patch.Length, fit);
+        return new Seen(clear ? WorldConfig.Shapes[shape] : "blob", WorldConfig.Colors[color], x0, y0, patch.Length,
+            fit);
     }
 
     // Intersection over union of a patch and an outline centred at a pixel.
@@ -165,7 +173,8 @@ public static class Detector
         {
             var y = centerY - Reach + i;
             shape += BitOperations.PopCount(outline[i]);
-            both += y is >= 0 and < Size ? BitOperations.PopCount(rows[y] & (shift >= 0 ? outline[i] << shift : outline[i] >> -shift)) : 0;
+            both += y is >= 0 and < Size
+                ? BitOperations.PopCount(rows[y] & (shift >= 0 ? outline[i] << shift : outline[i] >> -shift)) : 0;
         }
 
         return both / (double)(shape + area - both);

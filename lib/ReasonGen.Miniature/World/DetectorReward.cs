@@ -3,13 +3,15 @@ using ReasonGen.Rollouts;
 
 namespace ReasonGen.World;
 
-/// <summary>1 where the world's exact detector finds the prompt satisfied, else 0: the judge that is never wrong.</summary>
+/// <summary>1 where the world's exact detector finds the prompt satisfied, else 0: the judge that is never
+/// wrong.</summary>
 public sealed class DetectorReward : IReward
 {
     public string Name => "detector";
 
     public float[] Score(IReadOnlyList<RewardRequest> requests, CancellationToken cancel = default) =>
-        requests.AsParallel().AsOrdered().WithCancellation(cancel).Select(request => Detector.Check(request.Image, request.Prompt).Correct ? 1f : 0f).ToArray();
+        requests.AsParallel().AsOrdered().WithCancellation(cancel)
+            .Select(request => Detector.Check(request.Image, request.Prompt).Correct ? 1f : 0f).ToArray();
 }
 
 /// <summary>A reward in one lambda, for a notebook cell.</summary>
@@ -19,5 +21,6 @@ public sealed class LambdaReward(string name, Func<RewardRequest, float> score) 
 {
     public string Name => name;
 
-    public float[] Score(IReadOnlyList<RewardRequest> requests, CancellationToken cancel = default) => requests.Select(score).ToArray();
+    public float[] Score(IReadOnlyList<RewardRequest> requests, CancellationToken cancel = default) =>
+        requests.Select(score).ToArray();
 }

@@ -24,7 +24,8 @@ public static class Prompts
     private static readonly string[] Relations = ["left of", "right of", "above", "below"];
 
     /// <summary>GenEval's tags, in its order.</summary>
-    public static IReadOnlyList<string> Tasks { get; } = ["single_object", "two_object", "counting", "colors", "position", "color_attr"];
+    public static IReadOnlyList<string> Tasks { get; } = ["single_object", "two_object", "counting", "colors",
+        "position", "color_attr"];
 
     /// <summary>Draws what a prompt of a task asks for (of a random task when null) and words it plainly.</summary>
     /// <exception cref="ArgumentException">There is no such task.</exception>
@@ -43,14 +44,16 @@ public static class Prompts
             "colors" => [new(shapes[0], 1, colors[0])],
             "position" => [new(shapes[0]), new(shapes[1], 1, null, Relations[random.Next(Relations.Length)])],
             "color_attr" => [new(shapes[0], 1, colors[0]), new(shapes[1], 1, colors[1])],
-            _ => throw new ArgumentException($"there is no task '{task}'; there are {string.Join(", ", Tasks)}", nameof(task)),
+            _ => throw new ArgumentException($"there is no task '{task}'; there are {string.Join(", ", Tasks)}",
+                nameof(task)),
         };
         return new Prompt(Word(include, CaptionStyle.Plain), task, include);
     }
 
     /// <summary>The benchmark: as many prompts of each task, always the same for a seed.</summary>
     public static IReadOnlyList<Prompt> Benchmark(int perTask, long seed = 0) =>
-        Tasks.SelectMany((task, t) => Enumerable.Range(0, perTask).Select(i => Draw(Core.Seeds.Random(seed, 1, t, i), task))).ToArray();
+        Tasks.SelectMany((task, t) =>
+            Enumerable.Range(0, perTask).Select(i => Draw(Core.Seeds.Random(seed, 1, t, i), task))).ToArray();
 
     /// <summary>The words for what is asked, in one of the paper's caption styles.</summary>
     public static string Word(IReadOnlyList<Clause> include, CaptionStyle style)
@@ -69,7 +72,8 @@ public static class Prompts
         return style switch
         {
             CaptionStyle.Plain => "a photo of " + string.Join(" and ", include.Select(Article)),
-            CaptionStyle.Tags => string.Join(" , ", include.Select(c => c.Count == 1 ? Name(c) : $"{Numbers[c.Count]} {Name(c)}")),
+            CaptionStyle.Tags =>
+                string.Join(" , ", include.Select(c => c.Count == 1 ? Name(c) : $"{Numbers[c.Count]} {Name(c)}")),
             _ => "shapes : " + string.Join(" and ", include.Select(Article)),
         };
     }

@@ -6,7 +6,8 @@ namespace ReasonGen.World;
 /// <summary>Draws scenes.</summary>
 public static class Renderer
 {
-    /// <summary>Draws a scene with clean edges; the tones of its tiles come from the seed. Allocates nothing but the image.</summary>
+    /// <summary>Draws a scene with clean edges; the tones of its tiles come from the seed. Allocates nothing but the
+    /// image.</summary>
     public static RgbImage Render(Scene scene, WorldConfig config, long seed)
     {
         config.Validate();
@@ -14,7 +15,8 @@ public static class Renderer
         Span<int> steps = stackalloc int[tiles * tiles];
         for (var i = 0; i < steps.Length; i++)
         {
-            steps[i] = config.Texture == Texture.Textured ? (int)(Seeds.Mix(seed, i) % WorldConfig.ShapeTones.Length) : -1;
+            steps[i] =
+                config.Texture == Texture.Textured ? (int)(Seeds.Mix(seed, i) % WorldConfig.ShapeTones.Length) : -1;
         }
 
         var rgb = new byte[size * size * 3];
@@ -42,8 +44,8 @@ public static class Renderer
     }
 
     /// <summary>
-    /// Whether a shape covers the pixel this far right of and below its centre. All reach 5 pixels at most, so neighbours stay 3 pixels
-    /// apart, and no two outlines overlap by more than 0.77 (intersection over union).
+    /// Whether a shape covers the pixel this far right of and below its centre. All reach 5 pixels at most, so
+    /// neighbours stay 3 pixels apart, and no two outlines overlap by more than 0.77 (intersection over union).
     /// </summary>
     internal static bool Covers(int shape, int x, int y) => shape switch
     {

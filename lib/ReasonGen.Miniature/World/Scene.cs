@@ -20,27 +20,32 @@ public readonly record struct SceneObject(int Shape, int Color, int Cell, int X 
     public Seen ToSeen() => new(WorldConfig.Shapes[Shape], WorldConfig.Colors[Color], CenterX, CenterY);
 }
 
-/// <summary>What an image shows: one to four shapes, at most one a cell, in the order in which a prompt names them.</summary>
+/// <summary>What an image shows: one to four shapes, at most one a cell, in the order in which a prompt names
+/// them.</summary>
 public sealed record Scene(IReadOnlyList<SceneObject> Objects)
 {
     /// <summary>A scene that satisfies a prompt of the world; all that the prompt leaves open is uniform.</summary>
-    /// <exception cref="ArgumentException">The prompt asks for what the world does not have, or for what no scene can show.</exception>
+    /// <exception cref="ArgumentException">The prompt asks for what the world does not have, or for what no scene can
+    /// show.</exception>
     public static Scene For(Prompt prompt, Random random)
     {
-        var wanted = prompt.Include.SelectMany((clause, index) => Enumerable.Repeat((clause, index), clause.Count)).ToArray();
+        var wanted =
+            prompt.Include.SelectMany((clause, index) => Enumerable.Repeat((clause, index), clause.Count)).ToArray();
         if (wanted.Length is 0 or > 4)
         {
             throw new ArgumentException($"'{prompt.Text}' asks for {wanted.Length} shapes; a scene has one to four");
         }
 
-        // Rejection keeps the places uniform among those that satisfy the prompt; the world's own prompts need two tries on average.
+        // Rejection keeps the places uniform among those that satisfy the prompt; the world's own prompts need two
+        // tries on average.
         for (var tries = 0; tries < 1000; tries++)
         {
             var cells = Enumerable.Range(0, 4).ToArray();
             random.Shuffle(cells);
             var objects = wanted.Select((item, i) => new SceneObject(
                 Index(WorldConfig.Shapes, item.clause.Class),
-                item.clause.Color is { } color ? Index(WorldConfig.Colors, color) : random.Next(WorldConfig.Colors.Count),
+                item.clause.Color is { } color ? Index(WorldConfig.Colors, color)
+                    : random.Next(WorldConfig.Colors.Count),
                 cells[i],
                 random.Next(-WorldConfig.Jitter, WorldConfig.Jitter + 1),
                 random.Next(-WorldConfig.Jitter, WorldConfig.Jitter + 1))).ToArray();
@@ -54,8 +59,9 @@ public sealed record Scene(IReadOnlyList<SceneObject> Objects)
     }
 
     /// <summary>
-    /// How evenly things are spread over the four cells: the entropy of the cells of all things, in nats, from 0 (always the same cell) to
-    /// ln 4 = 1.386 (uniform); 0 when there are none. A policy that has narrowed to one row is at ln 2 or below, which no score shows.
+    /// How evenly things are spread over the four cells: the entropy of the cells of all things, in nats, from 0
+    /// (always the same cell) to ln 4 = 1.386 (uniform); 0 when there are none. A policy that has narrowed to one row
+    /// is at ln 2 or below, which no score shows.
     /// </summary>
     public static double LayoutEntropy(IEnumerable<IReadOnlyList<Seen>> images)
     {
@@ -72,6 +78,7 @@ public sealed record Scene(IReadOnlyList<SceneObject> Objects)
     private static int Index(IReadOnlyList<string> names, string name)
     {
         var index = names.ToList().IndexOf(name);
-        return index >= 0 ? index : throw new ArgumentException($"the world has no '{name}'; it has {string.Join(", ", names)}");
+        return index >= 0 ? index
+            : throw new ArgumentException($"the world has no '{name}'; it has {string.Join(", ", names)}");
     }
 }

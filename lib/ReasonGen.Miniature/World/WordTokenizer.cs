@@ -7,7 +7,8 @@ namespace ReasonGen.World;
 public sealed partial class WordTokenizer : ITokenizer
 {
     private static readonly string[] Structure =
-        ["<pad>", "<bos>", "<eos>", "<begin_of_image>", "<end_of_image>", "<image_placeholder>", "<|User|>", "<|Assistant|>"];
+        ["<pad>", "<bos>", "<eos>", "<begin_of_image>", "<end_of_image>", "<image_placeholder>", "<|User|>",
+            "<|Assistant|>"];
 
     private readonly string[] words;
     private readonly Dictionary<string, int> ids;
@@ -16,16 +17,20 @@ public sealed partial class WordTokenizer : ITokenizer
     public WordTokenizer(IEnumerable<string> vocabulary)
     {
         words = [.. Structure, .. vocabulary.Except(Structure).Distinct()];
-        ids = words.Select((word, id) => (word, id)).ToDictionary(pair => pair.word, pair => pair.id, StringComparer.Ordinal);
+        ids = words.Select((word, id) => (word, id)).ToDictionary(pair => pair.word, pair => pair.id,
+            StringComparer.Ordinal);
     }
 
     public int VocabularySize => words.Length;
 
-    public SpecialTokens Special { get; } = new(Bos: 1, Eos: 2, Pad: 0, BeginOfImage: 3, EndOfImage: 4, ImagePlaceholder: 5);
+    public SpecialTokens Special { get; } =
+        new(Bos: 1, Eos: 2, Pad: 0, BeginOfImage: 3, EndOfImage: 4, ImagePlaceholder: 5);
 
-    /// <summary>Ids of a text split at white space; commas, colons, semicolons and full stops are words of their own.</summary>
+    /// <summary>Ids of a text split at white space; commas, colons, semicolons and full stops are words of their
+    /// own.</summary>
     /// <exception cref="ArgumentException">A word is not in the vocabulary.</exception>
-    public int[] Encode(string text) => Pieces().Matches(text).Select(piece => ids.TryGetValue(piece.Value, out var id) ? id
+    public int[] Encode(string text) =>
+        Pieces().Matches(text).Select(piece => ids.TryGetValue(piece.Value, out var id) ? id
         : throw new ArgumentException($"the miniature does not know the word '{piece.Value}' of \"{text}\"; "
             + $"it knows: {string.Join(' ', words[Structure.Length..])}", nameof(text))).ToArray();
 

@@ -3,7 +3,8 @@ namespace ReasonGen.World;
 /// <summary>How surfaces look.</summary>
 public enum Texture
 {
-    /// <summary>One colour a shape, one for the background: image tokens are all but certain once the scene is known.</summary>
+    /// <summary>One colour a shape, one for the background: image tokens are all but certain once the scene is
+    /// known.</summary>
     Plain,
 
     /// <summary>Every tile of 4x4 pixels has a tone of its own: image tokens stay uncertain by nature.</summary>
@@ -17,7 +18,8 @@ public sealed record WorldConfig
     public static IReadOnlyList<string> Shapes { get; } = ["circle", "square", "triangle", "diamond", "cross"];
 
     /// <summary>
-    /// What colours there are, in the order of their index: GenEval's names, hues far enough apart to survive a lossy tokenizer.
+    /// What colours there are, in the order of their index: GenEval's names, hues far enough apart to survive a lossy
+    /// tokenizer.
     /// </summary>
     public static IReadOnlyList<string> Colors { get; } = ["red", "green", "blue", "yellow", "purple", "white"];
 
@@ -44,7 +46,8 @@ public sealed record WorldConfig
     {
         if (!Enum.IsDefined(Texture))
         {
-            throw new ArgumentException($"{nameof(Texture)} is {(int)Texture}; it must be {string.Join(" or ", Enum.GetNames<Texture>())}");
+            throw new ArgumentException(
+                $"{nameof(Texture)} is {(int)Texture}; it must be {string.Join(" or ", Enum.GetNames<Texture>())}");
         }
     }
 
@@ -55,11 +58,13 @@ public sealed record WorldConfig
     /// <summary>RGB of the background at tone 1.</summary>
     internal static byte[] Background { get; } = [24, 24, 30];
 
-    /// <summary>Tones of background tiles, relative to <see cref="Background"/>; the brightest stays far below any shape.</summary>
+    /// <summary>Tones of background tiles, relative to <see cref="Background"/>; the brightest stays far below any
+    /// shape.</summary>
     internal static float[] BackgroundTones { get; } = [0.4f, 1f, 1.6f, 2.2f, 2.8f, 3.4f];
 
     /// <summary>
-    /// Tones of tiles on a shape, relative to its colour. A tile takes the same step of both scales: ln 6 nats a tile, not ln 36.
+    /// Tones of tiles on a shape, relative to its colour. A tile takes the same step of both scales: ln 6 nats a tile,
+    /// not ln 36.
     /// </summary>
     internal static float[] ShapeTones { get; } = [0.78f, 0.824f, 0.868f, 0.912f, 0.956f, 1f];
 }

@@ -49,6 +49,7 @@ public sealed class WorldScoring : IObjectJudge
     public IReadOnlyList<Detection> Detect(RgbImage image, string file, IReadOnlyList<string> classes,
         CancellationToken cancel) => [.. Detector.Detect(image).Select(Box)];
 
-    public IReadOnlyList<string?> Colors(RgbImage image, string file, IReadOnlyList<Detection> objects, string className,
+    public IReadOnlyList<string?> Colors(RgbImage image, string file, IReadOnlyList<Detection> objects,
+        string className,
         CancellationToken cancel) => [.. objects.Select(o => o.Color)];
 }

@@ -19,21 +19,27 @@ public sealed record WorldBatchConfig
     /// <summary>Share of samples whose text is blanked. Default 0.1 (janus_sft.sh); in [0, 1].</summary>
     public double PromptDropout { get; init; } = 0.1;
 
-    /// <summary>Share of samples worded in tags or object-centred, half each; the rest is plain. Default 0.4; in [0, 1].</summary>
+    /// <summary>Share of samples worded in tags or object-centred, half each; the rest is plain. Default 0.4; in [0,
+    /// 1].</summary>
     public double StyleMixing { get; init; } = 0.4;
 
-    /// <summary>Share of base samples that are text only: prompt and rationale, no image. Default 0.15; in [0, 1].</summary>
+    /// <summary>Share of base samples that are text only: prompt and rationale, no image. Default 0.15; in [0,
+    /// 1].</summary>
     public double TextOnly { get; init; } = 0.15;
 
-    /// <summary>Share of base images whose caption is a dense one, the rationale's text in the user's turn. Default 0.25; in [0, 1].</summary>
+    /// <summary>Share of base images whose caption is a dense one, the rationale's text in the user's turn. Default
+    /// 0.25; in [0, 1].</summary>
     public double DenseCaptions { get; init; } = 0.25;
 }
 
 /// <summary>Turns samples of the drawn world into training batches: a pure function of the step.</summary>
-public sealed class WorldBatches(WorldStream stream, VqTokenizer imageTokenizer, ITokenizer tokenizer, PromptTemplate template, WorldBatchConfig config)
+public sealed class WorldBatches(WorldStream stream, VqTokenizer imageTokenizer, ITokenizer tokenizer,
+    PromptTemplate template, WorldBatchConfig config)
 {
-    /// <summary>Base training: short or dense caption → image, and some prompt → rationale; never rationale and image in one answer.</summary>
-    public SftBatch Base(long step) => Build(step, random => random.NextDouble() < config.TextOnly ? (true, false, false)
+    /// <summary>Base training: short or dense caption → image, and some prompt → rationale; never rationale and image
+    /// in one answer.</summary>
+    public SftBatch Base(long step) =>
+        Build(step, random => random.NextDouble() < config.TextOnly ? (true, false, false)
         : (false, true, random.NextDouble() < config.DenseCaptions));
 
     /// <summary>Supervised fine-tuning: prompt → rationale → image.</summary>
@@ -59,12 +65,16 @@ public sealed class WorldBatches(WorldStream stream, VqTokenizer imageTokenizer,
             var random = Seeds.Random(sample.RenderSeed, 0x5F);
             var (text, image, dense) = kind(random);
             var mixed = random.NextDouble() < config.StyleMixing;
-            var style = !mixed ? CaptionStyle.Plain : random.Next(2) == 0 ? CaptionStyle.Tags : CaptionStyle.ObjectCentred;
-            return new SftSample(tokenizer.Encode(template.Fill(dense ? sample.Rationale : sample.Caption(style))), text ? tokenizer.Encode(sample.Rationale) : [],
-                image ? flat[(i * images)..((i + 1) * images)] : null, image && random.NextDouble() < config.PromptDropout);
+            var style =
+                !mixed ? CaptionStyle.Plain : random.Next(2) == 0 ? CaptionStyle.Tags : CaptionStyle.ObjectCentred;
+            return new SftSample(tokenizer.Encode(template.Fill(dense ? sample.Rationale : sample.Caption(style))),
+                text ? tokenizer.Encode(sample.Rationale) : [],
+                image ? flat[(i * images)..((i + 1) * images)] : null,
+                image && random.NextDouble() < config.PromptDropout);
         }).ToArray();
         var batch = SftBatch.Build(sequences, tokenizer.Special);
-        foreach (var tensor in new[] { batch.Ids, batch.AttentionMask, batch.PositionIds, batch.LossMask, batch.ImageMask })
+        foreach (var tensor in new[] { batch.Ids, batch.AttentionMask, batch.PositionIds, batch.LossMask,
+            batch.ImageMask })
         {
             tensor.DetachFromDisposeScope();
         }

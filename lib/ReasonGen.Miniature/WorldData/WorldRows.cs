@@ -4,7 +4,8 @@ using ReasonGen.World;
 
 namespace ReasonGen.WorldData;
 
-/// <summary>Samples of the drawn world in the published schema of SFT data, as a captioner would have stored them.</summary>
+/// <summary>Samples of the drawn world in the published schema of SFT data, as a captioner would have stored
+/// them.</summary>
 public static class WorldRows
 {
     /// <summary>The first <paramref name="count"/> samples of a stream.</summary>

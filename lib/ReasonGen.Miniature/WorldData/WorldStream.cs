@@ -37,5 +37,6 @@ public sealed class WorldStream(WorldConfig config, long seed)
     }
 
     /// <summary>Samples <paramref name="start"/> to <paramref name="start"/> + <paramref name="count"/> − 1.</summary>
-    public WorldSample[] Take(long start, int count) => Enumerable.Range(0, count).Select(i => this[start + i]).ToArray();
+    public WorldSample[] Take(long start, int count) =>
+        Enumerable.Range(0, count).Select(i => this[start + i]).ToArray();
 }

@@ -1,5 +1,6 @@
 // What Janus sees of an image (deepseek-ai/Janus: image_processing_vlm.py):
-//   the longer side becomes S, the shorter int(side / longer · S), at least 14, bicubic as Pillow does it; pasted in the middle of an S×S square
+//   the longer side becomes S, the shorter int(side / longer · S), at least 14, bicubic as Pillow does it; pasted in
+//   the middle of an S×S square
 //   of colour int(255 mean); value = (fp32(byte / 255 in fp64) − mean) / std in fp32.
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
@@ -19,13 +20,15 @@ public sealed record ImageProcessor
     /// <summary>Least pixels of the shorter side, before it is padded. Default 14.</summary>
     public int MinSize { get; init; } = 14;
 
-    /// <summary>Subtracted from each channel of [0, 1]; its colour fills the square. Null neither shifts nor scales. Default one half.</summary>
+    /// <summary>Subtracted from each channel of [0, 1]; its colour fills the square. Null neither shifts nor scales.
+    /// Default one half.</summary>
     public IReadOnlyList<double>? Mean { get; init; } = [0.5, 0.5, 0.5];
 
     /// <summary>Divides each channel. Default one half, so that values lie in [-1, 1].</summary>
     public IReadOnlyList<double> Deviation { get; init; } = [0.5, 0.5, 0.5];
 
-    /// <summary>The settings beside a checkpoint (preprocessor_config.json), or the defaults where there are none.</summary>
+    /// <summary>The settings beside a checkpoint (preprocessor_config.json), or the defaults where there are
+    /// none.</summary>
     /// <param name="folder">The checkpoint's folder.</param>
     /// <param name="imageSize">Pixels a side that the tower reads.</param>
     /// <exception cref="UnusableFileException">The file is damaged.</exception>
@@ -42,7 +45,8 @@ public sealed record ImageProcessor
         return defaults with
         {
             MinSize = least <= SizeRange.ImageSize ? least
-                : throw new UnusableFileException(path, $"its 'min_size' is {least}, more than {SizeRange.ImageSize}", "restore the published file"),
+                : throw new UnusableFileException(path, $"its 'min_size' is {least}, more than {SizeRange.ImageSize}",
+                    "restore the published file"),
             Mean = json.Flag("do_normalize", true) ? json.Numbers("image_mean", defaults.Mean!, 0, 1) : null,
             Deviation = json.Numbers("image_std", defaults.Deviation, 1e-6, 1e6),
         };
@@ -71,7 +75,8 @@ public sealed record ImageProcessor
     {
         using var scope = NewDisposeScope();
         var side = ImageSize;
-        var bytes = tensor(images.SelectMany(image => Prepare(image).Rgb).ToArray(), [images.Count, side, side, 3], ScalarType.Byte);
+        var bytes = tensor(images.SelectMany(image => Prepare(image).Rgb).ToArray(), [images.Count, side, side, 3],
+            ScalarType.Byte);
         var values = bytes.to(ScalarType.Float64).mul(1 / 255.0).to(ScalarType.Float32);
         values = Mean is null ? values : values.sub(Single(Mean)).div(Single(Deviation));
         return values.permute(0, 3, 1, 2).contiguous().to(device).MoveToOuterDisposeScope();

@@ -1,5 +1,5 @@
-// config.json of Janus in both layouts (janus/models/modeling_vlm.py; transformers: configuration_janus.py). Original files leave out sizes
-// that the reference hard-codes; they are written only where they differ from the published ones.
+// config.json of Janus in both layouts (janus/models/modeling_vlm.py; transformers: configuration_janus.py). Original
+// files leave out sizes that the reference hard-codes; they are written only where they differ from the published ones.
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
@@ -13,7 +13,8 @@ internal static class JanusConfigJson
     private static readonly VisionConfig UsualVision = new();
     private static readonly VqConfig UsualVq = new();
 
-    /// <exception cref="UnusableFileException">There is no configuration, it is damaged, or it describes another model.</exception>
+    /// <exception cref="UnusableFileException">There is no configuration, it is damaged, or it describes another
+    /// model.</exception>
     internal static (JanusConfig Config, JanusLayout Layout) Read(string folder)
     {
         var root = ConfigSection.Read(Path.Combine(folder, "config.json"));
@@ -25,7 +26,8 @@ internal static class JanusConfigJson
             {
                 "multi_modality" => (Original(root), JanusLayout.Original),
                 "janus" => (Native(root), JanusLayout.Native),
-                _ => throw new UnusableFileException(root.Path, $"it describes a model of the type '{type}', not a Janus (multi_modality or janus)",
+                _ => throw new UnusableFileException(root.Path,
+                    $"it describes a model of the type '{type}', not a Janus (multi_modality or janus)",
                     "give the folder of a Janus"),
             };
             config.Validate();
@@ -45,7 +47,8 @@ internal static class JanusConfigJson
         if (config.Vision is not { } vision || config.ImageTokenizer.Groups != UsualVq.Groups)
         {
             throw new ArgumentException(
-                $"the layouts describe a whole Janus; this one has no understanding path, or another number of groups than {UsualVq.Groups}");
+                $"the layouts describe a whole Janus; this one has no understanding path, or another number of groups "
+                + $"than {UsualVq.Groups}");
         }
 
         var name = ElementTypes.TorchNameOf(type);
@@ -55,8 +58,12 @@ internal static class JanusConfigJson
         }
 
         var ids = config.TokenIds
-            ?? throw new ArgumentException("the native layout keeps the ids of special tokens in its configuration; give those of the tokenizer");
-        return new() { ["config.json"] = Native(config, vision, ids, name), ["generation_config.json"] = Generation(ids) };
+            ?? throw new ArgumentException(
+                "the native layout keeps the ids of special tokens in its configuration; give those of the tokenizer");
+        return new()
+        {
+            ["config.json"] = Native(config, vision, ids, name), ["generation_config.json"] = Generation(ids),
+        };
     }
 
     private static JanusConfig Original(ConfigSection root)
@@ -70,10 +77,15 @@ internal static class JanusConfigJson
             aligner.Expect("depth", 2);
         }
 
-        var tower = Tower(vision, "width", "layers", "heads") with { Name = vision.Text("model_name", UsualVision.Name) };
+        var tower =
+            Tower(vision, "width", "layers", "heads") with { Name = vision.Text("model_name", UsualVision.Name) };
         var tokenizer = Tokenizer(image, "image_token_size", "n_embed", "ch", "encoder_ch_mult", "z_channels");
         image.Expect("decoder_ch_mult", new JArray(tokenizer.Multipliers));
-        return new() { Language = Language(root["language_config"]), Vision = tower, ImageTokenizer = tokenizer, ImageTokens = tower.Patches };
+        return new()
+        {
+            Language = Language(root["language_config"]), Vision = tower, ImageTokenizer = tokenizer,
+            ImageTokens = tower.Patches,
+        };
     }
 
     private static JanusConfig Native(ConfigSection root)
@@ -93,7 +105,8 @@ internal static class JanusConfigJson
         {
             Language = Language(text),
             Vision = Tower(vision, "hidden_size", "num_hidden_layers", "num_attention_heads"),
-            ImageTokenizer = Tokenizer(image, "num_embeddings", "embed_dim", "base_channels", "channel_multiplier", "latent_channels"),
+            ImageTokenizer = Tokenizer(image, "num_embeddings", "embed_dim", "base_channels", "channel_multiplier",
+                "latent_channels"),
             ImageTokens = vision.Integer("num_image_tokens", UsualVision.Patches),
             TokenIds = !text.Has("bos_token_id") || !root.Has("image_token_id") ? null : new(
                 text.Integer("bos_token_id"), text.Integer("eos_token_id"), text.Integer("pad_token_id"),
@@ -122,33 +135,41 @@ internal static class JanusConfigJson
         language.Expect("head_dim", width / Math.Max(heads, 1));
         return new()
         {
-            VocabularySize = language.Integer("vocab_size", 32000), Width = width, MlpWidth = language.Integer("intermediate_size", 11008),
-            Layers = language.Integer("num_hidden_layers", 32), Heads = heads, KeyValueHeads = shared == heads ? 0 : shared,
+            VocabularySize = language.Integer("vocab_size", 32000), Width = width,
+            MlpWidth = language.Integer("intermediate_size", 11008),
+            Layers = language.Integer("num_hidden_layers", 32), Heads = heads,
+            KeyValueHeads = shared == heads ? 0 : shared,
             RopeTheta = language.Number("rope_theta", 10000), RmsNormEpsilon = language.Number("rms_norm_eps", 1e-6),
             Positions = language.Integer("max_position_embeddings", 16384),
         };
     }
 
-    private static VisionConfig Tower(ConfigSection vision, string width, string layers, string heads) => UsualVision with
+    private static VisionConfig Tower(ConfigSection vision, string width, string layers, string heads) =>
+        UsualVision with
     {
-        ImageSize = vision.Integer("image_size", UsualVision.ImageSize), PatchSize = vision.Integer("patch_size", UsualVision.PatchSize, least: 1),
+        ImageSize = vision.Integer("image_size", UsualVision.ImageSize),
+        PatchSize = vision.Integer("patch_size", UsualVision.PatchSize, least: 1),
         Width = vision.Integer(width, UsualVision.Width), Layers = vision.Integer(layers, UsualVision.Layers),
         Heads = vision.Integer(heads, UsualVision.Heads), MlpRatio = vision.Integer("mlp_ratio", UsualVision.MlpRatio),
     };
 
     private static VqConfig Tokenizer(
-        ConfigSection image, string codes, string width, string channels, string multipliers, string latent) => UsualVq with
+        ConfigSection image, string codes, string width, string channels, string multipliers, string latent) =>
+        UsualVq with
     {
         CodebookSize = image.Integer(codes, UsualVq.CodebookSize), CodeWidth = image.Integer(width, UsualVq.CodeWidth),
-        Channels = image.Integer(channels, UsualVq.Channels), Multipliers = image.Integers(multipliers, UsualVq.Multipliers),
-        LatentChannels = image.Integer(latent, UsualVq.LatentChannels), ResidualBlocks = image.Integer("num_res_blocks", UsualVq.ResidualBlocks),
+        Channels = image.Integer(channels, UsualVq.Channels),
+        Multipliers = image.Integers(multipliers, UsualVq.Multipliers),
+        LatentChannels = image.Integer(latent, UsualVq.LatentChannels),
+        ResidualBlocks = image.Integer("num_res_blocks", UsualVq.ResidualBlocks),
     };
 
     private static string Original(JanusConfig config, VisionConfig vision, string type)
     {
         var (llm, vq) = (config.Language, config.ImageTokenizer);
         var usualTower = vision with { Name = UsualVision.Name } == UsualVision;
-        var usualVq = (vq.Channels, vq.ResidualBlocks, vq.LatentChannels) == (UsualVq.Channels, UsualVq.ResidualBlocks, UsualVq.LatentChannels)
+        var usualVq = (vq.Channels, vq.ResidualBlocks, vq.LatentChannels)
+            == (UsualVq.Channels, UsualVq.ResidualBlocks, UsualVq.LatentChannels)
             && vq.Multipliers.SequenceEqual(UsualVq.Multipliers);
         var towerSizes = usualTower ? "" : $$"""
             , "width": {{vision.Width}}, "layers": {{vision.Layers}}, "heads": {{vision.Heads}},

@@ -1,5 +1,6 @@
-// Janus on disk, in its two layouts: the one it was published in (and ReasonGen-R1 saves: our own names), and that of the transformers
-// library, which renames, splits the vision tower's qkv in three and drops what nothing reads (convert_janus_weights_to_hf.py).
+// Janus on disk, in its two layouts: the one it was published in (and ReasonGen-R1 saves: our own names), and that of
+// the transformers library, which renames, splits the vision tower's qkv in three and drops what nothing reads
+// (convert_janus_weights_to_hf.py).
 // Reading and writing share one table: a name of the file → a view of the model's tensor.
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
@@ -22,17 +23,21 @@ public enum JanusLayout
 /// <summary>Reads and writes a Janus as a folder of weights and config.json.</summary>
 public static class JanusFiles
 {
-    private const string Tower = "vision_model.vision_tower.", Qkv = ".attn.qkv.", UsedCodes = "gen_vision_model.quantize.codebook_used";
+    private const string Tower = "vision_model.vision_tower.", Qkv = ".attn.qkv.",
+        UsedCodes = "gen_vision_model.quantize.codebook_used";
 
     private static readonly (string Original, string Native)[] Prefixes =
     [
         ("language_model.model.", "model.language_model."), ("language_model.lm_head.", "lm_head."),
         (Tower + "patch_embed.proj.", "model.vision_model.embeddings.patch_embedding."),
         (Tower + "pos_embed", "model.vision_model.embeddings.position_embedding.weight"),
-        (Tower + "blocks.", "model.vision_model.encoder.layers."), (Tower + "norm.", "model.vision_model.post_layernorm."),
+        (Tower + "blocks.", "model.vision_model.encoder.layers."),
+        (Tower + "norm.", "model.vision_model.post_layernorm."),
         ("aligner.layers.0.", "model.aligner.fc1."), ("aligner.layers.2.", "model.aligner.hidden_layers.0."),
-        ("gen_aligner.layers.0.", "model.generation_aligner.fc1."), ("gen_aligner.layers.2.", "model.generation_aligner.hidden_layers.0."),
-        ("gen_embed.", "model.generation_embeddings."), ("gen_head.output_mlp_projector.", "model.generation_head.proj_out."),
+        ("gen_aligner.layers.0.", "model.generation_aligner.fc1."),
+        ("gen_aligner.layers.2.", "model.generation_aligner.hidden_layers.0."),
+        ("gen_embed.", "model.generation_embeddings."),
+        ("gen_head.output_mlp_projector.", "model.generation_head.proj_out."),
         ("gen_head.vision_head.", "model.generation_head.vision_head."), ("gen_vision_model.", "model.vqmodel."),
     ];
 
@@ -49,27 +54,33 @@ public static class JanusFiles
     /// <exception cref="UnusableFileException">There is none, it is damaged, or it describes another model.</exception>
     public static JanusConfig ReadConfig(string folder) => JanusConfigJson.Read(folder).Config;
 
-    /// <summary>The type of model that config.json says a folder is of (model_type); null where there is none.</summary>
+    /// <summary>The type of model that config.json says a folder is of (model_type); null where there is
+    /// none.</summary>
     /// <exception cref="UnusableFileException">config.json is damaged.</exception>
-    public static string? ModelType(string folder) => Path.Combine(folder, "config.json") is var path && File.Exists(path)
+    public static string? ModelType(string folder) =>
+        Path.Combine(folder, "config.json") is var path && File.Exists(path)
         ? ConfigSection.Read(path).Text("model_type", "") : null;
 
     /// <summary>
-    /// Builds the model with its weights; beside them hardly any memory is taken. On a CPU and in the type of the files they are the files' own
-    /// pages (Windows aside): do not overwrite those files in place while the model lives.
+    /// Builds the model with its weights; beside them hardly any memory is taken. On a CPU and in the type of the files
+    /// they are the files' own pages (Windows aside): do not overwrite those files in place while the model lives.
     /// </summary>
-    /// <param name="folder">Folder with config.json and weights in either layout: safetensors or torch files, whole or in shards.</param>
+    /// <param name="folder">Folder with config.json and weights in either layout: safetensors or torch files, whole or
+    /// in shards.</param>
     /// <param name="target">Device and type of the weights.</param>
-    /// <exception cref="UnusableFileException">Something is missing, damaged, not finite, or does not fit; all names that do not are listed.</exception>
+    /// <exception cref="UnusableFileException">Something is missing, damaged, not finite, or does not fit; all names
+    /// that do not are listed.</exception>
     public static Janus Load(string folder, ComputeTarget target)
     {
         var (files, model, layout) = Open(folder, target.DType);
         try
         {
             using var scope = NewDisposeScope();
-            files.LoadInto(model, target.Device, name => NameInFile(name, layout), () => Names(model, layout), IsUnread);
+            files.LoadInto(model, target.Device, name => NameInFile(name, layout), () => Names(model, layout),
+                IsUnread);
             model.Target = target;
-            foreach (var (name, tensor) in model.state_dict().Where(pair => layout == JanusLayout.Native && IsUnread(pair.Key)))
+            foreach (var (name, tensor) in model.state_dict()
+                .Where(pair => layout == JanusLayout.Native && IsUnread(pair.Key)))
             {
                 using var free = no_grad();
                 tensor.zero_(); // this layout drops what nothing reads
@@ -84,7 +95,8 @@ public static class JanusFiles
         }
     }
 
-    /// <summary>Compares names and shapes of the weights with what config.json describes, without reading them.</summary>
+    /// <summary>Compares names and shapes of the weights with what config.json describes, without reading
+    /// them.</summary>
     /// <exception cref="UnusableFileException">As for <see cref="Load"/>, but for the weights themselves.</exception>
     public static JanusLayout Check(string folder)
     {
@@ -93,17 +105,22 @@ public static class JanusFiles
         return layout;
     }
 
-    /// <summary>Writes a folder that the tools of the layout open: config.json and safetensors, in shards and with an index where large.</summary>
+    /// <summary>Writes a folder that the tools of the layout open: config.json and safetensors, in shards and with an
+    /// index where large.</summary>
     /// <param name="model">The model, with its understanding path.</param>
-    /// <param name="folder">The folder; it is made when missing. An earlier checkpoint in it stays whole until the new one is written.</param>
+    /// <param name="folder">The folder; it is made when missing. An earlier checkpoint in it stays whole until the new
+    /// one is written.</param>
     /// <param name="layout">Names and configuration.</param>
     /// <param name="maxShardBytes">Largest size of one file.</param>
     /// <param name="storeAs">Type to store weights in; that of the model when null.</param>
-    /// <param name="ids">Ids of special tokens, for the configuration of the native layout; those the model was loaded with when null.</param>
+    /// <param name="ids">Ids of special tokens, for the configuration of the native layout; those the model was loaded
+    /// with when null.</param>
     /// <param name="from">Folder whose tokenizer and processor files are put beside the weights.</param>
-    /// <exception cref="ArgumentException">The model has no understanding path, or the native layout lacks token ids.</exception>
+    /// <exception cref="ArgumentException">The model has no understanding path, or the native layout lacks token
+    /// ids.</exception>
     /// <exception cref="UnusableFileException">The folder cannot be written.</exception>
-    public static void Save(Janus model, string folder, JanusLayout layout, long maxShardBytes = Safetensors.UsualShardBytes,
+    public static void Save(Janus model, string folder, JanusLayout layout,
+        long maxShardBytes = Safetensors.UsualShardBytes,
         ScalarType? storeAs = null, JanusTokenIds? ids = null, string? from = null)
     {
         var config = model.Config with { TokenIds = ids ?? model.Config.TokenIds };
@@ -128,7 +145,8 @@ public static class JanusFiles
     {
         var (config, layout) = JanusConfigJson.Read(folder);
         var files = CheckpointFiles.Open(folder).Unwrapped();
-        if (files.Entries.FirstOrDefault(entry => entry.Name == UsedCodes) is { Shape: [> 0 and <= int.MaxValue and var length] })
+        if (files.Entries.FirstOrDefault(entry => entry.Name == UsedCodes)
+            is { Shape: [> 0 and <= int.MaxValue and var length] })
         {
             config = config with { ImageTokenizer = config.ImageTokenizer with { UsedCodes = (int)length } };
         }
@@ -140,23 +158,29 @@ public static class JanusFiles
     }
 
     // what some files have and nothing here reads
-    private static bool IsUnread(string name) => name == UsedCodes || name.StartsWith(Tower + "attn_pool.") || name.EndsWith(".rotary_emb.inv_freq");
+    private static bool IsUnread(string name) =>
+        name == UsedCodes || name.StartsWith(Tower + "attn_pool.") || name.EndsWith(".rotary_emb.inv_freq");
 
-    private static Dictionary<string, Tensor> Names(Janus model, JanusLayout layout) => layout == JanusLayout.Original ? model.state_dict()
-        : model.state_dict().Where(pair => !IsUnread(pair.Key)).SelectMany(pair => Native(pair.Key, pair.Value.detach())).ToDictionary();
+    private static Dictionary<string, Tensor> Names(Janus model, JanusLayout layout) =>
+        layout == JanusLayout.Original ? model.state_dict()
+        : model.state_dict().Where(pair => !IsUnread(pair.Key))
+            .SelectMany(pair => Native(pair.Key, pair.Value.detach())).ToDictionary();
 
     // null for what the file stores in parts, or not at all
     private static string? NameInFile(string name, JanusLayout layout) =>
         layout == JanusLayout.Original ? name : IsUnread(name) || name.Contains(Qkv) ? null : NativeName(name);
 
     private static IEnumerable<KeyValuePair<string, Tensor>> Native(string name, Tensor tensor) => name.Contains(Qkv)
-        ? "qkv".Zip(tensor.chunk(3), (letter, third) => KeyValuePair.Create(NativeName(name).Replace(Qkv, $".self_attn.{letter}_proj."), third))
+        ? "qkv".Zip(tensor.chunk(3),
+            (letter, third) => KeyValuePair.Create(NativeName(name).Replace(Qkv, $".self_attn.{letter}_proj."), third))
         : [KeyValuePair.Create(NativeName(name), name == Tower + "pos_embed" ? tensor.squeeze(0) : tensor)];
 
     private static string NativeName(string name)
     {
         var (original, native) = Prefixes.First(prefix => name.StartsWith(prefix.Original, StringComparison.Ordinal));
         var parts = original == Tower + "blocks." ? TowerParts : original == "gen_vision_model." ? VqParts : [];
-        return native + parts.Aggregate("." + name[original.Length..], (text, part) => text.Replace(part.Original, part.Native))[1..];
+        return native
+            + parts.Aggregate("." + name[original.Length..],
+                (text, part) => text.Replace(part.Original, part.Native))[1..];
     }
 }

@@ -25,7 +25,8 @@ public sealed class JanusPipeline : IDisposable
     /// <param name="processor">How images are prepared; null where the model reads none.</param>
     /// <param name="source">Where it came from, for messages.</param>
     /// <exception cref="UnusableFileException">The tokenizer has ids that the model lacks.</exception>
-    public JanusPipeline(Janus model, ITokenizer tokenizer, ImageProcessor? processor = null, string source = "the model")
+    public JanusPipeline(Janus model, ITokenizer tokenizer, ImageProcessor? processor = null,
+        string source = "the model")
     {
         if (tokenizer.VocabularySize > model.VocabularySize)
         {
@@ -42,13 +43,16 @@ public sealed class JanusPipeline : IDisposable
 
     public ImageProcessor? Processor { get; }
 
-    /// <summary>Opens a folder with config.json, weights and tokenizer.json, in the original layout or that of transformers.</summary>
-    /// <exception cref="UnusableFileException">A file is missing or unsound, or the parts do not belong together.</exception>
+    /// <summary>Opens a folder with config.json, weights and tokenizer.json, in the original layout or that of
+    /// transformers.</summary>
+    /// <exception cref="UnusableFileException">A file is missing or unsound, or the parts do not belong
+    /// together.</exception>
     public static JanusPipeline Open(string folder, ComputeTarget? target = null)
     {
         if (!Directory.Exists(folder))
         {
-            throw new UnusableFileException(folder, "there is no such folder", "give the folder of a downloaded Janus-Pro or ReasonGen-R1");
+            throw new UnusableFileException(folder, "there is no such folder",
+                "give the folder of a downloaded Janus-Pro or ReasonGen-R1");
         }
 
         if (!File.Exists(Path.Combine(folder, "config.json")) && FolderKinds.Explain(folder) is { } other)
@@ -60,7 +64,8 @@ public sealed class JanusPipeline : IDisposable
         var tokenizer = HuggingFaceTokenizer.Load(folder, JanusChat.SpecialNames);
         _ = tokenizer.Special;
         var model = JanusFiles.Load(folder, target ?? ComputeTarget.Default);
-        return new(model, tokenizer, model.Config.Vision is { } vision ? ImageProcessor.Read(folder, vision.ImageSize) : null, folder);
+        return new(model, tokenizer,
+            model.Config.Vision is { } vision ? ImageProcessor.Read(folder, vision.ImageSize) : null, folder);
     }
 
     /// <summary>What is said of a tokenizer with ids that a model lacks.</summary>
@@ -78,7 +83,8 @@ public sealed class JanusPipeline : IDisposable
         return tokens;
     }
 
-    /// <summary>Draws images of a prompt: after a rationale where <paramref name="config"/> has a text budget, at once where it has none.</summary>
+    /// <summary>Draws images of a prompt: after a rationale where <paramref name="config"/> has a text budget, at once
+    /// where it has none.</summary>
     /// <param name="prompt">What to draw.</param>
     /// <param name="count">At least 1.</param>
     /// <param name="template">Wraps the prompt; see <see cref="PromptTemplate"/>.</param>
@@ -86,9 +92,11 @@ public sealed class JanusPipeline : IDisposable
     /// <param name="seed">The same seed draws the same images.</param>
     /// <param name="progress">Told after each token the share of the work that is done at most, in [0, 1].</param>
     /// <param name="cancel">Ends it between tokens.</param>
-    /// <exception cref="ArgumentException">The prompt leaves no room for what is to follow, or a setting is out of range.</exception>
+    /// <exception cref="ArgumentException">The prompt leaves no room for what is to follow, or a setting is out of
+    /// range.</exception>
     /// <exception cref="UnusableFileException">The weights give no numbers.</exception>
-    public Drawing[] Draw(string prompt, int count, PromptTemplate template, RolloutConfig config, long seed, Action<double>? progress = null,
+    public Drawing[] Draw(string prompt, int count, PromptTemplate template, RolloutConfig config, long seed,
+        Action<double>? progress = null,
         CancellationToken cancel = default)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(count, 1);

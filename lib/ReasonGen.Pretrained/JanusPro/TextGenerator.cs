@@ -12,10 +12,12 @@ public sealed record TextConfig
     /// <summary>Most tokens of an answer. Default 512; at least 1.</summary>
     public int MaxTokens { get; init; } = 512;
 
-    /// <summary>Divides the logits; 0 takes the likeliest token. Default 0, as the reference's inference.py; its demo samples at 0.1.</summary>
+    /// <summary>Divides the logits; 0 takes the likeliest token. Default 0, as the reference's inference.py; its demo
+    /// samples at 0.1.</summary>
     public double Temperature { get; init; }
 
-    /// <summary>Share of the probability that is drawn from, the likeliest tokens first. Default 0.95, as the demo; in (0, 1].</summary>
+    /// <summary>Share of the probability that is drawn from, the likeliest tokens first. Default 0.95, as the demo; in
+    /// (0, 1].</summary>
     public double TopP { get; init; } = 0.95;
 
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
@@ -24,7 +26,8 @@ public sealed record TextConfig
         if (MaxTokens < 1 || !(Temperature >= 0) || !(TopP > 0) || TopP > 1)
         {
             throw new ArgumentException(
-                $"{nameof(MaxTokens)} must be at least 1, {nameof(Temperature)} at least 0 and {nameof(TopP)} in (0, 1]: {this}");
+                $"{nameof(MaxTokens)} must be at least 1, {nameof(Temperature)} at least 0 "
+                + $"and {nameof(TopP)} in (0, 1]: {this}");
         }
     }
 }
@@ -51,12 +54,14 @@ public sealed class TextGenerator
     /// <param name="attentionMask">[N, P], 0 on pads.</param>
     /// <param name="seed">The same seed draws the same tokens.</param>
     /// <param name="cancel">Ends it between tokens.</param>
-    public IEnumerable<long[]> Write(Tensor embeddings, Tensor attentionMask, long seed = 0, CancellationToken cancel = default)
+    public IEnumerable<long[]> Write(Tensor embeddings, Tensor attentionMask, long seed = 0,
+        CancellationToken cancel = default)
     {
         using var generator = Seeds.Torch(seed);
         using var feed = Start(embeddings, attentionMask);
         var ended = new bool[embeddings.shape[0]];
-        for (var written = 0; written < Config.MaxTokens && !ended.All(end => end) && !cancel.IsCancellationRequested; written++)
+        for (var written = 0; written < Config.MaxTokens && !ended.All(end => end) && !cancel.IsCancellationRequested;
+        written++)
         {
             var next = Next(feed, generator, ended, last: written + 1 == Config.MaxTokens);
             yield return next;
@@ -75,7 +80,8 @@ public sealed class TextGenerator
         using var scope = NewDisposeScope();
         var logits = model.TextLogits(feed.Hidden).squeeze(1); // [N, V]
         var greedy = Config.Temperature == 0;
-        var drawn = TokenSampler.Draw(logits, greedy ? 1 : Config.Temperature, greedy, generator, Config.TopP).Ids.Values<long>();
+        var drawn = TokenSampler.Draw(logits, greedy ? 1 : Config.Temperature, greedy, generator, Config.TopP).Ids
+            .Values<long>();
         for (var row = 0; row < drawn.Length; row++)
         {
             drawn[row] = ended[row] ? eos : drawn[row];

@@ -1,5 +1,6 @@
-// A judge's verdict (mathruler's extract_boxed_content, fsdp_workers.py get_score_from_output): what stands in the last \boxed{…}, up to the brace that
-// closes it, stripped as Python strips; "None" when there is no box, or the last one is never closed.
+// A judge's verdict (mathruler's extract_boxed_content, fsdp_workers.py get_score_from_output): what stands in the last
+// \boxed{…}, up to the brace that closes it, stripped as Python strips; "None" when there is no box, or the last one is
+// never closed.
 using ReasonGen.Tokenizers;
 
 namespace ReasonGen.Judging;

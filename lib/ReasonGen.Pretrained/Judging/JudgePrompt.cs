@@ -8,13 +8,14 @@ namespace ReasonGen.Judging;
 /// <param name="Template">The user's turn: "{prompt}" stands for the prompt, "&lt;image&gt;" for the image.</param>
 /// <param name="Image">An image's place: its beginning, the token that its features replace, its end.</param>
 /// <param name="Chat">The user's turn → the chat up to where the judge goes on.</param>
-public sealed record JudgePrompt(string Template, (string Begin, string Patch, string End) Image, Func<string, string> Chat)
+public sealed record JudgePrompt(string Template, (string Begin, string Patch, string End) Image,
+    Func<string, string> Chat)
 {
     private const string Placeholder = "<image>";
 
     /// <summary>
-    /// The paper's, word for word, its spelling included (janus_rl.sh). The box is written with two backslashes: the command line's quotes do not
-    /// unescape them.
+    /// The paper's, word for word, its spelling included (janus_rl.sh). The box is written with two backslashes: the
+    /// command line's quotes do not unescape them.
     /// </summary>
     public static JudgePrompt Paper { get; } = new(string.Join('\n',
         "You are given a text prompt: \"{prompt}\" ",
@@ -36,9 +37,11 @@ public sealed record JudgePrompt(string Template, (string Begin, string Patch, s
 
     /// <summary>The miniature's: image and prompt, in the word tokenizer's marks.</summary>
     public static JudgePrompt Mini { get; } =
-        new("<image> {prompt}", (JanusChat.BeginOfImage, JanusChat.ImagePlaceholder, JanusChat.EndOfImage), PromptTemplate.Mini.Chat);
+        new("<image> {prompt}", (JanusChat.BeginOfImage, JanusChat.ImagePlaceholder, JanusChat.EndOfImage),
+            PromptTemplate.Mini.Chat);
 
-    /// <summary>The user's turn; "A photo of " is dropped from the prompt wherever it stands, as in the reference.</summary>
+    /// <summary>The user's turn; "A photo of " is dropped from the prompt wherever it stands, as in the
+    /// reference.</summary>
     public string Turn(string prompt) => Template.Replace("{prompt}", prompt.Replace("A photo of ", ""));
 
     /// <summary>The user's turn with the image's tokens in it.</summary>
@@ -46,8 +49,11 @@ public sealed record JudgePrompt(string Template, (string Begin, string Patch, s
     /// <param name="imageTokens">Tokens of the image.</param>
     /// <exception cref="ArgumentException">The prompt itself holds the mark of an image.</exception>
     public string TurnWithImage(string prompt, int imageTokens = 1) => prompt.Contains(Placeholder)
-        ? throw new ArgumentException($"the prompt '{prompt}' contains {Placeholder}, which marks the image's place in the judge's question", nameof(prompt))
-        : Turn(prompt).Replace(Placeholder, Image.Begin + string.Concat(Enumerable.Repeat(Image.Patch, imageTokens)) + Image.End);
+        ? throw new ArgumentException(
+            $"the prompt '{prompt}' contains {Placeholder}, which marks the image's place in the judge's question",
+            nameof(prompt))
+        : Turn(prompt).Replace(Placeholder,
+            Image.Begin + string.Concat(Enumerable.Repeat(Image.Patch, imageTokens)) + Image.End);
 
     /// <summary>The whole text that the judge goes on from.</summary>
     public string Fill(string prompt, int imageTokens = 1) => Chat(TurnWithImage(prompt, imageTokens));
@@ -59,7 +65,8 @@ public sealed record JudgePrompt(string Template, (string Begin, string Patch, s
 public sealed record JudgeImage(int MinPixels = 512 * 512, int MaxPixels = 2048 * 2048)
 {
     /// <summary>The image, shrunk, then enlarged where needed; sides are rounded down.</summary>
-    public RgbImage Prepare(RgbImage image) => Sizes(image.Width, image.Height).Aggregate(image, (p, size) => Resampling.Resize(p, size.Width, size.Height));
+    public RgbImage Prepare(RgbImage image) =>
+        Sizes(image.Width, image.Height).Aggregate(image, (p, size) => Resampling.Resize(p, size.Width, size.Height));
 
     /// <summary>The sizes an image passes through; none when it stays as it is.</summary>
     public IEnumerable<(int Width, int Height)> Sizes(int width, int height)

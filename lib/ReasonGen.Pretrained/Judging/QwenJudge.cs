@@ -33,7 +33,8 @@ public sealed record JudgeConfig
     /// <summary>A miniature judge, which reads the world's images as they are.</summary>
     public static JudgeConfig Mini(QwenConfig model) => new()
     {
-        Prompt = JudgePrompt.Mini, Image = new(1, int.MaxValue), Processor = QwenProcessor.For(model.Vision), MaxTokens = 24, ImagesPerBatch = 256,
+        Prompt = JudgePrompt.Mini, Image = new(1, int.MaxValue), Processor = QwenProcessor.For(model.Vision),
+        MaxTokens = 24, ImagesPerBatch = 256,
     };
 }
 
@@ -48,8 +49,8 @@ public readonly record struct JudgeToken(string Text, float Probability);
 public sealed record JudgeAnswer(string Text, IReadOnlyList<JudgeToken> Tokens, string Verdict, float Score);
 
 /// <summary>
-/// The paper's reward: a vision-language model describes the image, reasons, and boxes 1 or 0 (fsdp_workers.py RewardModelWorker). Greedy,
-/// batched, prompts padded on the left.
+/// The paper's reward: a vision-language model describes the image, reasons, and boxes 1 or 0 (fsdp_workers.py
+/// RewardModelWorker). Greedy, batched, prompts padded on the left.
 /// </summary>
 public sealed class QwenJudge(string name, QwenVl model, ITokenizer tokenizer, JudgeConfig config) : IReward
 {
@@ -67,26 +68,34 @@ public sealed class QwenJudge(string name, QwenVl model, ITokenizer tokenizer, J
     }
 
     /// <summary>An answer for each request, in order.</summary>
-    public IReadOnlyList<JudgeAnswer> Judge(IReadOnlyList<RewardRequest> requests, CancellationToken cancel = default) =>
+    public IReadOnlyList<JudgeAnswer> Judge(IReadOnlyList<RewardRequest> requests,
+        CancellationToken cancel = default) =>
         requests.Chunk(config.ImagesPerBatch).SelectMany(some =>
         {
             using var scope = NewDisposeScope();
-            var (tokens, probabilities) = model.Generate(Input(some.Select(request => (request.Prompt.Text, request.Image)).ToArray()), config.MaxTokens, cancel: cancel);
+            var (tokens, probabilities) = model.Generate(
+                Input(some.Select(request => (request.Prompt.Text, request.Image)).ToArray()), config.MaxTokens,
+                cancel: cancel);
             var (ids, chances, length) = (tokens.Values<long>(), probabilities.Values<float>(), (int)tokens.shape[1]);
-            return some.Select((_, row) => Answer(ids.AsSpan(row * length, length), chances.AsSpan(row * length, length))).ToArray();
+            return some
+                .Select((_, row) => Answer(ids.AsSpan(row * length, length), chances.AsSpan(row * length, length)))
+                .ToArray();
         }).ToArray();
 
     /// <summary>The batch that the judge reads for prompts and images.</summary>
     public QwenInput Input(IReadOnlyList<(string Prompt, RgbImage Image)> items)
     {
         using var scope = NewDisposeScope();
-        var (patches, grids) = config.Processor.Process(items.Select(item => config.Image.Prepare(item.Image)).ToArray());
+        var (patches, grids) =
+            config.Processor.Process(items.Select(item => config.Image.Prepare(item.Image)).ToArray());
         var merge = config.Processor.MergeSize * config.Processor.MergeSize;
         // the one image token of a text becomes as many as the image has
         var rows = items.Select((item, i) => tokenizer.Encode(config.Prompt.Fill(item.Prompt))
-            .SelectMany(id => Enumerable.Repeat((long)id, id == model.Config.ImageToken ? grids[i].Patches / merge : 1)).ToArray()).ToArray();
+            .SelectMany(id => Enumerable.Repeat((long)id, id == model.Config.ImageToken ? grids[i].Patches / merge : 1))
+            .ToArray()).ToArray();
         var (ids, mask) = Pad(rows, model.Config.Pad, left: true);
-        return new(ids.to(model.Target.Device).MoveToOuterDisposeScope(), mask.to(model.Target.Device).MoveToOuterDisposeScope(),
+        return new(ids.to(model.Target.Device).MoveToOuterDisposeScope(),
+            mask.to(model.Target.Device).MoveToOuterDisposeScope(),
             patches.to(model.Target.Device).MoveToOuterDisposeScope(), grids);
     }
 
@@ -95,8 +104,10 @@ public sealed class QwenJudge(string name, QwenVl model, ITokenizer tokenizer, J
     {
         var columns = rows.Max(row => row.Length);
         IEnumerable<long> Filled(IEnumerable<long> row, int count, long fill) =>
-            left ? Enumerable.Repeat(fill, columns - count).Concat(row) : row.Concat(Enumerable.Repeat(fill, columns - count));
-        Tensor Stack(Func<long[], IEnumerable<long>> of, long fill) => tensor(rows.SelectMany(row => Filled(of(row), row.Length, fill)).ToArray(), [rows.Count, columns]);
+            left ? Enumerable.Repeat(fill, columns - count).Concat(row)
+                : row.Concat(Enumerable.Repeat(fill, columns - count));
+        Tensor Stack(Func<long[], IEnumerable<long>> of, long fill) =>
+            tensor(rows.SelectMany(row => Filled(of(row), row.Length, fill)).ToArray(), [rows.Count, columns]);
         return (Stack(row => row, pad), Stack(row => row.Select(_ => 1L), 0));
     }
 

@@ -1,6 +1,8 @@
-// The paper's judge behind an address (reward worker of ReasonGen-R1, fsdp_workers.py): prompt and image in one user's turn, greedy; the last
+// The paper's judge behind an address (reward worker of ReasonGen-R1, fsdp_workers.py): prompt and image in one user's
+// turn, greedy; the last
 // \boxed{…} of the answer is the reward, 0 when there is none.
-// Deviation: a call that fails is an error or an unknown reward (NaN), never 0; so is an answer that says nothing (an empty text, one held back by a
+// Deviation: a call that fails is an error or an unknown reward (NaN), never 0; so is an answer that says nothing (an
+// empty text, one held back by a
 //   content filter, reasoning without an answer), which the reference takes for one without a box.
 using Microsoft.Extensions.AI;
 using ReasonGen.Imaging;
@@ -17,7 +19,8 @@ namespace ReasonGen.Judging;
 /// <param name="Failure">Why there is no answer; null when there is one.</param>
 public sealed record RemoteVerdict(float Reward, string Answer, bool Boxed, string? Failure = null)
 {
-    /// <summary>Whether the box holds 0 or 1. Everything else counts as 0, as in the reference, "1." and "\text{1}" too.</summary>
+    /// <summary>Whether the box holds 0 or 1. Everything else counts as 0, as in the reference, "1." and "\text{1}"
+    /// too.</summary>
     public bool Readable => Failure is null && BoxedAnswer.Parse(Answer) is "0" or "1";
 }
 
@@ -59,11 +62,13 @@ public sealed class RemoteJudge : IReward, IRewardParts
     /// <summary>What it was asked so far.</summary>
     public RemoteJudgeCounts Counts => new(requested, cached, caller.Retries, failed, unboxed, unreadable, silent);
 
-    /// <summary>Of the last <see cref="Score"/>: the share of answers that could not be read and so counted as 0, as a curve.</summary>
+    /// <summary>Of the last <see cref="Score"/>: the share of answers that could not be read and so counted as 0, as a
+    /// curve.</summary>
     public IReadOnlyList<(string Name, float[] Rewards)> Parts { get; private set; } = [];
 
     /// <summary>How it waits; replaced in tests.</summary>
-    internal Func<TimeSpan, CancellationToken, Task> Wait { init => caller = new ChatCaller(client, Config.Calls) { Wait = value }; }
+    internal Func<TimeSpan, CancellationToken, Task> Wait { init =>
+        caller = new ChatCaller(client, Config.Calls) { Wait = value }; }
 
     /// <inheritdoc/>
     /// <returns>
@@ -75,20 +80,25 @@ public sealed class RemoteJudge : IReward, IRewardParts
     public float[] Score(IReadOnlyList<RewardRequest> requests, CancellationToken cancel = default)
     {
         var verdicts = Task.Run(() => JudgeAsync(requests, cancel), cancel).GetAwaiter().GetResult();
-        Parts = [("unreadable answers", [.. verdicts.Select(verdict => verdict.Failure is not null ? float.NaN : verdict.Readable ? 0f : 1f)])];
+        Parts = [
+            ("unreadable answers",
+                [.. verdicts.Select(verdict => verdict.Failure is not null ? float.NaN : verdict.Readable ? 0f : 1f)])];
         return [.. verdicts.Select(verdict => verdict.Reward)];
     }
 
     /// <summary>Rewards with the answers that they come from, in the order of the requests.</summary>
     /// <exception cref="EndpointException">As <see cref="Score"/>.</exception>
     /// <exception cref="ArgumentException">A prompt holds the mark of an image.</exception>
-    public async Task<RemoteVerdict[]> JudgeAsync(IReadOnlyList<RewardRequest> requests, CancellationToken cancel = default)
+    public async Task<RemoteVerdict[]> JudgeAsync(IReadOnlyList<RewardRequest> requests,
+        CancellationToken cancel = default)
     {
         var questions = requests.Select(request =>
         {
             var text = Config.Prompt.Turn(request.Prompt.Text);
-            return text.Split(ImagePlace).Length == 2 ? (Key: RemoteJudgeCache.Key(Config, text, request.Image), Text: text, request.Image)
-                : throw new ArgumentException($"the judge's question says {ImagePlace} once, where the image belongs, and a prompt never may: "
+            return text.Split(ImagePlace).Length == 2
+                ? (Key: RemoteJudgeCache.Key(Config, text, request.Image), Text: text, request.Image)
+                : throw new ArgumentException(
+                    $"the judge's question says {ImagePlace} once, where the image belongs, and a prompt never may: "
                     + $"'{request.Prompt.Text}'", nameof(requests));
         }).ToArray();
         var verdicts = new Dictionary<string, RemoteVerdict>();
@@ -107,7 +117,8 @@ public sealed class RemoteJudge : IReward, IRewardParts
 
         Interlocked.Add(ref requested, requests.Count);
         Interlocked.Add(ref cached, requests.Count - open.Count);
-        var bound = new ParallelOptions { MaxDegreeOfParallelism = Config.Calls.ConcurrentCalls, CancellationToken = cancel };
+        var bound =
+            new ParallelOptions { MaxDegreeOfParallelism = Config.Calls.ConcurrentCalls, CancellationToken = cancel };
         var failures = new List<EndpointException>();
         await Parallel.ForEachAsync(open, bound, async (question, stop) =>
         {
@@ -126,13 +137,18 @@ public sealed class RemoteJudge : IReward, IRewardParts
         return [.. questions.Select(question => verdicts[question.Key])];
     }
 
-    private async Task<(RemoteVerdict Verdict, EndpointException? Failure)> AskAsync(string key, string text, RgbImage image, CancellationToken cancel)
+    private async Task<(RemoteVerdict Verdict, EndpointException? Failure)> AskAsync(string key, string text,
+        RgbImage image, CancellationToken cancel)
     {
-        var options = new ChatOptions { ModelId = Config.Model, Temperature = 0, TopP = 1, MaxOutputTokens = Config.MaxAnswerTokens };
+        var options = new ChatOptions
+        {
+            ModelId = Config.Model, Temperature = 0, TopP = 1, MaxOutputTokens = Config.MaxAnswerTokens,
+        };
         try
         {
             var index = Convert.ToInt64(key[..15], 16); // the question's own waits, whatever is asked beside it
-            var answer = await caller.AskAsync([new ChatMessage(ChatRole.User, Turn(text, image))], options, said => said, index, cancel);
+            var answer = await caller.AskAsync([new ChatMessage(ChatRole.User, Turn(text, image))], options,
+                said => said, index, cancel);
             var verdict = Verdict(cache.Keep(key, Config.Model, text, answer));
             Interlocked.Add(ref unboxed, verdict.Boxed ? 0 : 1);
             Interlocked.Add(ref unreadable, verdict.Readable ? 0 : 1);
@@ -151,7 +167,8 @@ public sealed class RemoteJudge : IReward, IRewardParts
         }
     }
 
-    private static RemoteVerdict Verdict(string answer) => new(BoxedAnswer.Score(answer), answer, BoxedAnswer.Parse(answer) != "None");
+    private static RemoteVerdict Verdict(string answer) =>
+        new(BoxedAnswer.Score(answer), answer, BoxedAnswer.Parse(answer) != "None");
 
     // Text, image, text, as a server joins them: byte for byte the turn that the reference hands to its engine.
     private IList<AIContent> Turn(string text, RgbImage image)

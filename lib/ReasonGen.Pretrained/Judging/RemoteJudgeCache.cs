@@ -8,17 +8,20 @@ using ReasonGen.Imaging;
 
 namespace ReasonGen.Judging;
 
-/// <summary>Answers by model, prompt and image: the newest in memory, all in a folder if one is given. Safe for several threads and processes.</summary>
+/// <summary>Answers by model, prompt and image: the newest in memory, all in a folder if one is given. Safe for several
+/// threads and processes.</summary>
 internal sealed class RemoteJudgeCache(string? folder, int capacity)
 {
     private readonly Dictionary<string, string> answers = [];
     private readonly Queue<string> order = [];
 
-    /// <summary>Names a question: the same for the same model, settings, text and pixels, and for nothing else.</summary>
+    /// <summary>Names a question: the same for the same model, settings, text and pixels, and for nothing
+    /// else.</summary>
     internal static string Key(RemoteJudgeConfig config, string text, RgbImage image)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        var question = new JArray(config.Model, text, config.MaxAnswerTokens, config.Image.MinPixels, config.Image.MaxPixels, image.Width, image.Height);
+        var question = new JArray(config.Model, text, config.MaxAnswerTokens, config.Image.MinPixels,
+            config.Image.MaxPixels, image.Width, image.Height);
         hash.AppendData(Encoding.UTF8.GetBytes(question.ToString(Formatting.None)));
         hash.AppendData(image.Rgb);
         return Convert.ToHexStringLower(hash.GetHashAndReset());
@@ -43,7 +46,8 @@ internal sealed class RemoteJudgeCache(string? folder, int capacity)
         try
         {
             return JObject.Parse(File.ReadAllText(path))["answer"]?.Value<string>() is { } answer
-                && !string.IsNullOrWhiteSpace(answer) ? Remember(key, answer) : null; // older versions kept silence, too
+                // older versions kept silence, too
+                && !string.IsNullOrWhiteSpace(answer) ? Remember(key, answer) : null;
         }
         catch (Exception e) when (e is JsonException or IOException or InvalidCastException)
         {
@@ -58,7 +62,8 @@ internal sealed class RemoteJudgeCache(string? folder, int capacity)
         {
             try
             {
-                AtomicFile.Write(path, new JObject { ["model"] = model, ["prompt"] = text, ["answer"] = answer }.ToString());
+                AtomicFile.Write(path,
+                    new JObject { ["model"] = model, ["prompt"] = text, ["answer"] = answer }.ToString());
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {

@@ -55,8 +55,10 @@ public static class QwenChat
             {
                 text.Append(part switch
                 {
-                    QwenPart.Image => $"{(numberImages ? $"Picture {++images}: " : "")}<|vision_start|>{ImagePad}<|vision_end|>",
-                    QwenPart.Video => $"{(numberImages ? $"Video {++videos}: " : "")}<|vision_start|><|video_pad|><|vision_end|>",
+                    QwenPart.Image =>
+                        $"{(numberImages ? $"Picture {++images}: " : "")}<|vision_start|>{ImagePad}<|vision_end|>",
+                    QwenPart.Video =>
+                        $"{(numberImages ? $"Video {++videos}: " : "")}<|vision_start|><|video_pad|><|vision_end|>",
                     QwenPart.Text words => words.Value,
                     _ => "",
                 });
@@ -75,9 +77,12 @@ public static class QwenChat
         var parts = text.Split(ImagePad);
         if (parts.Length - 1 != mergedPatches.Count)
         {
-            throw new ArgumentException($"the text has {parts.Length - 1} places for images, {mergedPatches.Count} images are given");
+            throw new ArgumentException(
+                $"the text has {parts.Length - 1} places for images, {mergedPatches.Count} images are given");
         }
 
-        return string.Concat(parts.Select((part, i) => i == 0 ? part : string.Concat(Enumerable.Repeat(ImagePad, mergedPatches[i - 1])) + part));
+        return string.Concat(
+            parts.Select((part, i) =>
+                i == 0 ? part : string.Concat(Enumerable.Repeat(ImagePad, mergedPatches[i - 1])) + part));
     }
 }

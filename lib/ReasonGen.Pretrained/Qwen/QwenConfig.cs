@@ -10,7 +10,8 @@ public sealed record QwenVisionConfig
     /// <summary>Blocks (depth). At least 1.</summary>
     public int Layers { get; init; } = 32;
 
-    /// <summary>Width of the tower (hidden_size): a multiple of four times the heads, for RoPE over rows and columns.</summary>
+    /// <summary>Width of the tower (hidden_size): a multiple of four times the heads, for RoPE over rows and
+    /// columns.</summary>
     public int Width { get; init; } = 1280;
 
     /// <summary>Attention heads.</summary>
@@ -75,34 +76,40 @@ public sealed record QwenConfig
     };
 
     /// <summary>Qwen2.5-VL-7B-Instruct, the paper's judge.</summary>
-    public static QwenConfig Qwen7B { get; } = new() { Language = Decoder(152064, 3584, 18944, 28, 28, 4), Vision = new() };
+    public static QwenConfig Qwen7B { get; } =
+        new() { Language = Decoder(152064, 3584, 18944, 28, 28, 4), Vision = new() };
 
     /// <summary>
-    /// The miniature for 32x32 images: 16 patches, a token and a window for each cell of the world. Ids are those of the word tokenizer.
+    /// The miniature for 32x32 images: 16 patches, a token and a window for each cell of the world. Ids are those of
+    /// the word tokenizer.
     /// </summary>
     public static QwenConfig Mini(int vocabularySize, int width, int layers, int visionWidth, int visionLayers) => new()
     {
         Language = new()
         {
-            VocabularySize = vocabularySize, Width = width, MlpWidth = 2 * width, Layers = layers, Heads = width / 16, RopeTheta = 100,
+            VocabularySize = vocabularySize, Width = width, MlpWidth = 2 * width, Layers = layers, Heads = width / 16,
+            RopeTheta = 100,
             RopeSections = [2, 3, 3], AttentionBias = true,
         },
         Vision = new()
         {
-            Layers = visionLayers, Width = visionWidth, Heads = visionWidth / 16, MlpWidth = 2 * visionWidth, PatchSize = 8, TemporalPatchSize = 1, WindowSize = 16,
+            Layers = visionLayers, Width = visionWidth, Heads = visionWidth / 16, MlpWidth = 2 * visionWidth,
+            PatchSize = 8, TemporalPatchSize = 1, WindowSize = 16,
             FullAttentionLayers = [visionLayers - 1],
         },
         TiedHead = true, ImageToken = 5, VisionStart = 3, EndTokens = [2], Pad = 0,
     };
 
-    /// <summary>The <c>config.json</c> of a model folder, in the published layout or in that of newer libraries.</summary>
+    /// <summary>The <c>config.json</c> of a model folder, in the published layout or in that of newer
+    /// libraries.</summary>
     /// <exception cref="UnusableFileException">It is missing, damaged, or of another architecture.</exception>
     public static QwenConfig FromFolder(string folder)
     {
         var root = ConfigSection.Read(Path.Combine(folder, "config.json"));
         if (root.Text("model_type", "") is var type && type != "qwen2_5_vl")
         {
-            throw new UnusableFileException(root.Path, $"it describes a '{type}', not a 'qwen2_5_vl'", "give the folder of a Qwen2.5-VL-Instruct model");
+            throw new UnusableFileException(root.Path, $"it describes a '{type}', not a 'qwen2_5_vl'",
+                "give the folder of a Qwen2.5-VL-Instruct model");
         }
 
         root.ExpectPlainWeights();
@@ -114,7 +121,8 @@ public sealed record QwenConfig
         }
         catch (ArgumentException e)
         {
-            throw new UnusableFileException(root.Path, $"its sizes do not make a model: {e.Message.TrimEnd('.')}", "download the configuration again", e);
+            throw new UnusableFileException(root.Path, $"its sizes do not make a model: {e.Message.TrimEnd('.')}",
+                "download the configuration again", e);
         }
     }
 
@@ -126,30 +134,38 @@ public sealed record QwenConfig
     {
         var text = root.Has("text_config") ? root["text_config"] : root;
         var vision = root.Has("vision_config") ? root["vision_config"]
-            : throw new UnusableFileException(root.Path, "it has no 'vision_config'", "check that the configuration is of this model");
+            : throw new UnusableFileException(root.Path, "it has no 'vision_config'",
+                "check that the configuration is of this model");
         var scaling = text.Has("rope_scaling") ? text["rope_scaling"] : text["rope_parameters"];
         QwenConfig published = Qwen7B;
-        int Token(string key, int otherwise) => root.Integer(key, otherwise) is var id && (id < text.Size("vocab_size") || !root.Has(key)) ? id
-            : throw new UnusableFileException(root.Path, $"its '{key}' is {id}, beyond its 'vocab_size'", "download the configuration again");
+        int Token(string key, int otherwise) =>
+            root.Integer(key, otherwise) is var id && (id < text.Size("vocab_size") || !root.Has(key)) ? id
+            : throw new UnusableFileException(root.Path, $"its '{key}' is {id}, beyond its 'vocab_size'",
+                "download the configuration again");
         var ends = root.Has("eos_token_id") ? root : text;
         return new()
         {
-            Language = Decoder(text.Size("vocab_size"), text.Size("hidden_size"), text.Size("intermediate_size"), text.Size("num_hidden_layers"),
+            Language = Decoder(text.Size("vocab_size"), text.Size("hidden_size"), text.Size("intermediate_size"),
+                text.Size("num_hidden_layers"),
                 text.Size("num_attention_heads"), text.Size("num_key_value_heads")) with
             {
-                RopeTheta = text.Number("rope_theta", scaling.Number("rope_theta", 1e6)), RmsNormEpsilon = text.Number("rms_norm_eps", 1e-6),
+                RopeTheta = text.Number("rope_theta", scaling.Number("rope_theta", 1e6)),
+                RmsNormEpsilon = text.Number("rms_norm_eps", 1e-6),
                 RopeSections = scaling.Has("mrope_section") ? scaling.Integers("mrope_section", [])
-                    : throw new UnusableFileException(root.Path, "it has no 'mrope_section'", "check that the configuration is of this model"),
+                    : throw new UnusableFileException(root.Path, "it has no 'mrope_section'",
+                        "check that the configuration is of this model"),
             },
             Vision = new()
             {
-                Layers = vision.Size("depth"), Width = vision.Size("hidden_size"), Heads = vision.Size("num_heads"), MlpWidth = vision.Size("intermediate_size"),
+                Layers = vision.Size("depth"), Width = vision.Size("hidden_size"), Heads = vision.Size("num_heads"),
+                MlpWidth = vision.Size("intermediate_size"),
                 PatchSize = vision.Size("patch_size"), TemporalPatchSize = vision.Integer("temporal_patch_size", 2, 1),
                 MergeSize = vision.Integer("spatial_merge_size", 2, 1), WindowSize = vision.Size("window_size"),
                 FullAttentionLayers = vision.Integers("fullatt_block_indexes", [7, 15, 23, 31], least: 0),
             },
             TiedHead = root.Flag("tie_word_embeddings", text.Flag("tie_word_embeddings", false)),
-            ImageToken = Token("image_token_id", published.ImageToken), VisionStart = Token("vision_start_token_id", published.VisionStart),
+            ImageToken = Token("image_token_id", published.ImageToken),
+            VisionStart = Token("vision_start_token_id", published.VisionStart),
             EndTokens = ends.Json["eos_token_id"] is { Type: JTokenType.Integer or JTokenType.Float }
                 ? [ends.Integer("eos_token_id"), .. published.EndTokens] : published.EndTokens,
             Pad = root.Integer("pad_token_id", text.Integer("bos_token_id", published.Pad)),
@@ -170,19 +186,24 @@ public sealed record QwenConfig
         SizeRange.Check("the side of a merged patch", Vision.MergeSize, 64);
         if (Vision.Layers < 1 || Vision.Heads < 1 || Vision.Width % (4 * Vision.Heads) != 0)
         {
-            throw new ArgumentException($"the vision tower has {Vision.Layers} layers of width {Vision.Width} with {Vision.Heads} heads; "
+            throw new ArgumentException(
+                $"the vision tower has {Vision.Layers} layers of width {Vision.Width} with {Vision.Heads} heads; "
                 + "it needs at least one of each, and a head width that is a multiple of 4");
         }
 
         if (Vision.PatchSize < 1 || Vision.MergeSize < 1 || Vision.TemporalPatchSize < 1 || Vision.WindowUnits < 1)
         {
-            throw new ArgumentException($"a window of {Vision.WindowSize} pixels must hold at least one token of {Vision.MergeSize}x{Vision.MergeSize} patches of {Vision.PatchSize} pixels");
+            throw new ArgumentException(
+                $"a window of {Vision.WindowSize} pixels must hold at least one token "
+                + $"of {Vision.MergeSize}x{Vision.MergeSize} patches of {Vision.PatchSize} pixels");
         }
     }
 
-    private static LlamaConfig Decoder(int vocabulary, int width, int mlp, int layers, int heads, int keyValueHeads) => new()
+    private static LlamaConfig Decoder(int vocabulary, int width, int mlp, int layers, int heads, int keyValueHeads) =>
+        new()
     {
-        VocabularySize = vocabulary, Width = width, MlpWidth = mlp, Layers = layers, Heads = heads, KeyValueHeads = keyValueHeads, RopeTheta = 1e6,
+        VocabularySize = vocabulary, Width = width, MlpWidth = mlp, Layers = layers, Heads = heads,
+        KeyValueHeads = keyValueHeads, RopeTheta = 1e6,
         RopeSections = [16, 24, 24], AttentionBias = true,
     };
 }

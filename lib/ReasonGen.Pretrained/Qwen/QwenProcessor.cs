@@ -1,6 +1,8 @@
 // Images → patches, as Qwen2VLImageProcessor does (transformers 4.51.0):
-//   size: multiples of patch · merge nearest to the image's (halves to even), scaled into [MinPixels, MaxPixels];  Pillow's bicubic resize;
-//   value = (byte / 255 − mean) / std;  rows: 2x2 squares of patches, row by row;  columns: channel, frame, row, column of a patch.
+//   size: multiples of patch · merge nearest to the image's (halves to even), scaled into [MinPixels, MaxPixels]; 
+//   Pillow's bicubic resize;
+//   value = (byte / 255 − mean) / std;  rows: 2x2 squares of patches, row by row;  columns: channel, frame, row, column
+//   of a patch.
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Imaging;
@@ -35,19 +37,23 @@ public sealed record QwenProcessor
     /// <summary>Divides them afterwards.</summary>
     public IReadOnlyList<float> Deviation { get; init; } = [0.26862954f, 0.26130258f, 0.27577711f];
 
-    /// <summary>What a preprocessor_config.json says; bounds it leaves out are those of the reference's class.</summary>
+    /// <summary>What a preprocessor_config.json says; bounds it leaves out are those of the reference's
+    /// class.</summary>
     /// <exception cref="UnusableFileException">A number in it is none that could be meant.</exception>
     public static QwenProcessor FromJson(JObject json)
     {
         var (section, published) = (new ConfigSection("preprocessor_config.json", "", json), new QwenProcessor());
-        IReadOnlyList<float> Singles(string key, IReadOnlyList<float> otherwise, double least, double most) => !section.Has(key) ? otherwise
+        IReadOnlyList<float> Singles(string key, IReadOnlyList<float> otherwise, double least, double most) =>
+            !section.Has(key) ? otherwise
             : [.. section.Numbers(key, [0, 0, 0], least, most).Select(value => (float)value)];
         return new()
         {
-            PatchSize = section.Integer("patch_size", 14, 1, 1024), TemporalPatchSize = section.Integer("temporal_patch_size", 2, 1, 64),
+            PatchSize = section.Integer("patch_size", 14, 1, 1024),
+            TemporalPatchSize = section.Integer("temporal_patch_size", 2, 1, 64),
             MergeSize = section.Integer("merge_size", 2, 1, 64),
             MinPixels = section.Integer("min_pixels", 4 * 28 * 28, 1, MostPixels),
-            MaxPixels = section.Integer("max_pixels", 1280 * 28 * 28, 1, MostPixels), Mean = Singles("image_mean", published.Mean, 0, 1),
+            MaxPixels = section.Integer("max_pixels", 1280 * 28 * 28, 1, MostPixels),
+            Mean = Singles("image_mean", published.Mean, 0, 1),
             Deviation = Singles("image_std", published.Deviation, 1e-6, 1e6),
         };
     }
@@ -66,12 +72,14 @@ public sealed record QwenProcessor
         int unit = PatchSize * MergeSize;
         if (height < unit || width < unit)
         {
-            throw new ArgumentException($"an image of {width}x{height} pixels is too small: the model reads at least {unit}x{unit}");
+            throw new ArgumentException(
+                $"an image of {width}x{height} pixels is too small: the model reads at least {unit}x{unit}");
         }
 
         if (Math.Max(height, width) / (double)Math.Min(height, width) > 200)
         {
-            throw new ArgumentException($"an image of {width}x{height} pixels is too long: at most 200 times its shorter side");
+            throw new ArgumentException(
+                $"an image of {width}x{height} pixels is too long: at most 200 times its shorter side");
         }
 
         int h = (int)Math.Round(height / (double)unit) * unit, w = (int)Math.Round(width / (double)unit) * unit;
@@ -84,7 +92,8 @@ public sealed record QwenProcessor
         if ((long)h * w < MinPixels)
         {
             var enlarge = Math.Sqrt(MinPixels / ((double)height * width));
-            return ((int)Math.Ceiling(height * enlarge / unit) * unit, (int)Math.Ceiling(width * enlarge / unit) * unit);
+            return ((int)Math.Ceiling(height * enlarge / unit) * unit, (int)Math.Ceiling(width * enlarge / unit)
+                * unit);
         }
 
         return (h, w);
@@ -100,7 +109,8 @@ public sealed record QwenProcessor
             var (height, width) = SmartSize(image.Height, image.Width);
             return Resampling.Resize(image, width, height);
         }).ToArray();
-        var grids = resized.Select(image => new PatchGrid(1, image.Height / PatchSize, image.Width / PatchSize)).ToArray();
+        var grids =
+            resized.Select(image => new PatchGrid(1, image.Height / PatchSize, image.Width / PatchSize)).ToArray();
         var batches = grids.Distinct().Count() == 1 ? [resized] : resized.Select(image => new[] { image });
         return (cat(batches.Select(Flatten).ToArray()).MoveToOuterDisposeScope(), grids);
     }
@@ -109,11 +119,15 @@ public sealed record QwenProcessor
     private Tensor Flatten(RgbImage[] images)
     {
         int height = images[0].Height, width = images[0].Width, unit = PatchSize * MergeSize;
-        var bytes = tensor(images.SelectMany(image => image.Rgb).ToArray(), [images.Length, height, width, 3], ScalarType.Byte);
+        var bytes =
+            tensor(images.SelectMany(image => image.Rgb).ToArray(), [images.Length, height, width, 3], ScalarType.Byte);
         // scaled in fp64, normalised in fp32
-        var values = bytes.to(ScalarType.Float64).mul(1 / 255.0).to(ScalarType.Float32).sub(tensor(Mean.ToArray())).div(tensor(Deviation.ToArray()));
+        var values = bytes.to(ScalarType.Float64).mul(1 / 255.0).to(ScalarType.Float32).sub(tensor(Mean.ToArray()))
+            .div(tensor(Deviation.ToArray()));
         return values.view(images.Length, height / unit, MergeSize, PatchSize, width / unit, MergeSize, PatchSize, 3)
-            .permute(0, 1, 4, 2, 5, 7, 3, 6).unsqueeze(6) // image, block row and column, row and column in it, channel, frame, y, x
-            .expand(-1, -1, -1, -1, -1, -1, TemporalPatchSize, -1, -1).reshape(-1, 3 * TemporalPatchSize * PatchSize * PatchSize);
+            // image, block row and column, row and column in it, channel, frame, y, x
+            .permute(0, 1, 4, 2, 5, 7, 3, 6).unsqueeze(6)
+            .expand(-1, -1, -1, -1, -1, -1, TemporalPatchSize, -1, -1).reshape(-1,
+                3 * TemporalPatchSize * PatchSize * PatchSize);
     }
 }

@@ -1,8 +1,12 @@
-// The vision tower of Qwen2.5-VL (transformers: modeling_qwen2_5_vl.py), under the checkpoint's names. S patches of all images, in window order:
-//   x = proj(patch);  x += attention(RMSNorm(x)) within the segments;  x += down(silu(gate(n)) · up(n)), n = RMSNorm(x);
+// The vision tower of Qwen2.5-VL (transformers: modeling_qwen2_5_vl.py), under the checkpoint's names. S patches of all
+// images, in window order:
+//   x = proj(patch);  x += attention(RMSNorm(x)) within the segments;  x += down(silu(gate(n)) · up(n)), n =
+//   RMSNorm(x);
 //   token = mlp(RMSNorm(x) of the 2x2 patches of a unit, side by side), back in image order.
-// Segments are windows, or whole frames in a few blocks. RoPE turns the first half of a head's frequencies by the patch's row, the others by its column.
-// Deviation: segments of one length run as one batch instead of under a block-diagonal mask, which gives the same numbers.
+// Segments are windows, or whole frames in a few blocks. RoPE turns the first half of a head's frequencies by the
+// patch's row, the others by its column.
+// Deviation: segments of one length run as one batch instead of under a block-diagonal mask, which gives the same
+// numbers.
 using ReasonGen.Core;
 using ReasonGen.Models;
 using TorchSharp;
@@ -22,8 +26,12 @@ internal sealed class SegmentPlan
     /// <param name="ends">0, then the place behind the end of each segment.</param>
     internal SegmentPlan(int[] ends, Device device)
     {
-        var byLength = ends.Zip(ends.Skip(1), (start, end) => (Start: start, Length: end - start)).GroupBy(segment => segment.Length).ToArray();
-        var rows = byLength.Select(group => group.SelectMany(segment => Enumerable.Range(segment.Start, segment.Length).Select(row => (long)row)).ToArray()).ToArray();
+        var byLength = ends.Zip(ends.Skip(1), (start, end) => (Start: start, Length: end - start))
+            .GroupBy(segment => segment.Length).ToArray();
+        var rows = byLength
+            .Select(group =>
+                group.SelectMany(segment => Enumerable.Range(segment.Start, segment.Length).Select(row => (long)row))
+                    .ToArray()).ToArray();
         var single = byLength.Length == 1;
         groups = byLength.Select((group, i) => (group.Key, single ? null : tensor(rows[i], device: device))).ToArray();
         back = single ? null : tensor(rows.SelectMany(row => row).ToArray(), device: device).argsort();
@@ -34,8 +42,11 @@ internal sealed class SegmentPlan
     {
         var mixed = groups.Select(group =>
         {
-            Tensor Segments(Tensor x) => (group.Rows is null ? x : x.index_select(0, group.Rows)).view(-1, group.Length, x.shape[1], x.shape[2]).transpose(1, 2);
-            return functional.scaled_dot_product_attention(Segments(q), Segments(k), Segments(v)).transpose(1, 2).reshape(-1, q.shape[1] * q.shape[2]);
+            Tensor Segments(Tensor x) =>
+                (group.Rows is null ? x : x.index_select(0, group.Rows)).view(-1, group.Length, x.shape[1], x.shape[2])
+                    .transpose(1, 2);
+            return functional.scaled_dot_product_attention(Segments(q), Segments(k), Segments(v)).transpose(1, 2)
+                .reshape(-1, q.shape[1] * q.shape[2]);
         }).ToArray();
         return back is null ? mixed[0] : cat(mixed).index_select(0, back);
     }
@@ -78,7 +89,8 @@ internal sealed class QwenVisionMlp : Module<Tensor, Tensor>
     public override Tensor forward(Tensor x)
     {
         using var scope = NewDisposeScope();
-        return down_proj.forward(functional.silu(gate_proj.forward(x)).mul(up_proj.forward(x))).MoveToOuterDisposeScope();
+        return down_proj.forward(functional.silu(gate_proj.forward(x)).mul(up_proj.forward(x)))
+            .MoveToOuterDisposeScope();
     }
 }
 
@@ -97,7 +109,8 @@ internal sealed class QwenVisionBlock : Module
         RegisterComponents();
     }
 
-    internal Tensor Attend(Tensor x, Tensor cos, Tensor sin, SegmentPlan segments) => attn.Forward(norm1.forward(x), cos, sin, segments);
+    internal Tensor Attend(Tensor x, Tensor cos, Tensor sin, SegmentPlan segments) =>
+        attn.Forward(norm1.forward(x), cos, sin, segments);
 
     internal Tensor Think(Tensor x) => mlp.forward(norm2.forward(x));
 }
@@ -114,7 +127,8 @@ internal sealed class QwenPatchEmbed : Module<Tensor, Tensor>
     }
 
     // Kernel and stride are one patch, so the convolution is a product.
-    public override Tensor forward(Tensor patches) => functional.linear(patches.to(proj.weight.dtype), proj.weight.flatten(1));
+    public override Tensor forward(Tensor patches) =>
+        functional.linear(patches.to(proj.weight.dtype), proj.weight.flatten(1));
 }
 
 internal sealed class QwenMerger : Module<Tensor, Tensor>
@@ -128,7 +142,8 @@ internal sealed class QwenMerger : Module<Tensor, Tensor>
         width = config.Width * config.MergeSize * config.MergeSize;
         ln_q = new RmsNorm(config.Width, 1e-6, target.Device, target.DType);
         mlp = ModuleList<Module<Tensor, Tensor>>(
-            Linear(width, width, true, target.Device, target.DType), GELU(), Linear(width, outWidth, true, target.Device, target.DType));
+            Linear(width, width, true, target.Device, target.DType), GELU(),
+            Linear(width, outWidth, true, target.Device, target.DType));
         RegisterComponents();
     }
 
@@ -150,7 +165,8 @@ internal sealed class QwenVision : Module
     internal QwenVision(QwenVisionConfig config, int outWidth, ComputeTarget target) : base("visual")
     {
         patch_embed = new QwenPatchEmbed(config, target);
-        blocks = ModuleList(Enumerable.Range(0, config.Layers).Select(_ => new QwenVisionBlock(config, target)).ToArray());
+        blocks = ModuleList(Enumerable.Range(0, config.Layers).Select(_ => new QwenVisionBlock(config, target))
+            .ToArray());
         merger = new QwenMerger(config, outWidth, target);
         RegisterComponents();
         this.config = config;
@@ -158,14 +174,19 @@ internal sealed class QwenVision : Module
 
     /// <param name="patches">[S, channels · frames · rows · columns], in the processor's order.</param>
     /// <param name="grids">One an image; their patches add up to S.</param>
-    /// <param name="observe">Handed every intermediate result by name: patch_embed, block0.attn, block0, …, merger.</param>
+    /// <param name="observe">Handed every intermediate result by name: patch_embed, block0.attn, block0, …,
+    /// merger.</param>
     /// <returns>[S / 4, D], image by image.</returns>
     internal Tensor Forward(Tensor patches, IReadOnlyList<PatchGrid> grids, Action<string, Tensor>? observe = null)
     {
         using var scope = NewDisposeScope();
-        if (patches.dim() != 2 || patches.shape[0] != grids.Sum(grid => grid.Patches) || patches.shape[1] != config.PatchValues)
+        if (patches.dim() != 2 || patches.shape[0] != grids.Sum(grid => grid.Patches)
+            || patches.shape[1] != config.PatchValues)
         {
-            throw new ArgumentException($"patches are [{string.Join(", ", patches.shape)}], not [{grids.Sum(grid => grid.Patches)}, {config.PatchValues}] as the grids say");
+            throw new ArgumentException(
+                $"patches are "
+                + $"[{string.Join(", ", patches.shape)}], not [{grids.Sum(grid => grid.Patches)}, "
+                + $"{config.PatchValues}] as the grids say");
         }
 
         var device = patches.device;
@@ -201,7 +222,8 @@ internal sealed class QwenVision : Module
         var places = grids.Distinct().ToDictionary(grid => grid, grid =>
         {
             var shape = new long[] { grid.Height / merge, merge, grid.Width / merge, merge };
-            Tensor InOrder(Tensor along, params long[] view) => along.view(view).expand(shape).permute(0, 2, 1, 3).reshape(-1);
+            Tensor InOrder(Tensor along, params long[] view) =>
+                along.view(view).expand(shape).permute(0, 2, 1, 3).reshape(-1);
             var rows = InOrder(arange(grid.Height, ScalarType.Float32, device), shape[0], merge, 1, 1);
             var columns = InOrder(arange(grid.Width, ScalarType.Float32, device), 1, 1, shape[2], merge);
             return stack([rows, columns], 1).unsqueeze(-1).mul(frequencies).flatten(1).repeat(grid.Time, 1);

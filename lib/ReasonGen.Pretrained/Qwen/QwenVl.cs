@@ -1,5 +1,6 @@
-// Qwen2.5-VL (transformers: modeling_qwen2_5_vl.py): a vision tower whose vectors take the places of image tokens in a decoder, which is Llama's
-// with biased q, k, v, grouped keys and M-RoPE. The published judges, and the miniatures of it.
+// Qwen2.5-VL (transformers: modeling_qwen2_5_vl.py): a vision tower whose vectors take the places of image tokens in a
+// decoder, which is Llama's with biased q, k, v, grouped keys and M-RoPE. The published judges, and the miniatures of
+// it.
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Models;
@@ -33,12 +34,14 @@ public sealed class QwenVl : Module
         config.Validate();
         visual = new QwenVision(config.Vision, config.Language.Width, target);
         model = new LlamaModel(config.Language, target.Device, target.DType);
-        lm_head = config.TiedHead ? null : Linear(config.Language.Width, config.Language.VocabularySize, false, target.Device, target.DType);
+        lm_head = config.TiedHead ? null
+            : Linear(config.Language.Width, config.Language.VocabularySize, false, target.Device, target.DType);
         RegisterComponents();
         (Config, Target) = (config, target);
     }
 
-    /// <summary>A published model: its folder with config.json and weights, in one file or in shards, under their old names or their new ones.</summary>
+    /// <summary>A published model: its folder with config.json and weights, in one file or in shards, under their old
+    /// names or their new ones.</summary>
     /// <exception cref="UnusableFileException">The folder holds no such model, or a damaged one.</exception>
     public static QwenVl Load(string folder, ComputeTarget target)
     {
@@ -47,8 +50,12 @@ public sealed class QwenVl : Module
         var files = CheckpointFiles.Open(folder).Unwrapped();
         // newer libraries write model.visual.… and model.language_model.…
         var renamed = files.Entries.Any(entry => entry.Name.StartsWith("model.language_model."));
-        string Name(string name) => !renamed ? name : name.StartsWith("visual.") ? "model." + name : name.StartsWith("model.") ? "model.language_model." + name[6..] : name;
-        files.LoadInto(model, target.Device, Name, () => model.Weights().ToDictionary(p => Name(p.Name), p => (Tensor)p.Parameter),
+        string Name(string name) =>
+            !renamed ? name
+                : name.StartsWith("visual.") ? "model." + name
+                    : name.StartsWith("model.") ? "model.language_model." + name[6..] : name;
+        files.LoadInto(model, target.Device, Name,
+            () => model.Weights().ToDictionary(p => Name(p.Name), p => (Tensor)p.Parameter),
             name => model.Config.TiedHead && name == "lm_head.weight");
         return model;
     }
@@ -58,13 +65,15 @@ public sealed class QwenVl : Module
     public ComputeTarget Target { get; private set; }
 
     /// <summary>Weights by name.</summary>
-    public IEnumerable<(string Name, Parameter Parameter)> Weights() => named_parameters().Select(p => (p.name, p.parameter));
+    public IEnumerable<(string Name, Parameter Parameter)> Weights() =>
+        named_parameters().Select(p => (p.name, p.parameter));
 
     /// <summary>Vectors of images, [S / 4, D]; see <see cref="QwenProcessor"/> for the patches.</summary>
     /// <param name="patches">[S, values].</param>
     /// <param name="grids">One an image.</param>
     /// <param name="observe">Handed every intermediate result of the tower by name.</param>
-    public Tensor EmbedImages(Tensor patches, IReadOnlyList<PatchGrid> grids, Action<string, Tensor>? observe = null) => visual.Forward(patches, grids, observe);
+    public Tensor EmbedImages(Tensor patches, IReadOnlyList<PatchGrid> grids, Action<string, Tensor>? observe = null) =>
+        visual.Forward(patches, grids, observe);
 
     /// <summary>[B, T] ids → [B, T, D], the vectors of images in place of image tokens.</summary>
     /// <exception cref="ArgumentException">There are more or fewer image tokens than the images have.</exception>
@@ -89,7 +98,8 @@ public sealed class QwenVl : Module
     /// <param name="mask">[B, cached + T], 0 on pads; null when there are none.</param>
     /// <param name="positions">[3, B, T] of <see cref="QwenPositions"/>, or [B, T] where the three are equal.</param>
     /// <param name="cache">Keys and values so far; extended by T.</param>
-    public Tensor Hidden(Tensor embeddings, Tensor? mask, Tensor positions, KvCache? cache = null) => model.Forward(embeddings, mask, positions, cache);
+    public Tensor Hidden(Tensor embeddings, Tensor? mask, Tensor positions, KvCache? cache = null) =>
+        model.Forward(embeddings, mask, positions, cache);
 
     /// <summary>[…, D] → […, V].</summary>
     public Tensor Logits(Tensor hidden) => lm_head is null ? model.Unembed(hidden) : lm_head.forward(hidden);
@@ -104,7 +114,8 @@ public sealed class QwenVl : Module
 
     /// <summary>An empty cache.</summary>
     public KvCache NewCache(int rows, int tokens) => new(
-        Config.Language.Layers, rows, Config.Language.KeyValueHeads, tokens, Config.Language.HeadWidth, Target.Device, Target.DType);
+        Config.Language.Layers, rows, Config.Language.KeyValueHeads, tokens, Config.Language.HeadWidth, Target.Device,
+        Target.DType);
 
     /// <summary>The likeliest continuation of each row, token by token, until every row has ended.</summary>
     /// <param name="input">The prompts.</param>
@@ -114,7 +125,8 @@ public sealed class QwenVl : Module
     /// <param name="observe">Handed the logits [B, V] of each step.</param>
     /// <param name="cancel">Ends it between tokens.</param>
     /// <returns>Tokens [B, n], pads behind a row's end, and the probability of each, [B, n] fp32.</returns>
-    public (Tensor Tokens, Tensor Probabilities) Generate(QwenInput input, int maxTokens, IReadOnlyList<int>? ends = null, KvCache? cache = null,
+    public (Tensor Tokens, Tensor Probabilities) Generate(QwenInput input, int maxTokens,
+        IReadOnlyList<int>? ends = null, KvCache? cache = null,
         Action<Tensor>? observe = null, CancellationToken cancel = default)
     {
         using var free = no_grad();
@@ -144,15 +156,16 @@ public sealed class QwenVl : Module
             }
 
             var at = columns + tokens.Count;
-            hidden = Hidden(model.Embed(next), mask.narrow(1, 0, at), positions.Deltas.add(at - 1), cache).MoveToOuterDisposeScope();
+            hidden = Hidden(model.Embed(next), mask.narrow(1, 0, at), positions.Deltas.add(at - 1), cache)
+                .MoveToOuterDisposeScope();
         }
 
         return (cat(tokens, 1).MoveToOuterDisposeScope(), cat(probabilities, 1).MoveToOuterDisposeScope());
     }
 
     /// <summary>
-    /// How several texts go on from one beginning, which is read once: the questions about an image. All stand in one row, each seeing the beginning
-    /// and itself.
+    /// How several texts go on from one beginning, which is read once: the questions about an image. All stand in one
+    /// row, each seeing the beginning and itself.
     /// </summary>
     /// <param name="beginning">One row without padding, with its images.</param>
     /// <param name="endings">Ids of each text behind it; at least one id each.</param>
@@ -160,11 +173,14 @@ public sealed class QwenVl : Module
     /// <param name="cancel">Ends it between passes.</param>
     /// <returns>Logits of the token after each ending, [n, V] fp32.</returns>
     /// <exception cref="ArgumentException">There is more than one beginning, or an ending is empty.</exception>
-    public Tensor NextLogits(QwenInput beginning, IReadOnlyList<long[]> endings, int tokensAtATime = 1024, CancellationToken cancel = default)
+    public Tensor NextLogits(QwenInput beginning, IReadOnlyList<long[]> endings, int tokensAtATime = 1024,
+        CancellationToken cancel = default)
     {
         if (beginning.Ids.shape[0] != 1 || endings.Count == 0 || endings.Any(ending => ending.Length == 0))
         {
-            throw new ArgumentException($"one beginning and endings of at least one token are wanted, not {beginning.Ids.shape[0]} and {endings.Count}");
+            throw new ArgumentException(
+                $"one beginning and endings of at least one token are wanted, "
+                + $"not {beginning.Ids.shape[0]} and {endings.Count}");
         }
 
         using var free = no_grad();
@@ -179,15 +195,18 @@ public sealed class QwenVl : Module
         {
             cancel.ThrowIfCancellationRequested();
             count = 1;
-            for (var sum = endings[first].Length; first + count < endings.Count && (sum += endings[first + count].Length) <= tokensAtATime;)
+            for (var sum = endings[first].Length;
+            first + count < endings.Count && (sum += endings[first + count].Length) <= tokensAtATime;)
             {
                 count++;
             }
 
             var some = endings.Skip(first).Take(count).ToArray();
             var ids = tensor(some.SelectMany(ending => ending).ToArray(), device: beginning.Ids.device).unsqueeze(0);
-            var at = tensor(some.SelectMany(ending => ending.Select((_, i) => next + i)).ToArray(), device: beginning.Ids.device).unsqueeze(0);
-            var owner = tensor(some.SelectMany((ending, i) => ending.Select(_ => (long)i)).ToArray(), device: beginning.Ids.device);
+            var at = tensor(some.SelectMany(ending => ending.Select((_, i) => next + i)).ToArray(),
+                device: beginning.Ids.device).unsqueeze(0);
+            var owner = tensor(some.SelectMany((ending, i) => ending.Select(_ => (long)i)).ToArray(),
+                device: beginning.Ids.device);
             var own = owner.unsqueeze(1).eq(owner.unsqueeze(0)).tril(); // [T, T]: the same ending, and not later
             var mask = cat([ones(own.shape[0], start, ScalarType.Bool, own.device), own], 1).unsqueeze(0).unsqueeze(0);
             var hidden = Hidden(model.Embed(ids), mask, at, cache); // [1, T, D]
@@ -198,13 +217,16 @@ public sealed class QwenVl : Module
                 ends.Add(last += ending.Length);
             }
 
-            logits.Add(Logits(hidden.squeeze(0).index_select(0, tensor(ends.ToArray(), device: ids.device))).to(ScalarType.Float32));
+            logits.Add(Logits(hidden.squeeze(0).index_select(0, tensor(ends.ToArray(), device: ids.device)))
+                .to(ScalarType.Float32));
         }
 
         return cat(logits).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Fresh weights from a seed: normal with variance 1 / inputs (0.02 for embeddings), biases 0, norms 1.</summary>
+    /// <summary>Fresh weights from a seed: normal with variance 1 / inputs (0.02 for embeddings), biases 0, norms
+    /// 1.</summary>
     public void Initialize(long seed) => Initializer.Apply(Weights(), seed,
-        (name, shape) => name.Contains("embed_tokens") ? 0.02 : Math.Sqrt(shape[0] / (double)shape.Aggregate((a, b) => a * b)));
+        (name, shape) =>
+            name.Contains("embed_tokens") ? 0.02 : Math.Sqrt(shape[0] / (double)shape.Aggregate((a, b) => a * b)));
 }

@@ -11,8 +11,9 @@ public readonly record struct PatchGrid(int Time, int Height, int Width)
 }
 
 /// <summary>
-/// How the vision tower orders patches, so that those of one attention window stand side by side (modeling_qwen2_5_vl.py get_window_index).
-/// A unit is the square of patches that becomes one token. Windows at the right and lower edge are smaller; none is padded.
+/// How the vision tower orders patches, so that those of one attention window stand side by side
+/// (modeling_qwen2_5_vl.py get_window_index). A unit is the square of patches that becomes one token. Windows at the
+/// right and lower edge are smaller; none is padded.
 /// </summary>
 /// <param name="Order">Unit at each place, over all images.</param>
 /// <param name="WindowEnds">0, then the patch behind the end of each window.</param>
@@ -36,7 +37,8 @@ public sealed record QwenWindows(int[] Order, int[] WindowEnds, int[] FrameEnds)
                     {
                         for (var row = top; row < Math.Min(top + side, rows); row++)
                         {
-                            order.AddRange(Enumerable.Range(first + row * columns + left, Math.Min(side, columns - left)));
+                            order.AddRange(Enumerable.Range(first + row * columns + left,
+                                Math.Min(side, columns - left)));
                         }
 
                         windows.Add(order.Count * patches);

@@ -120,7 +120,8 @@ public sealed class CachedObjects(IObjectJudge judge, AnswerCache cache) : IObje
         cache.Of<Detection[]>(KeyOf(image, file), [$"boxes of {string.Join(", ", classes)}"], _ =>
             [[.. judge.Detect(image, file, classes, cancel).Select(box => box with { Mask = null })]])[0];
 
-    public IReadOnlyList<string?> Colors(RgbImage image, string file, IReadOnlyList<Detection> objects, string className,
+    public IReadOnlyList<string?> Colors(RgbImage image, string file, IReadOnlyList<Detection> objects,
+        string className,
         CancellationToken cancel) =>
         [.. cache.Of<string>(KeyOf(image, file), [.. objects.Select(o => FormattableString.Invariant(
             $"colour of {className} at {o.X1} {o.Y1} {o.X2} {o.Y2}, {o.Score}"))],

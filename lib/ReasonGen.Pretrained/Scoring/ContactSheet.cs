@@ -11,8 +11,8 @@ public static class ContactSheet
 {
     private const string Style =
         "body{font:14px "
-            + "system-ui,sans-serif;margin:24px;color:#1d2430;background:#fff}h1{font-size:20px}h2{font-size:16px;margin-top:28px}"
-        + "p.label{background:#fff4d6;border-left:4px solid #c98a00;padding:8px "
+            + "system-ui,sans-serif;margin:24px;color:#1d2430;background:#fff}h1{font-size:20px}h2{font-size:16px;"
+        + "margin-top:28px}p.label{background:#fff4d6;border-left:4px solid #c98a00;padding:8px "
         + "12px;max-width:70em}.g{display:flex;flex-wrap:wrap;gap:14px}"
         + "figure{margin:0;width:200px}img{width:192px;height:192px;object-fit:contain;background:#eee;border:4px "
         + "solid #b3261e;border-radius:4px}"

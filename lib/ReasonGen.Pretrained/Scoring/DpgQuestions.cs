@@ -63,11 +63,13 @@ public sealed record DpgQuestions(IReadOnlyDictionary<string, IReadOnlyList<DpgQ
             {
                 var read = Parse(text, skipFirst, tolerant: true);
                 return read with { Notes = [.. read.Notes,
-                    $"the official script stops at this file ({stop.Kind}: {stop.Cause}); here its numbers are read as text"] };
+                    $"the official script stops at this file ({stop.Kind}: {stop.Cause}); here its numbers are read "
+                    + $"as text"] };
             }
             catch (OfficialStopException why)
             {
-                throw new UnusableFileException(path, why.Cause, "correct that cell, or take the published dpg_bench.csv",
+                throw new UnusableFileException(path, why.Cause,
+                    "correct that cell, or take the published dpg_bench.csv",
                     why);
             }
         }

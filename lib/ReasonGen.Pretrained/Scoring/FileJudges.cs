@@ -120,7 +120,8 @@ public sealed class DetectionFile : IObjectJudge
                 $"line {line.Number} of {Path.GetFileName(path)} is of another prompt: '{other}'") : line.Boxes;
     }
 
-    public IReadOnlyList<string?> Colors(RgbImage image, string file, IReadOnlyList<Detection> objects, string className,
+    public IReadOnlyList<string?> Colors(RgbImage image, string file, IReadOnlyList<Detection> objects,
+        string className,
         CancellationToken cancel) =>
         objects.All(o => o.Color is not null) ? [.. objects.Select(o => o.Color)]
             : throw new OfficialStopException("none",

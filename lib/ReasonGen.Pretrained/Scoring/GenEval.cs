@@ -103,7 +103,8 @@ public static class GenEval
             if ((some?.Count ?? 0) >= count)
             {
                 reasons.Add($"expected {name}<{count}, found "
-                    + $"{some?.Count ?? throw new OfficialStopException("KeyError", $"'{name}': fewer than {count} are wanted, and there is none")}");
+                    + $"{some?.Count ?? throw new OfficialStopException("KeyError", $"'{name}': fewer "
+                    + $"than {count} are wanted, and there is none")}");
             }
         }
 
@@ -208,7 +209,8 @@ public static class GenEval
         if (Of(color) < count)
         {
             var others = GenEvalOptions.Colors.Where(c => colors.Contains(c)).Select(c => $"{Of(c)} {c}");
-            reasons.Add($"expected {color} {name}>={count}, found {Of(color)} {color}; and {string.Join(", ", others)}");
+            reasons.Add(
+                $"expected {color} {name}>={count}, found {Of(color)} {color}; and {string.Join(", ", others)}");
         }
     }
 

@@ -62,7 +62,8 @@ public sealed record GenEvalAnnotations(IReadOnlyList<HumanVerdict> Images, IRea
                 "give one of GenEval's annotations/*.csv");
         }
 
-        var column = table.Header.Index().DistinctBy(pair => pair.Item).ToDictionary(pair => pair.Item, pair => pair.Index);
+        var column =
+            table.Header.Index().DistinctBy(pair => pair.Item).ToDictionary(pair => pair.Item, pair => pair.Index);
         List<HumanVerdict> images = [];
         List<string> skipped = [];
         foreach (var group in table.Rows.GroupBy(row => Cell(row, "Input.index")))

@@ -30,7 +30,8 @@ public sealed record GenEvalRow(string FileName, string? Tag, string Prompt, dou
     public static string DetailsOf(IReadOnlyDictionary<string, IReadOnlyList<Detection>> kept)
     {
         static string Box(Detection box) =>
-            $"[{string.Join(", ", ((float[])[box.X1, box.Y1, box.X2, box.Y2, box.Score]).Select(v => PythonNumber.Json(v)))}]";
+            "[" + string.Join(", ",
+                ((float[])[box.X1, box.Y1, box.X2, box.Y2, box.Score]).Select(v => PythonNumber.Json(v))) + "]";
         return "{" + string.Join(", ",
             kept.Select(pair => $"{PythonJson.Quote(pair.Key)}: [{string.Join(", ", pair.Value.Select(Box))}]")) + "}";
     }
@@ -48,8 +49,8 @@ public sealed record GenEvalRow(string FileName, string? Tag, string Prompt, dou
         static string Text(string? value) => value is null ? "null" : PythonJson.PandasQuote(value);
         var correct = Correct switch { null => "null", 0 => "false", 1 => "true", { } share =>
             PythonNumber.Json(share) };
-        return $"{{\"filename\":{Text(FileName)},\"tag\":{Text(Tag)},\"prompt\":{Text(Prompt)},\"correct\":{correct},\"reason\":{Text(Reason)},"
-            + $"\"metadata\":{Text(Metadata)},\"details\":{Text(Details)}}}";
+        return $"{{\"filename\":{Text(FileName)},\"tag\":{Text(Tag)},\"prompt\":{Text(Prompt)},\"correct\":"
+            + $"{correct},\"reason\":{Text(Reason)},\"metadata\":{Text(Metadata)},\"details\":{Text(Details)}}}";
     }
 }
 

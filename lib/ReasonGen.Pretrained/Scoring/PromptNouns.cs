@@ -45,7 +45,8 @@ public sealed partial record PromptNouns(IReadOnlyDictionary<string,
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new UnusableFileException(path, $"the nouns cannot be read: {e.Message.TrimEnd('.')}", "check the path",
+            throw new UnusableFileException(path, $"the nouns cannot be read: {e.Message.TrimEnd('.')}",
+                "check the path",
                 e);
         }
     }
@@ -67,7 +68,8 @@ public sealed partial record PromptNouns(IReadOnlyDictionary<string,
                     + $"reads");
     }
 
-    [GeneratedRegex(@"\s+(?:and|,|on side of|on the side of|next to|near|on the left of|on the right of|on the bottom of|on the top of|in front of|behind|hidden by)\s+|,\s*")]
+    [GeneratedRegex(@"\s+(?:and|,|on side of|on the side of|next to|near|"
+        + @"on the left of|on the right of|on the bottom of|on the top of|in front of|behind|hidden by)\s+|,\s*")]
     private static partial Regex Between();
 
     [GeneratedRegex(@"^(?:a|an|the|one|two|three|four|five|six|seven|eight)\s+\S+(?:\s+\S+){0,3}$|^\S+$",

@@ -17,8 +17,10 @@ public static class PythonJson
         try
         {
             using var document = JsonDocument.Parse(text, new JsonDocumentOptions { MaxDepth = 512 });
-            return document.RootElement.Clone() is var value && (!text.Contains("\\ud", StringComparison.OrdinalIgnoreCase) || IsText(value)) ? value
-                : throw new OfficialStopException("UnicodeEncodeError", "it holds half of a character (\\ud800 to \\udfff alone)");
+            return document.RootElement.Clone() is var value
+                && (!text.Contains("\\ud", StringComparison.OrdinalIgnoreCase) || IsText(value)) ? value
+                : throw new OfficialStopException("UnicodeEncodeError",
+                    "it holds half of a character (\\ud800 to \\udfff alone)");
         }
         catch (JsonException e)
         {
@@ -29,7 +31,8 @@ public static class PythonJson
     private static bool IsText(JsonElement value) => value.ValueKind switch
     {
         JsonValueKind.Array => value.EnumerateArray().All(IsText),
-        JsonValueKind.Object => value.EnumerateObject().All(member => IsText(() => member.Name) && IsText(member.Value)),
+        JsonValueKind.Object =>
+            value.EnumerateObject().All(member => IsText(() => member.Name) && IsText(member.Value)),
         JsonValueKind.String => IsText(() => value.GetString()),
         _ => true,
     };

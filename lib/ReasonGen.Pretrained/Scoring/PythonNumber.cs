@@ -157,7 +157,8 @@ public static partial class PythonNumber
             ? CharUnicodeInfo.GetDecimalDigitValue(rune.ToString(), 0).ToString(CultureInfo.InvariantCulture)
                 : rune.ToString()));
 
-    [GeneratedRegex(@"^[+-]?([0-9]+(_[0-9]+)*(\.([0-9]+(_[0-9]+)*)?)?|\.[0-9]+(_[0-9]+)*)([eE][+-]?[0-9]+(_[0-9]+)*)?\z")]
+    [GeneratedRegex(@"^[+-]?([0-9]+(_[0-9]+)*(\.([0-9]+(_[0-9]+)*)?)?|\.[0-9]+(_[0-9]+)*)"
+        + @"([eE][+-]?[0-9]+(_[0-9]+)*)?\z")]
     private static partial Regex FloatForm();
 
     [GeneratedRegex(@"^[+-]?[0-9]+(_[0-9]+)*\z")]

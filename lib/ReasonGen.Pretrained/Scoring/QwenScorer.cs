@@ -161,7 +161,8 @@ public sealed class QwenScorer(string name, QwenVl model, ITokenizer tokenizer, 
             image.Height / (double)(grid.Height * processor.PatchSize));
     }
 
-    public IReadOnlyList<string?> Colors(RgbImage image, string file, IReadOnlyList<Detection> objects, string className,
+    public IReadOnlyList<string?> Colors(RgbImage image, string file, IReadOnlyList<Detection> objects,
+        string className,
         CancellationToken cancel) =>
         [.. objects.Select(o => BoxQuestions.ColorOf(Ask(BoxQuestions.Cut(image, o), file,
             [BoxQuestions.Color(className)], cancel)[0]))];

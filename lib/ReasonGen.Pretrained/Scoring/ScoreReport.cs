@@ -169,7 +169,8 @@ public sealed record ScoreReport
 
         try
         {
-            var report = JsonConvert.DeserializeObject<ScoreReport>(File.ReadAllText(path)) ?? throw new JsonException("it is empty");
+            var report = JsonConvert.DeserializeObject<ScoreReport>(File.ReadAllText(path))
+                ?? throw new JsonException("it is empty");
             return report.IsWhole ? report : throw new JsonException("a text or a list in it is null");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException)
@@ -180,10 +181,12 @@ public sealed record ScoreReport
     }
 
     // json says null where the members are never null
-    private bool IsWhole => Benchmark is not null && Label is not null && Judge is not null && Limits?.Contains(null!) == false
+    private bool IsWhole =>
+        Benchmark is not null && Label is not null && Judge is not null && Limits?.Contains(null!) == false
         && Problems?.Contains(null!) == false && Notes?.Contains(null!) == false && Sound(Images) && Sound(Categories);
 
-    private static bool Sound(IReadOnlyList<ImageScore>? images) => images is not null && images.All(image => image is { Task: not null, Prompt: not null, Image: not null });
+    private static bool Sound(IReadOnlyList<ImageScore>? images) =>
+        images is not null && images.All(image => image is { Task: not null, Prompt: not null, Image: not null });
 
     private static string Relative(string file) => string.Join('/', file.Split('/')[^Math.Min(3, file.Split('/').Length)
         ..]);

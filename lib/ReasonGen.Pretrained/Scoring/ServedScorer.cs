@@ -34,7 +34,8 @@ public sealed record ServedReply(string Text, IReadOnlyList<(string Token, doubl
         {
             var parts = JsonConvert.DeserializeAnonymousType(text[Mark.Length..],
                 new { Text = "", Tokens = Array.Empty<string>(), LogProbabilities = Array.Empty<double>() });
-            return parts is { Text: { } said, Tokens: { } tokens, LogProbabilities: { } chances } && !tokens.Contains(null)
+            return parts is { Text: { } said, Tokens: { } tokens, LogProbabilities: { } chances }
+                && !tokens.Contains(null)
                 ? new(said, [.. tokens.Zip(chances)]) : new(text, []);
         }
         catch (JsonException) // a server's own words that begin so
@@ -108,7 +109,8 @@ public sealed class ServedScorer(IChatClient client, string model, ChatCallConfi
             image.Height / (double)sized.Height);
     }
 
-    public IReadOnlyList<string?> Colors(RgbImage image, string file, IReadOnlyList<Detection> objects, string className,
+    public IReadOnlyList<string?> Colors(RgbImage image, string file, IReadOnlyList<Detection> objects,
+        string className,
         CancellationToken cancel) =>
         [.. objects.Select(o => BoxQuestions.ColorOf(Ask(BoxQuestions.Cut(image, o), file,
             [BoxQuestions.Color(className)], cancel)[0]))];

@@ -10,9 +10,10 @@ using ReasonGen.TrainingData;
 namespace ReasonGen.Served;
 
 /// <summary>
-/// Makes SFT data from images: a served model writes captions in several styles and a chain of thought for each. Every answer goes at once to
-/// a journal beside the set ("set.parquet.jsonl"), so that an interrupted run, or one with more images, asks only about what is not finished. A
-/// image that the server refuses is left out, named, and asked about again, after the new ones, by the next run.
+/// Makes SFT data from images: a served model writes captions in several styles and a chain of thought for each. Every
+/// answer goes at once to a journal beside the set ("set.parquet.jsonl"), so that an interrupted run, or one with more
+/// images, asks only about what is not finished. A image that the server refuses is left out, named, and asked about
+/// again, after the new ones, by the next run.
 /// </summary>
 public sealed class Captioner
 {
@@ -23,7 +24,8 @@ public sealed class Captioner
     private readonly string task;
     private CaptionAnswers known;
 
-    /// <summary>What is sent and stored of a file's bytes: an image that every reader shows upright. Default: the bytes as they are.</summary>
+    /// <summary>What is sent and stored of a file's bytes: an image that every reader shows upright. Default: the bytes
+    /// as they are.</summary>
     public Func<byte[], byte[]> Upright { get; init; } = bytes => bytes;
 
     /// <summary>How it waits; replaced in tests.</summary>
@@ -33,16 +35,19 @@ public sealed class Captioner
     /// <param name="config">Settings.</param>
     /// <param name="output">The parquet file to make.</param>
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
-    /// <exception cref="UnusableFileException">The journal cannot be read, another process fills it, or the output is in the way.</exception>
+    /// <exception cref="UnusableFileException">The journal cannot be read, another process fills it, or the output is
+    /// in the way.</exception>
     public Captioner(IChatClient client, CaptionerConfig config, string output)
     {
         config.Validate();
         (this.client, this.config, this.output) = (client, config, output);
-        task = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(config.Model + "\n" + config.Prompt)))[..16];
+        task = Convert.ToHexStringLower(
+            SHA256.HashData(Encoding.UTF8.GetBytes(config.Model + "\n" + config.Prompt)))[..16];
         known = CaptionJournal.Read(Journal, task);
         if (Directory.Exists(output) || (File.Exists(output) && !File.Exists(Journal)))
         {
-            throw new UnusableFileException(output, Directory.Exists(output) ? "it is a folder" : "it is there, but was not made here: there is no "
+            throw new UnusableFileException(output,
+                Directory.Exists(output) ? "it is a folder" : "it is there, but was not made here: there is no "
                 + $"{Path.GetFileName(Journal)} beside it", "give another name for the set, or move that away");
         }
     }
@@ -57,12 +62,15 @@ public sealed class Captioner
     public CaptionEstimate Estimate(IReadOnlyList<CaptionImage> images)
     {
         var open = Open(images);
-        long read = open.Sum(image => (config.Prompt.Length + 3) / 4 + (long)((image.Width + 27) / 28) * ((image.Height + 27) / 28));
+        long read = open.Sum(image =>
+            (config.Prompt.Length + 3) / 4 + (long)((image.Width + 27) / 28) * ((image.Height + 27) / 28));
         long written = (long)open.Length * config.ExpectedAnswerTokens;
-        return new(open.Length, images.Count - open.Length, read, written, (read * config.PriceIn + written * config.PriceOut) / 1e6);
+        return new(open.Length, images.Count - open.Length, read, written,
+            (read * config.PriceIn + written * config.PriceOut) / 1e6);
     }
 
-    /// <summary>Asks about every image that is not finished, then writes the set with all that are, in the order given.</summary>
+    /// <summary>Asks about every image that is not finished, then writes the set with all that are, in the order
+    /// given.</summary>
     /// <param name="images">The images.</param>
     /// <param name="progress">Told after each image: images finished, and in all.</param>
     /// <param name="cancel">Ends it; what was answered is kept, the set is not written.</param>
@@ -81,7 +89,8 @@ public sealed class Captioner
         var caller = new ChatCaller(client, config.Calls) { Wait = Wait };
         var unusable = new List<(string Name, string Reason)>();
         var (done, inARow) = (images.Count - open.Length, 0);
-        var bound = new ParallelOptions { MaxDegreeOfParallelism = config.Calls.ConcurrentCalls, CancellationToken = cancel };
+        var bound =
+            new ParallelOptions { MaxDegreeOfParallelism = config.Calls.ConcurrentCalls, CancellationToken = cancel };
         await Parallel.ForEachAsync(open, bound, async (image, stop) =>
         {
             EndpointException? failure = null;
@@ -123,7 +132,8 @@ public sealed class Captioner
 
         CaptionImage[] captioned = [.. images.Where(image => known.Finished.ContainsKey(image.Hash))];
         var rows = captioned.Select(image => new SftRow(Bytes(image), image.Name, known.Finished[image.Hash]));
-        var missing = captioned.SelectMany(image => SftCaptions.Parse(known.Finished[image.Hash]).Missing).CountBy(style => style);
+        var missing = captioned.SelectMany(image => SftCaptions.Parse(known.Finished[image.Hash]).Missing)
+            .CountBy(style => style);
         return new(captioned.Length == 0 ? 0 : SftParquet.Write(output, rows), open.Length,
             [.. unusable.OrderBy(item => item.Name, StringComparer.Ordinal)])
         {
@@ -131,12 +141,14 @@ public sealed class Captioner
         };
     }
 
-    /// <summary>Finds the one JSON object in an answer that holds the captions, whatever stands around it: thoughts, a code fence, words.</summary>
+    /// <summary>Finds the one JSON object in an answer that holds the captions, whatever stands around it: thoughts, a
+    /// code fence, words.</summary>
     /// <exception cref="FormatException">There is none, or more than one; what is wrong is named.</exception>
     public static SftCaptions Read(string answer)
     {
         const string EndOfThought = "</think>";
-        var text = answer.LastIndexOf(EndOfThought, StringComparison.Ordinal) is >= 0 and var end ? answer[(end + EndOfThought.Length)..] : answer;
+        var text = answer.LastIndexOf(EndOfThought, StringComparison.Ordinal) is >= 0 and var end
+            ? answer[(end + EndOfThought.Length)..] : answer;
         var (found, wrong) = (new List<SftCaptions>(), (FormatException?)null);
         var (at, tries) = (text.IndexOf('{'), 0);
         for (int next; at >= 0 && tries < MostBraces; at = next < text.Length ? text.IndexOf('{', next) : -1, tries++)
@@ -145,8 +157,12 @@ public sealed class Captioner
             try
             {
                 var close = EndOfObject(text, at);
-                using var reader = new JsonTextReader(new StringReader(text[at..close])) { DateParseHandling = DateParseHandling.None };
-                var json = JObject.Load(reader, new JsonLoadSettings { DuplicatePropertyNameHandling = DuplicatePropertyNameHandling.Error });
+                using var reader = new JsonTextReader(new StringReader(text[at..close]))
+                {
+                    DateParseHandling = DateParseHandling.None,
+                };
+                var json = JObject.Load(reader,
+                    new JsonLoadSettings { DuplicatePropertyNameHandling = DuplicatePropertyNameHandling.Error });
                 next = json.ContainsKey("brief_caption") || json.ContainsKey("detailed_caption") ? close : next;
                 found.Add(SftCaptions.Parse(json));
             }
@@ -156,13 +172,15 @@ public sealed class Captioner
             }
             catch (FormatException e)
             {
-                wrong = wrong is null || next > at + 1 ? e : wrong; // what captions lack says more than that some brace opens none
+                // what captions lack says more than that some brace opens none
+                wrong = wrong is null || next > at + 1 ? e : wrong;
             }
         }
 
         return found.Count switch
         {
-            1 when found[0].ToRecord().ToString().Contains('\uFFFD') => throw new FormatException("it holds broken characters (U+FFFD)"),
+            1 when found[0].ToRecord().ToString().Contains('\uFFFD') =>
+                throw new FormatException("it holds broken characters (U+FFFD)"),
             1 => found[0],
             0 => throw wrong ?? new FormatException("it is no JSON object"),
             _ => throw new FormatException("there is more than one JSON object"),
@@ -209,8 +227,10 @@ public sealed class Captioner
             ModelId = config.Model, Temperature = config.Temperature, MaxOutputTokens = config.MaxAnswerTokens,
             ResponseFormat = config.JsonMode ? ChatResponseFormat.Json : null,
         };
-        ChatMessage[] messages = [new(ChatRole.User, [new DataContent(Bytes(image), image.MediaType), new TextContent(config.Prompt)])];
-        return (await caller.AskAsync(messages, options, Read, Convert.ToInt64(image.Hash[..15], 16), cancel)).ToRecord();
+        ChatMessage[] messages =
+            [new(ChatRole.User, [new DataContent(Bytes(image), image.MediaType), new TextContent(config.Prompt)])];
+        return (await caller.AskAsync(messages, options, Read, Convert.ToInt64(image.Hash[..15], 16), cancel))
+            .ToRecord();
     }
 
     private byte[] Bytes(CaptionImage image)
@@ -218,7 +238,8 @@ public sealed class Captioner
         try
         {
             var bytes = File.ReadAllBytes(image.File);
-            return CaptionImage.HashOf(bytes) == image.Hash ? Upright(bytes) : throw new IOException("it changed while it was being captioned");
+            return CaptionImage.HashOf(bytes) == image.Hash ? Upright(bytes)
+                : throw new IOException("it changed while it was being captioned");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

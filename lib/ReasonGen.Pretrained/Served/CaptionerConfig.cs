@@ -9,21 +9,25 @@ public sealed record CaptionerConfig
     /// <summary>Model as the endpoint names it. Not empty.</summary>
     public required string Model { get; init; }
 
-    /// <summary>What the model is told; the answer stays what <see cref="SftCaptions"/> reads. Default: <see cref="Instruction"/>.</summary>
+    /// <summary>What the model is told; the answer stays what <see cref="SftCaptions"/> reads. Default:
+    /// <see cref="Instruction"/>.</summary>
     public string Prompt { get; init; } = Instruction;
 
-    /// <summary>Temperature; above 0 a bad answer comes out differently when asked again. Default 0.7; at least 0.</summary>
+    /// <summary>Temperature; above 0 a bad answer comes out differently when asked again. Default 0.7; at least
+    /// 0.</summary>
     public float Temperature { get; init; } = 0.7f;
 
     /// <summary>Longest answer in tokens. Default 2048; at least 1.</summary>
     public int MaxAnswerTokens { get; init; } = 2048;
 
     /// <summary>
-    /// New images refused one after another at which the run ends, as the server will hardly take any. Default 8; at least 1.
+    /// New images refused one after another at which the run ends, as the server will hardly take any. Default 8; at
+    /// least 1.
     /// </summary>
     public int FailuresInARow { get; init; } = 8;
 
-    /// <summary>Asks the server to allow nothing but json (response_format). Default true; false for servers that refuse it.</summary>
+    /// <summary>Asks the server to allow nothing but json (response_format). Default true; false for servers that
+    /// refuse it.</summary>
     public bool JsonMode { get; init; } = true;
 
     /// <summary>Tokens an answer is reckoned at beforehand. Default 500; at least 1.</summary>
@@ -87,13 +91,15 @@ public sealed record CaptionerConfig
 public sealed record CaptionImage(string Name, string File, string Hash, int Width, int Height, string MediaType)
 {
     /// <summary>SHA-256 in hexadecimal: an image that was moved or renamed is still known.</summary>
-    public static string HashOf(byte[] encoded) => Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(encoded));
+    public static string HashOf(byte[] encoded) =>
+        Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(encoded));
 }
 
 /// <summary>What captioning will take.</summary>
 /// <param name="Images">Images to ask about.</param>
 /// <param name="Finished">Images whose captions are there.</param>
-/// <param name="TokensIn">Tokens read: 4 characters of text each, and 28 x 28 pixels each, as Qwen2.5-VL counts.</param>
+/// <param name="TokensIn">Tokens read: 4 characters of text each, and 28 x 28 pixels each, as Qwen2.5-VL
+/// counts.</param>
 /// <param name="TokensOut">Tokens written.</param>
 /// <param name="Cost">In the currency of the prices.</param>
 public sealed record CaptionEstimate(int Images, int Finished, long TokensIn, long TokensOut, double Cost);
@@ -101,7 +107,8 @@ public sealed record CaptionEstimate(int Images, int Finished, long TokensIn, lo
 /// <summary>How captioning went.</summary>
 /// <param name="Captioned">Rows in the set.</param>
 /// <param name="Asked">Images that were asked about just now.</param>
-/// <param name="Unusable">Images left out as the server refused them or no answer could be read, with the reason; the next run asks again.</param>
+/// <param name="Unusable">Images left out as the server refused them or no answer could be read, with the reason; the
+/// next run asks again.</param>
 public sealed record CaptionOutcome(long Captioned, int Asked, IReadOnlyList<(string Name, string Reason)> Unusable)
 {
     /// <summary>Styles that rows lack, and how many rows lack each.</summary>

@@ -1,15 +1,20 @@
-// What a training run holds, in bytes, and when. e is the size of a weight or activation (2 in bf16), n the tokens of a micro-batch, r a LoRA's rank.
+// What a training run holds, in bytes, and when. e is the size of a weight or activation (2 in bf16), n the tokens of a
+// micro-batch, r a LoRA's rank.
 //   always     weights; fp32 masters and two fp32 moments of what is trained; the judge
 //   sampling   2 L rows tokens (K V width) e of keys and values; the decoder of the images
-//   training   gradients; a layer's input (n D e) for each of L layers, or its graph for each; with checkpoints one graph more; a chunk of logits
+//   training   gradients; a layer's input (n D e) for each of L layers, or its graph for each; with checkpoints one
+//   graph more; a chunk of logits
 //   update     gradients; fp32 copies of one weight at a time
-// A layer's graph, a token: 2 RMSNorms of 4 D (x in fp32) + e D each, + e D where their weight is trained; q, k, v and what attention gives,
-//   e (2 D + 2 KV width); the MLP's 4 e I; in its backward pass 3 e I + 2 e D more. Attention itself keeps no scores (flash).
+// A layer's graph, a token: 2 RMSNorms of 4 D (x in fp32) + e D each, + e D where their weight is trained; q, k, v and
+// what attention gives,
+//   e (2 D + 2 KV width); the MLP's 4 e I; in its backward pass 3 e I + 2 e D more. Attention itself keeps no scores
+//   (flash).
 // The peak is the largest of the three phases on top of what is always there.
 using ReasonGen.Core;
 using ReasonGen.Judging;
 using ReasonGen.Models;
 using ReasonGen.Native;
+using ReasonGen.Optimization;
 using ReasonGen.Qwen;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -51,7 +56,8 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, IReadO
     public double PeakBytes => Enum.GetValues<MemoryPhase>().Max(Bytes);
 
     /// <summary>Bytes held in a phase, with those always held.</summary>
-    public double Bytes(MemoryPhase phase) => Rows.Where(row => row.When == MemoryPhase.Always || row.When == phase).Sum(row => row.Bytes);
+    public double Bytes(MemoryPhase phase) =>
+        Rows.Where(row => row.When == MemoryPhase.Always || row.When == phase).Sum(row => row.Bytes);
 
     /// <summary>Whether it fits so many bytes of a GPU, <see cref="GpuReserve"/> included.</summary>
     public bool Fits(double bytes) => PeakBytes + GpuReserve <= bytes;
@@ -70,14 +76,17 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, IReadO
 
         using var model = new Janus(setup.Model, new ComputeTarget(META, setup.DType));
         using var policy = setup.Prepare(model) as Lora;
-        long[] trained = [.. ((IImageTextModel?)policy ?? model).TrainableParameters().Select(p => p.Parameter.numel())];
+        long[] trained =
+            [.. ((IImageTextModel?)policy ?? model).TrainableParameters().Select(p => p.Parameter.numel())];
         var (language, size) = (setup.Model.Language, model.TrainableParameters().First().Parameter.element_size());
         bool sft = stage == TrainingStage.Sft, masters = size < 4 && (!sft || setup.Sft.KeepMasters);
-        double weights = model.state_dict().Values.Sum(tensor => (double)tensor.numel() * tensor.element_size()), all = trained.Sum();
+        double weights = model.state_dict().Values.Sum(tensor => (double)tensor.numel() * tensor.element_size()),
+            all = trained.Sum();
         double largest = trained.Max();
         Add("weights", MemoryPhase.Always, weights + (policy is null ? 0 : all * size), 
             policy is null ? $"{setup.DType}" : $"{setup.DType}, LoRA of rank {setup.Lora!.Rank} included");
-        Add("fp32 masters", MemoryPhase.Always, masters ? 4 * all : 0, masters ? $"of {all / 1e6:0} million trained weights" : "none are kept");
+        Add("fp32 masters", MemoryPhase.Always, masters ? 4 * all : 0,
+            masters ? $"of {all / 1e6:0} million trained weights" : "none are kept");
         Add("AdamW moments", MemoryPhase.Always, 2 * all * (masters ? 4 : size), "two of each trained weight");
         foreach (var phase in new[] { MemoryPhase.Training, MemoryPhase.Update })
         {
@@ -86,18 +95,25 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, IReadO
 
         double micro = sft ? setup.Sft.MicroBatchSamples : setup.Grpo.MicroBatchRollouts;
         double response = setup.Rollout.MaxTextTokens + setup.Model.ImageTokens;
-        double tokens = micro * (sft ? setup.SequenceTokens : setup.PromptTokens + response), input = tokens * language.Width * size;
-        double graph = tokens * Graph(language, size, setup.Lora?.Rank), backward = tokens * (3.0 * language.MlpWidth + 2 * language.Width) * size;
+        double tokens = micro * (sft ? setup.SequenceTokens : setup.PromptTokens + response),
+            input = tokens * language.Width * size;
+        double graph = tokens * Graph(language, size, setup.Lora?.Rank),
+            backward = tokens * (3.0 * language.MlpWidth + 2 * language.Width) * size;
         Add("activations", MemoryPhase.Training, (language.Layers + 1) * (setup.CheckpointActivations ? input : graph),
-            $"{(setup.CheckpointActivations ? "inputs" : "graphs")} of {language.Layers} layers, {micro} x {tokens / micro:0} tokens");
+            $"{(setup.CheckpointActivations ? "inputs" : "graphs")} of {language.Layers} layers, {micro} x "
+            + $"{tokens / micro:0} tokens");
         Add("one layer's backward pass", MemoryPhase.Training, backward + (setup.CheckpointActivations ? graph : 0),
             setup.CheckpointActivations ? "computed again, with its graph" : "");
-        var text = micro * (sft ? Math.Max(1, setup.SequenceTokens - setup.Model.ImageTokens) : setup.Rollout.MaxTextTokens + 1);
-        var logits = Math.Max(text * language.VocabularySize, micro * setup.Model.ImageTokens * setup.Model.ImageTokenizer.CodebookSize);
+        var text = micro
+            * (sft ? Math.Max(1, setup.SequenceTokens - setup.Model.ImageTokens) : setup.Rollout.MaxTextTokens + 1);
+        var logits = Math.Max(text * language.VocabularySize,
+            micro * setup.Model.ImageTokens * setup.Model.ImageTokenizer.CodebookSize);
         var chunk = Math.Min(TokenLogProbs.LargestChunk, logits);
         Add("chunk of logits", MemoryPhase.Training, chunk * (size + 20) + (policy is null ? largest * size : 0),
-            $"{chunk / 1e6:0.0} of {logits / 1e6:0} million at a time" + (policy is null ? "; a part of the head's gradient" : ""));
-        Add("one weight's update", MemoryPhase.Update, largest * (size < 4 ? 8 : 4), $"fp32 copies of the largest, {largest / 1e6:0.0} million");
+            $"{chunk / 1e6:0.0} of {logits / 1e6:0} million at a time"
+                + (policy is null ? "; a part of the head's gradient" : ""));
+        Add("one weight's update", MemoryPhase.Update, largest * (size < 4 ? 8 : 4),
+            $"fp32 copies of the largest, {largest / 1e6:0.0} million");
         if (!sft)
         {
             Rollouts(setup, size, response, Add);
@@ -128,31 +144,38 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, IReadO
         return norms + size * (2 * width + 2 * keyValues) + 4 * size * language.MlpWidth + 7 * size * (rank ?? 0);
     }
 
-    private static void Rollouts(TrainingSetup setup, double size, double response, Action<string, MemoryPhase, double, string> add)
+    private static void Rollouts(TrainingSetup setup, double size, double response,
+        Action<string, MemoryPhase, double, string> add)
     {
         var (language, image) = (setup.Model.Language, setup.Model.ImageTokenizer);
-        double rows = Math.Min(setup.Rollout.RowsAtATime, (double)setup.Grpo.PromptsPerRound * setup.Grpo.RolloutsPerPrompt);
+        double rows =
+            Math.Min(setup.Rollout.RowsAtATime, (double)setup.Grpo.PromptsPerRound * setup.Grpo.RolloutsPerPrompt);
         double guided = setup.Rollout.GuidanceScale == 1 ? 1 : 2;
         var tokens = setup.PromptTokens + response;
-        add("KV cache", MemoryPhase.Sampling, 2.0 * language.Layers * guided * rows * tokens * language.KeyValueHeads * language.HeadWidth * size,
+        add("KV cache", MemoryPhase.Sampling,
+            2.0 * language.Layers * guided * rows * tokens * language.KeyValueHeads * language.HeadWidth * size,
             $"{guided * rows} rows of {tokens} tokens");
-        add("logits while sampling", MemoryPhase.Sampling, rows * language.VocabularySize * 16, "probabilities and noise in fp32");
+        add("logits while sampling", MemoryPhase.Sampling, rows * language.VocabularySize * 16,
+            "probabilities and noise in fp32");
         var pixels = (double)setup.Model.ImageTokens * image.PixelsPerCode * image.PixelsPerCode;
-        add("decoding images", MemoryPhase.Sampling, rows * pixels * image.Channels * (2 * size + 8), "the finest level, norms in fp32");
+        add("decoding images", MemoryPhase.Sampling, rows * pixels * image.Channels * (2 * size + 8),
+            "the finest level, norms in fp32");
     }
 
     private static void Judge(QwenConfig judge, double size, bool sft, Action<string, MemoryPhase, double, string> add)
     {
         if (sft)
         {
-            throw new ArgumentException("supervised fine-tuning has no judge; plan it without one, or the stage grpo with it");
+            throw new ArgumentException(
+                "supervised fine-tuning has no judge; plan it without one, or the stage grpo with it");
         }
 
         using var model = new QwenVl(judge, new ComputeTarget(META, ScalarType.BFloat16));
         add("judge", MemoryPhase.Always, model.Weights().Sum(p => p.Parameter.numel()) * 2.0, "bf16");
         var (config, language) = (JudgeConfig.Paper, judge.Language);
         double rows = config.ImagesPerBatch, tokens = JudgePromptTokens + config.MaxTokens;
-        add("judge's KV cache", MemoryPhase.Sampling, 2 * language.Layers * rows * tokens * language.KeyValueHeads * language.HeadWidth * size,
+        add("judge's KV cache", MemoryPhase.Sampling,
+            2 * language.Layers * rows * tokens * language.KeyValueHeads * language.HeadWidth * size,
             $"{config.ImagesPerBatch} images at a time");
     }
 

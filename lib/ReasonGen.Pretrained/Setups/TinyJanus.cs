@@ -12,23 +12,35 @@ using static TorchSharp.torch;
 namespace ReasonGen.Setups;
 
 /// <summary>
-/// A Janus of 0.4 million random weights, complete as a folder, in the format of the published ones: what commands and notebooks run on where no
-/// real model is at hand. It writes and draws noise. Its tokenizer knows every byte and the special tokens, and merges nothing.
+/// A Janus of 0.4 million random weights, complete as a folder, in the format of the published ones: what commands and
+/// notebooks run on where no real model is at hand. It writes and draws noise. Its tokenizer knows every byte and the
+/// special tokens, and merges nothing.
 /// </summary>
 public static class TinyJanus
 {
     private static readonly string[] Special =
     [
-        JanusChat.Bos, JanusChat.Eos, JanusChat.Pad, JanusChat.BeginOfImage, JanusChat.EndOfImage, JanusChat.ImagePlaceholder,
+        JanusChat.Bos, JanusChat.Eos, JanusChat.Pad, JanusChat.BeginOfImage, JanusChat.EndOfImage,
+        JanusChat.ImagePlaceholder,
         JanusChat.User, JanusChat.Assistant,
     ];
 
-    /// <summary>Its sizes: images of 32x32 pixels and 16 tokens; it looks at images of 32x32 pixels and 16 patches.</summary>
+    /// <summary>Its sizes: images of 32x32 pixels and 16 tokens; it looks at images of 32x32 pixels and 16
+    /// patches.</summary>
     public static JanusConfig Config { get; } = new()
     {
-        Language = new() { VocabularySize = 256 + Special.Length, Width = 64, MlpWidth = 128, Layers = 2, Heads = 4, Positions = 4096 },
-        ImageTokenizer = new() { CodebookSize = 64, Channels = 32, Multipliers = [1, 1, 1, 1], ResidualBlocks = 1, LatentChannels = 32 },
-        Vision = new() { Name = "siglip_tiny", ImageSize = 32, PatchSize = 8, Width = 32, Layers = 2, Heads = 2, MlpRatio = 2 },
+        Language = new()
+        {
+            VocabularySize = 256 + Special.Length, Width = 64, MlpWidth = 128, Layers = 2, Heads = 4, Positions = 4096,
+        },
+        ImageTokenizer = new()
+        {
+            CodebookSize = 64, Channels = 32, Multipliers = [1, 1, 1, 1], ResidualBlocks = 1, LatentChannels = 32,
+        },
+        Vision = new()
+        {
+            Name = "siglip_tiny", ImageSize = 32, PatchSize = 8, Width = 32, Layers = 2, Heads = 2, MlpRatio = 2,
+        },
         ImageTokens = 16,
     };
 
@@ -54,7 +66,8 @@ public static class TinyJanus
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new Checkpoints.UnusableFileException(Path.GetTempPath(), $"the folder for temporary files cannot be used: {e.Message.TrimEnd('.')}",
+            throw new Checkpoints.UnusableFileException(Path.GetTempPath(),
+                $"the folder for temporary files cannot be used: {e.Message.TrimEnd('.')}",
                 "make it, or set TMPDIR to a folder that can be written", e);
         }
 
@@ -86,20 +99,28 @@ public static class TinyJanus
     public static JObject Tokenizer()
     {
         // each byte as the one character that byte-level vocabularies write for it
-        var bytes = Enumerable.Range(0, 256).Select(b => ByteLevelBpe.Character((byte)b).ToString()).Order(StringComparer.Ordinal);
+        var bytes = Enumerable.Range(0, 256).Select(b => ByteLevelBpe.Character((byte)b).ToString())
+            .Order(StringComparer.Ordinal);
         JObject Added(string text, int id) => new()
         {
-            ["id"] = id, ["content"] = text, ["single_word"] = false, ["lstrip"] = false, ["rstrip"] = false, ["normalized"] = false,
+            ["id"] = id, ["content"] = text, ["single_word"] = false, ["lstrip"] = false, ["rstrip"] = false,
+            ["normalized"] = false,
             ["special"] = true,
         };
-        JObject ByteLevel() => new() { ["type"] = "ByteLevel", ["add_prefix_space"] = false, ["trim_offsets"] = true, ["use_regex"] = false };
+        JObject ByteLevel() =>
+            new()
+            {
+                ["type"] = "ByteLevel", ["add_prefix_space"] = false, ["trim_offsets"] = true, ["use_regex"] = false,
+            };
         return new()
         {
-            ["version"] = "1.0", ["added_tokens"] = new JArray(Special.Select((text, i) => Added(text, 256 + i))), ["normalizer"] = null,
+            ["version"] = "1.0", ["added_tokens"] = new JArray(Special.Select((text, i) => Added(text, 256 + i))),
+            ["normalizer"] = null,
             ["pre_tokenizer"] = ByteLevel(), ["post_processor"] = ByteLevel(), ["decoder"] = ByteLevel(),
             ["model"] = new JObject
             {
-                ["type"] = "BPE", ["vocab"] = new JObject(bytes.Select((text, id) => new JProperty(text, id))), ["merges"] = new JArray(),
+                ["type"] = "BPE", ["vocab"] = new JObject(bytes.Select((text, id) => new JProperty(text, id))),
+                ["merges"] = new JArray(),
             },
         };
     }

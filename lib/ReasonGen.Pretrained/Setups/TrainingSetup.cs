@@ -9,8 +9,8 @@ using static TorchSharp.torch;
 
 namespace ReasonGen.Setups;
 
-/// <summary>How a model of real size is trained: all weights with fp32 masters or low-rank additions, what is kept for the backward pass, and the
-/// settings of both stages.</summary>
+/// <summary>How a model of real size is trained: all weights with fp32 masters or low-rank additions, what is kept for
+/// the backward pass, and the settings of both stages.</summary>
 public sealed record TrainingSetup
 {
     /// <summary>As given to <c>reasongen plan --model</c>.</summary>
@@ -49,11 +49,12 @@ public sealed record TrainingSetup
         Name = "janus-1b", Model = JanusConfig.Pro1B, Sft = SftConfig.Paper(PaperSteps), Grpo = GrpoConfig.Paper,
     };
 
-    /// <summary>Janus-Pro-7B by low-rank additions, with ten times the paper's learning rates, as they need: fits one 80 GB GPU, judge
-    /// included.</summary>
+    /// <summary>Janus-Pro-7B by low-rank additions, with ten times the paper's learning rates, as they need: fits one
+    /// 80 GB GPU, judge included.</summary>
     public static TrainingSetup Janus7B { get; } = new()
     {
-        Name = "janus-7b", Model = JanusConfig.Pro7B, Lora = new(), Sft = SftConfig.Paper(PaperSteps) with { LearningRate = 1e-4 },
+        Name = "janus-7b", Model = JanusConfig.Pro7B, Lora = new(),
+        Sft = SftConfig.Paper(PaperSteps) with { LearningRate = 1e-4 },
         Grpo = GrpoConfig.Paper with { LearningRate = 5e-5 },
     };
 
@@ -68,14 +69,16 @@ public sealed record TrainingSetup
         _ => throw new ArgumentException($"there is no model '{name}' to plan for; choose janus-1b or janus-7b"),
     };
 
-    /// <summary>The same setup with another rank of additions; 0 trains all weights. Learning rates go with it.</summary>
+    /// <summary>The same setup with another rank of additions; 0 trains all weights. Learning rates go with
+    /// it.</summary>
     public TrainingSetup WithLora(int rank)
     {
         var factor = (rank > 0 ? 10.0 : 1) / (Lora is null ? 1 : 10);
         return this with
         {
             Lora = rank > 0 ? (Lora ?? new()) with { Rank = rank, Alpha = 2 * rank } : null,
-            Sft = Sft with { LearningRate = Sft.LearningRate * factor }, Grpo = Grpo with { LearningRate = Grpo.LearningRate * factor },
+            Sft = Sft with { LearningRate = Sft.LearningRate * factor },
+            Grpo = Grpo with { LearningRate = Grpo.LearningRate * factor },
         };
     }
 
@@ -87,12 +90,14 @@ public sealed record TrainingSetup
 
     private const long LargeModel = 100_000_000; // weights
 
-    /// <summary>Makes a model ready: what comes back goes to trainers and samplers in its place. Dispose it before the model if it is a
+    /// <summary>Makes a model ready: what comes back goes to trainers and samplers in its place. Dispose it before the
+    /// model if it is a
     /// <see cref="Models.Lora"/>.</summary>
     public IImageTextModel Prepare(Janus model, long seed = 1)
     {
         Validate();
-        if (model.Target.Device.type == DeviceType.CPU && model.TrainableParameters().Sum(p => p.Parameter.numel()) > LargeModel)
+        if (model.Target.Device.type == DeviceType.CPU
+            && model.TrainableParameters().Sum(p => p.Parameter.numel()) > LargeModel)
         {
             AllocatorSettings.ReturnLargeBlocks();
         }
@@ -111,7 +116,8 @@ public sealed record TrainingSetup
         Rollout.Validate();
         if (SequenceTokens < 2 || PromptTokens < 1)
         {
-            throw new ArgumentException($"{nameof(SequenceTokens)} is {SequenceTokens} and {nameof(PromptTokens)} {PromptTokens}; "
+            throw new ArgumentException(
+                $"{nameof(SequenceTokens)} is {SequenceTokens} and {nameof(PromptTokens)} {PromptTokens}; "
                 + "they must be at least 2 and 1");
         }
     }

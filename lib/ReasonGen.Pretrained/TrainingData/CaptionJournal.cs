@@ -10,11 +10,13 @@ namespace ReasonGen.TrainingData;
 /// <param name="Finished">Captions by the image's hash.</param>
 /// <param name="Refused">Why there are none, by the image's hash.</param>
 /// <param name="Damaged">Lines that cannot be read, a torn last one not counted.</param>
-internal sealed record CaptionAnswers(Dictionary<string, JObject> Finished, Dictionary<string, string> Refused, int Damaged);
+internal sealed record CaptionAnswers(Dictionary<string, JObject> Finished, Dictionary<string, string> Refused,
+    int Damaged);
 
 /// <summary>
-/// Answers of a captioning run, a line each, in a file that one process at a time fills: it is locked, and the operating system gives the lock back
-/// however the process ends. A line is there whole or not at all: one that a killed process left torn is cut off when the file is next opened.
+/// Answers of a captioning run, a line each, in a file that one process at a time fills: it is locked, and the
+/// operating system gives the lock back however the process ends. A line is there whole or not at all: one that a
+/// killed process left torn is cut off when the file is next opened.
 /// </summary>
 internal sealed class CaptionJournal : IDisposable
 {
@@ -47,7 +49,8 @@ internal sealed class CaptionJournal : IDisposable
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new UnusableFileException(path, $"the answers cannot be kept: {e.Message}".TrimEnd('.'), "choose another folder, or make room", e);
+            throw new UnusableFileException(path, $"the answers cannot be kept: {e.Message}".TrimEnd('.'),
+                "choose another folder, or make room", e);
         }
     }
 
@@ -121,9 +124,11 @@ internal sealed class CaptionJournal : IDisposable
                     answers.Refused[hash] = reason;
                 }
             }
-            catch (Exception e) when (e is JsonException or FormatException or ArgumentException or InvalidCastException)
+            catch (Exception e)
+                when (e is JsonException or FormatException or ArgumentException or InvalidCastException)
             {
-                answers = answers with { Damaged = answers.Damaged + (torn && reader.EndOfStream ? 0 : 1) }; // asked again
+                // asked again
+                answers = answers with { Damaged = answers.Damaged + (torn && reader.EndOfStream ? 0 : 1) };
             }
         }
 

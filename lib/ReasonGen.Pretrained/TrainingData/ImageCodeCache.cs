@@ -1,5 +1,7 @@
-// Image codes of a set, made once: codes = VQ(resize(centre crop(image))). One safetensors file a row group beside the set,
-// "<set>.codes/00012.safetensors" with "codes" [rows, I] int32: each appears whole or not at all, and an interrupted run goes on with the next.
+// Image codes of a set, made once: codes = VQ(resize(centre crop(image))). One safetensors file a row group beside the
+// set,
+// "<set>.codes/00012.safetensors" with "codes" [rows, I] int32: each appears whole or not at all, and an interrupted
+// run goes on with the next.
 // Deviation: the reference crops at random in training, anew each epoch; codes that are kept are those of the centre.
 using System.Security.Cryptography;
 using ReasonGen.Checkpoints;
@@ -16,7 +18,8 @@ namespace ReasonGen.TrainingData;
 /// <param name="set">The set.</param>
 /// <param name="tokenizer">The image tokenizer; codes of another one are not taken.</param>
 /// <param name="pixels">Side of the square that is encoded, e.g. 384.</param>
-/// <param name="decode">Encoded bytes → image; an image library's work. Null, or an exception, where the bytes are none.</param>
+/// <param name="decode">Encoded bytes → image; an image library's work. Null, or an exception, where the bytes are
+/// none.</param>
 public sealed class ImageCodeCache(SftParquet set, VqTokenizer tokenizer, int pixels, Func<byte[], RgbImage?> decode)
 {
     private const int ImagesPerPass = 8;
@@ -44,7 +47,8 @@ public sealed class ImageCodeCache(SftParquet set, VqTokenizer tokenizer, int pi
         var codes = cat(Squares(rows?.Invoke() ?? set.ReadGroup(group), first).Chunk(ImagesPerPass).Select(some =>
         {
             using var pass = NewDisposeScope();
-            return tokenizer.Encode(ImageTensors.ToTensor(some, device)).to(ScalarType.Int32).cpu().MoveToOuterDisposeScope();
+            return tokenizer.Encode(ImageTensors.ToTensor(some, device)).to(ScalarType.Int32).cpu()
+                .MoveToOuterDisposeScope();
         }).ToArray());
         Safetensors.Save(path, [new("codes", codes)], new Dictionary<string, string> { ["of"] = fingerprint });
         return codes.DetachFromDisposeScope();
@@ -73,11 +77,14 @@ public sealed class ImageCodeCache(SftParquet set, VqTokenizer tokenizer, int pi
             image = null;
         }
 
-        return image is not null ? Resampling.Resize(Resampling.CropCentre(image), pixels, pixels) : throw new UnusableFileException(
-            set.Path, $"the image bytes of row {first + i} are no image, or not a whole one", "remove the row, or write the set again");
+        return image is not null ? Resampling.Resize(Resampling.CropCentre(image), pixels, pixels)
+            : throw new UnusableFileException(
+            set.Path, $"the image bytes of row {first + i} are no image, or not a whole one",
+            "remove the row, or write the set again");
     });
 
-    // the set's size on disk and its end, where the places of all its parts stand; the square; every weight of the tokenizer
+    // the set's size on disk and its end, where the places of all its parts stand; the square; every weight of the
+    // tokenizer
     private static string Fingerprint(SftParquet set, VqTokenizer tokenizer, int pixels)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);

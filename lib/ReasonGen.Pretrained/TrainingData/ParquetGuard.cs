@@ -3,12 +3,14 @@ using System.Buffers.Binary;
 namespace ReasonGen.TrainingData;
 
 /// <summary>
-/// A parquet file's metadata, checked against the file before the package that reads parquet sees it: sizes, counts and places must lie in the
-/// file, and what pages unfold to stays within a few times what they are. See <see cref="ThriftWalk"/> for why.
+/// A parquet file's metadata, checked against the file before the package that reads parquet sees it: sizes, counts and
+/// places must lie in the file, and what pages unfold to stays within a few times what they are. See
+/// <see cref="ThriftWalk"/> for why.
 /// </summary>
 internal sealed class ParquetGuard
 {
-    private const int MostElements = 10_000, MostDepth = 16, LargestPageHeader = 16 << 20, VersionTwo = 3, Dictionary = 2;
+    private const int MostElements = 10_000, MostDepth = 16, LargestPageHeader = 16 << 20, VersionTwo = 3,
+        Dictionary = 2;
     private const long FreeBytes = 64 << 20, MostUnfolding = 1000, FreeValues = 10_000_000, ValuesPerByte = 8;
 
     private readonly long end; // of the data: where the footer begins
@@ -53,11 +55,13 @@ internal sealed class ParquetGuard
         }
     }
 
-    /// <summary>Opens the file for the package: at the pages of one row group, which are checked, and nowhere else.</summary>
+    /// <summary>Opens the file for the package: at the pages of one row group, which are checked, and nowhere
+    /// else.</summary>
     /// <param name="path">The file.</param>
     /// <param name="group">Number of the row group.</param>
     /// <param name="only">The one column at the top that will be read; null for all.</param>
-    /// <exception cref="FormatException">A page is unsound, or stored in a way that the package cannot read; the column is named.</exception>
+    /// <exception cref="FormatException">A page is unsound, or stored in a way that the package cannot read; the column
+    /// is named.</exception>
     internal Stream Open(string path, int group, string? only = null)
     {
         var file = File.OpenRead(path);
@@ -94,14 +98,16 @@ internal sealed class ParquetGuard
             "its schema is nested too deep, or lacks elements that it counts on");
         if (children == 0 && depth > 0)
         {
-            Require(repetitions.TryAdd(string.Join('\0', path), lists), $"two of its columns are called '{string.Join('.', path)}'");
+            Require(repetitions.TryAdd(string.Join('\0', path), lists),
+                $"two of its columns are called '{string.Join('.', path)}'");
         }
 
         for (var i = 0; i < children; i++)
         {
             Require(at < schema.Length, "its schema lacks elements that it counts on");
             var next = schema[at];
-            Columns(schema, ref at, [.. path, next.Texts(4).FirstOrDefault() ?? ""], lists + (next.Number(3) == 2 ? 1 : 0));
+            Columns(schema, ref at, [.. path, next.Texts(4).FirstOrDefault() ?? ""],
+                lists + (next.Number(3) == 2 ? 1 : 0));
         }
     }
 
@@ -109,20 +115,24 @@ internal sealed class ParquetGuard
     {
         var rows = group.Number(3) ?? -1;
         ThriftStruct[] columns = [.. group.Inner(1)];
-        Require(rows is >= 0 and <= int.MaxValue && (columns.Length > 0 || rows == 0) && columns.Length <= repetitions.Count,
+        Require(rows is >= 0 and <= int.MaxValue && (columns.Length > 0 || rows == 0)
+            && columns.Length <= repetitions.Count,
             $"row group {number} has {rows} rows in {columns.Length} columns");
         var values = 0L;
         foreach (var column in columns)
         {
-            var data = column.Inner(3).FirstOrDefault() ?? throw new FormatException($"row group {number} lacks the metadata of a column");
+            var data = column.Inner(3).FirstOrDefault()
+                ?? throw new FormatException($"row group {number} lacks the metadata of a column");
             var path = Path(data);
             var count = data.Number(5) ?? -1;
             Require(column.Number(1) is null && repetitions.ContainsKey(path),
                 $"row group {number} has a column {Shown(path)} that its schema lacks, or that lies in another file");
             Require(repetitions[path] > 0 ? count >= rows : count == rows,
                 $"its column {Shown(path)} has {count} values for {rows} rows in row group {number}");
-            Require(data.Number(4) is >= 0 and <= 7, $"its column {Shown(path)} is compressed in a way that the format does not know");
-            Require(new[] { 9, 10, 11 }.Select(field => data.Number(field) ?? 0).All(place => place >= 0 && place < end),
+            Require(data.Number(4) is >= 0 and <= 7,
+                $"its column {Shown(path)} is compressed in a way that the format does not know");
+            Require(new[] { 9, 10, 11 }.Select(field => data.Number(field) ?? 0)
+                .All(place => place >= 0 && place < end),
                 $"its column {Shown(path)} would lie outside the file");
             values += Math.Min(count, int.MaxValue);
         }
@@ -134,28 +144,35 @@ internal sealed class ParquetGuard
     private void CheckPages(FileStream file, ThriftStruct data, HashSet<long> pages, ref long free)
     {
         var (column, count, lists) = (Shown(Path(data)), data.Number(5)!.Value, repetitions[Path(data)]);
-        var at = new[] { 9, 10, 11 }.Select(field => data.Number(field) ?? 0).Where(place => place != 0).DefaultIfEmpty(0).Min();
+        var at = new[] { 9, 10, 11 }.Select(field => data.Number(field) ?? 0).Where(place => place != 0)
+            .DefaultIfEmpty(0).Min();
         var dictionaries = 0;
         for (long values = 0; values < count;)
         {
             Require(at >= 4 && at < end, $"the pages of its column {column} run past the end of the data");
             var (header, bytes) = Header(file, at, column);
             long type = header.Number(1) ?? -1, unfolded = header.Number(2) ?? -1, stored = header.Number(3) ?? -1;
-            Require(stored >= 0 && unfolded >= 0 && stored <= end - at - bytes, $"a page of its column {column} is longer than the file");
+            Require(stored >= 0 && unfolded >= 0 && stored <= end - at - bytes,
+                $"a page of its column {column} is longer than the file");
             free += MostUnfolding * stored - unfolded;
-            Require(free >= 0, $"the pages of its column {column} would unfold to more than {MostUnfolding} times what they are");
+            Require(free >= 0,
+                $"the pages of its column {column} would unfold to more than {MostUnfolding} times what they are");
             pages.Add(at);
             at += bytes + stored;
             values += type switch
             {
                 0 when header.Inner(5).FirstOrDefault() is { } page => PageValues(page, count - values, column),
                 VersionTwo when lists > 0 => throw new NotSupportedException(
-                    $"its column {column} holds lists in data pages of version 2, which the parquet library used here does not read. "
+                    $"its column {column} holds lists in data pages of version 2, which the parquet library used here "
+                    + $"does not read. "
                     + "Write the set again with data pages of version 1 (pyarrow: data_page_version='1.0')"),
-                VersionTwo when header.Inner(8).FirstOrDefault() is { } page && page.Number(2) is >= 0 && page.Number(2) <= page.Number(1)
+                VersionTwo
+                    when header.Inner(8).FirstOrDefault() is { } page && page.Number(2) is >= 0
+                        && page.Number(2) <= page.Number(1)
                     && page.Number(5) is >= 0 && page.Number(6) is >= 0 && page.Number(5) + page.Number(6) <= stored =>
                     PageValues(page, count - values, column),
-                Dictionary when dictionaries++ == 0 && header.Inner(7).FirstOrDefault()?.Number(1) is >= 0 and var entries
+                Dictionary
+                    when dictionaries++ == 0 && header.Inner(7).FirstOrDefault()?.Number(1) is >= 0 and var entries
                     && entries <= 8 * unfolded + 8 => 0,
                 _ => throw new FormatException($"a page of its column {column} is of no kind that belongs there"),
             };
@@ -163,7 +180,9 @@ internal sealed class ParquetGuard
     }
 
     private static long PageValues(ThriftStruct page, long left, string column) =>
-        page.Number(1) is >= 0 and var values && values <= left ? values : throw new FormatException($"a page of its column {column} has {page.Number(1)} values where {left} are left");
+        page.Number(1) is >= 0 and var values && values <= left ? values
+            : throw new FormatException(
+                $"a page of its column {column} has {page.Number(1)} values where {left} are left");
 
     // statistics may make a header long
     private (ThriftStruct Header, int Bytes) Header(FileStream file, long at, string column)
@@ -206,8 +225,8 @@ internal sealed class ParquetGuard
         }
     }
 
-    // a file whose reader may begin at checked pages only, and is told when there is nothing more: the package takes the end for
-    // endless 0xFF
+    // a file whose reader may begin at checked pages only, and is told when there is nothing more: the package takes
+    // the end for endless 0xFF
     private sealed class PagesOnly(FileStream file, HashSet<long> pages) : Stream
     {
         public override bool CanRead => true;
@@ -222,14 +241,16 @@ internal sealed class ParquetGuard
 
         public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
 
-        public override int Read(Span<byte> buffer) => file.Read(buffer) is var read && (read > 0 || buffer.Length == 0) ? read
+        public override int Read(Span<byte> buffer) =>
+            file.Read(buffer) is var read && (read > 0 || buffer.Length == 0) ? read
             : throw new EndOfStreamException("it ends where more should follow");
 
         public override int ReadByte() => file.ReadByte() is >= 0 and var value ? value
             : throw new EndOfStreamException("it ends where more should follow");
 
         public override long Seek(long offset, SeekOrigin origin) =>
-            origin != SeekOrigin.Begin || pages.Contains(offset) ? file.Seek(offset, origin) : throw new FormatException("its pages hold fewer values than they say");
+            origin != SeekOrigin.Begin || pages.Contains(offset) ? file.Seek(offset, origin)
+                : throw new FormatException("its pages hold fewer values than they say");
 
         public override void Flush()
         {

@@ -6,14 +6,16 @@ using ReasonGen.Rollouts;
 namespace ReasonGen.TrainingData;
 
 /// <summary>
-/// Picks one of a record's several wordings (sft_dataset.py prompt_augmentation, cot_augmentation), so that SFT does not overfit one pattern.
-/// Kept from the reference: a single object prompt gives " and X" with its leading blank. Deviation: a wording that a row lacks (null, or an empty
-/// list) is not drawn, where the reference stops in the middle of training.
+/// Picks one of a record's several wordings (sft_dataset.py prompt_augmentation, cot_augmentation), so that SFT does
+/// not overfit one pattern. Kept from the reference: a single object prompt gives " and X" with its leading blank.
+/// Deviation: a wording that a row lacks (null, or an empty list) is not drawn, where the reference stops in the middle
+/// of training.
 /// </summary>
 public static partial class PromptAugmentation
 {
     /// <summary>The keys of janus_sft.sh.</summary>
-    public static IReadOnlyList<string> PaperKeys { get; } = ["short_caption", "paraphrases", "tags", "varied_captions", "object_prompts"];
+    public static IReadOnlyList<string> PaperKeys { get; } = ["short_caption", "paraphrases", "tags", "varied_captions",
+        "object_prompts"];
 
     /// <summary>A prompt in one of the wordings.</summary>
     /// <param name="record">A row of the published data, with its member augmented_prompts.</param>
@@ -22,7 +24,8 @@ public static partial class PromptAugmentation
     /// <exception cref="ArgumentException">The record has none of the wordings.</exception>
     public static string Prompt(JObject record, IReadOnlyList<string> keys, Func<int, int, int> draw)
     {
-        JToken? Of(string key) => key == "longIB_captions" ? record[key] : (record["augmented_prompts"] as JObject)?[key];
+        JToken? Of(string key) =>
+            key == "longIB_captions" ? record[key] : (record["augmented_prompts"] as JObject)?[key];
         string[] there = [.. keys.Where(key => Says(key, Of(key)))];
         if (there.Length == 0)
         {
@@ -57,7 +60,9 @@ public static partial class PromptAugmentation
     public static string WithoutFullStop(string prompt) => prompt.EndsWith('.') ? prompt[..^1] : prompt;
 
     /// <summary>Whether a wording, a text or a list of texts by its key, says anything.</summary>
-    internal static bool Says(string key, JToken? value) => value is not null && (key is "tags" or "object_prompts" or "paraphrases" or "varied_captions" ? Texts(value).Length > 0
+    internal static bool Says(string key, JToken? value) =>
+        value is not null
+            && (key is "tags" or "object_prompts" or "paraphrases" or "varied_captions" ? Texts(value).Length > 0
         : value is JValue { Value: string text } && !string.IsNullOrWhiteSpace(text));
 
     // A list, or a list that was stored as its Python text. What is null or blank in it says nothing.
@@ -69,10 +74,13 @@ public static partial class PromptAugmentation
     }).Where(text => !string.IsNullOrWhiteSpace(text)).Select(text => text!)];
 
     // as Python's repr and JSON escape
-    private static string Unescaped(string text) => !text.Contains('\\') ? text : Escape().Replace(text, match => match.Value[1] switch
+    private static string Unescaped(string text) =>
+        !text.Contains('\\') ? text : Escape().Replace(text, match => match.Value[1] switch
     {
         'n' => "\n", 'r' => "\r", 't' => "\t",
-        'x' or 'u' or 'U' when int.TryParse(match.Value.AsSpan(2), NumberStyles.AllowHexSpecifier, null, out var code) && code < 0x110000 =>
+        'x' or 'u' or 'U'
+            when int.TryParse(match.Value.AsSpan(2), NumberStyles.AllowHexSpecifier, null, out var code)
+                && code < 0x110000 =>
             code is >= 0xD800 and < 0xE000 or < 0x10000 ? ((char)code).ToString() : char.ConvertFromUtf32(code),
         _ => match.Value[1..],
     });

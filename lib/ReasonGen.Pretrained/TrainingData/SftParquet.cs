@@ -1,6 +1,7 @@
 // The published SFT data (Franklin0/ReasonGen-R1-SFT-230k) and what is written in its schema:
 //   image {bytes, path} or a base64 data URL,  brief_caption,  detailed_caption,
-//   augmented_prompts {short_caption, paraphrases [], varied_captions [], tags [], object_prompts []};  lists may be stored as their Python text,
+//   augmented_prompts {short_caption, paraphrases [], varied_captions [], tags [], object_prompts []};  lists may be
+//   stored as their Python text,
 //   augmented_prompts as JSON text.
 using System.Collections;
 using System.Text.Json.Serialization;
@@ -22,7 +23,8 @@ public sealed class SftParquet
 
     private readonly ParquetGuard guard;
 
-    private SftParquet(string path, int[] groupRows, ParquetGuard guard) => (Path, GroupRows, this.guard) = (path, groupRows, guard);
+    private SftParquet(string path, int[] groupRows, ParquetGuard guard) =>
+        (Path, GroupRows, this.guard) = (path, groupRows, guard);
 
     public string Path { get; }
 
@@ -51,26 +53,35 @@ public sealed class SftParquet
             guard.Open(path, 0).Dispose(); // what the package cannot read is told now, not in the middle of training
         }
 
-        return missing.Length == 0 ? new SftParquet(path, [.. reader.RowGroups.Select(group => checked((int)group.RowCount))], guard)
-            : throw new UnusableFileException(path, $"it has no column {string.Join(", ", missing)}; it has {string.Join(", ", names)}",
+        return missing.Length == 0
+            ? new SftParquet(path, [.. reader.RowGroups.Select(group => checked((int)group.RowCount))], guard)
+            : throw new UnusableFileException(path,
+                $"it has no column {string.Join(", ", missing)}; it has {string.Join(", ", names)}",
                 "give a set in the published schema, or make one with 'reasongen caption'");
     });
 
-    /// <summary>The rows of one row group. A member that is null or an empty list is left out of the row's record.</summary>
-    /// <exception cref="UnusableFileException">The file is damaged, or a row holds no image; the row is named.</exception>
-    public SftRow[] ReadGroup(int group) => Guard(Path, $"row group {group} of {GroupRows.Count} is damaged", async () =>
+    /// <summary>The rows of one row group. A member that is null or an empty list is left out of the row's
+    /// record.</summary>
+    /// <exception cref="UnusableFileException">The file is damaged, or a row holds no image; the row is
+    /// named.</exception>
+    public SftRow[] ReadGroup(int group) =>
+        Guard(Path, $"row group {group} of {GroupRows.Count} is damaged", async () =>
     {
         await using var file = guard.Open(Path, group);
         var rows = (await ParquetSerializer.DeserializeUntypedAsync(file, null, group)).Data;
         var first = GroupRows.Take(group).Sum(count => (long)count);
-        return rows.Count != GroupRows[group] ? throw new FormatException($"it holds {rows.Count} rows where its footer says {GroupRows[group]}")
+        return rows.Count != GroupRows[group]
+            ? throw new FormatException($"it holds {rows.Count} rows where its footer says {GroupRows[group]}")
             : rows.Select((row, i) => Row(row, first + i)).ToArray();
     });
 
-    /// <summary>The first row that has a text in none of some columns; null where every row has one. Only those columns are read.</summary>
-    /// <param name="columns">Columns, and members of columns after a full stop: detailed_caption, augmented_prompts.tags.</param>
+    /// <summary>The first row that has a text in none of some columns; null where every row has one. Only those columns
+    /// are read.</summary>
+    /// <param name="columns">Columns, and members of columns after a full stop: detailed_caption,
+    /// augmented_prompts.tags.</param>
     /// <exception cref="UnusableFileException">The file is damaged.</exception>
-    public long? FirstWithout(params IReadOnlyList<string> columns) => Guard<long?>(Path, $"its column {string.Join(" or ", columns)} is damaged", async () =>
+    public long? FirstWithout(params IReadOnlyList<string> columns) =>
+        Guard<long?>(Path, $"its column {string.Join(" or ", columns)} is damaged", async () =>
     {
         long first = 0;
         for (var group = 0; group < GroupRows.Count; first += GroupRows[group++])
@@ -110,15 +121,18 @@ public sealed class SftParquet
             using var data = await reader.RowGroups[group].ReadRawColumnDataBaseAsync(field);
             if (data is RawColumnData<ReadOnlyMemory<char>> texts)
             {
-                var (inner, count) = (column[(column.IndexOf('.') + 1)..], (int)reader.RowGroups[group].GetMetadata(field)!.MetaData!.NumValues);
+                var (inner, count) = (column[(column.IndexOf('.') + 1)..],
+                    (int)reader.RowGroups[group].GetMetadata(field)!.MetaData!.NumValues);
                 Mark(there, texts, field, count, text => name == parent && name != column
                     ? Prompts(text) is { } prompts && PromptAugmentation.Says(inner, prompts[inner])
-                    : field.MaxRepetitionLevel > 0 ? !string.IsNullOrWhiteSpace(text) : PromptAugmentation.Says(inner, text));
+                    : field.MaxRepetitionLevel > 0 ? !string.IsNullOrWhiteSpace(text)
+                        : PromptAugmentation.Says(inner, text));
             }
         }
     }
 
-    private static void Mark(bool[] there, RawColumnData<ReadOnlyMemory<char>> texts, DataField field, int count, Func<string, bool> says)
+    private static void Mark(bool[] there, RawColumnData<ReadOnlyMemory<char>> texts, DataField field, int count,
+        Func<string, bool> says)
     {
         for (int i = 0, row = -1, value = 0; i < count; i++)
         {
@@ -156,24 +170,29 @@ public sealed class SftParquet
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new UnusableFileException(path, $"the file cannot be written: {e.Message}", "choose another folder, or make room", e);
+            throw new UnusableFileException(path, $"the file cannot be written: {e.Message}",
+                "choose another folder, or make room", e);
         }
     }
 
     private SftRow Row(IReadOnlyDictionary<string, object> row, long index)
     {
         var image = row.GetValueOrDefault("image") as IDictionary;
-        var bytes = image is not null ? Bytes(image["bytes"]) : FromDataUrl(Json(row.GetValueOrDefault("image")) as JValue);
+        var bytes =
+            image is not null ? Bytes(image["bytes"]) : FromDataUrl(Json(row.GetValueOrDefault("image")) as JValue);
         if (bytes is not { Length: > 0 })
         {
-            throw new UnusableFileException(Path, $"row {index} holds no image", "write the set with the images' bytes in its column 'image'");
+            throw new UnusableFileException(Path, $"row {index} holds no image",
+                "write the set with the images' bytes in its column 'image'");
         }
 
         var record = new JObject(row.Where(pair => pair.Key != "image" && pair.Value is not null)
             .Select(pair => new JProperty(pair.Key, Json(pair.Value))));
         if (record["augmented_prompts"] is JValue { Value: string text })
         {
-            record["augmented_prompts"] = Prompts(text) ?? throw new UnusableFileException(Path, $"the augmented_prompts of row {index} are a text, but no JSON object",
+            record["augmented_prompts"] = Prompts(text)
+                ?? throw new UnusableFileException(Path,
+                    $"the augmented_prompts of row {index} are a text, but no JSON object",
                 "write them as a struct, or as the text of a JSON object");
         }
 
@@ -184,7 +203,8 @@ public sealed class SftParquet
     {
         try
         {
-            using var reader = new JsonTextReader(new StringReader(text)) { DateParseHandling = DateParseHandling.None };
+            using var reader =
+                new JsonTextReader(new StringReader(text)) { DateParseHandling = DateParseHandling.None };
             return JToken.ReadFrom(reader) as JObject;
         }
         catch (JsonException)
@@ -193,13 +213,15 @@ public sealed class SftParquet
         }
     }
 
-    private static byte[]? Bytes(object? value) => value switch { byte[] bytes => bytes, ReadOnlyMemory<byte> memory => memory.ToArray(), _ => null };
+    private static byte[]? Bytes(object? value) =>
+        value switch { byte[] bytes => bytes, ReadOnlyMemory<byte> memory => memory.ToArray(), _ => null };
 
     private static byte[]? FromDataUrl(JValue? url)
     {
         var text = url?.Value as string ?? "";
         var buffer = new byte[text.Length];
-        return Convert.TryFromBase64String(text[(text.IndexOf(',') + 1)..], buffer, out var length) ? buffer[..length] : null;
+        return Convert.TryFromBase64String(text[(text.IndexOf(',') + 1)..], buffer, out var length) ? buffer[..length]
+            : null;
     }
 
     private static JToken Json(object? value) => value switch
@@ -207,7 +229,8 @@ public sealed class SftParquet
         null => JValue.CreateNull(),
         string text => text,
         ReadOnlyMemory<char> text => text.ToString(),
-        IDictionary members => new JObject(members.Keys.Cast<object>().Select(key => new JProperty(key.ToString()!, Json(members[key])))),
+        IDictionary members =>
+            new JObject(members.Keys.Cast<object>().Select(key => new JProperty(key.ToString()!, Json(members[key])))),
         _ when Bytes(value) is { } bytes => new JValue(bytes),
         IEnumerable list => new JArray(list.Cast<object?>().Select(Json)),
         _ => new JValue(value),
@@ -218,7 +241,8 @@ public sealed class SftParquet
         try
         {
             return File.Exists(path) ? Task.Run(read).GetAwaiter().GetResult()
-                : throw new UnusableFileException(path, "there is no such file", "give a parquet file, or make one with 'reasongen caption'");
+                : throw new UnusableFileException(path, "there is no such file",
+                    "give a parquet file, or make one with 'reasongen caption'");
         }
         catch (Exception e) when (e is FileNotFoundException or UnauthorizedAccessException && FileKinds.IsAboutFile(e))
         {
@@ -230,7 +254,8 @@ public sealed class SftParquet
         }
         catch (Exception e) when (e is not UnusableFileException && e.GetBaseException() is not OutOfMemoryException)
         {
-            throw new UnusableFileException(path, $"{what}: {e.Message}".TrimEnd('.'), "download or write the file again", e);
+            throw new UnusableFileException(path, $"{what}: {e.Message}".TrimEnd('.'),
+                "download or write the file again", e);
         }
     }
 
@@ -251,14 +276,16 @@ public sealed class SftParquet
         internal static Stored Of(SftRow row)
         {
             var prompts = row.Record["augmented_prompts"];
-            List<string> List(string name) => prompts?[name] is { Type: not JTokenType.Null } value ? [.. PromptAugmentation.Texts(value)] : [];
+            List<string> List(string name) =>
+                prompts?[name] is { Type: not JTokenType.Null } value ? [.. PromptAugmentation.Texts(value)] : [];
             return new()
             {
                 Image = new() { Bytes = row.Image, Path = row.ImagePath },
                 Brief = (string?)row.Record["brief_caption"], Detailed = (string?)row.Record["detailed_caption"],
                 Augmented = new()
                 {
-                    Short = (string?)prompts?["short_caption"], Paraphrases = List("paraphrases"), Varied = List("varied_captions"),
+                    Short = (string?)prompts?["short_caption"], Paraphrases = List("paraphrases"),
+                    Varied = List("varied_captions"),
                     Tags = List("tags"), Objects = List("object_prompts"),
                 },
             };

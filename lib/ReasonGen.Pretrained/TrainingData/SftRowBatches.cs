@@ -1,6 +1,7 @@
-// Rows of a parquet set as training sequences (sft_dataset.py, janus_sft.sh): one of several wordings without its full stop, the template, the
-// rationale as it is, the image codes; in a share of the samples the text is blanked.
-// Deviation: rows are shuffled within their row group and row groups among themselves, anew each epoch, so that one row group is in memory.
+// Rows of a parquet set as training sequences (sft_dataset.py, janus_sft.sh): one of several wordings without its full
+// stop, the template, the rationale as it is, the image codes; in a share of the samples the text is blanked.
+// Deviation: rows are shuffled within their row group and row groups among themselves, anew each epoch, so that one row
+// group is in memory.
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Grpo;
@@ -23,7 +24,8 @@ public sealed record SftRowBatchConfig
     /// <summary>Wordings to choose from; none takes brief_caption. Default: those of janus_sft.sh.</summary>
     public IReadOnlyList<string> Wordings { get; init; } = PromptAugmentation.PaperKeys;
 
-    /// <summary>Most tokens of a sequence; a longer one is an error, as in the reference. Default 1280 (janus_sft.sh); at least 1.</summary>
+    /// <summary>Most tokens of a sequence; a longer one is an error, as in the reference. Default 1280 (janus_sft.sh);
+    /// at least 1.</summary>
     public int MaxTokens { get; init; } = 1280;
 
     /// <summary>Seed of order, wordings and dropout. Default 1.</summary>
@@ -34,13 +36,16 @@ public sealed record SftRowBatchConfig
     {
         if (SamplesPerStep < 1 || MaxTokens < 1 || PromptDropout is not (>= 0 and <= 1))
         {
-            throw new ArgumentException($"{nameof(SftRowBatchConfig)} has {nameof(SamplesPerStep)} {SamplesPerStep} and {nameof(MaxTokens)} {MaxTokens}, "
-                + $"which must be at least 1, and {nameof(PromptDropout)} {PromptDropout}, which must be in [0, 1]");
+            throw new ArgumentException(
+                $"{nameof(SftRowBatchConfig)} has {nameof(SamplesPerStep)} {SamplesPerStep} and {nameof(MaxTokens)} "
+                + $"{MaxTokens}, which must be at least 1, and {nameof(PromptDropout)} {PromptDropout}, which must be "
+                + $"in [0, 1]");
         }
     }
 }
 
-/// <summary>Turns rows of a parquet set into training batches: a pure function of the step, cheapest when steps follow each other.</summary>
+/// <summary>Turns rows of a parquet set into training batches: a pure function of the step, cheapest when steps follow
+/// each other.</summary>
 public sealed class SftRowBatches
 {
     private readonly SftParquet set;
@@ -51,8 +56,10 @@ public sealed class SftRowBatches
     private (int Group, SftRow[] Rows, int[] Codes) held = (-1, [], []);
 
     /// <exception cref="ArgumentException">A setting is out of range, or the set is empty.</exception>
-    /// <exception cref="UnusableFileException">A row has no rationale, or none of the wordings; it is named.</exception>
-    public SftRowBatches(SftParquet set, ImageCodeCache codes, ITokenizer tokenizer, PromptTemplate template, SftRowBatchConfig config)
+    /// <exception cref="UnusableFileException">A row has no rationale, or none of the wordings; it is
+    /// named.</exception>
+    public SftRowBatches(SftParquet set, ImageCodeCache codes, ITokenizer tokenizer, PromptTemplate template,
+        SftRowBatchConfig config)
     {
         config.Validate();
         (this.set, this.codes, this.tokenizer, this.template, this.config) = (set, codes, tokenizer, template, config);
@@ -67,7 +74,8 @@ public sealed class SftRowBatches
         {
             if (set.FirstWithout(columns) is { } row)
             {
-                throw new UnusableFileException(set.Path, $"row {row} has no text in {string.Join(" or ", columns)}", "write one, or remove the row");
+                throw new UnusableFileException(set.Path, $"row {row} has no text in {string.Join(" or ", columns)}",
+                    "write one, or remove the row");
             }
         }
     }
@@ -77,7 +85,8 @@ public sealed class SftRowBatches
     public SftBatch Batch(long step)
     {
         var first = step * config.SamplesPerStep;
-        return SftBatch.Build(Enumerable.Range(0, config.SamplesPerStep).Select(i => Sample(first + i)).ToArray(), tokenizer.Special);
+        return SftBatch.Build(Enumerable.Range(0, config.SamplesPerStep).Select(i => Sample(first + i)).ToArray(),
+            tokenizer.Special);
     }
 
     /// <summary>Sample number <paramref name="index"/> of the endless sequence of epochs.</summary>
@@ -95,19 +104,23 @@ public sealed class SftRowBatches
         try
         {
             var (record, images) = (held.Rows[row].Record, held.Codes.Length / held.Rows.Length);
-            string Member(string name) => (string?)record[name] ?? throw new ArgumentException($"the record has no {name}");
+            string Member(string name) =>
+                (string?)record[name] ?? throw new ArgumentException($"the record has no {name}");
             var prompt = config.Wordings.Count == 0 ? Member("brief_caption")
                 : PromptAugmentation.Prompt(record, config.Wordings, (low, high) => random.Next(low, high + 1));
             var sample = new SftSample(tokenizer.Encode(template.Fill(PromptAugmentation.WithoutFullStop(prompt))), 
                 tokenizer.Encode(Member("detailed_caption")),
-                [.. held.Codes.Skip(row * images).Take(images).Select(code => (long)code)], random.NextDouble() < config.PromptDropout);
+                [.. held.Codes.Skip(row * images).Take(images).Select(code => (long)code)],
+                random.NextDouble() < config.PromptDropout);
             var length = sample.Prompt.Length + sample.Response.Length + images + 4;
             return length <= config.MaxTokens ? sample
-                : throw new ArgumentException($"its sequence has {length} tokens, more than {nameof(config.MaxTokens)} {config.MaxTokens}");
+                : throw new ArgumentException(
+                    $"its sequence has {length} tokens, more than {nameof(config.MaxTokens)} {config.MaxTokens}");
         }
         catch (Exception e) when (e is ArgumentException or IndexOutOfRangeException)
         {
-            throw new UnusableFileException(set.Path, $"row {set.GroupRows.Take(group).Sum() + row} cannot be trained on: {e.Message}",
+            throw new UnusableFileException(set.Path,
+                $"row {set.GroupRows.Take(group).Sum() + row} cannot be trained on: {e.Message}",
                 "remove the row, or choose other wordings or a longer sequence", e);
         }
     }

@@ -1,8 +1,11 @@
 // The entropy term of the loss:  loss + α_text H_text + α_image H_image + α H, H over all tokens.
 //   none: α = 0.   fixed: one constant α (a positive α penalises entropy; the paper's coefficient −0.002 is α = 0.002).
-//   adaptive (paper section 3.3; adaptive_entropy_coeff.py): α = sinh ψ; after each micro-batch ψ takes an Adam step on −sinh(ψ) (H − H*), so that
-//   entropy above its target H* raises α, which then penalises entropy; α stays within ± bound. The loss of a micro-batch uses the α from before it.
-// Deviations: 1. The state of the controllers is saved with the run. 2. The comment of the source states the sign the other way round; the code is followed.
+//   adaptive (paper section 3.3; adaptive_entropy_coeff.py): α = sinh ψ; after each micro-batch ψ takes an Adam step on
+//   −sinh(ψ) (H − H*), so that
+//   entropy above its target H* raises α, which then penalises entropy; α stays within ± bound. The loss of a
+//   micro-batch uses the α from before it.
+// Deviations: 1. The state of the controllers is saved with the run. 2. The comment of the source states the sign the
+// other way round; the code is followed.
 using Newtonsoft.Json.Linq;
 using ReasonGen.Training;
 
@@ -25,13 +28,15 @@ public interface IEntropyStrategy
     /// <summary>Whether gradients must flow through the entropies. Default true.</summary>
     bool NeedsGradient => true;
 
-    /// <summary>The weights for a micro-batch with these mean entropies, in nats; the strategy learns from them afterwards.</summary>
+    /// <summary>The weights for a micro-batch with these mean entropies, in nats; the strategy learns from them
+    /// afterwards.</summary>
     EntropyCoefficients Next(double textEntropy, double imageEntropy);
 
     /// <summary>All that must be kept to go on after an interruption.</summary>
     JObject SaveState();
 
-    /// <summary>Goes on from there. Where the json is not what <see cref="SaveState"/> gave, it throws and changes nothing.</summary>
+    /// <summary>Goes on from there. Where the json is not what <see cref="SaveState"/> gave, it throws and changes
+    /// nothing.</summary>
     void RestoreState(JObject state);
 }
 
@@ -51,7 +56,8 @@ public sealed class NoEntropyTerm : IEntropyStrategy
     }
 }
 
-/// <summary>The same weight on the entropy of all tokens throughout, as entropy_coeff of the reference with the sign turned.</summary>
+/// <summary>The same weight on the entropy of all tokens throughout, as entropy_coeff of the reference with the sign
+/// turned.</summary>
 /// <param name="alpha">α; positive penalises.</param>
 public sealed class FixedEntropyTerm(double alpha) : IEntropyStrategy
 {
@@ -95,7 +101,8 @@ public sealed class EntropyController
     {
         if (!(config.Target >= 0 && config.LearningRate > 0 && config.Bound > 0)) // NaN is none of these
         {
-            throw new ArgumentException($"an entropy controller needs a target of at least 0, and learning rate and bound above 0: {config}");
+            throw new ArgumentException(
+                $"an entropy controller needs a target of at least 0, and learning rate and bound above 0: {config}");
         }
 
         Config = config;
@@ -125,7 +132,8 @@ public sealed class EntropyController
         first = MathF.FusedMultiplyAdd((float)(1 - Beta1), gradient - first, first);
         second = MathF.FusedMultiplyAdd((float)(1 - Beta2) * gradient, gradient, second * (float)Beta2);
         var denominator = MathF.Sqrt(second) / (float)Math.Sqrt(1 - Math.Pow(Beta2, steps)) + (float)Epsilon;
-        psi = MathF.FusedMultiplyAdd((float)(-Config.LearningRate / (1 - Math.Pow(Beta1, steps))), first / denominator, psi);
+        psi = MathF.FusedMultiplyAdd((float)(-Config.LearningRate / (1 - Math.Pow(Beta1, steps))), first / denominator,
+            psi);
         psi = (float)Math.Asinh(Math.Clamp(Alpha, -(float)Config.Bound, (float)Config.Bound));
         return loss;
     }

@@ -1,12 +1,13 @@
-// Dynamic sampling (verl: ray_trainer.py fit, filter_groups): a group whose rewards are all equal teaches nothing and is dropped; new prompts are
-// rolled out until enough groups are there, or too many rounds were needed.
+// Dynamic sampling (verl: ray_trainer.py fit, filter_groups): a group whose rewards are all equal teaches nothing and
+// is dropped; new prompts are rolled out until enough groups are there, or too many rounds were needed.
 //   keep  ⇔ population std (fp32) > 0, or a group of one;   prompts of a refill = min(batch, 2^(bits(missing) + 1)).
 namespace ReasonGen.Grpo;
 
 /// <summary>Which groups to train on, and how many prompts to try next.</summary>
 public static class GroupFilter
 {
-    /// <summary>Whether the rewards of one group differ. (Deviation in fp32, as numpy takes it: equal rewards that are not exact in binary may pass.)</summary>
+    /// <summary>Whether the rewards of one group differ. (Deviation in fp32, as numpy takes it: equal rewards that are
+    /// not exact in binary may pass.)</summary>
     public static bool Keeps(ReadOnlySpan<float> rewards)
     {
         if (rewards.Length == 1)
@@ -29,7 +30,8 @@ public static class GroupFilter
         return MathF.Sqrt(squares / rewards.Length) > 0;
     }
 
-    /// <summary>Whether every reward of a group is known. One that could not be had is NaN, and then the group cannot be compared.</summary>
+    /// <summary>Whether every reward of a group is known. One that could not be had is NaN, and then the group cannot
+    /// be compared.</summary>
     public static bool Scored(IEnumerable<float> rewards) => !rewards.Any(float.IsNaN);
 
     /// <summary>Prompts to roll out in a refill round.</summary>

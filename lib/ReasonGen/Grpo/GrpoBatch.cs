@@ -15,12 +15,14 @@ public sealed record Group(Prompt Prompt, string[] Rationales, RgbImage[] Images
 /// <param name="Advantages">[P, G].</param>
 /// <param name="OldLogProbs">[N, R] of the policy that sampled.</param>
 public sealed record GrpoBatch(
-    RolloutBatch Rollouts, IReadOnlyList<Group> Groups, Tensor Rewards, Tensor Advantages, Tensor OldLogProbs) : IDisposable
+    RolloutBatch Rollouts, IReadOnlyList<Group> Groups, Tensor Rewards, Tensor Advantages, Tensor OldLogProbs)
+    : IDisposable
 {
     /// <summary>G.</summary>
     public int GroupSize => (int)Rewards.shape[1];
 
-    /// <summary>Rollouts <paramref name="start"/> to <paramref name="start"/> + <paramref name="count"/> − 1 as one forward pass reads them.</summary>
+    /// <summary>Rollouts <paramref name="start"/> to <paramref name="start"/> + <paramref name="count"/> − 1 as one
+    /// forward pass reads them.</summary>
     /// <param name="start">First rollout.</param>
     /// <param name="count">n, at least 1.</param>
     /// <param name="ignoredToken">An id that does not count in the loss; null counts all.</param>

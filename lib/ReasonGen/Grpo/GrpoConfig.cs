@@ -1,3 +1,4 @@
+using ReasonGen.Optimization;
 using ReasonGen.Training;
 
 namespace ReasonGen.Grpo;
@@ -5,7 +6,8 @@ namespace ReasonGen.Grpo;
 /// <summary>Settings of GRPO. Defaults are those of janus_rl.sh.</summary>
 public sealed record GrpoConfig
 {
-    /// <summary>Groups an iteration trains on. Default 32; at least 1, a multiple of <see cref="PromptsPerUpdate"/>.</summary>
+    /// <summary>Groups an iteration trains on. Default 32; at least 1, a multiple of
+    /// <see cref="PromptsPerUpdate"/>.</summary>
     public int PromptsPerStep { get; init; } = 32;
 
     /// <summary>G, rollouts of one prompt. Default 8; at least 2.</summary>
@@ -23,22 +25,27 @@ public sealed record GrpoConfig
     /// <summary>Fewest prompts of a refill round. Default 1; the reference takes the number of its GPUs.</summary>
     public int PromptsPerRefill { get; init; } = 1;
 
-    /// <summary>Whether groups whose rewards are all equal are dropped and replaced. Default true (filter_groups).</summary>
+    /// <summary>Whether groups whose rewards are all equal are dropped and replaced. Default true
+    /// (filter_groups).</summary>
     public bool FilterGroups { get; init; } = true;
 
-    /// <summary>Rounds of rollouts before an iteration goes on with fewer groups, or fails. Default 8; at least 1.</summary>
+    /// <summary>Rounds of rollouts before an iteration goes on with fewer groups, or fails. Default 8; at least
+    /// 1.</summary>
     public int MaxRounds { get; init; } = 8;
 
-    /// <summary>Whether too few groups after the last round end the run, as in the reference. Default false: train on those there are.</summary>
+    /// <summary>Whether too few groups after the last round end the run, as in the reference. Default false: train on
+    /// those there are.</summary>
     public bool FailOnTooFewGroups { get; init; }
 
-    /// <summary>Iterations in a row without any group of differing rewards before the run ends. Default 3; at least 1.</summary>
+    /// <summary>Iterations in a row without any group of differing rewards before the run ends. Default 3; at least
+    /// 1.</summary>
     public int MaxEmptySteps { get; init; } = 3;
 
     /// <summary>Learning rate. Default 5e-6; above 0.</summary>
     public double LearningRate { get; init; } = 5e-6;
 
-    /// <summary>Iterations in which the learning rate rises. Default 0. The first iteration has rate 0 in any case, as in the reference.</summary>
+    /// <summary>Iterations in which the learning rate rises. Default 0. The first iteration has rate 0 in any case, as
+    /// in the reference.</summary>
     public int WarmupSteps { get; init; }
 
     /// <summary>AdamW's weight decay. Default 0.01; at least 0.</summary>
@@ -56,7 +63,8 @@ public sealed record GrpoConfig
     /// <summary>Temperature of the log-probs, which should be that of the rollouts. Default 1; above 0.</summary>
     public double Temperature { get; init; } = 1;
 
-    /// <summary>Leaves begin-of-image out of the loss (ignore_img_start); by its id, so an image code of the same number goes with it. Default false.</summary>
+    /// <summary>Leaves begin-of-image out of the loss (ignore_img_start); by its id, so an image code of the same
+    /// number goes with it. Default false.</summary>
     public bool IgnoreBeginOfImage { get; init; }
 
     /// <summary>Seed of the rollouts. Default 1.</summary>
@@ -89,7 +97,8 @@ public sealed record GrpoConfig
             $"a multiple of {nameof(PromptsPerUpdate)}, {PromptsPerUpdate}");
         Require(PromptsPerRound >= 1, nameof(PromptsPerRound), PromptsPerRound, "at least 1");
         Require(PromptsPerRefill >= 1, nameof(PromptsPerRefill), PromptsPerRefill, "at least 1");
-        Require(RolloutsPerPrompt >= 2, nameof(RolloutsPerPrompt), RolloutsPerPrompt, "at least 2, for rewards to differ");
+        Require(RolloutsPerPrompt >= 2, nameof(RolloutsPerPrompt), RolloutsPerPrompt,
+            "at least 2, for rewards to differ");
         Require(MicroBatchRollouts >= 1, nameof(MicroBatchRollouts), MicroBatchRollouts, "at least 1");
         Require(MaxRounds >= 1, nameof(MaxRounds), MaxRounds, "at least 1");
         Require(MaxEmptySteps >= 1, nameof(MaxEmptySteps), MaxEmptySteps, "at least 1");

@@ -6,7 +6,8 @@ public sealed record GrpoStep
     /// <summary>Counted from 0.</summary>
     public required long Step { get; init; }
 
-    /// <summary>Mean over all rollouts of the first round: an unbiased look at the policy; NaN where no reward is known.</summary>
+    /// <summary>Mean over all rollouts of the first round: an unbiased look at the policy; NaN where no reward is
+    /// known.</summary>
     public required double Reward { get; init; }
 
     /// <summary>Groups trained on; 0 where no rewards differed.</summary>
@@ -21,7 +22,8 @@ public sealed record GrpoStep
     /// <summary>Groups dropped because of an unavailable reward.</summary>
     public int SkippedGroups { get; init; }
 
-    /// <summary>Mean of each part of the reward over the first round, unweighted; empty where the reward has no parts.</summary>
+    /// <summary>Mean of each part of the reward over the first round, unweighted; empty where the reward has no
+    /// parts.</summary>
     public IReadOnlyDictionary<string, double> RewardParts { get; init; } = CollectedGroups.NoParts;
 
     /// <summary>Mean entropy of text tokens.</summary>
@@ -60,7 +62,8 @@ public sealed record GrpoStep
     /// <summary>All of it.</summary>
     public double Seconds => SamplingSeconds + RewardSeconds + TrainingSeconds;
 
-    internal static GrpoStep Of(long step, CollectedGroups collected, UpdateMetrics metrics, double trainingSeconds) => new()
+    internal static GrpoStep Of(long step, CollectedGroups collected, UpdateMetrics metrics, double trainingSeconds) =>
+        new()
     {
         Step = step,
         Reward = collected.Reward,

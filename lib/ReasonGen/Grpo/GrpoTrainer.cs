@@ -1,14 +1,18 @@
 // One iteration of GRPO (verl: ray_trainer.py fit, dp_actor.py update_policy), top down in Step, Update and Backward:
-//   rollouts → rewards → groups whose rewards differ → advantages → old log-probs → for each update: for each micro-batch
-//     loss = PolicyLoss + α_text H_text + α_image H_image (+ α H) (+ w KL),  divided by the micro-batches of the update → clip → AdamW.
-// Deviations: 1. A loss that is not finite ends the run; the reference turns it into 0 and steps on whatever gradients there are.
+//   rollouts → rewards → groups whose rewards differ → advantages → old log-probs
+//   → for each update: for each micro-batch: loss = PolicyLoss + α_text H_text + α_image H_image (+ α H) (+ w KL),
+//     divided by the micro-batches of the update;  clip → AdamW.
+// Deviations: 1. A loss that is not finite ends the run; the reference turns it into 0 and steps on what is there.
 //   2. Columns behind the longest response of a micro-batch are not computed; they are masked in the reference.
-//   3. Too few groups are trained on instead of ending the run, unless FailOnTooFewGroups.  4. Controllers are saved with the run.
-//   Kept: the first iteration has learning rate 0; forced tokens (begin_of_image, eos) are trained as if sampled; logits are clamped.
+//   3. Too few groups are trained on instead of ending the run, unless FailOnTooFewGroups.  4. Controllers are saved
+//   with the run.
+//   Kept: the first iteration has learning rate 0; forced tokens (begin_of_image, eos) are trained as if sampled;
+//   logits are clamped.
 using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Models;
+using ReasonGen.Optimization;
 using ReasonGen.Rollouts;
 using ReasonGen.Training;
 using TorchSharp;
@@ -26,7 +30,6 @@ public sealed class GrpoTrainer : IDisposable
     private readonly long beginOfImage;
     private readonly AdamW optimizer;
     private readonly StepGuard guard = new();
-    private int emptySteps;
     private string? lastSaved;
 
     /// <param name="model">The policy, trained in place.</param>
@@ -34,17 +37,19 @@ public sealed class GrpoTrainer : IDisposable
     /// <param name="entropy">The entropy term.</param>
     /// <param name="beginOfImage">Id of the begin-of-image token.</param>
     /// <param name="reference">A frozen model for the KL term; needed when its weight is above 0.</param>
-    /// <exception cref="ArgumentException">A setting is out of range, the reference model is missing, or the collector samples from another model
-    /// or at another temperature.</exception>
+    /// <exception cref="ArgumentException">A setting is out of range, the reference model is missing, or the collector
+    /// samples from another model or at another temperature.</exception>
     public GrpoTrainer(
-        IImageTextModel model, RolloutCollector collector, IEntropyStrategy entropy, long beginOfImage, IImageTextModel? reference = null)
+        IImageTextModel model, RolloutCollector collector, IEntropyStrategy entropy, long beginOfImage,
+        IImageTextModel? reference = null)
     {
         Config = collector.Config;
         Config.Validate();
         if (Config.KlWeight > 0 && reference is null)
         {
             throw new ArgumentException(
-                $"{nameof(GrpoConfig.KlWeight)} is {Config.KlWeight}, so a reference model is needed", nameof(reference));
+                $"{nameof(GrpoConfig.KlWeight)} is {Config.KlWeight}, so a reference model is needed",
+                nameof(reference));
         }
 
         collector.Source.CheckPolicy(model, Config.Temperature);
@@ -61,12 +66,15 @@ public sealed class GrpoTrainer : IDisposable
     /// <summary>Iterations done so far.</summary>
     public long StepCount { get; private set; }
 
-    /// <summary>What the last iteration trained on; null where no rewards differed. It is disposed when the next begins.</summary>
+    /// <summary>What the last iteration trained on; null where no rewards differed. It is disposed when the next
+    /// begins.</summary>
     public GrpoBatch? LastBatch { get; private set; }
 
-    /// <summary>Does up to <paramref name="count"/> iterations, each when it is asked for; ends early when cancelled.</summary>
+    /// <summary>Does up to <paramref name="count"/> iterations, each when it is asked for; ends early when
+    /// cancelled.</summary>
     /// <exception cref="NonFiniteLossException">A loss or gradient is not finite.</exception>
-    /// <exception cref="InvalidOperationException">Several iterations in a row found no group of differing rewards.</exception>
+    /// <exception cref="InvalidOperationException">Several iterations in a row found no group of differing
+    /// rewards.</exception>
     public IEnumerable<GrpoStep> Steps(int count, CancellationToken cancel = default)
     {
         for (var i = 0; i < count && !cancel.IsCancellationRequested; i++)
@@ -83,7 +91,7 @@ public sealed class GrpoTrainer : IDisposable
         // sample, score, filter
         var collected = collector.Collect(cancel);
         guard.Changing(); // the next prompts are others from here on
-        CountEmptySteps(collected);
+        collector.CountEmptySteps(collected);
 
         // advantages and old log-probs
         var watch = Stopwatch.StartNew();
@@ -102,8 +110,9 @@ public sealed class GrpoTrainer : IDisposable
     {
         using var scope = NewDisposeScope();
         var values = groups.SelectMany(group => group.Rewards).ToArray();
-        var rewards = tensor(values, [groups.Count, groups[0].Rewards.Length], device: rollouts.Ids.device);     // [P, G]
-        var advantages = GroupAdvantage.Compute(rewards);                                                        // [P, G]
+        long[] shape = [groups.Count, groups[0].Rewards.Length];
+        var rewards = tensor(values, shape, device: rollouts.Ids.device); // [P, G]
+        var advantages = GroupAdvantage.Compute(rewards); // [P, G]
         var oldLogProbs = RolloutLogProbs.Old(model, rollouts, Config.Temperature, Config.MicroBatchRollouts); // [N, R]
         return new(rollouts, groups, rewards.DetachFromDisposeScope(), advantages.DetachFromDisposeScope(),
             oldLogProbs.DetachFromDisposeScope());
@@ -128,7 +137,8 @@ public sealed class GrpoTrainer : IDisposable
             var norm = GradientClip.Apply(model.TrainableParameters().Select(p => p.Parameter), Config.GradientClip);
             if (!double.IsFinite(norm))
             {
-                throw new NonFiniteLossException("the gradient", StepCount, $"rollouts {start} to {end - 1}", lastSaved);
+                throw new NonFiniteLossException("the gradient", StepCount, $"rollouts {start} to {end - 1}",
+                    lastSaved);
             }
 
             norms.Add(norm);
@@ -159,12 +169,14 @@ public sealed class GrpoTrainer : IDisposable
 
         if (Config.KlWeight > 0)
         {
-            loss += Config.KlWeight * MaskedMean.Of(Kl.K3(logProbs, ReferenceLogProbs(micro.Rollouts)), micro.Mask);
+            var referenceLogProbs = RolloutLogProbs.Old(reference!, micro.Rollouts, Config.Temperature, count);
+            loss += Config.KlWeight * MaskedMean.Of(Kl.K3(logProbs, referenceLogProbs), micro.Mask);
         }
 
         if (!double.IsFinite(loss.ToDouble()))
         {
-            throw new NonFiniteLossException("the loss", StepCount, $"rollouts {start} to {start + count - 1}", lastSaved);
+            throw new NonFiniteLossException("the loss", StepCount, $"rollouts {start} to {start + count - 1}",
+                lastSaved);
         }
 
         ActivationCheckpoint.Backward(loss / microBatches);
@@ -179,50 +191,34 @@ public sealed class GrpoTrainer : IDisposable
         };
     }
 
-    private Tensor ReferenceLogProbs(RolloutBatch rollouts)
-    {
-        using (no_grad())
-        {
-            return RolloutLogProbs.Compute(reference!, rollouts, Config.Temperature, entropyGradient: false).LogProbs;
-        }
-    }
-
-    private void CountEmptySteps(CollectedGroups collected)
-    {
-        emptySteps = collected.Groups.Count == 0 ? emptySteps + 1 : 0;
-        if (emptySteps >= Config.MaxEmptySteps)
-        {
-            var skipped = collected.SkippedGroups == 0 ? ""
-                : $" In the last one {collected.SkippedGroups} groups were left out because of an unavailable reward.";
-            throw new InvalidOperationException(
-                $"{emptySteps} iterations in a row found no group whose rewards differ: the reward is always the same. Look at the images and "
-                + $"at the reward; a policy that is always right or always wrong cannot be trained this way.{skipped}");
-        }
-    }
-
     /// <summary>Writes all that <see cref="Resume"/> needs into one file.</summary>
     /// <exception cref="UnusableFileException">It cannot be written; an earlier state stays as it was.</exception>
-    /// <exception cref="InvalidOperationException">The last step was broken off after its prompts were collected.</exception>
+    /// <exception cref="InvalidOperationException">The last step was broken off after its prompts were
+    /// collected.</exception>
     public void Save(string path)
     {
         using var turn = guard.Save();
         RunState.Save(path, model.TrainableParameters(), optimizer, new JObject
         {
-            ["step"] = StepCount, ["next_prompt"] = collector.NextPrompt, ["empty_steps"] = emptySteps, ["entropy"] = entropy.SaveState(),
+            ["step"] = StepCount, ["next_prompt"] = collector.NextPrompt, ["empty_steps"] = collector.EmptySteps,
+            ["entropy"] = entropy.SaveState(),
             ["config"] = Settings(),
         });
         lastSaved = path;
     }
 
     /// <summary>Goes on from a saved state.</summary>
-    /// <exception cref="UnusableFileException">The state is missing, damaged, or of a run with other settings; nothing was changed.</exception>
+    /// <exception cref="UnusableFileException">The state is missing, damaged, or of a run with other settings; nothing
+    /// was changed.</exception>
     public void Resume(string path)
     {
         using var turn = guard.Step();
-        (StepCount, collector.NextPrompt, emptySteps) = RunState.Load(path, model.TrainableParameters(), optimizer, state =>
+        (StepCount, collector.NextPrompt, collector.EmptySteps) =
+            RunState.Load(path, model.TrainableParameters(), optimizer, state =>
         {
             RunState.ExpectSettings(path, state["config"], Settings());
-            var counts = (RunState.Count(state, "step"), RunState.Count(state, "next_prompt"), checked((int)RunState.Count(state, "empty_steps")));
+            long Count(string name) => RunState.Count(state, name);
+            var counts = (Count("step"), Count("next_prompt"), checked((int)Count("empty_steps")));
             entropy.RestoreState((JObject)state["entropy"]!);
             return counts;
         });
@@ -234,7 +230,8 @@ public sealed class GrpoTrainer : IDisposable
     private JObject Settings()
     {
         var settings = JObject.FromObject(Config);
-        (settings["EntropyTerm"], settings["Entropy"], settings["Reward"]) = (entropy.Name, entropy.Settings, collector.RewardName);
+        (settings["EntropyTerm"], settings["Entropy"], settings["Reward"]) =
+            (entropy.Name, entropy.Settings, collector.RewardName);
         return settings;
     }
 

@@ -28,7 +28,8 @@ public static class PolicyLoss
     /// <param name="advantages">[N, R] or [N, 1].</param>
     /// <param name="mask">[N, R], 1 on tokens that count.</param>
     /// <param name="clipRange">ε; 0.2 in the paper.</param>
-    public static PolicyLossParts Compute(Tensor logProbs, Tensor oldLogProbs, Tensor advantages, Tensor mask, double clipRange)
+    public static PolicyLossParts Compute(Tensor logProbs, Tensor oldLogProbs, Tensor advantages, Tensor mask,
+        double clipRange)
     {
         using var scope = NewDisposeScope();
         if (!logProbs.shape.SequenceEqual(oldLogProbs.shape) || !logProbs.shape.SequenceEqual(mask.shape))

@@ -8,24 +8,44 @@ namespace ReasonGen.Grpo;
 /// <summary>Sample, score, filter: fills an iteration with groups whose rewards differ.</summary>
 /// <param name="source">Gives rollouts.</param>
 /// <param name="reward">Scores images.</param>
-/// <param name="promptAt">Prompt number i of the run: a pure function, so that a resumed run sees the same prompts.</param>
+/// <param name="promptAt">Prompt number i of the run: a pure function, so that a resumed run sees the same
+/// prompts.</param>
 /// <param name="config">Settings.</param>
-public sealed class RolloutCollector(IRolloutSource source, IReward reward, Func<long, Prompt> promptAt, GrpoConfig config)
+public sealed class RolloutCollector(IRolloutSource source, IReward reward, Func<long, Prompt> promptAt,
+    GrpoConfig config)
 {
     /// <summary>The settings that groups are collected with.</summary>
     public GrpoConfig Config => config;
 
     /// <summary>Gives the rollouts.</summary>
     public IRolloutSource Source => source;
+
     /// <summary>What scores the images.</summary>
     internal string RewardName => reward.Name;
 
     /// <summary>Number of the next prompt.</summary>
     public long NextPrompt { get; set; }
 
+    // iterations in a row that found nothing to train on
+    internal int EmptySteps { get; set; }
+
+    internal void CountEmptySteps(CollectedGroups collected)
+    {
+        EmptySteps = collected.Groups.Count == 0 ? EmptySteps + 1 : 0;
+        if (EmptySteps >= config.MaxEmptySteps)
+        {
+            throw new InvalidOperationException(
+                $"{EmptySteps} iterations in a row found no group whose rewards differ: the reward is always the same. "
+                + "Look at the images and at the reward; a policy that is always right or always wrong cannot be "
+                + "trained this way." + (collected.SkippedGroups == 0 ? "" : $" In the last one "
+                + $"{collected.SkippedGroups} groups were left out because of an unavailable reward."));
+        }
+    }
+
     /// <summary>Collects the groups of one iteration; none when not one group's rewards differ.</summary>
     /// <remarks>After any exception the same prompts come again.</remarks>
-    /// <exception cref="InvalidOperationException">Too few groups, where the configuration makes that an error.</exception>
+    /// <exception cref="InvalidOperationException">Too few groups, where the configuration makes that an
+    /// error.</exception>
     public CollectedGroups Collect(CancellationToken cancel = default)
     {
         var firstPrompt = NextPrompt;
@@ -40,9 +60,11 @@ public sealed class RolloutCollector(IRolloutSource source, IReward reward, Func
                 rounds.Add(round);
                 round.Rollouts = round.Sampling.Time(() =>
                     source.Generate(round.Prompts, config.RolloutsPerPrompt, Seeds.Mix(config.Seed, NextPrompt)));
-                NextPrompt += config.PromptsPerRound; // a refill reads a whole batch and uses its first prompts, as in the reference
+                // a refill reads a whole batch and uses its first prompts, as in the reference
+                NextPrompt += config.PromptsPerRound;
                 round.Groups = round.Scoring.Time(() => Score(round.Prompts, round.Rollouts, cancel));
-                round.RewardParts = (reward as IRewardParts)?.Parts.ToDictionary(part => part.Name, part => KnownMean(part.Rewards));
+                round.RewardParts =
+                    (reward as IRewardParts)?.Parts.ToDictionary(part => part.Name, part => KnownMean(part.Rewards));
                 for (var g = 0; g < round.Groups.Length && kept.Count < config.PromptsPerStep; g++)
                 {
                     if (IsUsable(round.Groups[g]))
@@ -72,7 +94,8 @@ public sealed class RolloutCollector(IRolloutSource source, IReward reward, Func
         var size = rollouts.Count / prompts.Count;
         var rationales = source.Rationales(rollouts);
         var images = source.Images(rollouts);
-        var requests = images.Select((image, i) => new RewardRequest(prompts[i / size], rationales[i], image)).ToArray();
+        var requests =
+            images.Select((image, i) => new RewardRequest(prompts[i / size], rationales[i], image)).ToArray();
         var rewards = reward.Score(requests, cancel);
         var groups = new Group[prompts.Count];
         for (var p = 0; p < groups.Length; p++)
@@ -103,13 +126,15 @@ public sealed class RolloutCollector(IRolloutSource source, IReward reward, Func
         {
             var unavailable = skipped > 0 ? $" and {skipped} had an unavailable reward; " : "; ";
             throw new InvalidOperationException(
-                $"after {rounds.Count} rounds only {kept.Count} of {config.PromptsPerStep} groups had differing rewards{unavailable}"
+                $"after {rounds.Count} rounds only {kept.Count} of {config.PromptsPerStep} groups had differing "
+                + $"rewards{unavailable}"
                 + "check the reward, or let the run go on with fewer groups (FailOnTooFewGroups = false)");
         }
 
         var equal = scored.Count(group => !GroupFilter.Keeps(group.Rewards));
         var first = rounds[0].Groups.Where(group => GroupFilter.Scored(group.Rewards));
-        var filled = rounds.Where(round => round.Rows.Count > 0).Select(round => (round.Rollouts!, round.Rows.ToArray())).ToArray();
+        var filled = rounds.Where(round => round.Rows.Count > 0)
+            .Select(round => (round.Rollouts!, round.Rows.ToArray())).ToArray();
         return new()
         {
             Groups = kept,
@@ -143,7 +168,8 @@ public sealed class RolloutCollector(IRolloutSource source, IReward reward, Func
 
         internal Stopwatch Scoring { get; } = new();
 
-        internal void KeepRows(int start, int count) => Rows.AddRange(Enumerable.Range(start, count).Select(row => (long)row));
+        internal void KeepRows(int start, int count) =>
+            Rows.AddRange(Enumerable.Range(start, count).Select(row => (long)row));
     }
 }
 
@@ -155,7 +181,8 @@ public sealed record CollectedGroups
     /// <summary>Groups whose rewards differ (all groups, where they are not filtered); may be none.</summary>
     public required IReadOnlyList<Group> Groups { get; init; }
 
-    /// <summary>Their rollouts, those of a group side by side; null where there is no group. The caller disposes them.</summary>
+    /// <summary>Their rollouts, those of a group side by side; null where there is no group. The caller disposes
+    /// them.</summary>
     public required RolloutBatch? Rollouts { get; init; }
 
     /// <summary>Mean of the first round over groups whose rewards are known; NaN when there are none.</summary>

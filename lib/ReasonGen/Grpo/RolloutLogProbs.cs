@@ -5,7 +5,8 @@ using static TorchSharp.torch;
 
 namespace ReasonGen.Grpo;
 
-/// <summary>Log-probabilities of rollouts under a policy (dp_actor.py _forward_micro_batch). N rollouts, R response columns.</summary>
+/// <summary>Log-probabilities of rollouts under a policy (dp_actor.py _forward_micro_batch). N rollouts, R response
+/// columns.</summary>
 public static class RolloutLogProbs
 {
     /// <summary>One forward pass over whole sequences.</summary>
@@ -29,7 +30,8 @@ public static class RolloutLogProbs
         return (logProbs.MoveToOuterDisposeScope(), entropies.MoveToOuterDisposeScope());
     }
 
-    /// <summary>Log-probs of the policy that sampled, without a graph, micro-batch by micro-batch.</summary>
+    /// <summary>Log-probs of the policy that sampled, or of a reference, without a graph, micro-batch by
+    /// micro-batch.</summary>
     /// <param name="model">The policy, as it was while it sampled.</param>
     /// <param name="rollouts">The N rollouts.</param>
     /// <param name="temperature">As in <see cref="Compute"/>.</param>

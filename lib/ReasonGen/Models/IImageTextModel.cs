@@ -3,8 +3,8 @@ using static TorchSharp.torch;
 namespace ReasonGen.Models;
 
 /// <summary>
-/// What trainers and rollouts need of a model that reads text and draws image tokens: one hidden state, two heads over it.
-/// Shape letters: B batch, T tokens, D width, V text vocabulary, C codebook size.
+/// What trainers and rollouts need of a model that reads text and draws image tokens: one hidden state, two heads over
+/// it. Shape letters: B batch, T tokens, D width, V text vocabulary, C codebook size.
 /// </summary>
 public interface IImageTextModel
 {
@@ -20,7 +20,8 @@ public interface IImageTextModel
     /// <summary>Weights that training may change, by checkpoint name, in checkpoint order.</summary>
     IEnumerable<(string Name, TorchSharp.Modules.Parameter Parameter)> TrainableParameters();
 
-    /// <summary>Input embeddings. Where <paramref name="imageMask"/> is true the id is an image code, elsewhere (or when null) a text token.</summary>
+    /// <summary>Input embeddings. Where <paramref name="imageMask"/> is true the id is an image code, elsewhere (or
+    /// when null) a text token.</summary>
     /// <param name="ids">[B, T] int64.</param>
     /// <param name="imageMask">[B, T] bool, or null when all are text.</param>
     /// <returns>[B, T, D].</returns>
@@ -43,7 +44,8 @@ public interface IImageTextModel
     /// <summary>[…, D] → [..., C] logits over image codes.</summary>
     Tensor ImageLogits(Tensor hidden);
 
-    /// <summary>An empty cache for <paramref name="rows"/> sequences of up to <paramref name="tokens"/> tokens; null where the model keeps none.</summary>
+    /// <summary>An empty cache for <paramref name="rows"/> sequences of up to <paramref name="tokens"/> tokens; null
+    /// where the model keeps none.</summary>
     KvCache? NewCache(int rows, int tokens);
 
     /// <summary>Images of image codes [B, I]: [B, 3, H, W] in [-1, 1] nominally.</summary>

@@ -18,7 +18,8 @@ internal sealed class Aligner : Module<Tensor, Tensor>
     internal Aligner(int from, int to, ComputeTarget target) : base("aligner")
     {
         layers = ModuleList<Module<Tensor, Tensor>>(
-            new Linear(from, to, true, target.Device, target.DType), GELU(), new Linear(to, to, true, target.Device, target.DType));
+            new Linear(from, to, true, target.Device, target.DType), GELU(),
+            new Linear(to, to, true, target.Device, target.DType));
         RegisterComponents();
     }
 
@@ -58,7 +59,8 @@ public sealed class Janus : Module, IImageTextModel
     private readonly Embedding gen_embed;
     private readonly Llama language_model;
 
-    /// <summary>Builds the model; weights are those of the modules' own initialisers until loaded or <see cref="Initialize"/>d.</summary>
+    /// <summary>Builds the model; weights are those of the modules' own initialisers until loaded or
+    /// <see cref="Initialize"/>d.</summary>
     /// <exception cref="ArgumentException">A size of the configuration is out of range.</exception>
     public Janus(JanusConfig config, ComputeTarget target) : base(nameof(Janus))
     {
@@ -69,7 +71,8 @@ public sealed class Janus : Module, IImageTextModel
         gen_vision_model = new VqTokenizer(config.ImageTokenizer, target, config.ImageTokenizer.UsedCodes);
         gen_aligner = new Aligner(config.ImageTokenizer.CodeWidth, width, target);
         gen_head = new ImageHead(width, config.ImageTokenizer.CodebookSize, target);
-        gen_embed = Embedding(config.ImageTokenizer.CodebookSize, config.ImageTokenizer.CodeWidth, device: target.Device, dtype: target.DType);
+        gen_embed = Embedding(config.ImageTokenizer.CodebookSize, config.ImageTokenizer.CodeWidth,
+            device: target.Device, dtype: target.DType);
         language_model = new Llama(config.Language, target);
         RegisterComponents();
         (Config, Target) = (config, target);
@@ -79,8 +82,10 @@ public sealed class Janus : Module, IImageTextModel
 
     public ComputeTarget Target { get; internal set; }
 
-    /// <summary>Whether decoder layers keep their input alone for the backward pass, and are computed again there. Default false.</summary>
-    public bool CheckpointActivations { get => language_model.CheckpointActivations; set => language_model.CheckpointActivations = value; }
+    /// <summary>Whether decoder layers keep their input alone for the backward pass, and are computed again there.
+    /// Default false.</summary>
+    public bool CheckpointActivations { get => language_model.CheckpointActivations; set =>
+        language_model.CheckpointActivations = value; }
 
     public int VocabularySize => Config.Language.VocabularySize;
 
@@ -91,9 +96,12 @@ public sealed class Janus : Module, IImageTextModel
     /// <summary>The frozen image tokenizer.</summary>
     public VqTokenizer ImageTokenizer => gen_vision_model;
 
-    /// <summary>Language model, image-token embedding, its aligner and both heads; the tokenizer and the understanding path stay frozen.</summary>
+    /// <summary>Language model, image-token embedding, its aligner and both heads; the tokenizer and the understanding
+    /// path stay frozen.</summary>
     public IEnumerable<(string Name, Parameter Parameter)> TrainableParameters() => named_parameters()
-        .Where(p => p.name.StartsWith("language_model.") || p.name.StartsWith("gen_aligner.") || p.name.StartsWith("gen_head.") || p.name.StartsWith("gen_embed."))
+        .Where(p =>
+            p.name.StartsWith("language_model.") || p.name.StartsWith("gen_aligner.") || p.name.StartsWith("gen_head.")
+                || p.name.StartsWith("gen_embed."))
         .Select(p => (p.name, p.parameter));
 
     public Tensor Embed(Tensor ids, Tensor? imageMask = null)
@@ -104,15 +112,19 @@ public sealed class Janus : Module, IImageTextModel
             return language_model.Embed(ids).MoveToOuterDisposeScope();
         }
 
-        // Each table is asked only for ids it has: text positions ask the image table for code 0, and the other way round.
+        // Each table is asked only for ids it has: text positions ask the image table for code 0, and the other way
+        // round.
         var image = imageMask.to(ScalarType.Bool);
         var text = language_model.Embed(ids.masked_fill(image, 0));
-        return where(image.unsqueeze(-1), EmbedImageCodes(ids.masked_fill(image.logical_not(), 0)), text).MoveToOuterDisposeScope();
+        return where(image.unsqueeze(-1), EmbedImageCodes(ids.masked_fill(image.logical_not(), 0)), text)
+            .MoveToOuterDisposeScope();
     }
 
-    /// <summary>Input embeddings of a text with images in it: each place of the mask takes the next feature of the images.</summary>
+    /// <summary>Input embeddings of a text with images in it: each place of the mask takes the next feature of the
+    /// images.</summary>
     /// <param name="ids">[B, T] int64; ids below 0 count as 0.</param>
-    /// <param name="images">[N, 3, S, S], the images in the order of rows and places; prepared as ImageProcessor does.</param>
+    /// <param name="images">[N, 3, S, S], the images in the order of rows and places; prepared as ImageProcessor
+    /// does.</param>
     /// <param name="imageMask">[B, T], N times as many places as an image has patches.</param>
     /// <returns>[B, T, D].</returns>
     public Tensor Embed(Tensor ids, Tensor images, Tensor imageMask)
@@ -121,19 +133,22 @@ public sealed class Janus : Module, IImageTextModel
         long places = imageMask.sum().item<long>(), patches = Config.Vision?.Patches ?? 0;
         if (places != images.shape[0] * patches)
         {
-            throw new ArgumentException($"the text has {places} places for image features; {images.shape[0]} images of {patches} patches need "
+            throw new ArgumentException(
+                $"the text has {places} places for image features; {images.shape[0]} images of {patches} patches need "
                 + $"{images.shape[0] * patches}", nameof(imageMask));
         }
 
         var text = language_model.Embed(ids.clamp_min(0));
-        text = places == 0 ? text : text.masked_scatter(imageMask.to(ScalarType.Bool).unsqueeze(-1), EmbedImages(images));
+        text = places == 0 ? text
+            : text.masked_scatter(imageMask.to(ScalarType.Bool).unsqueeze(-1), EmbedImages(images));
         return text.MoveToOuterDisposeScope();
     }
 
     /// <summary>[B, I] image codes → [B, I, D].</summary>
     public Tensor EmbedImageCodes(Tensor codes) => gen_aligner.forward(gen_embed.forward(codes));
 
-    public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null, KvCache? cache = null) =>
+    public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null,
+        KvCache? cache = null) =>
         language_model.Hidden(embeddings, attentionMask, positionIds, cache);
 
     public Tensor TextLogits(Tensor hidden) => language_model.Logits(hidden);
@@ -141,7 +156,8 @@ public sealed class Janus : Module, IImageTextModel
     public Tensor ImageLogits(Tensor hidden) => gen_head.forward(hidden);
 
     public KvCache NewCache(int rows, int tokens) => new(
-        Config.Language.Layers, rows, Config.Language.KeyValueHeads, tokens, Config.Language.HeadWidth, Target.Device, Target.DType);
+        Config.Language.Layers, rows, Config.Language.KeyValueHeads, tokens, Config.Language.HeadWidth, Target.Device,
+        Target.DType);
 
     public Tensor DecodeImage(Tensor codes)
     {
@@ -151,10 +167,13 @@ public sealed class Janus : Module, IImageTextModel
 
     /// <summary>Image features in the decoder's width: [B, 3, S, S] → [B, patches, D].</summary>
     /// <exception cref="InvalidOperationException">The configuration leaves the understanding path out.</exception>
-    public Tensor EmbedImages(Tensor images) => vision_model is not null && aligner is not null ? aligner.forward(vision_model.forward(images))
-        : throw new InvalidOperationException("this Janus was built without a vision tower; it draws images but does not read them");
+    public Tensor EmbedImages(Tensor images) =>
+        vision_model is not null && aligner is not null ? aligner.forward(vision_model.forward(images))
+        : throw new InvalidOperationException(
+            "this Janus was built without a vision tower; it draws images but does not read them");
 
-    /// <summary>Fresh weights from a seed: normal with deviation 0.02 (1 for the few dimensions of a code), biases 0, norms 1; the tokenizer as its own rule says.</summary>
+    /// <summary>Fresh weights from a seed: normal with deviation 0.02 (1 for the few dimensions of a code), biases 0,
+    /// norms 1; the tokenizer as its own rule says.</summary>
     public void Initialize(long seed)
     {
         Initializer.Apply(TrainableParameters(), seed, (name, _) => name.StartsWith("gen_embed") ? 1 : 0.02);

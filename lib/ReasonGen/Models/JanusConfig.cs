@@ -87,7 +87,10 @@ public sealed record JanusConfig
     /// <summary>The miniature: half a million weights for 32x32 images of 64 tokens.</summary>
     public static JanusConfig Mini(int vocabularySize) => new()
     {
-        Language = new() { VocabularySize = vocabularySize, Width = 96, MlpWidth = 256, Layers = 4, Heads = 6, RopeTheta = 100 },
+        Language = new()
+        {
+            VocabularySize = vocabularySize, Width = 96, MlpWidth = 256, Layers = 4, Heads = 6, RopeTheta = 100,
+        },
         ImageTokenizer = VqConfig.Mini, ImageTokens = 64,
     };
 

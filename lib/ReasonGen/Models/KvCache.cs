@@ -3,7 +3,8 @@ using static TorchSharp.torch;
 
 namespace ReasonGen.Models;
 
-/// <summary>Keys (after RoPE) and values of every layer, preallocated: [B, key-value heads, tokens, head width] each.</summary>
+/// <summary>Keys (after RoPE) and values of every layer, preallocated: [B, key-value heads, tokens, head width]
+/// each.</summary>
 public sealed class KvCache : IDisposable
 {
     private readonly (Tensor Keys, Tensor Values)[] layers;
@@ -23,7 +24,8 @@ public sealed class KvCache : IDisposable
     public int Length { get; private set; }
 
     /// <summary>What one layer holds: [B, heads, tokens so far, head width] each, sharing memory.</summary>
-    internal (Tensor Keys, Tensor Values) Layer(int layer) => (layers[layer].Keys.narrow(2, 0, Length), layers[layer].Values.narrow(2, 0, Length));
+    internal (Tensor Keys, Tensor Values) Layer(int layer) =>
+        (layers[layer].Keys.narrow(2, 0, Length), layers[layer].Values.narrow(2, 0, Length));
 
     /// <summary>All that one layer can hold: [B, heads, capacity, head width] each.</summary>
     internal (Tensor Keys, Tensor Values) Whole(int layer) => layers[layer];
@@ -45,7 +47,8 @@ public sealed class KvCache : IDisposable
     /// <summary>Where the next <paramref name="added"/> tokens are stored.</summary>
     /// <exception cref="InvalidOperationException">They do not fit.</exception>
     internal int EnsureCapacity(long added) => Length + added <= Capacity ? Length
-        : throw new InvalidOperationException($"the KV cache holds {Capacity} tokens; {Length} are stored and {added} more do not fit");
+        : throw new InvalidOperationException(
+            $"the KV cache holds {Capacity} tokens; {Length} are stored and {added} more do not fit");
 
     /// <summary>Counts tokens that every layer has stored.</summary>
     internal void Advance(int tokens) => Length += tokens;

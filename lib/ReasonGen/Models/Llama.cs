@@ -1,6 +1,8 @@
-// The decoder of Janus-Pro's language model, after Llama (transformers' modeling_llama.py), and, with biased q, k, v, of Qwen2.5-VL's:
-// token embedding, layers (LlamaLayer.cs), a last RMSNorm, text head. Shapes: B batch, T tokens, S cached + new tokens, D width.
+// The decoder of Janus-Pro's language model, after Llama (transformers' modeling_llama.py), and, with biased q, k, v,
+// of Qwen2.5-VL's: token embedding, layers (LlamaLayer.cs), a last RMSNorm, text head. Shapes: B batch, T tokens, S
+// cached + new tokens, D width.
 using ReasonGen.Core;
+using ReasonGen.Optimization;
 using ReasonGen.Training;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -21,7 +23,8 @@ internal sealed class LlamaModel : Module
     {
         config.Validate();
         embed_tokens = Table(config.VocabularySize, config.Width, device, type);
-        layers = ModuleList(Enumerable.Range(0, config.Layers).Select(i => new LlamaLayer(config, i, device, type)).ToArray());
+        layers = ModuleList(Enumerable.Range(0, config.Layers).Select(i => new LlamaLayer(config, i, device, type))
+            .ToArray());
         norm = new RmsNorm(config.Width, config.RmsNormEpsilon, device, type);
         RegisterComponents();
         this.config = config;
@@ -35,11 +38,13 @@ internal sealed class LlamaModel : Module
     /// <summary>The embedding as a text head: […, D] → […, V].</summary>
     internal Tensor Unembed(Tensor hidden) => functional.linear(hidden, embed_tokens.weight!);
 
-    // TorchSharp's layer draws its rows on the CPU in fp32 and keeps them, wherever it is to live: made with one row, it gets its table afterwards.
+    // TorchSharp's layer draws its rows on the CPU in fp32 and keeps them, wherever it is to live: made with one row,
+    // it gets its table afterwards.
     private static Embedding Table(int rows, int width, Device device, ScalarType type)
     {
         var table = Embedding(1, width, device: device, dtype: type);
-        table.weight = (Parameter)new Parameter(init.normal_(empty(rows, width, type, device))).DetachFromDisposeScope();
+        table.weight =
+            (Parameter)new Parameter(init.normal_(empty(rows, width, type, device))).DetachFromDisposeScope();
         return table;
     }
 
@@ -49,19 +54,23 @@ internal sealed class LlamaModel : Module
         long rows = embeddings.shape[0], tokens = embeddings.shape[1], cached = cache?.Length ?? 0;
         if (embeddings.shape is not [_, _, var width] || width != config.Width)
         {
-            throw new ArgumentException($"embeddings are [{string.Join(", ", embeddings.shape)}], not [B, T, {config.Width}]");
+            throw new ArgumentException(
+                $"embeddings are [{string.Join(", ", embeddings.shape)}], not [B, T, {config.Width}]");
         }
 
         // [B, S] says which keys exist; [B, 1, T, S] says which key each query may see
         if (attentionMask is not null && (attentionMask.shape[0] != rows || attentionMask.shape[^1] != cached + tokens))
         {
             throw new ArgumentException(
-                $"the attention mask is [{string.Join(", ", attentionMask.shape)}], not [{rows}, {cached + tokens}] (cached and new tokens)");
+                $"the attention mask is "
+                + $"[{string.Join(", ", attentionMask.shape)}], not [{rows}, {cached + tokens}] (cached and new "
+                + $"tokens)");
         }
 
         using Scalar first = cached, next = cached + tokens;
         positionIds ??= arange(first, next, device: embeddings.device).unsqueeze(0);
-        var (cos, sin) = Rotary.CosSin(Rotary.Angles(positionIds, config.HeadWidth, config.RopeTheta, config.RopeSections), embeddings.dtype);
+        var (cos, sin) = Rotary.CosSin(Rotary.Angles(positionIds, config.HeadWidth, config.RopeTheta,
+            config.RopeSections), embeddings.dtype);
         var mask = AttentionMask(attentionMask, tokens, cached, embeddings.device);
         var causal = attentionMask is null && tokens > 1 && cached == 0;
         var pass = new PassContext(cos.unsqueeze(1), sin.unsqueeze(1), mask, causal, cache);
@@ -83,11 +92,14 @@ internal sealed class LlamaModel : Module
     private static Tensor Checkpointed(LlamaLayer layer, Tensor x, PassContext pass)
     {
         Tensor[] shared = pass.Mask is null ? [pass.Cos, pass.Sin] : [pass.Cos, pass.Sin, pass.Mask];
-        var (causal, masked) = (pass.Causal, pass.Mask is not null); // what the pass holds is gone when the backward pass comes
-        return ActivationCheckpoint.Run(t => layer.Forward(t[0], new PassContext(t[1], t[2], masked ? t[3] : null, causal, null)), [x, .. shared]);
+        // what the pass holds is gone when the backward pass comes
+        var (causal, masked) = (pass.Causal, pass.Mask is not null);
+        return ActivationCheckpoint.Run(t =>
+            layer.Forward(t[0], new PassContext(t[1], t[2], masked ? t[3] : null, causal, null)), [x, .. shared]);
     }
 
-    // Padding and causality together; a query that may see no key at all sees every key, so that no NaN arises on padding.
+    // Padding and causality together; a query that may see no key at all sees every key, so that no NaN arises on
+    // padding.
     private static Tensor? AttentionMask(Tensor? attentionMask, long tokens, long cached, Device device)
     {
         if (attentionMask is null)
@@ -131,14 +143,18 @@ public sealed class Llama : Module
 
     public LlamaConfig Config { get; }
 
-    /// <summary>Whether layers keep their input alone for the backward pass, and are computed again there. Default false.</summary>
-    public bool CheckpointActivations { get => model.CheckpointActivations; set => model.CheckpointActivations = value; }
+    /// <summary>Whether layers keep their input alone for the backward pass, and are computed again there. Default
+    /// false.</summary>
+    public bool CheckpointActivations { get => model.CheckpointActivations; set =>
+        model.CheckpointActivations = value; }
 
     /// <summary>[B, T] token ids → [B, T, D].</summary>
     public Tensor Embed(Tensor ids) => model.Embed(ids);
 
-    /// <summary>[B, T, D] embeddings → [B, T, D] hidden states after the final norm; see <see cref="IImageTextModel.Hidden"/>.</summary>
-    public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null, KvCache? cache = null) =>
+    /// <summary>[B, T, D] embeddings → [B, T, D] hidden states after the final norm; see
+    /// <see cref="IImageTextModel.Hidden"/>.</summary>
+    public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null,
+        KvCache? cache = null) =>
         model.Forward(embeddings, attentionMask, positionIds, cache);
 
     /// <summary>[…, D] → […, V].</summary>

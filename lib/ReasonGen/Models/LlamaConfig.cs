@@ -17,7 +17,8 @@ public sealed record LlamaConfig
     /// <summary>Decoder layers. At least 1.</summary>
     public required int Layers { get; init; }
 
-    /// <summary>Query heads H. At least 1, divides <see cref="Width"/>; the head width must be even, for RoPE.</summary>
+    /// <summary>Query heads H. At least 1, divides <see cref="Width"/>; the head width must be even, for
+    /// RoPE.</summary>
     public required int Heads { get; init; }
 
     /// <summary>Key and value heads; divides <see cref="Heads"/>. Default: as many as query heads.</summary>
@@ -27,7 +28,8 @@ public sealed record LlamaConfig
     public double RopeTheta { get; init; } = 10000;
 
     /// <summary>
-    /// How many of the K/2 rotary frequencies follow time, row and column (mrope_section), in this order; null gives all of them one position.
+    /// How many of the K/2 rotary frequencies follow time, row and column (mrope_section), in this order; null gives
+    /// all of them one position.
     /// </summary>
     public IReadOnlyList<int>? RopeSections { get; init; }
 
@@ -37,7 +39,8 @@ public sealed record LlamaConfig
     /// <summary>Added under the root of RMSNorm. Default 1e-6.</summary>
     public double RmsNormEpsilon { get; init; } = 1e-6;
 
-    /// <summary>Longest sequence the weights were made for (max_position_embeddings). Default 16384; kept for files, nothing is limited by it.</summary>
+    /// <summary>Longest sequence the weights were made for (max_position_embeddings). Default 16384; kept for files,
+    /// nothing is limited by it.</summary>
     public int Positions { get; init; } = 16384;
 
     /// <summary>K, the width of one head.</summary>
@@ -56,17 +59,22 @@ public sealed record LlamaConfig
         SizeRange.Check(nameof(RmsNormEpsilon), RmsNormEpsilon, 1, 0);
         if (Width % Heads != 0 || HeadWidth % 2 != 0)
         {
-            throw new ArgumentException($"{nameof(Width)} is {Width} with {Heads} heads; it must be a multiple of the heads, with an even head width");
+            throw new ArgumentException(
+                $"{nameof(Width)} is {Width} with {Heads} heads; it must be a multiple of the heads, with an even "
+                + $"head width");
         }
 
         if (Heads % KeyValueHeads != 0)
         {
-            throw new ArgumentException($"{nameof(KeyValueHeads)} is {KeyValueHeads}; it must divide the {Heads} heads");
+            throw new ArgumentException(
+                $"{nameof(KeyValueHeads)} is {KeyValueHeads}; it must divide the {Heads} heads");
         }
 
         if (RopeSections is not null && (RopeSections.Count != 3 || RopeSections.Sum() != HeadWidth / 2))
         {
-            throw new ArgumentException($"{nameof(RopeSections)} is [{string.Join(", ", RopeSections)}]; it must be three counts with sum {HeadWidth / 2}");
+            throw new ArgumentException(
+                $"{nameof(RopeSections)} is [{string.Join(", ", RopeSections)}]; it must be three counts with "
+                + $"sum {HeadWidth / 2}");
         }
     }
 }

@@ -1,6 +1,7 @@
 // A layer of the decoder, after Llama (transformers' modeling_llama.py):
 //   h = x + Attention(RMSNorm(x));  y = h + down( silu(gate(n)) · up(n) ) with n = RMSNorm(h).
-// Operators.cs computes norm, gate and attention; Rotary.cs the positions. Shapes: B batch, T tokens, S cached + new tokens, D width, H heads,
+// Operators.cs computes norm, gate and attention; Rotary.cs the positions. Shapes: B batch, T tokens, S cached + new
+// tokens, D width, H heads,
 // K head width.
 using TorchSharp;
 using TorchSharp.Modules;
@@ -13,7 +14,8 @@ namespace ReasonGen.Models;
 internal sealed class RmsNorm : Module<Tensor, Tensor>
 {
     private readonly Parameter weight;
-    private readonly Scalar widthScalar, epsilonScalar; // made anew at each call, one may be collected while libtorch reads it
+    // made anew at each call, one may be collected while libtorch reads it
+    private readonly Scalar widthScalar, epsilonScalar;
 
     internal RmsNorm(int width, double epsilon, Device device, ScalarType type) : base(nameof(RmsNorm))
     {
@@ -52,7 +54,8 @@ internal sealed class LlamaAttention : Module
     {
         using var scope = NewDisposeScope();
         var projected = Linear.ForwardMany(x, q_proj, k_proj, v_proj);
-        var mixed = Operators.Attention(projected[0], projected[1], projected[2], headWidth, pass, layer); // [B, T, H K]
+        // [B, T, H K]
+        var mixed = Operators.Attention(projected[0], projected[1], projected[2], headWidth, pass, layer);
         return o_proj.forward(mixed).MoveToOuterDisposeScope();
     }
 }

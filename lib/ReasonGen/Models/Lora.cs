@@ -1,4 +1,5 @@
-// LoRA (Hu et al. 2021):  y = W x + (α / r) B A x,  A [r, in] ~ U(−1/√in, 1/√in), B [out, r] = 0, so that the start is exactly the model.
+// LoRA (Hu et al. 2021):  y = W x + (α / r) B A x,  A [r, in] ~ U(−1/√in, 1/√in), B [out, r] = 0, so that the start is
+// exactly the model.
 // Only A and B are trained. Merging: W ← W + (α / r) B A, in fp32 and rounded once to the type of W.
 using ReasonGen.Core;
 using TorchSharp;
@@ -16,8 +17,10 @@ public sealed record LoraConfig
     /// <summary>α; additions are scaled by α / r. Default 32; above 0.</summary>
     public double Alpha { get; init; } = 32;
 
-    /// <summary>Last names of the language model's linear layers that get one. Default: all projections of attention and MLP.</summary>
-    public IReadOnlyList<string> Targets { get; init; } = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+    /// <summary>Last names of the language model's linear layers that get one. Default: all projections of attention
+    /// and MLP.</summary>
+    public IReadOnlyList<string> Targets { get; init; } = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj",
+        "up_proj", "down_proj"];
 
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public void Validate()
@@ -31,8 +34,9 @@ public sealed record LoraConfig
 }
 
 /// <summary>
-/// A Janus of which only low-rank additions are trained: trainers and samplers take it in the model's place. While it lives the model's own
-/// weights are frozen, and the model computes with the additions; disposing it takes them away, <see cref="Merge"/> makes them permanent.
+/// A Janus of which only low-rank additions are trained: trainers and samplers take it in the model's place. While it
+/// lives the model's own weights are frozen, and the model computes with the additions; disposing it takes them away,
+/// <see cref="Merge"/> makes them permanent.
 /// </summary>
 public sealed class Lora : IImageTextModel, IDisposable
 {
@@ -51,7 +55,8 @@ public sealed class Lora : IImageTextModel, IDisposable
     {
         config.Validate();
         (this.model, Config, scale) = (model, config, config.Alpha / config.Rank);
-        var layers = model.named_modules().Where(m => m.name.StartsWith("language_model.") && m.module is Linear).ToArray();
+        var layers =
+            model.named_modules().Where(m => m.name.StartsWith("language_model.") && m.module is Linear).ToArray();
         static string Last(string name) => name[(name.LastIndexOf('.') + 1)..];
         if (config.Targets.Except(layers.Select(layer => Last(layer.name))).ToArray() is { Length: > 0 } missing)
         {
@@ -81,7 +86,8 @@ public sealed class Lora : IImageTextModel, IDisposable
 
     public Tensor EmbedImageCodes(Tensor codes) => model.EmbedImageCodes(codes);
 
-    public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null, KvCache? cache = null) =>
+    public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null,
+        KvCache? cache = null) =>
         model.Hidden(embeddings, attentionMask, positionIds, cache);
 
     public Tensor TextLogits(Tensor hidden) => model.TextLogits(hidden);
@@ -92,7 +98,8 @@ public sealed class Lora : IImageTextModel, IDisposable
 
     public Tensor DecodeImage(Tensor codes) => model.DecodeImage(codes);
 
-    /// <summary>Adds the additions to the model's weights, for saving or for faster sampling, and starts again from zero ones.</summary>
+    /// <summary>Adds the additions to the model's weights, for saving or for faster sampling, and starts again from
+    /// zero ones.</summary>
     public void Merge()
     {
         using var free = no_grad();
@@ -122,13 +129,16 @@ public sealed class Lora : IImageTextModel, IDisposable
         using var scope = NewDisposeScope();
         using var generator = Seeds.Torch(seed, index);
         var (weight, bound) = (layer.Weight, 1 / Math.Sqrt(layer.Weight.shape[1]));
-        var a = rand(Config.Rank, weight.shape[1], ScalarType.Float32, CPU, generator: generator).mul(2 * bound).sub(bound)
+        var a = rand(Config.Rank, weight.shape[1], ScalarType.Float32, CPU, generator: generator).mul(2 * bound)
+            .sub(bound)
             .to(weight.dtype, weight.device);
-        var addition = new Addition(name, layer, Owned(a), Owned(zeros(weight.shape[0], Config.Rank, weight.dtype, weight.device)));
+        var addition = new Addition(name, layer, Owned(a),
+            Owned(zeros(weight.shape[0], Config.Rank, weight.dtype, weight.device)));
         layer.Adapter = (x, y) =>
         {
             using var pass = NewDisposeScope();
-            return y.add(nn.functional.linear(nn.functional.linear(x, addition.A), addition.B), scale).MoveToOuterDisposeScope();
+            return y.add(nn.functional.linear(nn.functional.linear(x, addition.A), addition.B), scale)
+                .MoveToOuterDisposeScope();
         };
         return addition;
     }

@@ -1,7 +1,8 @@
-// The one seam between the pages of the models and faster ways to compute the same: each operator is a CPU kernel where one can handle
-// its input (bf16, few rows, no graph), and libtorch's everywhere else.
+// The one seam between the pages of the models and faster ways to compute the same: each operator is a CPU kernel where
+// one can handle its input (bf16, few rows, no graph), and libtorch's everywhere else.
 //   RMSNorm(x) = x / sqrt(mean(x²) + ε) in fp32, cast back, then times the weight.
-// Deviation: mean(x²) is taken from the vector norm, which is one pass over x instead of three and equal up to rounding.
+// Deviation: mean(x²) is taken from the vector norm, which is one pass over x instead of three and equal up to
+// rounding.
 using ReasonGen.Kernels;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -12,7 +13,8 @@ namespace ReasonGen.Models;
 /// <summary>Operators of the decoder. B batch, T tokens, S cached + new tokens, H heads, K head width.</summary>
 internal static class Operators
 {
-    // TorchSharp makes the weight 1 of a sum anew at each call, and the collector may take it while libtorch reads it: hot sums are given this one.
+    // TorchSharp makes the weight 1 of a sum anew at each call, and the collector may take it while libtorch reads it:
+    // hot sums are given this one.
     private static readonly Scalar One = 1;
 
     /// <summary>x + y, of one shape.</summary>
@@ -27,7 +29,8 @@ internal static class Operators
     /// <summary>RMSNorm over the last dimension.</summary>
     /// <param name="x">[…, D].</param>
     /// <param name="weight">[D].</param>
-    /// <param name="width">D, which the caller keeps: a Scalar made here may be collected while libtorch reads it.</param>
+    /// <param name="width">D, which the caller keeps: a Scalar made here may be collected while libtorch reads
+    /// it.</param>
     /// <param name="epsilon">ε, likewise.</param>
     internal static Tensor RmsNorm(Tensor x, Tensor weight, Scalar width, Scalar epsilon)
     {

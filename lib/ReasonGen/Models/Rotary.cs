@@ -1,4 +1,5 @@
-// Rotary positions. Over the two halves of a head: (x₁, x₂) → (x₁ cos φ − x₂ sin φ, x₂ cos φ + x₁ sin φ), φ_j = position · θ^(−2j/K), in fp32.
+// Rotary positions. Over the two halves of a head: (x₁, x₂) → (x₁ cos φ − x₂ sin φ, x₂ cos φ + x₁ sin φ), φ_j =
+// position · θ^(−2j/K), in fp32.
 // M-RoPE (Qwen2.5-VL): a token has three positions (time, row, column), and each frequency j follows one of them.
 using TorchSharp;
 using static TorchSharp.torch;
@@ -14,7 +15,8 @@ internal static class Rotary
     internal static Tensor Frequencies(int headWidth, double theta, Device device) =>
         pow(theta, arange(headWidth / 2, ScalarType.Float32, device).mul(2f / headWidth)).reciprocal();
 
-    /// <summary>Angles [B, T, K/2] of positions [B, T], or of [3, B, T] when sections say which frequencies follow time, row and column.</summary>
+    /// <summary>Angles [B, T, K/2] of positions [B, T], or of [3, B, T] when sections say which frequencies follow
+    /// time, row and column.</summary>
     internal static Tensor Angles(Tensor positions, int headWidth, double theta, IReadOnlyList<int>? sections)
     {
         var frequencies = Frequencies(headWidth, theta, positions.device);
@@ -25,14 +27,17 @@ internal static class Rotary
 
         if (sections is null || positions.dim() != 3 || positions.shape[0] != 3)
         {
-            throw new ArgumentException($"positions are [{string.Join(", ", positions.shape)}], not [B, T]" + (sections is null ? "" : " or [3, B, T]"));
+            throw new ArgumentException($"positions are [{string.Join(", ", positions.shape)}], not [B, T]"
+                + (sections is null ? "" : " or [3, B, T]"));
         }
 
-        var axes = tensor(sections.SelectMany((count, axis) => Enumerable.Repeat((long)axis, count)).ToArray(), device: positions.device);
+        var axes = tensor(sections.SelectMany((count, axis) => Enumerable.Repeat((long)axis, count)).ToArray(),
+            device: positions.device);
         return positions.to(ScalarType.Float32).index_select(0, axes).permute(1, 2, 0).mul(frequencies);
     }
 
-    /// <summary>Angles […, K/2] → cos and sin […, K]; the first half of sin negated, so that <see cref="Turn"/> is two products and a sum.</summary>
+    /// <summary>Angles […, K/2] → cos and sin […, K]; the first half of sin negated, so that <see cref="Turn"/> is two
+    /// products and a sum.</summary>
     internal static (Tensor Cos, Tensor Sin) CosSin(Tensor angles, ScalarType type)
     {
         Tensor cos = angles.cos(), sin = angles.sin();
@@ -40,5 +45,6 @@ internal static class Rotary
     }
 
     /// <summary>[x₁, x₂] cos + [x₂, x₁] [−sin, sin]; cos and sin broadcast over x.</summary>
-    internal static Tensor Turn(Tensor x, Tensor cos, Tensor sin) => x.mul(cos).addcmul_(x.roll(x.shape[^1] / 2, -1), sin, One);
+    internal static Tensor Turn(Tensor x, Tensor cos, Tensor sin) =>
+        x.mul(cos).addcmul_(x.roll(x.shape[^1] / 2, -1), sin, One);
 }

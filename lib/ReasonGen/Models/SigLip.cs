@@ -1,5 +1,7 @@
-// SigLIP, the tower with which Janus looks at an image (deepseek-ai/Janus: siglip_vit.py), under the checkpoint's names.
-//   x = patches + positions;  x += attention(LN(x));  x += fc2(gelu(fc1(LN(x))));  a last LN. LayerNorm ε is 1e-6, GELU exact.
+// SigLIP, the tower with which Janus looks at an image (deepseek-ai/Janus: siglip_vit.py), under the checkpoint's
+// names.
+//   x = patches + positions;  x += attention(LN(x));  x += fc2(gelu(fc1(LN(x))));  a last LN. LayerNorm ε is 1e-6, GELU
+//   exact.
 // The pooling head (attn_pool) is in the published files and read by nothing.
 using ReasonGen.Core;
 using TorchSharp;
@@ -45,7 +47,8 @@ internal sealed class SigLipAttention : Module<Tensor, Tensor>
     {
         using var scope = NewDisposeScope();
         long rows = x.shape[0], tokens = x.shape[1], width = x.shape[2];
-        var parts = qkv.forward(x).view(rows, tokens, 3, heads, width / heads).permute(2, 0, 3, 1, 4); // [3, B, H, T, K]
+        // [3, B, H, T, K]
+        var parts = qkv.forward(x).view(rows, tokens, 3, heads, width / heads).permute(2, 0, 3, 1, 4);
         var mixed = functional.scaled_dot_product_attention(parts[0], parts[1], parts[2]);
         return proj.forward(mixed.transpose(1, 2).reshape(rows, tokens, width)).MoveToOuterDisposeScope();
     }

@@ -1,9 +1,14 @@
-// Log-probability and entropy of each label under its head (verl: torch_functional.py logprobs_from_logits, entropy_from_logits):
-//   ℓ = clamp(logits / temperature, −30, 30);  log π(y) = ℓ_y − lse(ℓ);  entropy = lse(ℓ) − Σ softmax(ℓ) ℓ, all in fp32.
-// The reference pads image logits with −1e9 up to the V text classes before it clamps, which lifts the P = max(0, V − C) padded classes to −30:
+// Log-probability and entropy of each label under its head (verl: torch_functional.py logprobs_from_logits,
+// entropy_from_logits):
+//   ℓ = clamp(logits / temperature, −30, 30);  log π(y) = ℓ_y − lse(ℓ);  entropy = lse(ℓ) − Σ softmax(ℓ) ℓ, all in
+//   fp32.
+// The reference pads image logits with −1e9 up to the V text classes before it clamps, which lifts the P = max(0, V −
+// C) padded classes to −30:
 //   lse' = log(e^lse + P e^−30), and the padded classes take the share s = σ(log P − 30 − lse) of the probability.
 // Logits are made in chunks; where there are several, a chunk's logits are not kept but made again for its gradient.
-// Deviations: 1. The padded classes are added by this formula instead of being stored. 2. Each head runs only on the positions it decides.
+// Deviations: 1. The padded classes are added by this formula instead of being stored. 2. Each head runs only on the
+// positions it decides.
+using ReasonGen.Optimization;
 using ReasonGen.Training;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -28,13 +33,16 @@ public static class TokenLogProbs
     /// <param name="clamped">Whether logits are clamped, and padded classes lifted, as in the reference's RL.</param>
     /// <param name="entropyGradient">Whether gradients flow through the entropy.</param>
     /// <returns>Log-probabilities (at most 0) and entropies in nats, both [B, T] fp32.</returns>
-    public static (Tensor LogProbs, Tensor Entropies) Compute(IImageTextModel model, Tensor hidden, Tensor labels, Tensor labelIsImage, Tensor mask,
+    public static (Tensor LogProbs, Tensor Entropies) Compute(IImageTextModel model, Tensor hidden, Tensor labels,
+        Tensor labelIsImage, Tensor mask,
         double temperature = 1, bool clamped = true, bool entropyGradient = true)
     {
         using var scope = NewDisposeScope();
         if (hidden.dim() != 3 || !hidden.shape[..2].SequenceEqual(labels.shape))
         {
-            throw new ArgumentException($"hidden states [{string.Join(", ", hidden.shape)}] and labels [{string.Join(", ", labels.shape)}] do not belong together");
+            throw new ArgumentException(
+                $"hidden states [{string.Join(", ", hidden.shape)}] and labels "
+                + $"[{string.Join(", ", labels.shape)}] do not belong together");
         }
 
         var states = hidden.reshape(-1, hidden.shape[2]); // [B·T, D]
@@ -69,11 +77,14 @@ public static class TokenLogProbs
             entropies = entropies.index_copy(0, places, parts[1]);
         }
 
-        return (logProbs.view(labels.shape).MoveToOuterDisposeScope(), entropies.view(labels.shape).MoveToOuterDisposeScope());
+        return (logProbs.view(labels.shape).MoveToOuterDisposeScope(), entropies.view(labels.shape)
+            .MoveToOuterDisposeScope());
     }
 
-    /// <summary>Statistics of labels [N] under logits [N, C] with so many padded classes besides; see <see cref="Compute"/>.</summary>
-    public static (Tensor LogProbs, Tensor Entropies) OfLogits(Tensor logits, Tensor labels, long paddedClasses, double temperature = 1,
+    /// <summary>Statistics of labels [N] under logits [N, C] with so many padded classes besides; see
+    /// <see cref="Compute"/>.</summary>
+    public static (Tensor LogProbs, Tensor Entropies) OfLogits(Tensor logits, Tensor labels, long paddedClasses,
+        double temperature = 1,
         bool clamped = true, bool entropyGradient = true)
     {
         using var scope = NewDisposeScope();
@@ -83,7 +94,8 @@ public static class TokenLogProbs
         var lse = l.logsumexp(-1); // [N]
         // what part of the probability the padded classes take
         var share = paddedClasses > 0 ? lse.neg().add(Math.Log(paddedClasses) - Clamp).sigmoid() : null;
-        lse = paddedClasses > 0 ? lse.logaddexp(tensor((float)(Math.Log(paddedClasses) - Clamp), device: l.device)) : lse;
+        lse = paddedClasses > 0 ? lse.logaddexp(tensor((float)(Math.Log(paddedClasses) - Clamp), device: l.device))
+            : lse;
         var logProbs = l.gather(1, labels.unsqueeze(1)).squeeze(1).sub(lse);
         using var free = entropyGradient ? null : no_grad();
         var expected = nn.functional.softmax(l, -1).mul(l).sum([-1L]);

@@ -1,5 +1,6 @@
 // The blocks of VQ-16, after LlamaGen's VQGAN (deepseek-ai/Janus: vq_model.py), under the checkpoint's names.
-//   residual: x + conv(swish(norm(conv(swish(norm(x))))));  attention: x + proj( softmax(qᵀk / √C) v ), one head over all places.
+//   residual: x + conv(swish(norm(conv(swish(norm(x))))));  attention: x + proj( softmax(qᵀk / √C) v ), one head over
+//   all places.
 using ReasonGen.Core;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -11,7 +12,8 @@ namespace ReasonGen.Models;
 /// <summary>Makes layers of one tokenizer alike.</summary>
 internal readonly record struct VqLayers(VqConfig Config, ComputeTarget Target)
 {
-    internal GroupNorm Norm(int channels) => GroupNorm(Config.Groups, channels, 1e-6, true, Target.Device, Target.DType);
+    internal GroupNorm Norm(int channels) =>
+        GroupNorm(Config.Groups, channels, 1e-6, true, Target.Device, Target.DType);
 
     internal Conv2d Conv(int from, int to, int kernel = 3, int stride = 1) =>
         Conv2d(from, to, kernel, stride, stride == 1 ? kernel / 2 : 0, device: Target.Device, dtype: Target.DType);
@@ -63,7 +65,8 @@ internal sealed class VqAttention : Module<Tensor, Tensor>
         long rows = x.shape[0], channels = x.shape[1];
         var n = norm.forward(x);
         Tensor Flat(Conv2d conv) => conv.forward(n).view(rows, channels, -1); // [B, C, h·w]
-        var weights = functional.softmax(Flat(q).transpose(1, 2).bmm(Flat(k)).mul(1 / Math.Sqrt(channels)), 2); // [B, hw, hw]
+        // [B, hw, hw]
+        var weights = functional.softmax(Flat(q).transpose(1, 2).bmm(Flat(k)).mul(1 / Math.Sqrt(channels)), 2);
         var mixed = Flat(v).bmm(weights.transpose(1, 2)).view(x.shape);
         return x.add(proj_out.forward(mixed)).MoveToOuterDisposeScope();
     }
@@ -94,10 +97,12 @@ internal sealed class VqUpsample : Module<Tensor, Tensor>
     }
 
     // Nearest neighbour only copies, so it is exact in any type.
-    public override Tensor forward(Tensor x) => conv.forward(functional.interpolate(x, scale_factor: [2, 2], mode: InterpolationMode.Nearest));
+    public override Tensor forward(Tensor x) =>
+        conv.forward(functional.interpolate(x, scale_factor: [2, 2], mode: InterpolationMode.Nearest));
 }
 
-/// <summary>One level of encoder or decoder: residual blocks, attention at the coarsest level, and a change of size at its end.</summary>
+/// <summary>One level of encoder or decoder: residual blocks, attention at the coarsest level, and a change of size at
+/// its end.</summary>
 internal sealed class VqLevel : Module<Tensor, Tensor>
 {
     private readonly ModuleList<VqResidual> res;
@@ -107,8 +112,10 @@ internal sealed class VqLevel : Module<Tensor, Tensor>
 
     internal VqLevel(VqLayers layers, int from, int to, int blocks, bool attention, bool down, bool up) : base("level")
     {
-        res = ModuleList(Enumerable.Range(0, blocks).Select(i => new VqResidual(layers, i == 0 ? from : to, to)).ToArray());
-        attn = attention ? ModuleList(Enumerable.Range(0, blocks).Select(_ => new VqAttention(layers, to)).ToArray()) : null;
+        res = ModuleList(Enumerable.Range(0, blocks).Select(i => new VqResidual(layers, i == 0 ? from : to, to))
+            .ToArray());
+        attn = attention ? ModuleList(Enumerable.Range(0, blocks).Select(_ => new VqAttention(layers, to)).ToArray())
+            : null;
         downsample = down ? new VqDownsample(layers, to) : null;
         upsample = up ? new VqUpsample(layers, to) : null;
         RegisterComponents();
@@ -144,13 +151,16 @@ internal sealed class VqPath : Module<Tensor, Tensor>
         int levels = widths.Length, coarsest = widths[^1];
         conv_in = layers.Conv(encodes ? 3 : config.LatentChannels, encodes ? config.Channels : coarsest);
         var blocks = encodes
-            ? Enumerable.Range(0, levels).Select(i => new VqLevel(layers, i == 0 ? config.Channels : widths[i - 1], widths[i],
+            ? Enumerable.Range(0, levels)
+                .Select(i => new VqLevel(layers, i == 0 ? config.Channels : widths[i - 1], widths[i],
                 config.ResidualBlocks, attention: i == levels - 1, down: i < levels - 1, up: false))
-            : Enumerable.Range(0, levels).Reverse().Select(i => new VqLevel(layers, i == levels - 1 ? coarsest : widths[i + 1], widths[i],
+            : Enumerable.Range(0, levels).Reverse()
+                .Select(i => new VqLevel(layers, i == levels - 1 ? coarsest : widths[i + 1], widths[i],
                 config.ResidualBlocks + 1, attention: i == levels - 1, down: false, up: i > 0));
         VqLevel[] made = blocks.ToArray();
         Module<Tensor, Tensor>[] middle =
-            [new VqResidual(layers, coarsest, coarsest), new VqAttention(layers, coarsest), new VqResidual(layers, coarsest, coarsest)];
+            [new VqResidual(layers, coarsest, coarsest), new VqAttention(layers, coarsest),
+                new VqResidual(layers, coarsest, coarsest)];
         conv_blocks = ModuleList(made);
         mid = ModuleList(middle);
         norm_out = layers.Norm(encodes ? coarsest : widths[0]);

@@ -29,10 +29,12 @@ public sealed record VqConfig
     /// <summary>Weight of the commitment loss (commit_loss_beta).</summary>
     public double Commitment { get; init; } = 0.25;
 
-    /// <summary>Weight of the entropy loss that spreads the use of codes (entropy_loss_ratio); 0 as published.</summary>
+    /// <summary>Weight of the entropy loss that spreads the use of codes (entropy_loss_ratio); 0 as
+    /// published.</summary>
     public double EntropyRatio { get; init; }
 
-    /// <summary>Length of the files' buffer of recently used codes, which nothing reads. Default: 65536 as published, less for few codes.</summary>
+    /// <summary>Length of the files' buffer of recently used codes, which nothing reads. Default: 65536 as published,
+    /// less for few codes.</summary>
     public int UsedCodes { get => field == 0 ? Math.Min(65536, 4 * CodebookSize) : field; init; }
 
     /// <summary>Pixels a side that one code stands for.</summary>
@@ -60,7 +62,8 @@ public sealed record VqConfig
         SizeRange.Check("the widest level", Multipliers.Max() * (double)Channels, SizeRange.Width);
         if (Channels % Groups != 0)
         {
-            throw new ArgumentException($"{nameof(Channels)} is {Channels}; it must be a multiple of the {Groups} groups");
+            throw new ArgumentException(
+                $"{nameof(Channels)} is {Channels}; it must be a multiple of the {Groups} groups");
         }
     }
 }

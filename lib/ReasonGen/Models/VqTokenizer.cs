@@ -1,8 +1,12 @@
-// VQ-16, the image tokenizer (deepseek-ai/Janus: vq_model.py). Encoder E, codebook e (K x 8, rows normalised at every use), decoder G:
-//   ẑ = normalise(quant_conv(E(x)));  code = argmin_k |ẑ − ê_k|² (the first of equals);  x' = G(post_quant_conv(ê_code)).
+// VQ-16, the image tokenizer (deepseek-ai/Janus: vq_model.py). Encoder E, codebook e (K x 8, rows normalised at every
+// use), decoder G:
+//   ẑ = normalise(quant_conv(E(x)));  code = argmin_k |ẑ − ê_k|² (the first of equals);  x' =
+//   G(post_quant_conv(ê_code)).
 //   Training: vq = mean((ê − sg ẑ)²), commit = β mean((sg ê − ẑ)²); the gradient of ê passes straight through to ẑ.
-//   With p = softmax(−d / 0.01), d the distances: entropy = ρ (mean of the entropies of p − entropy of the mean of p); ρ is 0 as published.
-// Deviations: 1. The 2x enlargement does not go through bfloat16; it only copies, so values agree. 2. Distances are fp32 whatever the weights are.
+//   With p = softmax(−d / 0.01), d the distances: entropy = ρ (mean of the entropies of p − entropy of the mean of p);
+//   ρ is 0 as published.
+// Deviations: 1. The 2x enlargement does not go through bfloat16; it only copies, so values agree. 2. Distances are
+// fp32 whatever the weights are.
 using ReasonGen.Core;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -71,7 +75,9 @@ public sealed class VqTokenizer : Module
 
     /// <summary>Fresh weights from a seed, scaled to keep the variance of what they read.</summary>
     public void Initialize(long seed) => Initializer.Apply(named_parameters().Select(p => (p.name, p.parameter)), seed,
-        (name, shape) => name.StartsWith("quantize") ? 1 : 1 / Math.Sqrt(shape.Skip(1).Aggregate(1L, (product, size) => product * size)));
+        (name, shape) =>
+            name.StartsWith("quantize") ? 1
+                : 1 / Math.Sqrt(shape.Skip(1).Aggregate(1L, (product, size) => product * size)));
 
     /// <summary>Images [B, 3, H, W] in [-1, 1] → latents [B, 8, h, w], not normalised.</summary>
     public Tensor Latent(Tensor images) => quant_conv.forward(encoder.forward(images.to(DType)));
@@ -104,7 +110,8 @@ public sealed class VqTokenizer : Module
     {
         var side = (long)Math.Sqrt(codes.shape[^1]);
         return side * side == codes.shape[^1] ? Decode(codes, side, side)
-            : throw new ArgumentException($"{codes.shape[^1]} codes an image are no square; give height and width", nameof(codes));
+            : throw new ArgumentException($"{codes.shape[^1]} codes an image are no square; give height and width",
+                nameof(codes));
     }
 
     /// <summary>Codes [B, h·w] → images [B, 3, H, W], nominally in [-1, 1].</summary>
@@ -115,9 +122,10 @@ public sealed class VqTokenizer : Module
     }
 
     /// <summary>One training pass.</summary>
-    /// <returns>Reconstruction [B, 3, H, W], codes [B·h·w], normalised latents [B·h·w, 8], and codebook, commitment and entropy loss.</returns>
-    internal (Tensor Reconstruction, Tensor Codes, Tensor Latents, Tensor CodebookLoss, Tensor CommitmentLoss, Tensor EntropyLoss) Reconstruct(
-        Tensor images)
+    /// <returns>Reconstruction [B, 3, H, W], codes [B·h·w], normalised latents [B·h·w, 8], and codebook, commitment and
+    /// entropy loss.</returns>
+    internal (Tensor Reconstruction, Tensor Codes, Tensor Latents, Tensor CodebookLoss, Tensor CommitmentLoss,
+        Tensor EntropyLoss) Reconstruct(Tensor images)
     {
         using var scope = NewDisposeScope();
         var latent = Latent(images);
@@ -127,9 +135,11 @@ public sealed class VqTokenizer : Module
         var e = quantize.Codebook().index_select(0, codes);
         var codebookLoss = functional.mse_loss(e, z.detach());
         var commitment = functional.mse_loss(z, e.detach()).mul(Config.Commitment);
-        var through = z.add(e.sub(z).detach()).view(latent.shape[0], latent.shape[2], latent.shape[3], Config.CodeWidth).permute(0, 3, 1, 2);
+        var through = z.add(e.sub(z).detach()).view(latent.shape[0], latent.shape[2], latent.shape[3], Config.CodeWidth)
+            .permute(0, 3, 1, 2);
         var reconstruction = DecodeLatent(through);
-        var entropy = Config.EntropyRatio == 0 ? zeros([], device: z.device) : EntropyLoss(distances).mul(Config.EntropyRatio);
+        var entropy =
+            Config.EntropyRatio == 0 ? zeros([], device: z.device) : EntropyLoss(distances).mul(Config.EntropyRatio);
         scope.MoveToOuter([reconstruction, codes, z, codebookLoss, commitment, entropy]);
         return (reconstruction, codes, z, codebookLoss, commitment, entropy);
     }
@@ -140,12 +150,15 @@ public sealed class VqTokenizer : Module
         var affinity = distances.div(-0.01);
         var shares = functional.softmax(affinity, -1); // [N, K]
         var mean = shares.mean([0L]);
-        return mean.mul(mean.add(1e-5).log()).sum().sub(shares.mul(functional.log_softmax(affinity.add(1e-5), -1)).sum([-1L]).mean());
+        return mean.mul(mean.add(1e-5).log()).sum()
+            .sub(shares.mul(functional.log_softmax(affinity.add(1e-5), -1)).sum([-1L]).mean());
     }
 
-    private Tensor DecodeLatent(Tensor latent) => decoder.forward(post_quant_conv.forward(latent.contiguous().to(DType)));
+    private Tensor DecodeLatent(Tensor latent) =>
+        decoder.forward(post_quant_conv.forward(latent.contiguous().to(DType)));
 
     // [B, 8, h, w] → [B·h·w, 8], rows of length one
     private Tensor Normalised(Tensor latent) =>
-        functional.normalize(latent.to(ScalarType.Float32).permute(0, 2, 3, 1).reshape(-1, Config.CodeWidth), 2, -1, 1e-12);
+        functional.normalize(latent.to(ScalarType.Float32).permute(0, 2, 3, 1).reshape(-1, Config.CodeWidth), 2, -1,
+            1e-12);
 }

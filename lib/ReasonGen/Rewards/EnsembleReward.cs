@@ -1,42 +1,49 @@
 // Rewards of several kinds added up, as T2I-R1 does: r = Σ_i w_i r_i, and the advantage is taken of the sum.
-// Deviation: parts have weights (T2I-R1's are 1), and a part of weight 0 is only recorded, for instance the exact detector beside a judge.
+// Deviation: parts have weights (T2I-R1's are 1), and a part of weight 0 is only recorded, for instance the exact
+// detector beside a judge.
 namespace ReasonGen.Rewards;
 
 /// <summary>A reward that is made of parts, which are worth a curve each.</summary>
 public interface IRewardParts
 {
     /// <summary>
-    /// Of the last <see cref="IReward.Score"/>: each part's name and unweighted rewards, one a request, then what the parts tell of themselves.
-    /// Empty before the first.
+    /// Of the last <see cref="IReward.Score"/>: each part's name and unweighted rewards, one a request, then what the
+    /// parts tell of themselves. Empty before the first.
     /// </summary>
     IReadOnlyList<(string Name, float[] Rewards)> Parts { get; }
 }
 
-/// <summary>The weighted sum of rewards. A part that is unknown (NaN) makes the sum unknown, unless its weight is 0.</summary>
+/// <summary>The weighted sum of rewards. A part that is unknown (NaN) makes the sum unknown, unless its weight is
+/// 0.</summary>
 public sealed class EnsembleReward : IReward, IRewardParts
 {
     private readonly (IReward Reward, double Weight)[] members;
 
-    /// <param name="parts">Rewards and their weights; names differ, weights are finite, and at least one is not 0.</param>
+    /// <param name="parts">Rewards and their weights; names differ, weights are finite, and at least one is not
+    /// 0.</param>
     /// <exception cref="ArgumentException">The parts are none, share a name, or have no usable weight.</exception>
     public EnsembleReward(IReadOnlyList<(IReward Reward, double Weight)> parts)
     {
         if (parts.Count == 0 || parts.All(part => part.Weight == 0) || parts.Any(part => !double.IsFinite(part.Weight)))
         {
             var given = string.Join(", ", parts.Select(part => $"{part.Reward.Name}: {part.Weight}"));
-            throw new ArgumentException($"an ensemble needs finite weights, one of them other than 0, not ({given})", nameof(parts));
+            throw new ArgumentException($"an ensemble needs finite weights, one of them other than 0, not ({given})",
+                nameof(parts));
         }
 
         if (parts.GroupBy(part => part.Reward.Name).FirstOrDefault(same => same.Count() > 1) is { } twice)
         {
-            throw new ArgumentException($"two parts are called '{twice.Key}', so their curves could not be told apart; give one another name", nameof(parts));
+            throw new ArgumentException(
+                $"two parts are called '{twice.Key}', so their curves could not be told apart; give one another name",
+                nameof(parts));
         }
 
         members = [.. parts];
     }
 
     public string Name => string.Join(" + ", members.Where(part => part.Weight != 0)
-        .Select(part => part.Weight == 1 ? part.Reward.Name : FormattableString.Invariant($"{part.Weight} {part.Reward.Name}")));
+        .Select(part =>
+            part.Weight == 1 ? part.Reward.Name : FormattableString.Invariant($"{part.Weight} {part.Reward.Name}")));
 
     /// <summary>Weights of the parts, in their order.</summary>
     public IReadOnlyList<double> Weights => [.. members.Select(part => part.Weight)];
@@ -49,12 +56,16 @@ public sealed class EnsembleReward : IReward, IRewardParts
         if (scored.FirstOrDefault(part => part.Rewards.Length != requests.Count) is { Rewards: { } wrong } odd)
         {
             throw new InvalidOperationException(
-                $"reward '{odd.Name}' gave {wrong.Length} values for {requests.Count} images; it must give one an image");
+                $"reward '{odd.Name}' gave {wrong.Length} values for {requests.Count} images; it must give one an "
+                + $"image");
         }
 
         Parts = [.. scored, .. members.Where(part => part.Reward is IRewardParts)
-            .SelectMany(part => ((IRewardParts)part.Reward).Parts.Select(inner => ($"{part.Reward.Name}: {inner.Name}", inner.Rewards)))];
-        double Sum(int i) => members.Select((part, p) => part.Weight == 0 ? 0 : part.Weight * scored[p].Rewards[i]).Sum();
+            .SelectMany(part =>
+                ((IRewardParts)part.Reward).Parts.Select(inner =>
+                    ($"{part.Reward.Name}: {inner.Name}", inner.Rewards)))];
+        double Sum(int i) =>
+            members.Select((part, p) => part.Weight == 0 ? 0 : part.Weight * scored[p].Rewards[i]).Sum();
         return [.. Enumerable.Range(0, requests.Count).Select(i => (float)Sum(i))];
     }
 }

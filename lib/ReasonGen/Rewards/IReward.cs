@@ -6,7 +6,8 @@ namespace ReasonGen.Rewards;
 /// <summary>One image to be scored against the prompt it was drawn for.</summary>
 public sealed record RewardRequest(Prompt Prompt, string Rationale, RgbImage Image);
 
-/// <summary>Scores images: the paper's judge, the world's exact detector, a served model, or an ensemble of them.</summary>
+/// <summary>Scores images: the paper's judge, the world's exact detector, a served model, or an ensemble of
+/// them.</summary>
 public interface IReward
 {
     string Name { get; }

@@ -4,7 +4,8 @@ using static TorchSharp.torch;
 
 namespace ReasonGen.Rollouts;
 
-/// <summary>Sequences that grow side by side, one token a step: cache, mask and positions. N rows, P columns at first.</summary>
+/// <summary>Sequences that grow side by side, one token a step: cache, mask and positions. N rows, P columns at
+/// first.</summary>
 internal sealed class DecodeState : IDisposable
 {
     private readonly IImageTextModel model;
@@ -23,10 +24,12 @@ internal sealed class DecodeState : IDisposable
         var rows = (int)attentionMask.shape[0];
         (this.model, columns) = (model, (int)attentionMask.shape[1]);
         cache = model.NewCache(rows, columns + room);
-        mask = cat([attentionMask, ones(rows, room, attentionMask.dtype, attentionMask.device)], 1).DetachFromDisposeScope();
+        mask = cat([attentionMask, ones(rows, room, attentionMask.dtype, attentionMask.device)], 1)
+            .DetachFromDisposeScope();
         var positions = attentionMask.cumsum(1).sub(1).clamp_min(0);
         position = positions.narrow(1, columns - 1, 1).DetachFromDisposeScope();
-        Hidden = model.Hidden(embeddings, attentionMask, positions, cache).narrow(1, columns - 1, 1).DetachFromDisposeScope();
+        Hidden = model.Hidden(embeddings, attentionMask, positions, cache).narrow(1, columns - 1, 1)
+            .DetachFromDisposeScope();
     }
 
     /// <summary>[N, 1, D], the hidden state that decides what follows.</summary>

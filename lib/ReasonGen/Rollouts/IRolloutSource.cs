@@ -15,10 +15,12 @@ public interface IRolloutSource
     /// <summary>The image of each rollout.</summary>
     RgbImage[] Images(RolloutBatch rollouts);
 
-    /// <summary>Whether the rollouts come from the policy that is to be trained; a source that knows no policy accepts any.</summary>
+    /// <summary>Whether the rollouts come from the policy that is to be trained; a source that knows no policy accepts
+    /// any.</summary>
     /// <param name="model">The policy in training.</param>
     /// <param name="temperature">That its log-probs are taken at.</param>
-    /// <exception cref="ArgumentException">They come from another model, or are drawn at another temperature.</exception>
+    /// <exception cref="ArgumentException">They come from another model, or are drawn at another
+    /// temperature.</exception>
     void CheckPolicy(IImageTextModel model, double temperature)
     {
     }

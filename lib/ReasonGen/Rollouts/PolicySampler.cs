@@ -14,7 +14,8 @@ namespace ReasonGen.Rollouts;
 /// <param name="config">How rollouts are drawn.</param>
 /// <param name="device">Of the policy's weights.</param>
 public sealed class PolicySampler(
-    IImageTextModel model, ITokenizer tokenizer, PromptTemplate template, RolloutConfig config, Device device) : IRolloutSource
+    IImageTextModel model, ITokenizer tokenizer, PromptTemplate template, RolloutConfig config, Device device)
+    : IRolloutSource
 {
     private readonly RolloutSampler sampler = new(model, tokenizer.Special, config);
 
@@ -24,13 +25,15 @@ public sealed class PolicySampler(
     {
         if (!ReferenceEquals(policy, model))
         {
-            throw new ArgumentException("rollouts are sampled from another model than the one in training", nameof(policy));
+            throw new ArgumentException("rollouts are sampled from another model than the one in training",
+                nameof(policy));
         }
 
         if (temperature != Config.Temperature)
         {
             throw new ArgumentException(
-                $"rollouts are drawn at temperature {Config.Temperature}, log-probs taken at {temperature}: give both one temperature",
+                $"rollouts are drawn at temperature {Config.Temperature}, log-probs taken at {temperature}: give both "
+                + $"one temperature",
                 nameof(temperature));
         }
     }
@@ -51,17 +54,20 @@ public sealed class PolicySampler(
         {
             using var some = NewDisposeScope();
             var count = Start(part + 1) - Start(part);
-            return sampler.Generate(ids.narrow(0, Start(part), count), mask.narrow(0, Start(part), count), Seeds.Mix(seed, part));
+            return sampler.Generate(ids.narrow(0, Start(part), count), mask.narrow(0, Start(part), count),
+                Seeds.Mix(seed, part));
         }
 
-        RolloutBatch[] batches = Config.Parts > 1 ? ParallelParts.Run(parts, Sample) : [.. Enumerable.Range(0, parts).Select(Sample)];
+        RolloutBatch[] batches =
+            Config.Parts > 1 ? ParallelParts.Run(parts, Sample) : [.. Enumerable.Range(0, parts).Select(Sample)];
         static long[] AllRows(RolloutBatch batch) => [.. Enumerable.Range(0, batch.Count).Select(row => (long)row)];
         var joined = RolloutBatch.Join([.. batches.Select(batch => (batch, AllRows(batch)))]);
         Array.ForEach(batches, batch => batch.Dispose());
         return joined;
     }
 
-    /// <summary>Prompts as the sampler reads them: bos, the filled template, left-padded to the longest. [N·G, P] each.</summary>
+    /// <summary>Prompts as the sampler reads them: bos, the filled template, left-padded to the longest. [N·G, P]
+    /// each.</summary>
     /// <exception cref="ArgumentException">A prompt leaves no room for what is to follow.</exception>
     public (Tensor Ids, Tensor Mask) PromptRows(IEnumerable<string> prompts, int copies = 1)
     {
@@ -76,12 +82,14 @@ public sealed class PolicySampler(
         var longest = tokens.Max(row => row.Length);
         var rows = tokens.Select(row => PromptRow.Build(row, longest, tokenizer.Special)).ToArray();
         Tensor Stack(Func<PromptRow, long[]> of) =>
-            tensor(rows.SelectMany(of).ToArray(), [rows.Length, longest + 1], device: device).repeat_interleave(copies, 0);
+            tensor(rows.SelectMany(of).ToArray(), [rows.Length, longest + 1], device: device).repeat_interleave(copies,
+                0);
         return (Stack(row => row.Ids), Stack(row => row.AttentionMask));
     }
 
     /// <summary>The tokens of each rationale, begin-of-image included.</summary>
-    public int[][] RationaleTokens(RolloutBatch rollouts) => RolloutText.RationaleTokens(rollouts, tokenizer.Special.BeginOfImage);
+    public int[][] RationaleTokens(RolloutBatch rollouts) =>
+        RolloutText.RationaleTokens(rollouts, tokenizer.Special.BeginOfImage);
 
     public string[] Rationales(RolloutBatch rollouts) => RolloutText.Rationales(rollouts, tokenizer);
 

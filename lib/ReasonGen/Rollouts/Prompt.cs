@@ -10,6 +10,8 @@ public sealed record Clause(string Class, int Count = 1, string? Color = null, s
 
 /// <summary>A prompt, and what an image must show to satisfy it.</summary>
 /// <param name="Text">The prompt as the policy and the judge read it.</param>
-/// <param name="Task">GenEval's tag: single_object, two_object, counting, colors, position, color_attr; empty for a free prompt.</param>
-/// <param name="Include">What must be there; empty for a free prompt, which only a vision-language judge can score.</param>
+/// <param name="Task">GenEval's tag: single_object, two_object, counting, colors, position, color_attr; empty for a
+/// free prompt.</param>
+/// <param name="Include">What must be there; empty for a free prompt, which only a vision-language judge can
+/// score.</param>
 public sealed record Prompt(string Text, string Task, IReadOnlyList<Clause> Include);

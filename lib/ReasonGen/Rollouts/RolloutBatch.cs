@@ -3,8 +3,8 @@ using static TorchSharp.torch;
 namespace ReasonGen.Rollouts;
 
 /// <summary>
-/// N rollouts, laid out as training reads them: prompt left-padded to P columns, then R response columns holding rationale,
-/// begin-of-image, image codes, perhaps eos, and pads. The layout is that of ReasonGen-R1's hf_rollout.py.
+/// N rollouts, laid out as training reads them: prompt left-padded to P columns, then R response columns holding
+/// rationale, begin-of-image, image codes, perhaps eos, and pads. The layout is that of ReasonGen-R1's hf_rollout.py.
 /// </summary>
 /// <param name="PromptColumns">P.</param>
 /// <param name="Ids">[N, P+R] int64: text tokens, and image codes where <paramref name="ImageMask"/> is true.</param>
@@ -12,9 +12,11 @@ namespace ReasonGen.Rollouts;
 /// <param name="PositionIds">[N, P+R] int64.</param>
 /// <param name="ImageMask">[N, P+R] bool: true on image codes.</param>
 /// <param name="ImageCodes">[N, I] int64.</param>
-/// <param name="SampledLogProbs">[N, R] fp32: log-prob under the sampler (temperature and guidance as sampled) of each sampled response token, 0 on tokens that were forced or padded.</param>
+/// <param name="SampledLogProbs">[N, R] fp32: log-prob under the sampler (temperature and guidance as sampled) of each
+/// sampled response token, 0 on tokens that were forced or padded.</param>
 public sealed record RolloutBatch(
-    int PromptColumns, Tensor Ids, Tensor AttentionMask, Tensor PositionIds, Tensor ImageMask, Tensor ImageCodes, Tensor SampledLogProbs) : IDisposable
+    int PromptColumns, Tensor Ids, Tensor AttentionMask, Tensor PositionIds, Tensor ImageMask, Tensor ImageCodes,
+    Tensor SampledLogProbs) : IDisposable
 {
     /// <summary>N.</summary>
     public int Count => (int)Ids.shape[0];
@@ -25,7 +27,8 @@ public sealed record RolloutBatch(
     /// <summary>[N, R] int64: 1 on response tokens that count in the loss.</summary>
     public Tensor ResponseMask => AttentionMask.narrow(1, PromptColumns, ResponseColumns);
 
-    /// <summary>Chosen rows of several batches, in order, as one batch of its own; shorter prompts are padded on the left.</summary>
+    /// <summary>Chosen rows of several batches, in order, as one batch of its own; shorter prompts are padded on the
+    /// left.</summary>
     public static RolloutBatch Join(IReadOnlyList<(RolloutBatch Batch, long[] Rows)> parts)
     {
         using var scope = NewDisposeScope();
@@ -40,7 +43,8 @@ public sealed record RolloutBatch(
             return cat(chosen.ToArray()).DetachFromDisposeScope();
         }
 
-        return new(columns, Collect(b => b.Ids, true), Collect(b => b.AttentionMask, true), Collect(b => b.PositionIds, true),
+        return new(columns, Collect(b => b.Ids, true), Collect(b => b.AttentionMask, true),
+            Collect(b => b.PositionIds, true),
             Collect(b => b.ImageMask, true), Collect(b => b.ImageCodes, false), Collect(b => b.SampledLogProbs, false));
     }
 
@@ -49,7 +53,8 @@ public sealed record RolloutBatch(
     {
         var longest = (int)ResponseMask.narrow(0, start, count).sum([1L]).max().item<long>();
         Tensor Cut(Tensor tensor, int columns) => tensor.narrow(0, start, count).narrow(1, 0, columns);
-        return new(PromptColumns, Cut(Ids, PromptColumns + longest), Cut(AttentionMask, PromptColumns + longest), Cut(PositionIds, PromptColumns + longest),
+        return new(PromptColumns, Cut(Ids, PromptColumns + longest), Cut(AttentionMask, PromptColumns + longest),
+            Cut(PositionIds, PromptColumns + longest),
             Cut(ImageMask, PromptColumns + longest), ImageCodes.narrow(0, start, count), Cut(SampledLogProbs, longest));
     }
 

@@ -3,27 +3,32 @@ namespace ReasonGen.Rollouts;
 /// <summary>Settings of two-phase generation.</summary>
 public sealed record RolloutConfig
 {
-    /// <summary>Most tokens of a rationale, begin-of-image included; 0 draws at once. Default 448 (1024 − 576).</summary>
+    /// <summary>Most tokens of a rationale, begin-of-image included; 0 draws at once. Default 448 (1024 −
+    /// 576).</summary>
     public int MaxTextTokens { get; init; } = 448;
 
     /// <summary>Image tokens of an image: a count, not a cap. Default 576; at least 1.</summary>
     public int ImageTokens { get; init; } = 576;
 
-    /// <summary>Divides the logits of both phases. Default 1; above 0. The reference drops every other value on its way to the model.</summary>
+    /// <summary>Divides the logits of both phases. Default 1; above 0. The reference drops every other value on its way
+    /// to the model.</summary>
     public double Temperature { get; init; } = 1;
 
     /// <summary>Takes the likeliest token instead of sampling. Default false.</summary>
     public bool Greedy { get; init; }
 
-    /// <summary>Guidance scale w of the image phase: logits u + w (c − u). Default 1, which is none (RL); 5 in evaluation of the real model.</summary>
+    /// <summary>Guidance scale w of the image phase: logits u + w (c − u). Default 1, which is none (RL); 5 in
+    /// evaluation of the real model.</summary>
     public double GuidanceScale { get; init; } = 1;
 
     /// <summary>
-    /// Parts of the batch that are sampled side by side, each with a seed of its own; default 1, at least 1. More pays on a CPU, for small models.
+    /// Parts of the batch that are sampled side by side, each with a seed of its own; default 1, at least 1. More pays
+    /// on a CPU, for small models.
     /// </summary>
     public int Parts { get; init; } = 1;
 
-    /// <summary>Most rows sampled together; more are sampled one part after the other. Default: no limit; at least 1. 16 in janus_rl.sh.</summary>
+    /// <summary>Most rows sampled together; more are sampled one part after the other. Default: no limit; at least 1.
+    /// 16 in janus_rl.sh.</summary>
     public int RowsAtATime { get; init; } = int.MaxValue;
 
     /// <summary>janus_rl.sh.</summary>
@@ -38,7 +43,8 @@ public sealed record RolloutConfig
         if (MaxTextTokens < 0 || ImageTokens < 1 || !(Temperature > 0 && double.IsFinite(Temperature))
             || !(GuidanceScale >= 0 && double.IsFinite(GuidanceScale)) || Parts < 1 || RowsAtATime < 1)
         {
-            throw new ArgumentException($"{nameof(MaxTextTokens)} must be at least 0, {nameof(ImageTokens)}, {nameof(Parts)} and "
+            throw new ArgumentException(
+                $"{nameof(MaxTextTokens)} must be at least 0, {nameof(ImageTokens)}, {nameof(Parts)} and "
                 + $"{nameof(RowsAtATime)} at least 1, {nameof(Temperature)} above 0 "
                 + $"and {nameof(GuidanceScale)} at least 0: {this}");
         }
@@ -54,8 +60,10 @@ public sealed record RolloutConfig
         var room = positions - MaxTextTokens - ImageTokens - 1;
         if (tokens > room)
         {
-            throw new ArgumentException($"the prompt \"{(prompt.Length <= 60 ? prompt : prompt[..60] + "…")}\" has {tokens} tokens; "
-                + $"{Math.Max(room, 0)} fit beside {MaxTextTokens} of a rationale and {ImageTokens} of an image. Shorten it.");
+            throw new ArgumentException(
+                $"the prompt \"{(prompt.Length <= 60 ? prompt : prompt[..60] + "…")}\" has {tokens} tokens; "
+                + $"{Math.Max(room, 0)} fit beside {MaxTextTokens} of a rationale and {ImageTokens} of an image. "
+                + $"Shorten it.");
         }
     }
 }

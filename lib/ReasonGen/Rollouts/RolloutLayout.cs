@@ -5,7 +5,8 @@ using static TorchSharp.torch;
 
 namespace ReasonGen.Rollouts;
 
-/// <summary>Where the tokens of each row stand before, between and after the two phases; plain integers, on the CPU.</summary>
+/// <summary>Where the tokens of each row stand before, between and after the two phases; plain integers, on the
+/// CPU.</summary>
 internal sealed class RolloutLayout
 {
     private readonly SpecialTokens special;
@@ -28,7 +29,8 @@ internal sealed class RolloutLayout
     // How far a row was moved right, and moves back.
     private int Shift(int row) => textColumns - kept[row];
 
-    /// <summary>Cuts each row of sampled text [N, L] after its first begin_of_image and moves the rest to the right edge.</summary>
+    /// <summary>Cuts each row of sampled text [N, L] after its first begin_of_image and moves the rest to the right
+    /// edge.</summary>
     internal void CutAndMoveRight(Tensor sampled)
     {
         var none = sampled.shape[1] == 0; // no rationale: begin_of_image follows the prompt at once
@@ -49,7 +51,8 @@ internal sealed class RolloutLayout
         }
     }
 
-    /// <summary>What the image phase reads first: ids and mask [N, M], or [2N, M] with an unconditional row after each.</summary>
+    /// <summary>What the image phase reads first: ids and mask [N, M], or [2N, M] with an unconditional row after
+    /// each.</summary>
     internal (Tensor Ids, Tensor Mask) ImagePrefill(bool guided, Device device)
     {
         var ids = tensor(moved, [rows, Columns], device: device);
@@ -67,18 +70,22 @@ internal sealed class RolloutLayout
         return (stack([ids, bare], 1).view(2 * rows, Columns), mask.repeat_interleave(2, 0));
     }
 
-    /// <summary>The training layout: prompt, text, image codes, eos where the row was moved, pads up to so many response columns.</summary>
+    /// <summary>The training layout: prompt, text, image codes, eos where the row was moved, pads up to so many
+    /// response columns.</summary>
     internal RolloutBatch MoveBack(Tensor codes, Tensor textLogProbs, Tensor imageLogProbs, int responseColumns)
     {
-        int images = (int)codes.shape[1], width = promptColumns + responseColumns, textSteps = (int)textLogProbs.shape[1];
-        long[] drawn = codes.Values<long>(), ids = new long[rows * width], mask = new long[ids.Length], positions = new long[ids.Length];
+        int images = (int)codes.shape[1], width = promptColumns + responseColumns,
+            textSteps = (int)textLogProbs.shape[1];
+        long[] drawn = codes.Values<long>(), ids = new long[rows * width], mask = new long[ids.Length],
+            positions = new long[ids.Length];
         float[] ofText = textLogProbs.Values<float>(), ofImage = imageLogProbs.Values<float>();
         var logProbs = new float[rows * responseColumns];
         var image = new bool[ids.Length];
         Array.Fill(ids, special.Pad);
         for (var row = 0; row < rows; row++)
         {
-            int start = row * width, response = start + promptColumns, at = response + kept[row], scores = row * responseColumns;
+            int start = row * width, response = start + promptColumns, at = response + kept[row],
+                scores = row * responseColumns;
             prompts.AsSpan(row * promptColumns, promptColumns).CopyTo(ids.AsSpan(start));
             text.AsSpan(row * textColumns, kept[row]).CopyTo(ids.AsSpan(response));
             drawn.AsSpan(row * images, images).CopyTo(ids.AsSpan(at));
@@ -91,7 +98,8 @@ internal sealed class RolloutLayout
                 ids[end++] = special.Eos;
             }
 
-            // The reference masks by the first eos; a row that was not moved has none and counts to the end of the generated columns.
+            // The reference masks by the first eos; a row that was not moved has none and counts to the end of the
+            // generated columns.
             promptMask.AsSpan(row * promptColumns, promptColumns).CopyTo(mask.AsSpan(start));
             mask.AsSpan(response, end - response).Fill(1);
             for (long t = start, seen = 0; t < start + width; t++)
@@ -102,8 +110,10 @@ internal sealed class RolloutLayout
         }
 
         var device = codes.device;
-        return new(promptColumns, Own(tensor(ids, [rows, width], device: device)), Own(tensor(mask, [rows, width], device: device)),
-            Own(tensor(positions, [rows, width], device: device)), Own(tensor(image, [rows, width], device: device)), Own(codes),
+        return new(promptColumns, Own(tensor(ids, [rows, width], device: device)),
+            Own(tensor(mask, [rows, width], device: device)),
+            Own(tensor(positions, [rows, width], device: device)), Own(tensor(image, [rows, width], device: device)),
+            Own(codes),
             Own(tensor(logProbs, [rows, responseColumns], device: device)));
     }
 

@@ -6,14 +6,16 @@ namespace ReasonGen.Rollouts;
 /// <summary>Draws the next token of each row.</summary>
 internal static class TokenSampler
 {
-    /// <summary>From softmax(logits / temperature), the way torch.multinomial draws: argmax of p over exponential noise.</summary>
+    /// <summary>From softmax(logits / temperature), the way torch.multinomial draws: argmax of p over exponential
+    /// noise.</summary>
     /// <param name="logits">[N, C].</param>
     /// <param name="temperature">Above 0.</param>
     /// <param name="greedy">Takes the likeliest instead; the first of equals.</param>
     /// <param name="generator">A CPU generator.</param>
     /// <param name="topP">Keeps the likeliest tokens whose predecessors sum to less than this; 1 keeps all.</param>
     /// <returns>Ids and their log-probs under what was drawn from, [N, 1] each.</returns>
-    internal static (Tensor Ids, Tensor LogProbs) Draw(Tensor logits, double temperature, bool greedy, Generator generator, double topP = 1)
+    internal static (Tensor Ids, Tensor LogProbs) Draw(Tensor logits, double temperature, bool greedy,
+        Generator generator, double topP = 1)
     {
         using var scope = NewDisposeScope();
         var p = nn.functional.softmax(logits.to(ScalarType.Float32).div(temperature), -1);
@@ -25,7 +27,8 @@ internal static class TokenSampler
         }
 
         var ids = greedy ? p.argmax(-1, keepdim: true)
-            : p.div(empty(p.shape, ScalarType.Float32, CPU).exponential_(1, generator).to(p.device)).argmax(-1, keepdim: true);
+            : p.div(empty(p.shape, ScalarType.Float32, CPU).exponential_(1, generator).to(p.device)).argmax(-1,
+                keepdim: true);
         return (ids.MoveToOuterDisposeScope(), p.gather(1, ids).log().MoveToOuterDisposeScope());
     }
 }

@@ -1,8 +1,11 @@
-// One training sequence (sft_dataset.py): bos, prompt, response, begin_of_image, image codes, end_of_image, eos, then pads.
+// One training sequence (sft_dataset.py): bos, prompt, response, begin_of_image, image codes, end_of_image, eos, then
+// pads.
 //   attention = 0 on dropped text and on pads;  position = max(cumsum(attention) − 1, 0);
 //   loss mask at t governs the prediction of token t + 1: it starts with the first response token and ends with eos.
-// Deviations: 1. Masks and positions are integers, not the reference's float32. 2. A sample may leave the image out (text only), which the
-//   miniature's base model needs. 3. Image codes stand in the ids from the start; the reference fills them in at each step.
+// Deviations: 1. Masks and positions are integers, not the reference's float32. 2. A sample may leave the image out
+// (text only), which the
+//   miniature's base model needs. 3. Image codes stand in the ids from the start; the reference fills them in at each
+//   step.
 using ReasonGen.Rollouts;
 using ReasonGen.Tokenizers;
 using TorchSharp;
@@ -23,7 +26,8 @@ public sealed record SftSample(int[] Prompt, int[] Response, long[]? ImageCodes,
 /// <param name="PositionIds">int64.</param>
 /// <param name="LossMask">int64, 1 at t where the prediction of token t + 1 counts.</param>
 /// <param name="ImageMask">bool, true on image codes.</param>
-public sealed record SftBatch(Tensor Ids, Tensor AttentionMask, Tensor PositionIds, Tensor LossMask, Tensor ImageMask) : IDisposable
+public sealed record SftBatch(Tensor Ids, Tensor AttentionMask, Tensor PositionIds, Tensor LossMask, Tensor ImageMask)
+    : IDisposable
 {
     /// <summary>B.</summary>
     public int Count => (int)Ids.shape[0];
@@ -34,17 +38,21 @@ public sealed record SftBatch(Tensor Ids, Tensor AttentionMask, Tensor PositionI
     /// <param name="length">T; the longest sample when null.</param>
     /// <param name="device">Where the tensors go; the CPU when null.</param>
     /// <exception cref="ArgumentException">A sample is longer than <paramref name="length"/>.</exception>
-    public static SftBatch Build(IReadOnlyList<SftSample> samples, SpecialTokens special, int? length = null, Device? device = null)
+    public static SftBatch Build(IReadOnlyList<SftSample> samples, SpecialTokens special, int? length = null,
+        Device? device = null)
     {
         var longest = samples.Max(Length);
         var columns = length ?? longest;
         if (longest > columns)
         {
-            throw new ArgumentException($"a sample has {longest} tokens, the sequence length is {columns}; shorten its rationale or raise the length", nameof(samples));
+            throw new ArgumentException(
+                $"a sample has {longest} tokens, the sequence length is {columns}; shorten its rationale or raise the "
+                + $"length", nameof(samples));
         }
 
         int rows = samples.Count;
-        long[] ids = new long[rows * columns], attention = new long[ids.Length], positions = new long[ids.Length], loss = new long[ids.Length];
+        long[] ids = new long[rows * columns], attention = new long[ids.Length], positions = new long[ids.Length],
+            loss = new long[ids.Length];
         var image = new bool[ids.Length];
         for (var row = 0; row < rows; row++)
         {
@@ -84,13 +92,16 @@ public sealed record SftBatch(Tensor Ids, Tensor AttentionMask, Tensor PositionI
             }
         }
 
-        return new(torch.tensor(ids, [rows, columns], device: device), torch.tensor(attention, [rows, columns], device: device),
-            torch.tensor(positions, [rows, columns], device: device), torch.tensor(loss, [rows, columns], device: device),
+        return new(torch.tensor(ids, [rows, columns], device: device),
+            torch.tensor(attention, [rows, columns], device: device),
+            torch.tensor(positions, [rows, columns], device: device),
+            torch.tensor(loss, [rows, columns], device: device),
             torch.tensor(image, [rows, columns], device: device));
     }
 
     /// <summary>Some of the samples, as a batch that shares their memory.</summary>
-    public SftBatch Slice(int start, int count) => new(Ids.narrow(0, start, count), AttentionMask.narrow(0, start, count),
+    public SftBatch Slice(int start, int count) =>
+        new(Ids.narrow(0, start, count), AttentionMask.narrow(0, start, count),
         PositionIds.narrow(0, start, count), LossMask.narrow(0, start, count), ImageMask.narrow(0, start, count));
 
     public void Dispose()
@@ -102,5 +113,6 @@ public sealed record SftBatch(Tensor Ids, Tensor AttentionMask, Tensor PositionI
     }
 
     private static int Length(SftSample sample) =>
-        2 + sample.Prompt.Length + sample.Response.Length + (sample.ImageCodes is null ? 0 : sample.ImageCodes.Length + 2);
+        2 + sample.Prompt.Length + sample.Response.Length
+            + (sample.ImageCodes is null ? 0 : sample.ImageCodes.Length + 2);
 }

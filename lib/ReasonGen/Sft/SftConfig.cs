@@ -1,3 +1,4 @@
+using ReasonGen.Optimization;
 using ReasonGen.Training;
 
 namespace ReasonGen.Sft;
@@ -11,7 +12,8 @@ public sealed record SftConfig
     /// <summary>Base learning rate. Default 1e-5 (janus_sft.sh); above 0.</summary>
     public double LearningRate { get; init; } = 1e-5;
 
-    /// <summary>Share of the steps in which the learning rate rises. Default 0.05; in [0, 1). The first of them has rate 0, as in the reference.</summary>
+    /// <summary>Share of the steps in which the learning rate rises. Default 0.05; in [0, 1). The first of them has
+    /// rate 0, as in the reference.</summary>
     public double WarmupRatio { get; init; } = 0.05;
 
     /// <summary>AdamW's β₁. Default 0.9; in [0, 1).</summary>
@@ -32,27 +34,33 @@ public sealed record SftConfig
     /// <summary>Weight of image tokens in the loss. Default 1; at least 0.</summary>
     public double ImageScale { get; init; } = 1;
 
-    /// <summary>Weight of the begin-of-image token in the loss. Default 0 (janus_sft.sh), which still counts it in the denominator; at least 0.</summary>
+    /// <summary>Weight of the begin-of-image token in the loss. Default 0 (janus_sft.sh), which still counts it in the
+    /// denominator; at least 0.</summary>
     public double BeginOfImageScale { get; init; }
 
     /// <summary>Samples a forward pass. Default 4; at least 1.</summary>
     public int MicroBatchSamples { get; init; } = 4;
 
-    /// <summary>Adds up the gradients of micro-batches instead of averaging them, as the reference does. Default false.</summary>
+    /// <summary>Adds up the gradients of micro-batches instead of averaging them, as the reference does. Default
+    /// false.</summary>
     public bool SumMicroBatches { get; init; }
 
-    /// <summary>Keeps fp32 copies of narrower weights. Default true; false is the reference, whose weights and moments are bf16.</summary>
+    /// <summary>Keeps fp32 copies of narrower weights. Default true; false is the reference, whose weights and moments
+    /// are bf16.</summary>
     public bool KeepMasters { get; init; } = true;
 
     /// <summary>janus_sft.sh, for a number of steps.</summary>
     public static SftConfig Paper(int totalSteps) => new() { TotalSteps = totalSteps, MicroBatchSamples = 4 };
 
     /// <summary>
-    /// The miniature: one micro-batch a step and a larger learning rate. It must learn to end its rationale, which Janus-Pro could before, so the
-    /// begin-of-image token is trained like text.
+    /// The miniature: one micro-batch a step and a larger learning rate. It must learn to end its rationale, which
+    /// Janus-Pro could before, so the begin-of-image token is trained like text.
     /// </summary>
     public static SftConfig Mini(int totalSteps) =>
-        new() { TotalSteps = totalSteps, LearningRate = 3e-3, Beta2 = 0.98, MicroBatchSamples = 64, BeginOfImageScale = 2 };
+        new()
+        {
+            TotalSteps = totalSteps, LearningRate = 3e-3, Beta2 = 0.98, MicroBatchSamples = 64, BeginOfImageScale = 2,
+        };
 
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public void Validate()
@@ -60,7 +68,8 @@ public sealed record SftConfig
         Require(TotalSteps >= 1, nameof(TotalSteps), TotalSteps, "at least 1");
         Require(LearningRate > 0, nameof(LearningRate), LearningRate, "above 0");
         Require(WarmupRatio is >= 0 and < 1, nameof(WarmupRatio), WarmupRatio, "in [0, 1)");
-        Require(Beta1 is >= 0 and < 1 && Beta2 is >= 0 and < 1, $"{nameof(Beta1)}, {nameof(Beta2)}", Beta2, "in [0, 1)");
+        Require(Beta1 is >= 0 and < 1 && Beta2 is >= 0 and < 1, $"{nameof(Beta1)}, {nameof(Beta2)}", Beta2,
+            "in [0, 1)");
         Require(WeightDecay >= 0, nameof(WeightDecay), WeightDecay, "at least 0");
         Require(GradientClip > 0, nameof(GradientClip), GradientClip, "above 0");
         Require(TextScale >= 0 && ImageScale >= 0 && BeginOfImageScale >= 0, "loss scales", TextScale, "at least 0");

@@ -1,6 +1,9 @@
-// The weighted loss (img_rl_fsdp_sft_trainer.py):  L = Σ_t s(t) m_t ce_t / (Σ_t m_t + 1e-8), sums over the whole micro-batch.
-//   ce_t = −log π(y_t) with y_t = ids[t+1];  m = loss mask;  s = text, image or begin-of-image scale by the class of y_t.
-//   The begin-of-image token counts in the denominator whatever its scale. With a reference model: + w Σ m kl_t / (Σ m + 1e-8), kl low-variance.
+// The weighted loss (img_rl_fsdp_sft_trainer.py):  L = Σ_t s(t) m_t ce_t / (Σ_t m_t + 1e-8), sums over the whole
+// micro-batch.
+//   ce_t = −log π(y_t) with y_t = ids[t+1];  m = loss mask;  s = text, image or begin-of-image scale by the class of
+//   y_t.
+//   The begin-of-image token counts in the denominator whatever its scale. With a reference model: + w Σ m kl_t / (Σ m
+//   + 1e-8), kl low-variance.
 // Deviation: the reference's −1e9 padding of image logits has weight e^-1e9 = 0 here, so it is left out.
 using ReasonGen.Models;
 using ReasonGen.Training;
@@ -28,13 +31,15 @@ public static class SftLoss
     /// <param name="beginOfImageScale">Weight of the begin-of-image token.</param>
     /// <param name="reference">A frozen model to stay near to, or null.</param>
     /// <param name="klWeight">Weight of the divergence from it.</param>
-    public static SftLossParts Compute(IImageTextModel model, SftBatch batch, long beginOfImage, double textScale, double imageScale,
+    public static SftLossParts Compute(IImageTextModel model, SftBatch batch, long beginOfImage, double textScale,
+        double imageScale,
         double beginOfImageScale, IImageTextModel? reference = null, double klWeight = 0.001)
     {
         using var scope = NewDisposeScope();
         var count = batch.Ids.shape[1] - 1;
         var labels = batch.Ids.narrow(1, 1, count);
-        Tensor image = batch.ImageMask.narrow(1, 1, count).to(ScalarType.Bool), mask = batch.LossMask.narrow(1, 0, count).to(ScalarType.Float32);
+        Tensor image = batch.ImageMask.narrow(1, 1, count).to(ScalarType.Bool),
+            mask = batch.LossMask.narrow(1, 0, count).to(ScalarType.Float32);
         using Scalar beginOfImageToken = beginOfImage;
         var begin = labels.eq(beginOfImageToken).logical_and(image.logical_not());
         var logProbs = LogProbs(model, batch, labels, image, mask);
@@ -57,13 +62,15 @@ public static class SftLoss
 
         using var free = no_grad();
         var lost = logProbs.detach().neg().mul(mask);
-        double Mean(Tensor chosen) => lost.mul(chosen).sum().div(lost.gt(0).logical_and(chosen).sum().add(MaskedMean.Epsilon)).ToDouble();
+        double Mean(Tensor chosen) =>
+            lost.mul(chosen).sum().div(lost.gt(0).logical_and(chosen).sum().add(MaskedMean.Epsilon)).ToDouble();
         return new(total.MoveToOuterDisposeScope(), Mean(image.logical_or(begin).logical_not()), Mean(image), kl);
     }
 
     private static Tensor LogProbs(IImageTextModel model, SftBatch batch, Tensor labels, Tensor image, Tensor mask)
     {
         var hidden = model.Hidden(model.Embed(batch.Ids, batch.ImageMask), batch.AttentionMask, batch.PositionIds);
-        return TokenLogProbs.Compute(model, hidden.narrow(1, 0, labels.shape[1]), labels, image, mask, clamped: false, entropyGradient: false).LogProbs;
+        return TokenLogProbs.Compute(model, hidden.narrow(1, 0, labels.shape[1]), labels, image, mask, clamped: false,
+            entropyGradient: false).LogProbs;
     }
 }

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Models;
+using ReasonGen.Optimization;
 using ReasonGen.Training;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -17,7 +18,8 @@ namespace ReasonGen.Sft;
 /// <param name="LearningRate">Of this step.</param>
 /// <param name="Tokens">Tokens read, pads not counted.</param>
 /// <param name="Seconds">Wall clock.</param>
-public sealed record SftStep(long Step, double Loss, double TextLoss, double ImageLoss, double GradientNorm, double LearningRate, long Tokens, double Seconds);
+public sealed record SftStep(long Step, double Loss, double TextLoss, double ImageLoss, double GradientNorm,
+    double LearningRate, long Tokens, double Seconds);
 
 /// <summary>Supervised training, one step at a time, resumable to the same numbers.</summary>
 public sealed class SftTrainer : IDisposable
@@ -30,14 +32,16 @@ public sealed class SftTrainer : IDisposable
     private string? lastSaved;
 
     /// <param name="model">Trained in place.</param>
-    /// <param name="batchOfStep">The batch of a step: a pure function, so that a resumed run sees the same data. The trainer disposes it.</param>
+    /// <param name="batchOfStep">The batch of a step: a pure function, so that a resumed run sees the same data. The
+    /// trainer disposes it.</param>
     /// <param name="beginOfImage">Id of the begin-of-image token.</param>
     /// <param name="config">Settings.</param>
     public SftTrainer(IImageTextModel model, Func<long, SftBatch> batchOfStep, long beginOfImage, SftConfig config)
     {
         config.Validate();
         (this.model, this.batchOfStep, this.beginOfImage, Config) = (model, batchOfStep, beginOfImage, config);
-        optimizer = new AdamW(model.TrainableParameters(), config.Beta1, config.Beta2, config.WeightDecay, keepMasters: config.KeepMasters);
+        optimizer = new AdamW(model.TrainableParameters(), config.Beta1, config.Beta2, config.WeightDecay,
+            keepMasters: config.KeepMasters);
     }
 
     public SftConfig Config { get; }
@@ -45,8 +49,10 @@ public sealed class SftTrainer : IDisposable
     /// <summary>Steps taken so far.</summary>
     public long StepCount { get; private set; }
 
-    /// <summary>Takes up to so many more steps, each when it is asked for; ends early at the configured total or when cancelled.</summary>
-    /// <exception cref="NonFiniteLossException">The loss or a gradient is not finite; the weights are those of the step before.</exception>
+    /// <summary>Takes up to so many more steps, each when it is asked for; ends early at the configured total or when
+    /// cancelled.</summary>
+    /// <exception cref="NonFiniteLossException">The loss or a gradient is not finite; the weights are those of the step
+    /// before.</exception>
     public IEnumerable<SftStep> Steps(int count = int.MaxValue, CancellationToken cancel = default)
     {
         for (var i = 0; i < count && StepCount < Config.TotalSteps && !cancel.IsCancellationRequested; i++)
@@ -68,7 +74,8 @@ public sealed class SftTrainer : IDisposable
         for (var start = 0; start < batch.Count; start += micro)
         {
             using var pass = NewDisposeScope();
-            var part = SftLoss.Compute(model, batch.Slice(start, Math.Min(micro, batch.Count - start)), beginOfImage, Config.TextScale, Config.ImageScale, Config.BeginOfImageScale);
+            var part = SftLoss.Compute(model, batch.Slice(start, Math.Min(micro, batch.Count - start)), beginOfImage,
+                Config.TextScale, Config.ImageScale, Config.BeginOfImageScale);
             ActivationCheckpoint.Backward(Config.SumMicroBatches ? part.Total : part.Total.div(parts));
             loss += part.Total.ToDouble() / parts;
             text += part.Text / parts;
@@ -78,30 +85,37 @@ public sealed class SftTrainer : IDisposable
         var norm = GradientClip.Apply(model.TrainableParameters().Select(p => p.Parameter), Config.GradientClip);
         if (!double.IsFinite(loss) || !double.IsFinite(norm))
         {
-            throw new NonFiniteLossException(double.IsFinite(loss) ? "the gradient" : "the loss", StepCount, $"batch {StepCount} of {batch.Count} samples", lastSaved);
+            throw new NonFiniteLossException(double.IsFinite(loss) ? "the gradient" : "the loss", StepCount,
+                $"batch {StepCount} of {batch.Count} samples", lastSaved);
         }
 
-        var rate = Config.LearningRate * LearningRate.Cosine(StepCount, LearningRate.WarmupSteps(Config.WarmupRatio, Config.TotalSteps), Config.TotalSteps);
+        var rate = Config.LearningRate
+            * LearningRate.Cosine(StepCount, LearningRate.WarmupSteps(Config.WarmupRatio, Config.TotalSteps),
+                Config.TotalSteps);
         guard.Changing();
         optimizer.Step(rate);
         optimizer.ZeroGradients();
         StepCount++;
         guard.Whole();
-        return new(StepCount - 1, loss, text, image, norm, rate, batch.AttentionMask.sum().item<long>(), watch.Elapsed.TotalSeconds);
+        return new(StepCount - 1, loss, text, image, norm, rate, batch.AttentionMask.sum().item<long>(),
+            watch.Elapsed.TotalSeconds);
     }
 
     /// <summary>Writes all that <see cref="Resume"/> needs into one file.</summary>
     /// <exception cref="UnusableFileException">It cannot be written; an earlier state stays as it was.</exception>
-    /// <exception cref="InvalidOperationException">The last step was broken off while it changed the weights.</exception>
+    /// <exception cref="InvalidOperationException">The last step was broken off while it changed the
+    /// weights.</exception>
     public void Save(string path)
     {
         using var turn = guard.Save();
-        RunState.Save(path, model.TrainableParameters(), optimizer, new JObject { ["step"] = StepCount, ["config"] = JObject.FromObject(Config) });
+        RunState.Save(path, model.TrainableParameters(), optimizer,
+            new JObject { ["step"] = StepCount, ["config"] = JObject.FromObject(Config) });
         lastSaved = path;
     }
 
     /// <summary>Goes on from a saved state.</summary>
-    /// <exception cref="UnusableFileException">The state is missing, damaged, or of a run with other settings; nothing was changed.</exception>
+    /// <exception cref="UnusableFileException">The state is missing, damaged, or of a run with other settings; nothing
+    /// was changed.</exception>
     public void Resume(string path)
     {
         using var turn = guard.Step();

@@ -1,14 +1,15 @@
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
+using ReasonGen.Optimization;
 using Parameter = TorchSharp.Modules.Parameter;
 using static TorchSharp.torch;
 
 namespace ReasonGen.Training;
 
 /// <summary>
-/// All that an interrupted training run needs to go on to the same numbers: weights, optimizer state, and a json of counters and settings.
-/// One safetensors file with a checksum, so that it is there whole or not at all.
+/// All that an interrupted training run needs to go on to the same numbers: weights, optimizer state, and a json of
+/// counters and settings. One safetensors file with a checksum, so that it is there whole or not at all.
 /// </summary>
 public static class RunState
 {
@@ -19,8 +20,10 @@ public static class RunState
     /// <param name="optimizer">Its moments and steps are kept too.</param>
     /// <param name="state">Counters and settings.</param>
     /// <param name="more">Tensors that are neither weights nor the optimizer's.</param>
-    /// <exception cref="UnusableFileException">The file cannot be written; an earlier state stays as it was.</exception>
-    public static void Save(string path, IEnumerable<(string Name, Parameter Parameter)> weights, AdamW optimizer, JObject state,
+    /// <exception cref="UnusableFileException">The file cannot be written; an earlier state stays as it
+    /// was.</exception>
+    public static void Save(string path, IEnumerable<(string Name, Parameter Parameter)> weights, AdamW optimizer,
+        JObject state,
         IReadOnlyDictionary<string, Tensor>? more = null)
     {
         state = (JObject)state.DeepClone();
@@ -32,7 +35,8 @@ public static class RunState
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new UnusableFileException(path, $"the run's state could not be saved: {e.Message.TrimEnd('.')}",
-                "free space or choose a folder that can be written; what was saved before is intact, and the run goes on from there", e);
+                "free space or choose a folder that can be written; what was saved before is intact, and the run goes "
+                + "on from there", e);
         }
     }
 
@@ -40,16 +44,20 @@ public static class RunState
     /// <param name="path">The file.</param>
     /// <param name="weights">As they were saved.</param>
     /// <param name="optimizer">As it was saved.</param>
-    /// <param name="read">Takes what it needs from the json; throws where that is of another run. Nothing has been changed when it is called.</param>
+    /// <param name="read">Takes what it needs from the json; throws where that is of another run. Nothing has been
+    /// changed when it is called.</param>
     /// <param name="more">As they were saved.</param>
     /// <returns>What <paramref name="read"/> gave.</returns>
-    /// <exception cref="UnusableFileException">The file is missing, damaged, of another model or run, or no run state; nothing was changed.</exception>
-    public static T Load<T>(string path, IEnumerable<(string Name, Parameter Parameter)> weights, AdamW optimizer, Func<JObject, T> read,
+    /// <exception cref="UnusableFileException">The file is missing, damaged, of another model or run, or no run state;
+    /// nothing was changed.</exception>
+    public static T Load<T>(string path, IEnumerable<(string Name, Parameter Parameter)> weights, AdamW optimizer,
+        Func<JObject, T> read,
         IReadOnlyDictionary<string, Tensor>? more = null)
     {
         if (!SafetensorsHeader.Read(path).Metadata.TryGetValue(Key, out var text))
         {
-            throw new UnusableFileException(path, "it holds weights, but not the state of a run", "give the file that a trainer's Save wrote");
+            throw new UnusableFileException(path, "it holds weights, but not the state of a run",
+                "give the file that a trainer's Save wrote");
         }
 
         ChecksummedFile.Verify(path);
@@ -63,16 +71,22 @@ public static class RunState
             optimizer.StepCount = steps;
             return result;
         }
-        catch (Exception e) when (e is JsonException or ArgumentException or FormatException or OverflowException or InvalidCastException or NullReferenceException)
+        catch (Exception e)
+            when (e is JsonException or ArgumentException or FormatException or OverflowException
+                or InvalidCastException or NullReferenceException)
         {
-            throw new UnusableFileException(path, $"its run state is damaged: {e.Message.TrimEnd('.')}", "resume from an earlier state, or begin the run anew", e);
+            throw new UnusableFileException(path, $"its run state is damaged: {e.Message.TrimEnd('.')}",
+                "resume from an earlier state, or begin the run anew", e);
         }
     }
 
     /// <summary>A counter of a state's json.</summary>
     /// <exception cref="FormatException">It is no whole number of at least 0.</exception>
-    public static long Count(JObject state, string name) => state[name] is JValue { Value: long and >= 0 and var count } ? (long)count
-        : throw new FormatException($"its '{name}' is {state[name]?.ToString(Formatting.None) ?? "missing"}, where there should be a whole number of at least 0");
+    public static long Count(JObject state, string name) =>
+        state[name] is JValue { Value: long and >= 0 and var count } ? (long)count
+        : throw new FormatException(
+            $"its '{name}' is {state[name]?.ToString(Formatting.None) ?? "missing"}, where there should be a whole "
+            + $"number of at least 0");
 
     /// <summary>Compares the settings of the run with those of now.</summary>
     /// <exception cref="UnusableFileException">They differ; all differences are listed.</exception>
@@ -80,12 +94,14 @@ public static class RunState
     {
         if (SettingsDifference.Of(was, now) is { Count: > 0 } different)
         {
-            throw new UnusableFileException(path, $"the run was made with other settings: {string.Join("; ", different)}",
+            throw new UnusableFileException(path,
+                $"the run was made with other settings: {string.Join("; ", different)}",
                 "resume with those settings, or begin the run anew in another folder");
         }
     }
 
-    private static Dictionary<string, Tensor> Targets(IEnumerable<(string Name, Parameter Parameter)> weights, AdamW optimizer,
+    private static Dictionary<string, Tensor> Targets(IEnumerable<(string Name, Parameter Parameter)> weights,
+        AdamW optimizer,
         IReadOnlyDictionary<string, Tensor>? more)
     {
         var tensors = weights.ToDictionary(pair => pair.Name, pair => (Tensor)pair.Parameter);

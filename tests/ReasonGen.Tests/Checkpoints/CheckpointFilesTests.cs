@@ -32,7 +32,8 @@ public sealed class CheckpointFilesTests : IDisposable
     [Trait("Category", "Golden")]
     public void An_index_with_a_wrong_size_loads_what_it_lists()
     {
-        var listed = ((JObject)Golden.Json("torchbin/sharded/tolerated_index")["weight_map"]!).Properties().Select(pair => pair.Name);
+        var listed = ((JObject)Golden.Json("torchbin/sharded/tolerated_index")["weight_map"]!).Properties()
+            .Select(pair => pair.Name);
         Copy("torchbin/sharded", "tolerated_index.json", "pytorch_model.bin.index.json");
         Assert.Equal(listed, CheckpointFiles.Open(folder).Load().Keys);
     }
@@ -45,7 +46,8 @@ public sealed class CheckpointFilesTests : IDisposable
         {
             Copy("torchbin/sharded", "bad/" + file, file);
             var thrown = Record.Exception(() => CheckpointFiles.Open(Path.Combine(folder, file)));
-            Assert.True(thrown is UnusableFileException && thrown.Message.Contains(file), $"{file} ({reason!["reason"]}): {thrown}");
+            Assert.True(thrown is UnusableFileException && thrown.Message.Contains(file),
+                $"{file} ({reason!["reason"]}): {thrown}");
         }
     }
 
@@ -55,7 +57,8 @@ public sealed class CheckpointFilesTests : IDisposable
         var stored = randn(300, 7);
         Save(new() { ["a"] = stored, ["b"] = stored[0], ["c"] = stored.t() });
         Tensor whole = zeros(2, 300, 7, ScalarType.BFloat16), turned = zeros(300, 7);
-        CheckpointFiles.Open(folder).LoadInto(new Dictionary<string, Tensor> { ["a"] = whole[1], ["b"] = whole[0][5], ["c"] = turned.t() });
+        CheckpointFiles.Open(folder)
+            .LoadInto(new Dictionary<string, Tensor> { ["a"] = whole[1], ["b"] = whole[0][5], ["c"] = turned.t() });
         Golden.Equal(stored.to(ScalarType.BFloat16), whole[1]);
         Golden.Equal(stored[0].to(ScalarType.BFloat16), whole[0][5]);
         Golden.Equal(stored, turned);
@@ -106,12 +109,15 @@ public sealed class CheckpointFilesTests : IDisposable
     [Fact]
     public void A_folder_without_or_with_too_many_checkpoints_is_refused()
     {
-        Assert.Contains("holds no checkpoint", Assert.Throws<UnusableFileException>(() => CheckpointFiles.Open(folder)).Message);
-        Assert.Contains("no such file", Assert.Throws<UnusableFileException>(() => CheckpointFiles.Open(Path.Combine(folder, "none"))).Message);
+        Assert.Contains("holds no checkpoint",
+            Assert.Throws<UnusableFileException>(() => CheckpointFiles.Open(folder)).Message);
+        Assert.Contains("no such file",
+            Assert.Throws<UnusableFileException>(() => CheckpointFiles.Open(Path.Combine(folder, "none"))).Message);
         Safetensors.Save(Path.Combine(folder, "one.safetensors"), new Dictionary<string, Tensor> { ["a"] = ones(2) });
         Assert.Single(CheckpointFiles.Open(folder).Entries);
         Safetensors.Save(Path.Combine(folder, "two.safetensors"), new Dictionary<string, Tensor> { ["a"] = ones(2) });
-        Assert.Contains("2 checkpoint files", Assert.Throws<UnusableFileException>(() => CheckpointFiles.Open(folder)).Message);
+        Assert.Contains("2 checkpoint files",
+            Assert.Throws<UnusableFileException>(() => CheckpointFiles.Open(folder)).Message);
     }
 
     [Fact]
@@ -124,20 +130,24 @@ public sealed class CheckpointFilesTests : IDisposable
             file.SetLength(file.Length - 100);
         }
 
-        Assert.Contains("model.safetensors", Assert.Throws<UnusableFileException>(() => CheckpointFiles.Open(folder)).Message);
+        Assert.Contains("model.safetensors",
+            Assert.Throws<UnusableFileException>(() => CheckpointFiles.Open(folder)).Message);
     }
 
     [Fact]
     public void A_part_of_the_program_that_is_missing_is_no_missing_checkpoint()
     {
         Assert.True(FileKinds.IsAboutFile(new FileNotFoundException("not found", "model.safetensors")));
-        Assert.False(FileKinds.IsAboutFile(new FileNotFoundException("not found", "System.IO.Hashing, Version=10.0.0.0, Culture=neutral, PublicKeyToken=cc7b13ffcd2ddd51")));
+        Assert.False(
+            FileKinds.IsAboutFile(new FileNotFoundException("not found",
+                "System.IO.Hashing, Version=10.0.0.0, Culture=neutral, PublicKeyToken=cc7b13ffcd2ddd51")));
         Assert.False(FileKinds.IsAboutFile(new FileLoadException("not loaded")));
     }
 
     public void Dispose() => Directory.Delete(folder, true);
 
-    private void Save(Dictionary<string, Tensor> tensors) => Safetensors.Save(Path.Combine(folder, "model.safetensors"), tensors);
+    private void Save(Dictionary<string, Tensor> tensors) =>
+        Safetensors.Save(Path.Combine(folder, "model.safetensors"), tensors);
 
     private void Copy(string fixture, string index, string name)
     {

@@ -23,13 +23,17 @@ public sealed class FoldersOfStrangersTests : IDisposable
         var snapshot = Directory.CreateDirectory(Path.Combine(folder, "models--a--b", "snapshots", "0123")).FullName;
         foreach (var file in Directory.GetFiles(Model))
         {
-            File.CreateSymbolicLink(Path.Combine(snapshot, Path.GetFileName(file)), Path.GetRelativePath(snapshot, file));
+            File.CreateSymbolicLink(Path.Combine(snapshot, Path.GetFileName(file)),
+                Path.GetRelativePath(snapshot, file));
         }
 
         var bytes = new FileInfo(Path.Combine(Model, "model.safetensors")).Length;
-        Assert.Contains($"{bytes / 1e6:0.0} MB", (await Reasongen.RunAsync("inspect", snapshot)).Output.Replace($"{bytes:N0} bytes", $"{bytes / 1e6:0.0} MB"));
+        Assert.Contains($"{bytes / 1e6:0.0} MB",
+            (await Reasongen.RunAsync("inspect", snapshot)).Output.Replace($"{bytes:N0} bytes",
+                $"{bytes / 1e6:0.0} MB"));
         using var mapped = new MappedFiles();
-        var entry = CheckpointFiles.Open(snapshot).Entries.First(entry => entry.Type == ScalarType.Float32 && entry.Begin % 4 == 0);
+        var entry = CheckpointFiles.Open(snapshot).Entries
+            .First(entry => entry.Type == ScalarType.Float32 && entry.Begin % 4 == 0);
         Assert.NotNull(mapped.Find(entry, empty(entry.Shape, device: META), CPU));
 
         var (code, output) = await Reasongen.RunAsync("inspect", Path.Combine(folder, "models--a--b"));
@@ -58,12 +62,18 @@ public sealed class FoldersOfStrangersTests : IDisposable
     [Fact]
     public void An_adapter_is_told_to_be_merged_where_a_model_is_wanted()
     {
-        Save("adapter_model.safetensors", new() { ["base_model.model.x.lora_A.weight"] = ones(2, 3), ["base_model.model.x.lora_B.weight"] = ones(3, 2) });
-        File.WriteAllText(Path.Combine(Model, "adapter_config.json"), """{ "peft_type": "LORA", "r": 2, "lora_alpha": 4, "base_model_name_or_path": "some/base" }""");
+        Save("adapter_model.safetensors",
+            new()
+            {
+                ["base_model.model.x.lora_A.weight"] = ones(2, 3), ["base_model.model.x.lora_B.weight"] = ones(3, 2),
+            });
+        File.WriteAllText(Path.Combine(Model, "adapter_config.json"),
+            """{ "peft_type": "LORA", "r": 2, "lora_alpha": 4, "base_model_name_or_path": "some/base" }""");
         Assert.Contains("for the base \"some/base\"", CheckpointFiles.Open(Model).Note);
         var error = Assert.Throws<UnusableFileException>(() => JanusFiles.Load(Model, Cpu));
         Assert.Contains("PEFT adapter", error.Message);
-        Assert.Contains("PEFT adapter", Assert.Throws<UnusableFileException>(() => JanusPipeline.Open(Model, Cpu)).Message);
+        Assert.Contains("PEFT adapter",
+            Assert.Throws<UnusableFileException>(() => JanusPipeline.Open(Model, Cpu)).Message);
         Assert.Contains("merge_and_unload", error.Message);
     }
 
@@ -79,7 +89,8 @@ public sealed class FoldersOfStrangersTests : IDisposable
         Save("model.safetensors", tensors.ToDictionary(pair => prefix + pair.Key, pair => pair.Value));
         using var read = JanusFiles.Load(Model, Cpu);
         using var expected = TinyJanus.Build();
-        Assert.All(expected.named_parameters().Zip(read.named_parameters()), pair => Golden.Equal(pair.First.parameter, pair.Second.parameter, pair.First.name));
+        Assert.All(expected.named_parameters().Zip(read.named_parameters()),
+            pair => Golden.Equal(pair.First.parameter, pair.Second.parameter, pair.First.name));
     }
 
     [Theory]
@@ -96,10 +107,13 @@ public sealed class FoldersOfStrangersTests : IDisposable
         {
             case "zeros": tensors[name] = zeros_like(tensors[name]); break;
             case "int8": tensors[name] = tensors[name].to(ScalarType.Int8); break;
-            case "quantised": tensors[name.Replace(".weight", ".qweight")] = tensors[name].to(ScalarType.Int32); tensors.Remove(name); break;
+            case "quantised": tensors[name.Replace(".weight", ".qweight")] =
+                tensors[name].to(ScalarType.Int32); tensors.Remove(name); break;
             default:
                 var config = Path.Combine(Model, "config.json");
-                File.WriteAllText(config, File.ReadAllText(config).TrimEnd().TrimEnd('}') + """, "quantization_config": { "quant_method": "awq" } }""");
+                File.WriteAllText(config,
+                    File.ReadAllText(config).TrimEnd().TrimEnd('}')
+                        + """, "quantization_config": { "quant_method": "awq" } }""");
                 break;
         }
 
@@ -113,14 +127,16 @@ public sealed class FoldersOfStrangersTests : IDisposable
     public void Two_sets_of_weights_in_one_folder_must_agree(bool same)
     {
         Save("model.safetensors", new() { ["a"] = ones(3, 4), ["b"] = ones(2) });
-        Save("pytorch_model.bin", new() { ["a"] = same ? ones(3, 4) : ones(3, 4) * 2, ["b"] = ones(2) }); // the first bytes tell the kind
+        // the first bytes tell the kind
+        Save("pytorch_model.bin", new() { ["a"] = same ? ones(3, 4) : ones(3, 4) * 2, ["b"] = ones(2) });
         if (same)
         {
             Assert.Equal(2, CheckpointFiles.Open(Model).Entries.Count);
         }
         else
         {
-            Assert.Contains("two sets of weights that differ", Assert.Throws<UnusableFileException>(() => CheckpointFiles.Open(Model)).Message);
+            Assert.Contains("two sets of weights that differ",
+                Assert.Throws<UnusableFileException>(() => CheckpointFiles.Open(Model)).Message);
         }
     }
 
@@ -128,7 +144,8 @@ public sealed class FoldersOfStrangersTests : IDisposable
     public void An_index_of_a_form_that_was_not_downloaded_does_no_harm()
     {
         Save("model.safetensors", new() { ["a"] = ones(3) });
-        File.WriteAllText(Path.Combine(Model, "pytorch_model.bin.index.json"), """{ "weight_map": { "a": "pytorch_model-00001-of-00002.bin" } }""");
+        File.WriteAllText(Path.Combine(Model, "pytorch_model.bin.index.json"),
+            """{ "weight_map": { "a": "pytorch_model-00001-of-00002.bin" } }""");
         Assert.Single(CheckpointFiles.Open(Model).Entries);
     }
 
@@ -138,7 +155,8 @@ public sealed class FoldersOfStrangersTests : IDisposable
         Directory.CreateDirectory(Model);
         var link = Path.Combine(Model, "model.safetensors");
         File.CreateSymbolicLink(link, "../blobs/0123");
-        Assert.Contains("link to '../blobs/0123', which is not there", Assert.Throws<UnusableFileException>(() => CheckpointFiles.Open(link)).Message);
+        Assert.Contains("link to '../blobs/0123', which is not there",
+            Assert.Throws<UnusableFileException>(() => CheckpointFiles.Open(link)).Message);
     }
 
     [Theory]
@@ -149,7 +167,8 @@ public sealed class FoldersOfStrangersTests : IDisposable
         Directory.CreateDirectory(Model);
         var header = $$$"""{"w":{"dtype":"{{{type}}}","shape":[1,1],"data_offsets":[0,1]}}""";
         var path = Path.Combine(Model, "model.safetensors");
-        File.WriteAllBytes(path, [.. BitConverter.GetBytes((long)header.Length), .. System.Text.Encoding.ASCII.GetBytes(header), 0]);
+        File.WriteAllBytes(path,
+            [.. BitConverter.GetBytes((long)header.Length), .. System.Text.Encoding.ASCII.GetBytes(header), 0]);
         var error = Assert.Throws<UnusableFileException>(() => CheckpointFiles.Open(path)).Message;
         Assert.Contains(type, error);
         Assert.Contains(message, error);
@@ -161,13 +180,16 @@ public sealed class FoldersOfStrangersTests : IDisposable
         Directory.CreateDirectory(Model);
         var header = $$$"""{"w":{"dtype":"U8","shape":[{{{string.Join(",", Enumerable.Repeat(1, 65))}}}],"data_offsets":[0,1]}}""";
         var path = Path.Combine(Model, "model.safetensors");
-        File.WriteAllBytes(path, [.. BitConverter.GetBytes((long)header.Length), .. System.Text.Encoding.ASCII.GetBytes(header), 0]);
-        Assert.Contains("64 dimensions", Assert.Throws<UnusableFileException>(() => CheckpointFiles.Open(path)).Message);
+        File.WriteAllBytes(path,
+            [.. BitConverter.GetBytes((long)header.Length), .. System.Text.Encoding.ASCII.GetBytes(header), 0]);
+        Assert.Contains("64 dimensions",
+            Assert.Throws<UnusableFileException>(() => CheckpointFiles.Open(path)).Message);
     }
 
     public void Dispose() => Directory.Delete(folder, true);
 
     private static ComputeTarget Cpu => new(CPU, ScalarType.Float32);
 
-    private void Save(string file, Dictionary<string, Tensor> tensors) => Safetensors.Save(Path.Combine(Model, file), tensors);
+    private void Save(string file, Dictionary<string, Tensor> tensors) =>
+        Safetensors.Save(Path.Combine(Model, file), tensors);
 }

@@ -5,7 +5,8 @@ using Xunit;
 
 namespace ReasonGen.Tests.Checkpoints;
 
-/// <summary>Files of torch.save that cost far more than they are: each is written by hand, in the legacy container or as bare instructions.</summary>
+/// <summary>Files of torch.save that cost far more than they are: each is written by hand, in the legacy container or
+/// as bare instructions.</summary>
 public sealed class HostileTorchFileTests : IDisposable
 {
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
@@ -26,7 +27,8 @@ public sealed class HostileTorchFileTests : IDisposable
     {
         byte[] held =
         [
-            (byte)'}', (byte)'q', 0, .. Text("model"), (byte)'}', (byte)'q', 1, .. Text("model"), (byte)'h', 0, (byte)'s', (byte)'s', (byte)'.',
+            (byte)'}', (byte)'q', 0, .. Text("model"), (byte)'}', (byte)'q', 1, .. Text("model"), (byte)'h', 0,
+            (byte)'s', (byte)'s', (byte)'.',
         ];
         Assert.Contains("holds itself", Refused(held));
     }
@@ -62,7 +64,8 @@ public sealed class HostileTorchFileTests : IDisposable
     [InlineData(65)]
     [InlineData(4000)]
     public void A_tensor_of_very_many_dimensions_is_refused(int dimensions) =>
-        Assert.Contains("'w' is not described", Refused([(byte)'}', .. Text("w"), .. Tensor(dimensions, 1, 1), (byte)'s', (byte)'.'], oneStorage: true));
+        Assert.Contains("'w' is not described",
+            Refused([(byte)'}', .. Text("w"), .. Tensor(dimensions, 1, 1), (byte)'s', (byte)'.'], oneStorage: true));
 
     [Fact]
     public void Many_views_that_each_unfold_a_little_are_refused_together()
@@ -96,7 +99,8 @@ public sealed class HostileTorchFileTests : IDisposable
 
     [Fact]
     public void A_part_of_a_distributed_run_is_told_to_be_merged() =>
-        Assert.Contains("verl.model_merger", Refused([(byte)'c', .. "torch.distributed.tensor\nDTensor\n"u8, (byte)'.']));
+        Assert.Contains("verl.model_merger",
+            Refused([(byte)'c', .. "torch.distributed.tensor\nDTensor\n"u8, (byte)'.']));
 
     [Fact]
     public void A_name_cannot_move_the_cursor() =>
@@ -108,7 +112,8 @@ public sealed class HostileTorchFileTests : IDisposable
     {
         byte[] file =
         [
-            .. FileKinds.LegacyMagic, 0x80, 2, (byte)'M', 0xE9, 3, (byte)'.', 0x80, 2, (byte)'}', (byte)'.', 0x80, 4, .. held,
+            .. FileKinds.LegacyMagic, 0x80, 2, (byte)'M', 0xE9, 3, (byte)'.', 0x80, 2, (byte)'}', (byte)'.', 0x80, 4,
+            .. held,
             0x80, 2, (byte)']', .. oneStorage ? [.. Text("0"), (byte)'a'] : Array.Empty<byte>(), (byte)'.',
             .. oneStorage ? new byte[] { 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 128, 63 } : [],
         ];
@@ -122,9 +127,12 @@ public sealed class HostileTorchFileTests : IDisposable
     // a float tensor over storage "0", which has one element
     private static byte[] Tensor(int dimensions, byte size, byte stride) =>
     [
-        .. "ctorch._utils\n_rebuild_tensor_v2\n"u8, (byte)'(', (byte)'(', .. Text("storage"), .. "ctorch\nFloatStorage\n"u8, .. Text("0"), .. Text("cpu"),
-        (byte)'K', 1, (byte)'t', (byte)'Q', (byte)'K', 0, (byte)'(', .. Enumerable.Repeat(new byte[] { (byte)'K', size }, dimensions).SelectMany(x => x), (byte)'t',
-        (byte)'(', .. Enumerable.Repeat(new byte[] { (byte)'K', stride }, dimensions).SelectMany(x => x), (byte)'t', 0x89,
+        .. "ctorch._utils\n_rebuild_tensor_v2\n"u8, (byte)'(', (byte)'(', .. Text("storage"),
+        .. "ctorch\nFloatStorage\n"u8, .. Text("0"), .. Text("cpu"),
+        (byte)'K', 1, (byte)'t', (byte)'Q', (byte)'K', 0, (byte)'(',
+        .. Enumerable.Repeat(new byte[] { (byte)'K', size }, dimensions).SelectMany(x => x), (byte)'t',
+        (byte)'(', .. Enumerable.Repeat(new byte[] { (byte)'K', stride }, dimensions).SelectMany(x => x), (byte)'t',
+        0x89,
         .. "ccollections\nOrderedDict\n"u8, (byte)')', (byte)'R', (byte)'t', (byte)'R',
     ];
 }

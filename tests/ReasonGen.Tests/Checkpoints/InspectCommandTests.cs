@@ -15,14 +15,17 @@ public sealed class InspectCommandTests : IDisposable
     [Theory]
     [InlineData("janus/checkpoint", "Janus, original layout; names and shapes fit")]
     [InlineData("janus_hf/sharded_bf16", "Janus, native layout; names and shapes fit")]
-    [InlineData("mask2former/mmdet.pth", "Mask2Former of other sizes: not GenEval's official detector; mmdetection 2.x's layout")]
+    [InlineData("mask2former/mmdet.pth",
+        "Mask2Former of other sizes: not GenEval's official detector; mmdetection 2.x's layout")]
     [InlineData("torchbin/sharded/pytorch_model.bin.index.json", "not one that is known here")]
     public async Task What_a_checkpoint_holds_is_listed(string path, string model)
     {
         var (code, output) = await Inspect(Golden.Path(path));
         Assert.True(code == 0, output);
         var files = CheckpointFiles.Open(Golden.Path(path));
-        Assert.All(files.Entries, entry => Assert.Contains($"[{string.Join(", ", entry.Shape)}]", output.Split('\n').Single(line => line.Split(' ')[0] == entry.Name)));
+        Assert.All(files.Entries,
+            entry => Assert.Contains($"[{string.Join(", ", entry.Shape)}]",
+                output.Split('\n').Single(line => line.Split(' ')[0] == entry.Name)));
         Assert.Contains($"{files.Entries.Count} tensors", output);
         Assert.Contains(model, output);
     }
@@ -34,10 +37,12 @@ public sealed class InspectCommandTests : IDisposable
     [InlineData("vocabulary", "embed_tokens.weight is [")]
     public async Task What_is_unsound_is_refused_in_a_paragraph(string how, string message)
     {
-        var path = how is "missing" ? Path.Combine(folder, "none.bin") : how is "hostile" ? Golden.Path("torchbin/malicious/exec_os_system.bin") : folder;
+        var path = how is "missing" ? Path.Combine(folder, "none.bin")
+            : how is "hostile" ? Golden.Path("torchbin/malicious/exec_os_system.bin") : folder;
         if (how == "vocabulary")
         {
-            File.Copy(Path.Combine(Golden.Path("janus_hf/model"), "model.safetensors"), Path.Combine(folder, "model.safetensors"));
+            File.Copy(Path.Combine(Golden.Path("janus_hf/model"), "model.safetensors"),
+                Path.Combine(folder, "model.safetensors"));
             var config = JObject.Parse(File.ReadAllText(Path.Combine(Golden.Path("janus_hf/model"), "config.json")));
             config["text_config"]!["vocab_size"] = (int)config["text_config"]!["vocab_size"]! + 1;
             File.WriteAllText(Path.Combine(folder, "config.json"), config.ToString());
@@ -53,7 +58,8 @@ public sealed class InspectCommandTests : IDisposable
 
     private static async Task<(int Code, string Output)> Inspect(string path)
     {
-        var start = new ProcessStartInfo("dotnet", [typeof(ReasonGen.Host.Engine.CSharpSession).Assembly.Location, "inspect", path])
+        var start = new ProcessStartInfo("dotnet",
+            [typeof(ReasonGen.Host.Engine.CSharpSession).Assembly.Location, "inspect", path])
         {
             RedirectStandardOutput = true, RedirectStandardError = true,
         };

@@ -36,23 +36,28 @@ public sealed class JanusFilesTests : IDisposable
     [Fact]
     public void Shards_in_bf16_are_the_rounded_weights()
     {
-        using Janus whole = JanusFiles.Load(Native, Target), rounded = JanusFiles.Load(Golden.Path("janus_hf/sharded_bf16"), Target);
+        using Janus whole = JanusFiles.Load(Native, Target),
+            rounded = JanusFiles.Load(Golden.Path("janus_hf/sharded_bf16"), Target);
         var weights = rounded.state_dict();
-        Assert.All(whole.state_dict(), pair => Golden.Equal(pair.Value.to(ScalarType.BFloat16), weights[pair.Key], pair.Key));
+        Assert.All(whole.state_dict(),
+            pair => Golden.Equal(pair.Value.to(ScalarType.BFloat16), weights[pair.Key], pair.Key));
     }
 
     [Theory]
     [InlineData(JanusLayout.Original, "janus/checkpoint")]
     [InlineData(JanusLayout.Native, "janus_hf/model")]
-    public void A_written_folder_equals_the_reference_in_names_shapes_and_configuration(JanusLayout layout, string fixture)
+    public void A_written_folder_equals_the_reference_in_names_shapes_and_configuration(JanusLayout layout,
+        string fixture)
     {
         using var model = JanusFiles.Load(Golden.Path(fixture), Target);
         JanusFiles.Save(model, folder, layout);
         Assert.Equal(Described(Golden.Path(fixture)), Described(folder));
-        foreach (var path in Directory.GetFiles(Golden.Path(fixture), "*config.json").Where(path => !path.EndsWith("preprocessor_config.json")))
+        foreach (var path in Directory.GetFiles(Golden.Path(fixture), "*config.json")
+            .Where(path => !path.EndsWith("preprocessor_config.json")))
         {
             var file = Path.GetFileName(path);
-            var (expected, actual) = (JObject.Parse(File.ReadAllText(path)), JObject.Parse(File.ReadAllText(Path.Combine(folder, file))));
+            var (expected, actual) =
+                (JObject.Parse(File.ReadAllText(path)), JObject.Parse(File.ReadAllText(Path.Combine(folder, file))));
             Assert.True(JToken.DeepEquals(Sorted(expected), Sorted(actual)), $"{file}:\n{actual}");
         }
     }
@@ -71,9 +76,11 @@ public sealed class JanusFilesTests : IDisposable
         Assert.True(File.Exists(Path.Combine(folder, "preprocessor_config.json")));
         Assert.Empty(Directory.GetDirectories(folder));
         using var again = JanusFiles.Load(folder, Target);
-        var unread = Golden.Json("janus_hf/names").Properties().Where(pair => !pair.Value.Any()).Select(pair => pair.Name).ToHashSet();
+        var unread = Golden.Json("janus_hf/names").Properties().Where(pair => !pair.Value.Any())
+            .Select(pair => pair.Name).ToHashSet();
         var weights = again.state_dict();
-        Assert.All(model.state_dict().Where(pair => !unread.Contains(pair.Key)), pair => Golden.Equal(pair.Value, weights[pair.Key], pair.Key));
+        Assert.All(model.state_dict().Where(pair => !unread.Contains(pair.Key)),
+            pair => Golden.Equal(pair.Value, weights[pair.Key], pair.Key));
         Assert.Equal(layout == JanusLayout.Native ? new JanusTokenIds(1, 2, 3, 4, 5) : null, again.Config.TokenIds);
     }
 
@@ -92,7 +99,8 @@ public sealed class JanusFilesTests : IDisposable
                 Assert.Equal(published.Vision, read.Vision);
                 Assert.Equal(published.ImageTokens, read.ImageTokens);
                 Assert.Equal(published.ImageTokenizer.Multipliers, read.ImageTokenizer.Multipliers);
-                Assert.Equal(published.ImageTokenizer with { Multipliers = [] }, read.ImageTokenizer with { Multipliers = [] });
+                Assert.Equal(published.ImageTokenizer with { Multipliers = [] },
+                    read.ImageTokenizer with { Multipliers = [] });
                 Assert.DoesNotContain("z_channels", texts);
             }
         }
@@ -163,7 +171,8 @@ public sealed class JanusFilesTests : IDisposable
         using var model = JanusFiles.Load(Original, Target);
         JanusFiles.Save(model, folder, JanusLayout.Original);
         var before = Directory.GetFiles(folder).ToDictionary(path => path, File.ReadAllBytes);
-        var thrown = Assert.Throws<UnusableFileException>(() => JanusFiles.Save(model, Path.Combine(folder, "config.json"), JanusLayout.Original, 100_000));
+        var thrown = Assert.Throws<UnusableFileException>(() =>
+            JanusFiles.Save(model, Path.Combine(folder, "config.json"), JanusLayout.Original, 100_000));
         Assert.Contains("could not be written", thrown.Message);
         Assert.All(before, pair => Assert.Equal(pair.Value, File.ReadAllBytes(pair.Key)));
         Assert.Equal(before.Keys.Order(), Directory.GetFiles(folder).Order());
@@ -173,9 +182,11 @@ public sealed class JanusFilesTests : IDisposable
     public void A_native_folder_needs_token_ids_and_both_a_vision_tower()
     {
         using var original = JanusFiles.Load(Original, Target);
-        Assert.Contains("token", Assert.Throws<ArgumentException>(() => JanusFiles.Save(original, folder, JanusLayout.Native)).Message);
+        Assert.Contains("token",
+            Assert.Throws<ArgumentException>(() => JanusFiles.Save(original, folder, JanusLayout.Native)).Message);
         using var mini = new Janus(JanusConfig.Mini(40), Target);
-        Assert.Contains("understanding path", Assert.Throws<ArgumentException>(() => JanusFiles.Save(mini, folder, JanusLayout.Original)).Message);
+        Assert.Contains("understanding path",
+            Assert.Throws<ArgumentException>(() => JanusFiles.Save(mini, folder, JanusLayout.Original)).Message);
     }
 
     public void Dispose() => Directory.Delete(folder, true);
@@ -184,13 +195,16 @@ public sealed class JanusFilesTests : IDisposable
     {
         var aside = Path.Combine(folder, layout.ToString());
         Directory.CreateDirectory(aside);
-        JanusFiles.SaveConfig(model.Config with { TokenIds = new(100000, 100001, 100002, 100016, 100581) }, aside, layout, ScalarType.BFloat16);
+        JanusFiles.SaveConfig(model.Config with { TokenIds = new(100000, 100001, 100002, 100016, 100581) }, aside,
+            layout, ScalarType.BFloat16);
         return File.ReadAllText(Path.Combine(aside, "config.json"));
     }
 
     private static IEnumerable<string> Described(string path) =>
-        CheckpointFiles.Open(path).Entries.Select(e => $"{e.Name} {e.Type} [{string.Join(", ", e.Shape)}]").Order(StringComparer.Ordinal);
+        CheckpointFiles.Open(path).Entries.Select(e => $"{e.Name} {e.Type} [{string.Join(", ", e.Shape)}]")
+            .Order(StringComparer.Ordinal);
 
     private static JToken Sorted(JToken token) => token is not JObject map ? token
-        : new JObject(map.Properties().OrderBy(pair => pair.Name, StringComparer.Ordinal).Select(pair => new JProperty(pair.Name, Sorted(pair.Value))));
+        : new JObject(map.Properties().OrderBy(pair => pair.Name, StringComparer.Ordinal)
+            .Select(pair => new JProperty(pair.Name, Sorted(pair.Value))));
 }

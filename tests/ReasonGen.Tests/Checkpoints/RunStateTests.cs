@@ -43,7 +43,8 @@ public sealed class RunStateTests : IDisposable
         using var trainer = Trainer(model, 5);
         trainer.Save(State);
         var tensors = Safetensors.Load(State);
-        var metadata = SafetensorsHeader.Read(State).Metadata.Where(pair => pair.Key != "reasongen_checksum").ToDictionary();
+        var metadata =
+            SafetensorsHeader.Read(State).Metadata.Where(pair => pair.Key != "reasongen_checksum").ToDictionary();
         Safetensors.Save(State, tensors, metadata);
         Assert.Contains("no checksum", Unchanged(model, () => trainer.Resume(State)));
     }
@@ -53,8 +54,10 @@ public sealed class RunStateTests : IDisposable
     {
         using var model = Study.NewModel();
         using var trainer = Trainer(model, 5);
-        var damaged = File.ReadAllText(Path.Combine(Path.GetDirectoryName(Study.DataFolder())!, "tests", "ReasonGen.Tests", "cases", "runstate-reasongen_state-NullReferenceException.json"));
-        Safetensors.Save(State, new Dictionary<string, Tensor>(), new Dictionary<string, string> { ["reasongen_state"] = damaged });
+        var damaged = File.ReadAllText(Path.Combine(Path.GetDirectoryName(Study.DataFolder())!, "tests",
+            "ReasonGen.Tests", "cases", "runstate-reasongen_state-NullReferenceException.json"));
+        Safetensors.Save(State, new Dictionary<string, Tensor>(),
+            new Dictionary<string, string> { ["reasongen_state"] = damaged });
         Unchanged(model, () => trainer.Resume(State));
     }
 
@@ -76,11 +79,13 @@ public sealed class RunStateTests : IDisposable
     [Theory]
     [InlineData(0.5, "brightness", "Entropy.text.Target was 1.0 and is 0.5")]
     [InlineData(1.0, "darkness", "Reward was \"brightness\" and is \"darkness\"")]
-    public void An_arm_is_resumed_with_the_same_entropy_term_and_reward_alone(double target, string reward, string message)
+    public void An_arm_is_resumed_with_the_same_entropy_term_and_reward_alone(double target, string reward,
+        string message)
     {
         using var model = Study.NewModel();
         GrpoTrainer New(double entropy, string name) =>
-            Study.GrpoTrainer(model, new AdaptiveEntropyTerm(new() { Target = entropy }, new() { Target = 3 }), new LambdaReward(name, _ => 0));
+            Study.GrpoTrainer(model, new AdaptiveEntropyTerm(new() { Target = entropy }, new() { Target = 3 }),
+                new LambdaReward(name, _ => 0));
         using (var trainer = New(1, "brightness"))
         {
             trainer.Save(State);
@@ -94,7 +99,8 @@ public sealed class RunStateTests : IDisposable
     public void The_image_tokenizer_resumes_to_the_same_bits()
     {
         using var one = Study.Untrained();
-        using (var trainer = Study.TokenizerTrainer(one, new VqTrainerConfig { TotalSteps = 4, ResetInterval = 1, ResetShare = 1 }))
+        using (var trainer =
+            Study.TokenizerTrainer(one, new VqTrainerConfig { TotalSteps = 4, ResetInterval = 1, ResetShare = 1 }))
         {
             _ = trainer.Steps(2).Last();
             trainer.Save(State);
@@ -102,14 +108,16 @@ public sealed class RunStateTests : IDisposable
         }
 
         using var two = Study.Untrained();
-        using (var trainer = Study.TokenizerTrainer(two, new VqTrainerConfig { TotalSteps = 4, ResetInterval = 1, ResetShare = 1 }))
+        using (var trainer =
+            Study.TokenizerTrainer(two, new VqTrainerConfig { TotalSteps = 4, ResetInterval = 1, ResetShare = 1 }))
         {
             trainer.Resume(State);
             _ = trainer.Steps().Last();
             Assert.Equal(4, trainer.StepCount);
         }
 
-        Assert.All(one.ImageTokenizer.named_parameters().Zip(two.ImageTokenizer.named_parameters()), pair => Golden.Equal(pair.First.parameter, pair.Second.parameter, pair.First.name));
+        Assert.All(one.ImageTokenizer.named_parameters().Zip(two.ImageTokenizer.named_parameters()),
+            pair => Golden.Equal(pair.First.parameter, pair.Second.parameter, pair.First.name));
     }
 
     [Fact]
@@ -132,7 +140,8 @@ public sealed class RunStateTests : IDisposable
             using var resumed = Trainer(other, 2);
             resumed.Resume(State);
             Assert.Equal(1, resumed.StepCount);
-            Assert.All(model.TrainableParameters().Zip(other.TrainableParameters()), pair => Golden.Equal(pair.First.Parameter, pair.Second.Parameter, pair.First.Name));
+            Assert.All(model.TrainableParameters().Zip(other.TrainableParameters()),
+                pair => Golden.Equal(pair.First.Parameter, pair.Second.Parameter, pair.First.Name));
         }
     }
 

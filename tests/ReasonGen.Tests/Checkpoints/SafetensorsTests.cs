@@ -54,7 +54,8 @@ public sealed class SafetensorsTests : IDisposable
             if ((string)token!["must"]! == "refuse")
             {
                 var thrown = Record.Exception(() => Safetensors.Load(Golden.Path("safetensors/invalid/" + file)));
-                Assert.True(thrown is UnusableFileException && thrown.Message.Contains(file), $"{file} ({token["reason"]}): {thrown}");
+                Assert.True(thrown is UnusableFileException && thrown.Message.Contains(file),
+                    $"{file} ({token["reason"]}): {thrown}");
             }
         }
     }
@@ -63,7 +64,11 @@ public sealed class SafetensorsTests : IDisposable
     public void What_is_saved_loads_the_same()
     {
         var path = Path.Combine(folder, "a.safetensors");
-        var tensors = new Dictionary<string, Tensor> { ["b"] = arange(6, ScalarType.Float32).view(2, 3), ["a"] = tensor(new long[] { 1, -2 }), ["c"] = tensor(true) };
+        var tensors = new Dictionary<string, Tensor>
+        {
+            ["b"] = arange(6, ScalarType.Float32).view(2, 3), ["a"] = tensor(new long[] { 1, -2 }),
+            ["c"] = tensor(true),
+        };
         Safetensors.Save(path, tensors, new Dictionary<string, string> { ["k"] = "v" });
         var loaded = Safetensors.Load(path);
         Assert.All(tensors, pair => Golden.Equal(pair.Value, loaded[pair.Key], pair.Key));
@@ -75,7 +80,8 @@ public sealed class SafetensorsTests : IDisposable
     {
         var path = Path.Combine(folder, "a.safetensors");
         Safetensors.Save(path, new Dictionary<string, Tensor> { ["x"] = zeros(2), ["extra"] = zeros(1) });
-        var thrown = Assert.Throws<UnusableFileException>(() => Safetensors.LoadInto(new Dictionary<string, Tensor> { ["x"] = zeros(3), ["lost"] = zeros(1) }, path));
+        var thrown = Assert.Throws<UnusableFileException>(() =>
+            Safetensors.LoadInto(new Dictionary<string, Tensor> { ["x"] = zeros(3), ["lost"] = zeros(1) }, path));
         Assert.Contains("lost is missing", thrown.Message);
         Assert.Contains("extra is not part of the model", thrown.Message);
         Assert.Contains("x is [2], the model has [3]", thrown.Message);
@@ -87,7 +93,8 @@ public sealed class SafetensorsTests : IDisposable
         var path = Path.Combine(folder, "a.safetensors");
         Safetensors.Save(path, new Dictionary<string, Tensor> { ["x"] = ones(2) });
         using var nothing = empty(2, device: META); // has no bytes that could be written
-        Assert.ThrowsAny<Exception>(() => Safetensors.Save(path, new Dictionary<string, Tensor> { ["w"] = zeros(2), ["x"] = nothing }));
+        Assert.ThrowsAny<Exception>(() =>
+            Safetensors.Save(path, new Dictionary<string, Tensor> { ["w"] = zeros(2), ["x"] = nothing }));
         Golden.Equal(ones(2), Safetensors.Load(path)["x"]);
         Assert.Equal([path], Directory.GetFiles(folder));
     }

@@ -13,10 +13,12 @@ public sealed class TorchFileTests : IDisposable
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
 
     public static IEnumerable<TheoryDataRow<string>> ValidFiles =>
-        ((JObject)Golden.Json("torchbin/expected")["files"]!).Properties().Select(file => new TheoryDataRow<string>(file.Name));
+        ((JObject)Golden.Json("torchbin/expected")["files"]!).Properties()
+            .Select(file => new TheoryDataRow<string>(file.Name));
 
     public static IEnumerable<TheoryDataRow<string>> HostileFiles =>
-        ((JObject)Golden.Json("torchbin/malicious/manifest")["files"]!).Properties().Select(file => new TheoryDataRow<string>(file.Name));
+        ((JObject)Golden.Json("torchbin/malicious/manifest")["files"]!).Properties()
+            .Select(file => new TheoryDataRow<string>(file.Name));
 
     [Theory]
     [Trait("Category", "Golden")]
@@ -36,11 +38,13 @@ public sealed class TorchFileTests : IDisposable
         }
 
         var described = expected["tensors"]!.ToArray();
-        Assert.Equal(described.Select(tensor => string.Join('.', tensor["path"]!)), files.Entries.Select(entry => entry.Name));
+        Assert.Equal(described.Select(tensor => string.Join('.', tensor["path"]!)),
+            files.Entries.Select(entry => entry.Name));
         var tensors = files.Load();
         foreach (var (tensor, entry) in described.Zip(files.Entries))
         {
-            Assert.Equal((string)tensor["dtype"]!, entry.Type == ScalarType.Byte ? "uint8" : entry.Type.ToString().ToLowerInvariant());
+            Assert.Equal((string)tensor["dtype"]!,
+                entry.Type == ScalarType.Byte ? "uint8" : entry.Type.ToString().ToLowerInvariant());
             Assert.Equal(tensor["shape"]!.Select(size => (long)size), entry.Shape);
             Assert.Equal((string)tensor["sha256"]!, Sha256(tensors[entry.Name]));
         }
@@ -71,7 +75,8 @@ public sealed class TorchFileTests : IDisposable
     [Trait("Category", "Golden")]
     public void A_cut_or_altered_file_never_crashes_the_reader()
     {
-        foreach (var name in new[] { "plain_fp32.bin", "legacy_shared_views.bin", "protocol5.bin", "zip64_records.bin" })
+        foreach (var name in new[] { "plain_fp32.bin", "legacy_shared_views.bin", "protocol5.bin",
+            "zip64_records.bin" })
         {
             var bytes = File.ReadAllBytes(Golden.Path("torchbin/" + name));
             var random = new Random(5);
@@ -85,7 +90,8 @@ public sealed class TorchFileTests : IDisposable
 
                 var path = System.IO.Path.Combine(folder, "altered.bin");
                 File.WriteAllBytes(path, altered);
-                var thrown = Record.Exception(() => CheckpointFiles.Open(path).Load().Values.ToList().ForEach(tensor => tensor.Dispose()));
+                var thrown = Record.Exception(() =>
+                    CheckpointFiles.Open(path).Load().Values.ToList().ForEach(tensor => tensor.Dispose()));
                 Assert.True(thrown is null or UnusableFileException, $"{name}, trial {trial}: {thrown}");
             }
         }
@@ -99,11 +105,13 @@ public sealed class TorchFileTests : IDisposable
     public void A_wrapped_state_dict_is_unwrapped(string file)
     {
         var names = Golden.Json("torchbin/expected")["files"]![file]!["tensors"]!
-            .Where(tensor => (string?)tensor["path"]![0] is "state_dict" or "model").Select(tensor => string.Join('.', tensor["path"]!.Skip(1)));
+            .Where(tensor => (string?)tensor["path"]![0] is "state_dict" or "model")
+            .Select(tensor => string.Join('.', tensor["path"]!.Skip(1)));
         Assert.Equal(names, CheckpointFiles.Open(Golden.Path("torchbin/" + file)).Entries.Select(entry => entry.Name));
     }
 
     public void Dispose() => Directory.Delete(folder, true);
 
-    internal static string Sha256(Tensor tensor) => Convert.ToHexStringLower(SHA256.HashData(tensor.numel() == 0 ? [] : tensor.bytes.ToArray()));
+    internal static string Sha256(Tensor tensor) =>
+        Convert.ToHexStringLower(SHA256.HashData(tensor.numel() == 0 ? [] : tensor.bytes.ToArray()));
 }

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using ReasonGen.Optimization;
 using ReasonGen.Training;
 using TorchSharp;
 using Xunit;
@@ -14,9 +15,11 @@ public sealed class ActivationCheckpointTests
         using var scope = NewDisposeScope();
         var (x, w) = (ones(2, 3), ones(3).requires_grad_());
         var calls = 0;
-        Tensor Part(Tensor[] t) => ++calls % 2 == 1 ? t[0].mul(w).mul(t[1]) : throw new InvalidOperationException("out of memory");
+        Tensor Part(Tensor[] t) =>
+            ++calls % 2 == 1 ? t[0].mul(w).mul(t[1]) : throw new InvalidOperationException("out of memory");
         Tensor Loss() => ActivationCheckpoint.Run(Part, ActivationCheckpoint.Run(t => t[0].mul(w), x), ones(3)).sum();
-        Assert.Equal("out of memory", Assert.Throws<InvalidOperationException>(() => ActivationCheckpoint.Backward(Loss())).Message);
+        Assert.Equal("out of memory",
+            Assert.Throws<InvalidOperationException>(() => ActivationCheckpoint.Backward(Loss())).Message);
         Assert.Throws<ExternalException>(() => Loss().backward()); // loud without the helper, too
 
         calls = 0;

@@ -86,7 +86,8 @@ public sealed class AtomicFileTests : IDisposable
     [Fact]
     public void An_error_names_the_target_and_not_the_file_beside_it()
     {
-        var thrown = Assert.ThrowsAny<Exception>(() => AtomicFile.Write(Path.Combine(folder, new string('x', 300)), "1"));
+        var thrown =
+            Assert.ThrowsAny<Exception>(() => AtomicFile.Write(Path.Combine(folder, new string('x', 300)), "1"));
         Assert.DoesNotContain(".writing-", thrown.Message);
     }
 

@@ -16,12 +16,14 @@ public sealed class ResizeGoldenTests
     [Fact]
     public void Every_filter_equals_the_reference_to_the_byte()
     {
-        Dictionary<string, Tensor> expected = Golden.Tensors("resize/resized"), inputs = Golden.Tensors("resize/inputs");
+        Dictionary<string, Tensor> expected = Golden.Tensors("resize/resized"),
+            inputs = Golden.Tensors("resize/inputs");
         Assert.All(expected, pair =>
         {
             var parts = pair.Key.Split('.');
             var size = parts[2].Split('x').Select(int.Parse).ToArray();
-            var resized = Resampling.Resize(Of(inputs[parts[0]]), size[0], size[1], Enum.Parse<ResizeFilter>(parts[1], ignoreCase: true));
+            var resized = Resampling.Resize(Of(inputs[parts[0]]), size[0], size[1],
+                Enum.Parse<ResizeFilter>(parts[1], ignoreCase: true));
             Assert.Equal(pair.Value.Values<byte>(), resized.Rgb);
         });
         Assert.Throws<ArgumentException>(() => Resampling.Resize(Of(inputs.Values.First()), 0, 4));
@@ -36,7 +38,8 @@ public sealed class ResizeGoldenTests
             Assert.Equal((string?)row["input_sha256"], Hash(image));
             foreach (var step in row["steps"]!)
             {
-                image = Resampling.Resize(image, (int)step["width"]!, (int)step["height"]!, Enum.Parse<ResizeFilter>((string)step["filter"]!, ignoreCase: true));
+                image = Resampling.Resize(image, (int)step["width"]!, (int)step["height"]!,
+                    Enum.Parse<ResizeFilter>((string)step["filter"]!, ignoreCase: true));
                 Assert.Equal((string?)step["sha256"], Hash(image));
             }
         }
@@ -83,7 +86,8 @@ public sealed class ResizeGoldenTests
             File.WriteAllBytes(file, Png.Encode(image));
             Assert.Equal(image.Rgb, ImageFile.Read(file).Rgb);
             File.WriteAllText(file, "no image");
-            Assert.Contains("image", Assert.Throws<ReasonGen.Checkpoints.UnusableFileException>(() => ImageFile.Read(file)).Message);
+            Assert.Contains("image",
+                Assert.Throws<ReasonGen.Checkpoints.UnusableFileException>(() => ImageFile.Read(file)).Message);
             File.Delete(file);
         }
     }

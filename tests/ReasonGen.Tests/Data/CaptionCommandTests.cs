@@ -8,7 +8,8 @@ using Xunit;
 
 namespace ReasonGen.Tests.Data;
 
-/// <summary>reasongen caption as a user meets it: a process of its own, judged by output, exit code and what it leaves behind.</summary>
+/// <summary>reasongen caption as a user meets it: a process of its own, judged by output, exit code and what it leaves
+/// behind.</summary>
 public sealed class CaptionCommandTests : IDisposable
 {
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
@@ -84,7 +85,8 @@ public sealed class CaptionCommandTests : IDisposable
         }
 
         var hangs = true;
-        using var endpoint = new FaultyEndpoint((request, call) => hangs && call == 2 ? Answer(request) with { Delay = Reply.Forever } : Answer(request));
+        using var endpoint = new FaultyEndpoint((request, call) =>
+            hangs && call == 2 ? Answer(request) with { Delay = Reply.Forever } : Answer(request));
         using var process = Start(Arguments(endpoint.Address, "--concurrent", "1"));
         var (text, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
         while (endpoint.Calls < 3 && !process.HasExited)
@@ -134,7 +136,9 @@ public sealed class CaptionCommandTests : IDisposable
     [Fact]
     public async Task A_refused_image_is_named_and_the_exit_code_says_that_a_row_is_missing()
     {
-        using var endpoint = new FaultyEndpoint((request, _) => rows[1].Image.SequenceEqual(FaultyEndpoint.ImageOf(request)) ? Reply.Fails(400, "too dark") : Answer(request));
+        using var endpoint = new FaultyEndpoint((request, _) =>
+            rows[1].Image.SequenceEqual(FaultyEndpoint.ImageOf(request)) ? Reply.Fails(400, "too dark")
+                : Answer(request));
         var (code, output) = await Caption(endpoint.Address);
         Assert.True(code == 1, output);
         Assert.Contains("1.png is left out", output);
@@ -156,7 +160,8 @@ public sealed class CaptionCommandTests : IDisposable
         File.Delete(Output + ".jsonl");
         for (var answers = 0; answers < 3; answers++)
         {
-            using var endpoint = new FaultyEndpoint((request, call) => call == 1 ? Answer(request) with { Delay = Reply.Forever } : Answer(request));
+            using var endpoint = new FaultyEndpoint((request, call) =>
+                call == 1 ? Answer(request) with { Delay = Reply.Forever } : Answer(request));
             using var process = Start(Arguments(endpoint.Address, "--concurrent", "1"));
             var read = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
             while (endpoint.Calls < 2 && !process.HasExited)
@@ -174,16 +179,19 @@ public sealed class CaptionCommandTests : IDisposable
         var (code, output) = await Caption(last.Address);
         Assert.True(code == 0, output);
         Assert.Equal(expected, File.ReadAllBytes(Output));
-        Assert.Equal(["set.parquet", "set.parquet.jsonl"], Directory.GetFiles(folder).Select(file => Path.GetFileName(file)).Order(StringComparer.Ordinal));
+        Assert.Equal(["set.parquet", "set.parquet.jsonl"],
+            Directory.GetFiles(folder).Select(file => Path.GetFileName(file)).Order(StringComparer.Ordinal));
         Assert.Equal(3, File.ReadAllLines(Output + ".jsonl").Length);
     }
 
     public void Dispose() => Directory.Delete(folder, true);
 
-    private Reply Answer(JObject request) => Reply.Says(rows.First(row => row.Image.SequenceEqual(FaultyEndpoint.ImageOf(request))).Record.ToString());
+    private Reply Answer(JObject request) =>
+        Reply.Says(rows.First(row => row.Image.SequenceEqual(FaultyEndpoint.ImageOf(request))).Record.ToString());
 
     private string[] Arguments(string address, params string[] more) =>
-        [.. more.Contains("--images") ? [] : new[] { "--images", Images }, "--out", Output, "--endpoint", address, "--model", "m", .. more];
+        [.. more.Contains("--images") ? [] : new[] { "--images", Images }, "--out", Output, "--endpoint", address,
+            "--model", "m", .. more];
 
     private async Task<(int Code, string Output)> Caption(string address, params string[] more)
     {
@@ -193,7 +201,9 @@ public sealed class CaptionCommandTests : IDisposable
         return (process.ExitCode, await output + await error);
     }
 
-    private static Process Start(string[] arguments) => Process.Start(new ProcessStartInfo("dotnet", [typeof(ReasonGen.Host.Engine.CSharpSession).Assembly.Location, "caption", .. arguments])
+    private static Process Start(string[] arguments) =>
+        Process.Start(new ProcessStartInfo("dotnet",
+            [typeof(ReasonGen.Host.Engine.CSharpSession).Assembly.Location, "caption", .. arguments])
     {
         RedirectStandardOutput = true, RedirectStandardError = true,
     })!;

@@ -10,7 +10,8 @@ using Xunit;
 
 namespace ReasonGen.Tests.Data;
 
-/// <summary>From a folder of images to SFT data, against a real server on this machine that fails as it is told to.</summary>
+/// <summary>From a folder of images to SFT data, against a real server on this machine that fails as it is told
+/// to.</summary>
 public sealed class CaptionerTests : IDisposable
 {
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
@@ -21,7 +22,8 @@ public sealed class CaptionerTests : IDisposable
     [Fact]
     public async Task Every_image_becomes_a_row_in_its_place()
     {
-        using var endpoint = new FaultyEndpoint((request, call) => Answer(request) with { Delay = TimeSpan.FromMilliseconds(call % 3 * 10) });
+        using var endpoint = new FaultyEndpoint((request, call) =>
+            Answer(request) with { Delay = TimeSpan.FromMilliseconds(call % 3 * 10) });
         var seen = new List<int>();
         var outcome = await Captioner(endpoint).RunAsync(Images(), (done, of) => seen.Add(done));
         Assert.Equal((6, 6), (outcome.Captioned, outcome.Asked));
@@ -48,7 +50,8 @@ public sealed class CaptionerTests : IDisposable
 
             return call == 2 ? Answer(request) with { Delay = Reply.Forever } : Answer(request);
         });
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => Captioner(endpoint, concurrent: 1).RunAsync(Images(), cancel: stop.Token));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() =>
+            Captioner(endpoint, concurrent: 1).RunAsync(Images(), cancel: stop.Token));
         Assert.False(File.Exists(Output));
         File.AppendAllText(Output + ".jsonl", "{\"task\": \"torn by a powe"); // the process died while it wrote
         var again = Captioner(endpoint, concurrent: 1);
@@ -59,7 +62,8 @@ public sealed class CaptionerTests : IDisposable
         var third = await Captioner(endpoint).RunAsync(Images());
         Assert.Equal((6, 0), (third.Captioned, third.Asked));
         Assert.Equal("zero.png", SftParquet.Open(Output).Rows().Last().ImagePath);
-        Assert.Equal(6, (await Captioner(endpoint, config: new() { Model = "another" }).RunAsync(Images())).Asked); // another model writes anew
+        // another model writes anew
+        Assert.Equal(6, (await Captioner(endpoint, config: new() { Model = "another" }).RunAsync(Images())).Asked);
     }
 
     [Theory]
@@ -81,7 +85,8 @@ public sealed class CaptionerTests : IDisposable
     public async Task A_image_without_a_usable_answer_is_left_out_and_asked_about_next_time()
     {
         var patient = false;
-        using var endpoint = new FaultyEndpoint((request, _) => !patient && Number(request) == 4 ? Reply.Says("I cannot.") : Answer(request));
+        using var endpoint = new FaultyEndpoint((request, _) =>
+            !patient && Number(request) == 4 ? Reply.Says("I cannot.") : Answer(request));
         var outcome = await Captioner(endpoint).RunAsync(Images());
         Assert.Equal((5, "4.png"), (outcome.Captioned, Assert.Single(outcome.Unusable).Name));
         Assert.Contains("it gave no usable answer: it is no JSON object", outcome.Unusable[0].Reason);
@@ -96,7 +101,8 @@ public sealed class CaptionerTests : IDisposable
     {
         using var endpoint = new FaultyEndpoint((request, call) => call < 3 ? Answer(request) : Reply.Fails(500));
         var config = new CaptionerConfig { Model = "m", FailuresInARow = 3 };
-        var error = await Assert.ThrowsAsync<EndpointException>(() => Captioner(endpoint, concurrent: 1, config).RunAsync(Images()));
+        var error = await Assert.ThrowsAsync<EndpointException>(() =>
+            Captioner(endpoint, concurrent: 1, config).RunAsync(Images()));
         Assert.Contains("HTTP 500", error.Message);
         Assert.False(File.Exists(Output));
         Assert.Equal(3, Captioner(endpoint).Estimate(Images()).Finished);
@@ -109,7 +115,8 @@ public sealed class CaptionerTests : IDisposable
     public async Task A_image_that_the_server_refuses_is_left_out_and_holds_nothing_up(int status)
     {
         var mended = false;
-        using var endpoint = new FaultyEndpoint((request, _) => !mended && Number(request) is 0 or 3 ? Reply.Fails(status, "this one not") : Answer(request));
+        using var endpoint = new FaultyEndpoint((request, _) =>
+            !mended && Number(request) is 0 or 3 ? Reply.Fails(status, "this one not") : Answer(request));
         var config = new CaptionerConfig { Model = "m", FailuresInARow = 2 };
         for (var run = 0; run < 3; run++) // and again, as long as it refuses
         {
@@ -120,7 +127,8 @@ public sealed class CaptionerTests : IDisposable
         }
 
         mended = true;
-        Assert.Equal((6, 2), await Captioner(endpoint).RunAsync(Images()) is { } last ? (last.Captioned, last.Asked) : default);
+        Assert.Equal((6, 2),
+            await Captioner(endpoint).RunAsync(Images()) is { } last ? (last.Captioned, last.Asked) : default);
         Assert.Equal(6, SftParquet.Open(Output).Count);
     }
 
@@ -137,7 +145,8 @@ public sealed class CaptionerTests : IDisposable
     public async Task A_second_process_on_the_same_set_is_refused_and_the_journal_is_whole()
     {
         using var stop = new CancellationTokenSource();
-        using var endpoint = new FaultyEndpoint((request, call) => call == 1 ? Answer(request) with { Delay = Reply.Forever } : Answer(request));
+        using var endpoint = new FaultyEndpoint((request, call) =>
+            call == 1 ? Answer(request) with { Delay = Reply.Forever } : Answer(request));
         var (first, second) = (Captioner(endpoint, concurrent: 1), Captioner(endpoint, concurrent: 1));
         var running = first.RunAsync(Images(), cancel: stop.Token);
         while (endpoint.Calls < 2)
@@ -145,7 +154,8 @@ public sealed class CaptionerTests : IDisposable
             await Task.Delay(5);
         }
 
-        Assert.Contains("another process", (await Assert.ThrowsAsync<UnusableFileException>(() => second.RunAsync(Images()))).Message);
+        Assert.Contains("another process",
+            (await Assert.ThrowsAsync<UnusableFileException>(() => second.RunAsync(Images()))).Message);
         Assert.Contains("another process", Assert.Throws<UnusableFileException>(() => Captioner(endpoint)).Message);
         await stop.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => running);
@@ -196,9 +206,11 @@ public sealed class CaptionerTests : IDisposable
             return Reply.Says(record.ToString());
         });
         var outcome = await Captioner(endpoint).RunAsync(Images());
-        Assert.Equal((6L, 4, 1), (outcome.Captioned, outcome.MissingStyles["tags"], outcome.MissingStyles["paraphrases"]));
+        Assert.Equal((6L, 4, 1),
+            (outcome.Captioned, outcome.MissingStyles["tags"], outcome.MissingStyles["paraphrases"]));
         var drawn = SftParquet.Open(Output).Rows().SelectMany(row => Enumerable.Range(0, 20).Select(i =>
-            PromptAugmentation.Prompt(row.Record, PromptAugmentation.PaperKeys, (low, high) => low + i % (high - low + 1))));
+            PromptAugmentation.Prompt(row.Record, PromptAugmentation.PaperKeys,
+                (low, high) => low + i % (high - low + 1))));
         Assert.All(drawn, prompt => Assert.NotEqual("", prompt));
     }
 
@@ -206,8 +218,13 @@ public sealed class CaptionerTests : IDisposable
     public void The_estimate_counts_tokens_and_money()
     {
         using var endpoint = new FaultyEndpoint((request, _) => Answer(request));
-        CaptionImage[] images = [new("a", "a", "1", 384, 384, "image/png"), new("b", "b", "2", 28, 57, "image/png"), new("c", "c", "2", 28, 57, "image/png")];
-        var estimate = Captioner(endpoint, config: new() { Model = "m", Prompt = new string('x', 400), ExpectedAnswerTokens = 1000, PriceIn = 2, PriceOut = 10 }).Estimate(images);
+        CaptionImage[] images = [new("a", "a", "1", 384, 384, "image/png"), new("b", "b", "2", 28, 57, "image/png"),
+            new("c", "c", "2", 28, 57, "image/png")];
+        var estimate = Captioner(endpoint,
+            config: new()
+            {
+                Model = "m", Prompt = new string('x', 400), ExpectedAnswerTokens = 1000, PriceIn = 2, PriceOut = 10,
+            }).Estimate(images);
         Assert.Equal((2, 1), (estimate.Images, estimate.Finished)); // the same image twice is asked about once
         Assert.Equal(2 * 100 + 14 * 14 + 3, estimate.TokensIn);
         Assert.Equal(2000, estimate.TokensOut);
@@ -222,12 +239,14 @@ public sealed class CaptionerTests : IDisposable
     [InlineData("augmented_prompts.tags", "\"red\"", "'tags' is not a list of texts")]
     [InlineData("augmented_prompts.object_prompts", "[\"a cup\", 3]", "'object_prompts' is not a text")]
     [InlineData("augmented_prompts", "[]", "'augmented_prompts' is not an object")]
-    [InlineData("augmented_prompts", "{\"tags\": [], \"mood\": \"calm\"}", "'augmented_prompts' holds none of the styles that are asked for")]
+    [InlineData("augmented_prompts", "{\"tags\": [], \"mood\": \"calm\"}",
+        "'augmented_prompts' holds none of the styles that are asked for")]
     [InlineData("detailed_caption", null, "'detailed_caption' is missing")]
     public void An_answer_is_read_strictly(string member, string? value, string message)
     {
         var record = (JObject)rows[0].Record.DeepClone();
-        var (holder, name) = member.Split('.') is [var outer, var inner] ? ((JObject)record[outer]!, inner) : (record, member);
+        var (holder, name) =
+            member.Split('.') is [var outer, var inner] ? ((JObject)record[outer]!, inner) : (record, member);
         if (value is null)
         {
             holder.Remove(name);
@@ -237,7 +256,8 @@ public sealed class CaptionerTests : IDisposable
             holder[name] = JToken.Parse(value);
         }
 
-        Assert.Equal(message, Assert.Throws<FormatException>(() => ReasonGen.Served.Captioner.Read(record.ToString())).Message);
+        Assert.Equal(message,
+            Assert.Throws<FormatException>(() => ReasonGen.Served.Captioner.Read(record.ToString())).Message);
     }
 
     [Theory]
@@ -251,7 +271,9 @@ public sealed class CaptionerTests : IDisposable
     public void The_json_is_found_whatever_stands_around_it(string around)
     {
         var text = rows[0].Record.ToString();
-        Assert.Equal(text, ReasonGen.Served.Captioner.Read(around.Replace("{{", "{").Replace("}}", "}").Replace("{0}", text)).ToRecord().ToString());
+        Assert.Equal(text,
+            ReasonGen.Served.Captioner.Read(around.Replace("{{", "{").Replace("}}", "}").Replace("{0}", text))
+                .ToRecord().ToString());
     }
 
     [Fact]
@@ -259,7 +281,8 @@ public sealed class CaptionerTests : IDisposable
     {
         var text = rows[0].Record.ToString();
         Assert.Throws<FormatException>(() => ReasonGen.Served.Captioner.Read(text + text));
-        Assert.Throws<FormatException>(() => ReasonGen.Served.Captioner.Read("{\"brief_caption\": \"a\", \"brief_caption\": \"b\"}"));
+        Assert.Throws<FormatException>(() =>
+            ReasonGen.Served.Captioner.Read("{\"brief_caption\": \"a\", \"brief_caption\": \"b\"}"));
     }
 
     [Fact]
@@ -268,10 +291,13 @@ public sealed class CaptionerTests : IDisposable
         using var endpoint = new FaultyEndpoint((request, _) => Answer(request));
         var images = Images();
         File.WriteAllBytes(Path.Combine(folder, "3.png"), rows[0].Image);
-        Assert.Contains("it changed", (await Assert.ThrowsAsync<UnusableFileException>(() => Captioner(endpoint).RunAsync(images))).Message);
+        Assert.Contains("it changed",
+            (await Assert.ThrowsAsync<UnusableFileException>(() => Captioner(endpoint).RunAsync(images))).Message);
         File.WriteAllText(Path.Combine(folder, "blocked"), "");
-        var captioner = new Captioner(ChatEndpoint.Connect(endpoint.Address, "m"), new() { Model = "m" }, Path.Combine(folder, "blocked", "set.parquet"));
-        Assert.Contains("cannot be kept", (await Assert.ThrowsAsync<UnusableFileException>(() => captioner.RunAsync(Images()))).Message);
+        var captioner = new Captioner(ChatEndpoint.Connect(endpoint.Address, "m"), new() { Model = "m" },
+            Path.Combine(folder, "blocked", "set.parquet"));
+        Assert.Contains("cannot be kept",
+            (await Assert.ThrowsAsync<UnusableFileException>(() => captioner.RunAsync(Images()))).Message);
     }
 
     public void Dispose() => Directory.Delete(folder, true);
@@ -279,7 +305,8 @@ public sealed class CaptionerTests : IDisposable
     private Captioner Captioner(FaultyEndpoint endpoint, int concurrent = 3, CaptionerConfig? config = null)
     {
         config ??= new() { Model = "m" };
-        return new(ChatEndpoint.Connect(endpoint.Address, config.Model), config with { Calls = config.Calls with { ConcurrentCalls = concurrent, Tries = 3 } }, Output)
+        return new(ChatEndpoint.Connect(endpoint.Address, config.Model),
+            config with { Calls = config.Calls with { ConcurrentCalls = concurrent, Tries = 3 } }, Output)
         {
             Wait = (_, _) => Task.CompletedTask,
         };
@@ -300,7 +327,8 @@ public sealed class CaptionerTests : IDisposable
         })];
     }
 
-    private int Number(JObject request) => Array.FindIndex(rows, row => row.Image.SequenceEqual(FaultyEndpoint.ImageOf(request)));
+    private int Number(JObject request) =>
+        Array.FindIndex(rows, row => row.Image.SequenceEqual(FaultyEndpoint.ImageOf(request)));
 
     private Reply Answer(JObject request) => Reply.Says(rows[Number(request)].Record.ToString());
 }

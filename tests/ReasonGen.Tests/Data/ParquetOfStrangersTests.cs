@@ -32,7 +32,8 @@ public sealed class ParquetOfStrangersTests : IDisposable
     [Fact]
     public void Lists_in_pages_of_version_2_are_said_to_be_beyond_the_library_and_not_damaged()
     {
-        var error = Assert.Throws<UnusableFileException>(() => SftParquet.Open(HandedIn.Path("pages-v2.parquet"))).Message;
+        var error =
+            Assert.Throws<UnusableFileException>(() => SftParquet.Open(HandedIn.Path("pages-v2.parquet"))).Message;
         Assert.Contains("data pages of version 2", error);
         Assert.Contains("data_page_version='1.0'", error);
         Assert.DoesNotContain("damaged", error);
@@ -44,14 +45,17 @@ public sealed class ParquetOfStrangersTests : IDisposable
     {
         var set = SftParquet.Open(HandedIn.Path("null-wordings.parquet"));
         var rows = set.Rows().ToArray();
-        Assert.Equal("v", PromptAugmentation.Prompt(rows[2].Record, ["paraphrases", "tags", "varied_captions"], (low, _) => low));
+        Assert.Equal("v",
+            PromptAugmentation.Prompt(rows[2].Record, ["paraphrases", "tags", "varied_captions"], (low, _) => low));
         Assert.Equal(1, set.FirstWithout([.. PromptAugmentation.PaperKeys.Select(key => $"augmented_prompts.{key}")]));
         Assert.Equal(1, set.FirstWithout("augmented_prompts.tags"));
         Assert.Equal(0, set.FirstWithout("augmented_prompts.no_such"));
         Assert.Null(set.FirstWithout("detailed_caption"));
         var words = new WordTokenizer(Rationales.Words);
         using var images = new VqTokenizer(VqConfig.Mini, new ComputeTarget(CPU, ScalarType.Float32));
-        var error = Assert.Throws<UnusableFileException>(() => new SftRowBatches(set, new ImageCodeCache(set, images, 32, ImageFile.Decode), words, PromptTemplate.Mini, new()));
+        var error = Assert.Throws<UnusableFileException>(() =>
+            new SftRowBatches(set, new ImageCodeCache(set, images, 32, ImageFile.Decode), words, PromptTemplate.Mini,
+                new()));
         Assert.Contains("row 1 has no text in", error.Message);
     }
 
@@ -59,10 +63,14 @@ public sealed class ParquetOfStrangersTests : IDisposable
     public void Prompts_stored_as_json_text_are_read()
     {
         var rows = SftParquet.Open(HandedIn.Path("prompts-as-json-text.parquet")).Rows().ToArray();
-        Assert.All(rows, row => Assert.Equal(["p1", "p2"], row.Record["augmented_prompts"]!["paraphrases"]!.Select(text => (string)text!)));
+        Assert.All(rows,
+            row => Assert.Equal(["p1", "p2"],
+                row.Record["augmented_prompts"]!["paraphrases"]!.Select(text => (string)text!)));
         Assert.Equal("s", PromptAugmentation.Prompt(rows[0].Record, ["short_caption"], (low, _) => low));
-        Assert.Null(SftParquet.Open(HandedIn.Path("prompts-as-json-text.parquet")).FirstWithout("augmented_prompts.tags"));
-        Assert.Equal(0, SftParquet.Open(HandedIn.Path("prompts-as-json-text.parquet")).FirstWithout("augmented_prompts.no_such"));
+        Assert.Null(SftParquet.Open(HandedIn.Path("prompts-as-json-text.parquet"))
+            .FirstWithout("augmented_prompts.tags"));
+        Assert.Equal(0,
+            SftParquet.Open(HandedIn.Path("prompts-as-json-text.parquet")).FirstWithout("augmented_prompts.no_such"));
     }
 
     [Theory]
@@ -111,7 +119,8 @@ public sealed class ParquetOfStrangersTests : IDisposable
         {
             var damaged = (byte[])bytes.Clone();
             // footers lie at the end; page headers anywhere
-            damaged[trial % 2 == 0 ? damaged.Length - 1 - random.Next(damaged.Length / 2) : random.Next(damaged.Length)] = (byte)random.Next(256);
+            damaged[trial % 2 == 0 ? damaged.Length - 1 - random.Next(damaged.Length / 2)
+                : random.Next(damaged.Length)] = (byte)random.Next(256);
             File.WriteAllBytes(path, damaged);
             var thrown = Record.Exception(() => SftParquet.Open(path).Rows().Count());
             Assert.True(thrown is null or UnusableFileException, $"trial {trial}: {thrown}");

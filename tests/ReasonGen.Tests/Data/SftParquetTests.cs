@@ -82,11 +82,14 @@ public sealed class SftParquetTests : IDisposable
         var path = Path.Combine(folder, "set.parquet");
         SftParquet.Write(path, WorldRows.Of(Stream, 3));
         var before = File.ReadAllBytes(path);
-        Assert.Throws<InvalidOperationException>(() => SftParquet.Write(path, WorldRows.Of(Stream, 5).Select((row, i) => i < 4 ? row : throw new InvalidOperationException()), 2));
+        Assert.Throws<InvalidOperationException>(() =>
+            SftParquet.Write(path,
+                WorldRows.Of(Stream, 5).Select((row, i) => i < 4 ? row : throw new InvalidOperationException()), 2));
         Assert.Equal(before, File.ReadAllBytes(path));
         Assert.Single(Directory.GetFiles(folder));
         var blocked = Path.Combine(path, "below", "set.parquet"); // a file is in the way of the folder
-        Assert.Contains("cannot be written", Assert.Throws<UnusableFileException>(() => SftParquet.Write(blocked, WorldRows.Of(Stream, 1))).Message);
+        Assert.Contains("cannot be written",
+            Assert.Throws<UnusableFileException>(() => SftParquet.Write(blocked, WorldRows.Of(Stream, 1))).Message);
     }
 
     [Fact]
@@ -96,7 +99,8 @@ public sealed class SftParquetTests : IDisposable
         var path = Path.Combine(folder, "legacy.parquet");
         Write(path, made.Select(row => new LegacyRow
         {
-            Image = "data:image/png;base64," + Convert.ToBase64String(row.Image), Brief = "b", Detailed = "d", Extra = 7,
+            Image = "data:image/png;base64," + Convert.ToBase64String(row.Image), Brief = "b", Detailed = "d",
+            Extra = 7,
             Augmented = new() { Short = "s", Paraphrases = "['one way', \"another\"]" },
         }));
         var read = SftParquet.Open(path).Rows().ToArray();
@@ -108,8 +112,10 @@ public sealed class SftParquetTests : IDisposable
     [Fact]
     public void A_file_of_another_writer_is_read()
     {
-        // six rows of the sample, written by DuckDB 1.5 (zstd, data pages v2): no path in the first, no varied_captions in the second, no tags in the third
-        var set = SftParquet.Open(Path.Combine(Path.GetDirectoryName(Study.DataFolder())!, "tests", "ReasonGen.Tests", "Data", "duckdb.parquet"));
+        // six rows of the sample, written by DuckDB 1.5 (zstd, data pages v2): no path in the first, no varied_captions
+        // in the second, no tags in the third
+        var set = SftParquet.Open(Path.Combine(Path.GetDirectoryName(Study.DataFolder())!, "tests", "ReasonGen.Tests",
+            "Data", "duckdb.parquet"));
         var made = WorldRows.Of(Stream, 6).ToArray();
         var read = set.Rows().ToArray();
         Assert.Equal(made.Select(row => row.Image), read.Select(row => row.Image));
@@ -173,12 +179,18 @@ public sealed class SftParquetTests : IDisposable
         var path = Path.Combine(folder, "poor.parquet");
         Write(path, [new PoorRow { Brief = "b", Detailed = "d" }]);
         var error = Assert.Throws<UnusableFileException>(() => SftParquet.Open(path));
-        Assert.Contains("it has no column image, augmented_prompts; it has brief_caption, detailed_caption", error.Message);
+        Assert.Contains("it has no column image, augmented_prompts; it has brief_caption, detailed_caption",
+            error.Message);
 
-        Write(path, [new LegacyRow { Image = "data:image/png;base64,AAAA", Brief = "b", Detailed = "d", Augmented = new() }, new LegacyRow { Image = "not base64!", Augmented = new() }]);
-        Assert.Contains("row 1 holds no image", Assert.Throws<UnusableFileException>(() => SftParquet.Open(path).Rows().ToArray()).Message);
-        Assert.Contains("there is no such file", Assert.Throws<UnusableFileException>(() => SftParquet.Open(Path.Combine(folder, "none.parquet"))).Message);
-        Assert.Contains("there is no such file", Assert.Throws<UnusableFileException>(() => SftParquet.Open(folder)).Message);
+        Write(path,
+            [new LegacyRow { Image = "data:image/png;base64,AAAA", Brief = "b", Detailed = "d", Augmented = new() },
+                new LegacyRow { Image = "not base64!", Augmented = new() }]);
+        Assert.Contains("row 1 holds no image",
+            Assert.Throws<UnusableFileException>(() => SftParquet.Open(path).Rows().ToArray()).Message);
+        Assert.Contains("there is no such file",
+            Assert.Throws<UnusableFileException>(() => SftParquet.Open(Path.Combine(folder, "none.parquet"))).Message);
+        Assert.Contains("there is no such file",
+            Assert.Throws<UnusableFileException>(() => SftParquet.Open(folder)).Message);
     }
 
     public void Dispose() => Directory.Delete(folder, true);

@@ -38,17 +38,24 @@ public sealed class SftRowBatchesTests : IDisposable
     public void An_epoch_shows_every_row_once_with_its_own_codes_and_rationale()
     {
         var batches = Batches(new() { SamplesPerStep = 5, Wordings = [], PromptDropout = 0 });
-        using var pixels = ImageTensors.ToTensor([.. Enumerable.Range(0, 10).Select(i => stream[i].Image(stream.Config))], CPU);
+        using var pixels =
+            ImageTensors.ToTensor([.. Enumerable.Range(0, 10).Select(i => stream[i].Image(stream.Config))], CPU);
         using var codes = images.Encode(pixels);
-        var expected = Enumerable.Range(0, 10).Select(i => (string.Join(',', words.Encode(PromptTemplate.Mini.Fill(stream[i].Caption(CaptionStyle.Plain)))),
-            string.Join(',', words.Encode(stream[i].Rationale)), string.Join(',', codes[i].Values<long>()))).Order().ToArray();
+        var expected = Enumerable.Range(0, 10)
+            .Select(i =>
+                (string.Join(',', words.Encode(PromptTemplate.Mini.Fill(stream[i].Caption(CaptionStyle.Plain)))),
+            string.Join(',', words.Encode(stream[i].Rationale)), string.Join(',', codes[i].Values<long>()))).Order()
+            .ToArray();
         foreach (var epoch in new[] { 0, 1 })
         {
-            var seen = Enumerable.Range(0, 10).Select(i => batches.Sample(10 * epoch + i)).Select(s => (string.Join(',', s.Prompt), string.Join(',', s.Response), string.Join(',', s.ImageCodes!)));
+            var seen = Enumerable.Range(0, 10).Select(i => batches.Sample(10 * epoch + i))
+                .Select(s =>
+                    (string.Join(',', s.Prompt), string.Join(',', s.Response), string.Join(',', s.ImageCodes!)));
             Assert.Equal(expected, seen.Order());
         }
 
-        Assert.NotEqual(Enumerable.Range(0, 10).Select(i => string.Join(',', batches.Sample(i).Response)), Enumerable.Range(10, 10).Select(i => string.Join(',', batches.Sample(i).Response)));
+        Assert.NotEqual(Enumerable.Range(0, 10).Select(i => string.Join(',', batches.Sample(i).Response)),
+            Enumerable.Range(10, 10).Select(i => string.Join(',', batches.Sample(i).Response)));
     }
 
     [Fact]
@@ -64,7 +71,8 @@ public sealed class SftRowBatchesTests : IDisposable
 
         using var again = through.Batch(7);
         using var other = Batches(config with { Seed = 2 }).Batch(7);
-        Assert.True(late.Ids.equal(again.Ids).all().item<bool>() && late.LossMask.equal(again.LossMask).all().item<bool>());
+        Assert.True(late.Ids.equal(again.Ids).all().item<bool>()
+            && late.LossMask.equal(again.LossMask).all().item<bool>());
         Assert.False(other.Ids.shape.SequenceEqual(late.Ids.shape) && other.Ids.equal(late.Ids).all().item<bool>());
     }
 
@@ -72,7 +80,12 @@ public sealed class SftRowBatchesTests : IDisposable
     public void Wordings_and_dropout_follow_the_settings()
     {
         var tags = Batches(new() { Wordings = ["tags"], PromptDropout = 1 });
-        var allowed = set.Rows().Select(row => string.Join(',', words.Encode(PromptTemplate.Mini.Fill(string.Join(',', row.Record["augmented_prompts"]!["tags"]!))))).ToHashSet();
+        var allowed = set.Rows()
+            .Select(row =>
+                string.Join(',',
+                    words.Encode(
+                        PromptTemplate.Mini.Fill(string.Join(',', row.Record["augmented_prompts"]!["tags"]!)))))
+                        .ToHashSet();
         Assert.All(Enumerable.Range(0, 10).Select(i => tags.Sample(i)), sample =>
         {
             Assert.Contains(string.Join(',', sample.Prompt), allowed);
@@ -101,7 +114,8 @@ public sealed class SftRowBatchesTests : IDisposable
         Assert.Equal(4, decoded);
         Assert.Equal([(1, 3), (2, 3), (3, 3)], new ImageCodeCache(set, images, 32, Decode).Make());
         Assert.Equal(10, decoded);
-        using var kept = new ImageCodeCache(set, images, 32, _ => throw new InvalidOperationException("nothing is to be decoded")).Group(2);
+        using var kept = new ImageCodeCache(set, images, 32,
+            _ => throw new InvalidOperationException("nothing is to be decoded")).Group(2);
         Assert.Equal([2, 64], kept.shape);
         Assert.Equal(3, Directory.GetFiles(codes.Folder).Length);
 
@@ -117,15 +131,21 @@ public sealed class SftRowBatchesTests : IDisposable
         var rows = WorldRows.Of(stream, 5).ToArray();
         var path = Path.Combine(folder, "bad.parquet");
         SftParquet.Write(path, [.. rows[..3], rows[3] with { Image = [1, 2, 3] }, rows[4]], 2);
-        var error = Assert.Throws<UnusableFileException>(() => new ImageCodeCache(SftParquet.Open(path), images, 32, ImageFile.Decode).Group(1));
+        var error = Assert.Throws<UnusableFileException>(() =>
+            new ImageCodeCache(SftParquet.Open(path), images, 32, ImageFile.Decode).Group(1));
         Assert.Contains("the image bytes of row 3 are no image", error.Message);
-        SftParquet.Write(path, [.. rows[..3], rows[3] with { Image = rows[3].Image[..(rows[3].Image.Length / 2)] }, rows[4]], 2); // cut short
-        Assert.Throws<UnusableFileException>(() => new ImageCodeCache(SftParquet.Open(path), images, 32, ImageFile.Decode).Group(1));
+        // cut short
+        SftParquet.Write(path,
+            [.. rows[..3], rows[3] with { Image = rows[3].Image[..(rows[3].Image.Length / 2)] }, rows[4]], 2);
+        Assert.Throws<UnusableFileException>(() =>
+            new ImageCodeCache(SftParquet.Open(path), images, 32, ImageFile.Decode).Group(1));
 
         Assert.Contains("row 0 has no text in longIB_captions", Fails(new() { Wordings = ["longIB_captions"] }));
         Assert.Contains("more than MaxTokens 20", Fails(new() { MaxTokens = 20 }));
-        Assert.Contains("SamplesPerStep", Assert.Throws<ArgumentException>(() => Batches(new() { SamplesPerStep = 0 })).Message);
-        string Fails(SftRowBatchConfig config) => Assert.Throws<UnusableFileException>(() => Batches(config).Sample(0)).Message;
+        Assert.Contains("SamplesPerStep",
+            Assert.Throws<ArgumentException>(() => Batches(new() { SamplesPerStep = 0 })).Message);
+        string Fails(SftRowBatchConfig config) =>
+            Assert.Throws<UnusableFileException>(() => Batches(config).Sample(0)).Message;
     }
 
     [Fact]
@@ -133,7 +153,8 @@ public sealed class SftRowBatchesTests : IDisposable
     {
         var model = new Janus(JanusConfig.Mini(words.VocabularySize), ComputeTarget.Default);
         model.Initialize(1);
-        var batches = new SftRowBatches(set, new ImageCodeCache(set, model.ImageTokenizer, 32, ImageFile.Decode), words, PromptTemplate.Mini, new() { SamplesPerStep = 4 });
+        var batches = new SftRowBatches(set, new ImageCodeCache(set, model.ImageTokenizer, 32, ImageFile.Decode), words,
+            PromptTemplate.Mini, new() { SamplesPerStep = 4 });
         using var trainer = new SftTrainer(model, batches.Batch, words.Special.BeginOfImage, SftConfig.Mini(2));
         Assert.All(trainer.Steps(2), step => Assert.True(double.IsFinite(step.Loss)));
         model.Dispose();
@@ -145,5 +166,6 @@ public sealed class SftRowBatchesTests : IDisposable
         Directory.Delete(folder, true);
     }
 
-    private SftRowBatches Batches(SftRowBatchConfig config) => new(set, new ImageCodeCache(set, images, 32, ImageFile.Decode), words, PromptTemplate.Mini, config);
+    private SftRowBatches Batches(SftRowBatchConfig config) =>
+        new(set, new ImageCodeCache(set, images, 32, ImageFile.Decode), words, PromptTemplate.Mini, config);
 }

@@ -44,8 +44,10 @@ public sealed class EvaluationTests
             return new(1, zeros(1, 2), zeros(1, 2), zeros(1, 2), zeros(1, 2), zeros(1, 1), zeros(1, 1));
         }
 
-        public string[] Rationales(RolloutBatch rollouts) => scenes.Select((scene, i) => ReasonGen.World.Rationales.Write(scene, Seeds.Random(i))).ToArray();
+        public string[] Rationales(RolloutBatch rollouts) =>
+            scenes.Select((scene, i) => ReasonGen.World.Rationales.Write(scene, Seeds.Random(i))).ToArray();
 
-        public RgbImage[] Images(RolloutBatch rollouts) => scenes.Select((scene, i) => Renderer.Render(able ? scene : new Scene([]), new WorldConfig(), i)).ToArray();
+        public RgbImage[] Images(RolloutBatch rollouts) =>
+            scenes.Select((scene, i) => Renderer.Render(able ? scene : new Scene([]), new WorldConfig(), i)).ToArray();
     }
 }

@@ -28,12 +28,15 @@ public sealed class ImageSuiteTests : IDisposable
             Assert.Equal(line, File.ReadAllText(Path.Combine(item, "metadata.jsonl")));
             Assert.Equal(["0000.png", "0001.png", "0002.png", "0003.png"], Names(Path.Combine(item, "samples")));
             Assert.Equal(["0000.txt", "0001.txt", "0002.txt", "0003.txt"], Names(Path.Combine(item, "cots")));
-            Assert.Equal($"rationale 2 of {suite.Items[index].Prompt}", File.ReadAllText(Path.Combine(item, "cots", "0002.txt")));
+            Assert.Equal($"rationale 2 of {suite.Items[index].Prompt}",
+                File.ReadAllText(Path.Combine(item, "cots", "0002.txt")));
             Assert.DoesNotContain("a photo of", suite.Items[index].Prompt);
         }
 
-        Assert.Equal(lines.Length, Directory.GetDirectories(Out).Count(path => Path.GetFileName(path).All(char.IsAsciiDigit)));
-        Assert.All(suite.Fill((_, _) => throw new InvalidOperationException("nothing is drawn twice")), step => Assert.Equal(SuiteOutcome.Found, step.Outcome));
+        Assert.Equal(lines.Length,
+            Directory.GetDirectories(Out).Count(path => Path.GetFileName(path).All(char.IsAsciiDigit)));
+        Assert.All(suite.Fill((_, _) => throw new InvalidOperationException("nothing is drawn twice")),
+            step => Assert.Equal(SuiteOutcome.Found, step.Outcome));
     }
 
     [Fact]
@@ -47,7 +50,8 @@ public sealed class ImageSuiteTests : IDisposable
         Assert.Equal(2, suite.Fill(Draw).Count());
         Assert.Equal(["a.png", "b.12.png"], Names(Path.Combine(Out, "generated_images")));
         // 2x1 pixels each, image i all of value i: rows of the square are 0 0 1 1 and 2 2 3 3
-        Assert.Equal(new byte[] { 0, 0, 1, 1, 2, 2, 3, 3 }, ImageFile.Read(Path.Combine(Out, "generated_images", "a.png")).Rgb.Where((_, i) => i % 3 == 0));
+        Assert.Equal(new byte[] { 0, 0, 1, 1, 2, 2, 3, 3 },
+            ImageFile.Read(Path.Combine(Out, "generated_images", "a.png")).Rgb.Where((_, i) => i % 3 == 0));
         Assert.Equal(4, Names(Path.Combine(Out, "cots", "b.12")).Length);
         Assert.Contains("form none", Assert.Throws<ArgumentException>(() => ImageSuite.Dpg(In, Out, 3)).Message);
     }
@@ -59,7 +63,8 @@ public sealed class ImageSuiteTests : IDisposable
         var suite = ImageSuite.GenEval(In, Out, 1);
         Assert.Equal(["a \"red\" cube", "two dogs"], suite.Items.Select(item => item.Prompt));
         Assert.Equal(2, suite.Fill(Draw).Count());
-        Assert.Equal("{\"prompt\": \"a \\\"red\\\" cube\"}", File.ReadAllText(Path.Combine(Out, "00000", "metadata.jsonl")));
+        Assert.Equal("{\"prompt\": \"a \\\"red\\\" cube\"}",
+            File.ReadAllText(Path.Combine(Out, "00000", "metadata.jsonl")));
     }
 
     [Fact]
@@ -67,7 +72,8 @@ public sealed class ImageSuiteTests : IDisposable
     {
         File.WriteAllLines(In, Enumerable.Range(0, 40).Select(i => $"prompt {i}"));
         var drawn = new System.Collections.Concurrent.ConcurrentBag<int>();
-        await Task.WhenAll(Enumerable.Range(0, 4).Select(_ => Task.Run(() => ImageSuite.GenEval(In, Out, 2).Fill((item, claim) =>
+        await Task.WhenAll(Enumerable.Range(0, 4)
+            .Select(_ => Task.Run(() => ImageSuite.GenEval(In, Out, 2).Fill((item, claim) =>
         {
             drawn.Add(item.Index);
             Thread.Sleep(2);
@@ -105,7 +111,8 @@ public sealed class ImageSuiteTests : IDisposable
         using (var first = FileLease.TryTake(claims, "00000", TimeSpan.FromMinutes(1)))
         {
             Assert.NotNull(first);
-            File.SetLastWriteTimeUtc(Path.Combine(claims, "00000"), DateTime.UtcNow.AddDays(-1)); // a long pause is not death
+            // a long pause is not death
+            File.SetLastWriteTimeUtc(Path.Combine(claims, "00000"), DateTime.UtcNow.AddDays(-1));
             Assert.Null(FileLease.TryTake(claims, "00000", TimeSpan.FromMinutes(1)));
             Assert.Equal(SuiteOutcome.Taken, ImageSuite.GenEval(In, Out, 1).Fill(Draw).Single().Outcome);
         }
@@ -122,7 +129,10 @@ public sealed class ImageSuiteTests : IDisposable
     {
         var claims = Directory.CreateDirectory(Path.Combine(Out, ".claims")).FullName;
         var path = Path.Combine(claims, "00000");
-        File.WriteAllText(path, host == "" ? "" : $"{(host == "this" ? Environment.MachineName : "far-away")}\n{int.MaxValue - 3}\n{DateTime.UtcNow:O}\n");
+        File.WriteAllText(path,
+            host == "" ? ""
+                : $"{(host == "this" ? Environment.MachineName : "far-away")}\n{int.MaxValue - 3}\n"
+                    + $"{DateTime.UtcNow:O}\n");
         File.SetLastWriteTimeUtc(path, DateTime.UtcNow.AddMinutes(-minutesOld));
         using (var claim = FileLease.TryTake(claims, "00000", TimeSpan.FromMinutes(2)))
         {
@@ -139,7 +149,8 @@ public sealed class ImageSuiteTests : IDisposable
         File.WriteAllText(In, "a prompt");
         Directory.CreateDirectory(Out);
         File.WriteAllText(Path.Combine(Out, ".claims"), "a file in the way");
-        Assert.Contains("cannot be written", Assert.Throws<UnusableFileException>(() => ImageSuite.GenEval(In, Out, 1).Fill(Draw).ToArray()).Message);
+        Assert.Contains("cannot be written",
+            Assert.Throws<UnusableFileException>(() => ImageSuite.GenEval(In, Out, 1).Fill(Draw).ToArray()).Message);
     }
 
     [Theory]
@@ -166,14 +177,16 @@ public sealed class ImageSuiteTests : IDisposable
         switch (damage)
         {
             case "cut short": File.WriteAllBytes(file, bytes[..^5]); break;
-            case "one byte changed": File.WriteAllBytes(file, [.. bytes[..45], (byte)(bytes[45] ^ 1), .. bytes[46..]]); break;
+            case "one byte changed": File.WriteAllBytes(file, [.. bytes[..45], (byte)(bytes[45] ^ 1), .. bytes[46..]]);
+            break;
             case "empty": File.WriteAllBytes(file, []); break;
             case "no image": File.WriteAllText(file, "<html>"); break;
             case "without its metadata": File.Delete(Path.Combine(Out, "00001", "metadata.jsonl")); break;
             case "without a rationale": File.Delete(Path.Combine(Out, "00001", "cots", "0000.txt")); break;
         }
 
-        Assert.Equal([SuiteOutcome.Found, again ? SuiteOutcome.Drawn : SuiteOutcome.Found], Suite().Fill(Draw).Select(step => step.Outcome));
+        Assert.Equal([SuiteOutcome.Found, again ? SuiteOutcome.Drawn : SuiteOutcome.Found],
+            Suite().Fill(Draw).Select(step => step.Outcome));
         Assert.Equal(sound, Snapshot());
     }
 
@@ -184,7 +197,8 @@ public sealed class ImageSuiteTests : IDisposable
         _ = suite.Fill(Draw).ToArray();
         var other = ImageSuite.Single("a cat", Out, 1);
         other.ImageSize = (384, 384);
-        Assert.Contains("2x1 pixels; this model draws 384x384", Assert.Throws<UnusableFileException>(() => other.Fill(Draw).ToArray()).Message);
+        Assert.Contains("2x1 pixels; this model draws 384x384",
+            Assert.Throws<UnusableFileException>(() => other.Fill(Draw).ToArray()).Message);
     }
 
     [Fact]
@@ -198,9 +212,12 @@ public sealed class ImageSuiteTests : IDisposable
         Assert.Equal(["readme.md"], suite.LeftOut);
         Assert.All(suite.Fill(Draw), step => Assert.Equal(SuiteOutcome.Drawn, step.Outcome));
         Assert.Equal(names.Length, Names(Path.Combine(Out, "generated_images")).Length);
-        Assert.Equal(names.Length * 4, Directory.GetFiles(Path.Combine(Out, "cots"), "*", SearchOption.AllDirectories).Length);
-        Assert.All(Directory.GetDirectories(Path.Combine(Out, "cots")), cots => Assert.Equal(4, Directory.GetFiles(cots).Length));
-        Assert.Equal(["cots", "generated_images"], Directory.GetDirectories(Out).Select(path => Path.GetFileName(path)).Where(name => name[0] != '.').Order());
+        Assert.Equal(names.Length * 4,
+            Directory.GetFiles(Path.Combine(Out, "cots"), "*", SearchOption.AllDirectories).Length);
+        Assert.All(Directory.GetDirectories(Path.Combine(Out, "cots")),
+            cots => Assert.Equal(4, Directory.GetFiles(cots).Length));
+        Assert.Equal(["cots", "generated_images"],
+            Directory.GetDirectories(Out).Select(path => Path.GetFileName(path)).Where(name => name[0] != '.').Order());
     }
 
     [Fact]
@@ -211,14 +228,20 @@ public sealed class ImageSuiteTests : IDisposable
         suite.Begin(new JObject { ["seed"] = 1 }, []);
         _ = suite.Fill(Draw).ToArray();
         File.WriteAllLines(In, ["one", "three"]);
-        Assert.Contains("the prompts are others", Assert.Throws<UnusableFileException>(() => ImageSuite.GenEval(In, Out, 1).Begin(new() { ["seed"] = 1 }, [])).Message);
+        Assert.Contains("the prompts are others",
+            Assert.Throws<UnusableFileException>(() =>
+                ImageSuite.GenEval(In, Out, 1).Begin(new() { ["seed"] = 1 }, [])).Message);
         var settings = Path.Combine(Out, "generation.json");
         File.WriteAllText(settings, "{\"settings\": {\"seed\": 1}}"); // by version 0.3
-        Assert.Contains("belongs to another prompt", Assert.Throws<UnusableFileException>(() => ImageSuite.GenEval(In, Out, 1).Begin(new() { ["seed"] = 1 }, [])).Message);
+        Assert.Contains("belongs to another prompt",
+            Assert.Throws<UnusableFileException>(() =>
+                ImageSuite.GenEval(In, Out, 1).Begin(new() { ["seed"] = 1 }, [])).Message);
         File.WriteAllLines(In, ["one", "two"]);
         ImageSuite.GenEval(In, Out, 1).Begin(new() { ["seed"] = 1 }, []);
         File.Delete(settings);
-        Assert.Contains("no generation.json", Assert.Throws<UnusableFileException>(() => ImageSuite.GenEval(In, Out, 1).Begin(new() { ["seed"] = 1 }, [])).Message);
+        Assert.Contains("no generation.json",
+            Assert.Throws<UnusableFileException>(() =>
+                ImageSuite.GenEval(In, Out, 1).Begin(new() { ["seed"] = 1 }, [])).Message);
         Assert.False(File.Exists(settings));
     }
 
@@ -227,10 +250,13 @@ public sealed class ImageSuiteTests : IDisposable
     {
         File.WriteAllLines(In, ["one", "two", "three"]);
         var suite = ImageSuite.GenEval(In, Out, 2);
-        Assert.Throws<OperationCanceledException>(() => suite.Fill((item, claim) => item.Index == 1 ? throw new OperationCanceledException() : Draw(item, claim)).ToArray());
+        Assert.Throws<OperationCanceledException>(() =>
+            suite.Fill((item, claim) => item.Index == 1 ? throw new OperationCanceledException() : Draw(item, claim))
+                .ToArray());
         Assert.Equal([true, false, false], suite.Items.Select(suite.IsDone));
         Assert.Empty(Names(Path.Combine(Out, ".claims")));
-        Assert.Equal([SuiteOutcome.Found, SuiteOutcome.Drawn, SuiteOutcome.Drawn], suite.Fill(Draw).Select(step => step.Outcome));
+        Assert.Equal([SuiteOutcome.Found, SuiteOutcome.Drawn, SuiteOutcome.Drawn],
+            suite.Fill(Draw).Select(step => step.Outcome));
     }
 
     [Fact]
@@ -242,10 +268,12 @@ public sealed class ImageSuiteTests : IDisposable
         suite.Begin(new JObject { ["seed"] = 2L, ["guidance"] = 5.0 }, []); // nothing was drawn with the others
         _ = suite.Fill(Draw).ToArray();
         suite.Begin(new JObject { ["seed"] = 2L, ["guidance"] = 5.0 }, []);
-        var error = Assert.Throws<UnusableFileException>(() => suite.Begin(new JObject { ["seed"] = 3L, ["guidance"] = 5.0 }, []));
+        var error = Assert.Throws<UnusableFileException>(() =>
+            suite.Begin(new JObject { ["seed"] = 3L, ["guidance"] = 5.0 }, []));
         Assert.Contains("seed is 3 and was 2", error.Message);
         Assert.DoesNotContain("guidance", error.Message);
-        Assert.Equal(2, (int)JObject.Parse(File.ReadAllText(Path.Combine(Out, "generation.json")))["settings"]!["seed"]!);
+        Assert.Equal(2,
+            (int)JObject.Parse(File.ReadAllText(Path.Combine(Out, "generation.json")))["settings"]!["seed"]!);
         File.WriteAllText(Path.Combine(Out, "generation.json"), "{");
         Assert.Contains("generation.json", Assert.Throws<UnusableFileException>(() => suite.Begin([], [])).Message);
     }
@@ -253,13 +281,17 @@ public sealed class ImageSuiteTests : IDisposable
     [Fact]
     public void Bad_prompt_files_are_named()
     {
-        Assert.Contains("there is no such file", Assert.Throws<UnusableFileException>(() => ImageSuite.GenEval(In, Out, 1)).Message);
+        Assert.Contains("there is no such file",
+            Assert.Throws<UnusableFileException>(() => ImageSuite.GenEval(In, Out, 1)).Message);
         File.WriteAllText(In, "\n \n");
-        Assert.Contains("holds no prompt", Assert.Throws<UnusableFileException>(() => ImageSuite.GenEval(In, Out, 1)).Message);
+        Assert.Contains("holds no prompt",
+            Assert.Throws<UnusableFileException>(() => ImageSuite.GenEval(In, Out, 1)).Message);
         File.WriteAllText(In, "{\"prompt\": \"a cat\"}\n{\"tag\": \"no prompt\"}\n");
         Assert.Contains("line 2", Assert.Throws<UnusableFileException>(() => ImageSuite.GenEval(In, Out, 1)).Message);
         Assert.Contains("is no folder", Assert.Throws<UnusableFileException>(() => ImageSuite.Dpg(In, Out, 4)).Message);
-        Assert.Contains("cannot be written", Assert.Throws<UnusableFileException>(() => ImageSuite.Single("x", Path.Combine(In, "below a file"), 1).CheckWritable()).Message);
+        Assert.Contains("cannot be written",
+            Assert.Throws<UnusableFileException>(() =>
+                ImageSuite.Single("x", Path.Combine(In, "below a file"), 1).CheckWritable()).Message);
     }
 
     public void Dispose() => Directory.Delete(folder, true);
@@ -268,14 +300,18 @@ public sealed class ImageSuiteTests : IDisposable
 
     private string Out => Path.Combine(folder, "out");
 
-    private string[] Snapshot() => [.. Directory.GetFiles(Out, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal)
-        .Select(file => $"{file} {Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(file)))}")];
+    private string[] Snapshot() =>
+        [.. Directory.GetFiles(Out, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal)
+        .Select(file =>
+            $"{file} {Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(file)))}")];
 
     private static (IReadOnlyList<RgbImage>, IReadOnlyList<string>) Draw(SuiteItem item, FileLease claim)
     {
         claim.Touch();
-        return ([.. item.Rationales.Select((_, i) => new RgbImage(2, 1, Enumerable.Repeat((byte)i, 6).ToArray()))], [.. item.Rationales.Select((_, i) => $"rationale {i} of {item.Prompt}")]);
+        return ([.. item.Rationales.Select((_, i) => new RgbImage(2, 1, Enumerable.Repeat((byte)i, 6).ToArray()))],
+            [.. item.Rationales.Select((_, i) => $"rationale {i} of {item.Prompt}")]);
     }
 
-    private static string[] Names(string path) => [.. Directory.GetFiles(path).Select(file => Path.GetFileName(file)).Order(StringComparer.Ordinal)];
+    private static string[] Names(string path) =>
+        [.. Directory.GetFiles(path).Select(file => Path.GetFileName(file)).Order(StringComparer.Ordinal)];
 }

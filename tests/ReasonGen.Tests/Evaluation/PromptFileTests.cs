@@ -40,7 +40,8 @@ public sealed class PromptFileTests : IDisposable
     [InlineData("{\"prompt\": \"a cat\"}\n{\"prompt\": \"a\", \"prompt\": \"b\"}\n", "utf-8", "line 2 is no prompt")]
     [InlineData("{\"prompt\": \"a cat\"} {\"prompt\": \"a dog\"}\n", "utf-8", "line 1 is no prompt")]
     [InlineData("\n\n", "utf-8", "holds no prompt")]
-    public void What_would_be_drawn_as_something_else_is_refused_with_file_and_line(string text, string encoding, string message)
+    public void What_would_be_drawn_as_something_else_is_refused_with_file_and_line(string text, string encoding,
+        string message)
     {
         var error = Assert.Throws<UnusableFileException>(() => Suite(Encoding.GetEncoding(encoding).GetBytes(text)));
         Assert.Contains(message, error.Message);
@@ -49,7 +50,8 @@ public sealed class PromptFileTests : IDisposable
 
     [Fact]
     public void Text_without_a_mark_in_two_bytes_a_letter_is_refused() =>
-        Assert.Contains("U+0000", Assert.Throws<UnusableFileException>(() => Suite(Encoding.Unicode.GetBytes("a cat\n"))).Message);
+        Assert.Contains("U+0000",
+            Assert.Throws<UnusableFileException>(() => Suite(Encoding.Unicode.GetBytes("a cat\n"))).Message);
 
     [Fact]
     public void A_prompt_that_looks_like_a_date_stays_as_it_is() =>
@@ -66,7 +68,8 @@ public sealed class PromptFileTests : IDisposable
     [Fact]
     public async Task A_prompt_may_begin_with_an_at_sign()
     {
-        var (code, output) = await Reasongen.RunAsync("generate", "--model", Path.Combine(folder, "none"), "--prompt", "@midjourney style",
+        var (code, output) = await Reasongen.RunAsync("generate", "--model", Path.Combine(folder, "none"), "--prompt",
+            "@midjourney style",
             "--out", Path.Combine(folder, "out"));
         Assert.Equal(2, code);
         Assert.Contains("there is no such folder", output);
@@ -76,7 +79,8 @@ public sealed class PromptFileTests : IDisposable
     public async Task A_file_in_place_of_the_output_folder_is_refused_before_a_model_is_loaded()
     {
         File.WriteAllText(Path.Combine(folder, "out"), "mine");
-        var (code, output) = await Reasongen.RunAsync("generate", "--model", Path.Combine(folder, "none"), "--prompt", "a cat", "--out", Path.Combine(folder, "out"));
+        var (code, output) = await Reasongen.RunAsync("generate", "--model", Path.Combine(folder, "none"), "--prompt",
+            "a cat", "--out", Path.Combine(folder, "out"));
         Assert.Equal(2, code);
         Assert.Contains("it is a file", output);
         Assert.Equal("mine", File.ReadAllText(Path.Combine(folder, "out")));

@@ -1,6 +1,7 @@
 using ReasonGen.Checkpoints;
 using ReasonGen.Judges;
 using ReasonGen.Models;
+using ReasonGen.Optimization;
 using ReasonGen.Sft;
 using ReasonGen.Studies;
 using ReasonGen.Tokenizers;

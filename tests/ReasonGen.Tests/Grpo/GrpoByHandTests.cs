@@ -45,7 +45,8 @@ public sealed class GrpoByHandTests
     [Fact]
     public void Entropy_controller_raises_alpha_by_its_rate_where_entropy_is_above_the_target()
     {
-        // ψ = 0: the gradient is -cosh 0 · (3 - 2) = -1, and Adam's first step is the learning rate, whatever the gradient
+        // ψ = 0: the gradient is -cosh 0 · (3 - 2) = -1, and Adam's first step is the learning rate, whatever the
+        // gradient
         var controller = new EntropyController(new() { Target = 2, LearningRate = 5e-5 });
         Assert.Equal(0, controller.Alpha);
         Assert.Equal(0, controller.Update(3), 1e-9); // the loss uses α from before

@@ -3,6 +3,7 @@ using ReasonGen.Core;
 using ReasonGen.Grpo;
 using ReasonGen.Imaging;
 using ReasonGen.Models;
+using ReasonGen.Optimization;
 using ReasonGen.Rewards;
 using ReasonGen.Rollouts;
 using ReasonGen.Training;
@@ -28,9 +29,11 @@ public sealed class GrpoGoldenTests
             var expected = t[name + ".advantages"];
             var mask = t[name + ".response_mask"].to(ScalarType.Float32);
             var advantages = new float[groups.Length];
-            foreach (var rows in Enumerable.Range(0, groups.Length).GroupBy(row => groups[row]).Select(group => group.ToArray()))
+            foreach (var rows in Enumerable.Range(0, groups.Length).GroupBy(row => groups[row])
+                .Select(group => group.ToArray()))
             {
-                var values = GroupAdvantage.Compute(tensor(rows.Select(row => rewards[row]).ToArray()).unsqueeze(0)).Values<float>();
+                var values = GroupAdvantage.Compute(tensor(rows.Select(row => rewards[row]).ToArray()).unsqueeze(0))
+                    .Values<float>();
                 foreach (var (i, row) in rows.Index())
                 {
                     advantages[row] = values[i];
@@ -47,22 +50,28 @@ public sealed class GrpoGoldenTests
         foreach (var (name, token) in Golden.Json("grpo/group_filter"))
         {
             var scenario = token!;
-            var batches = scenario["loader_batches_rewards"]!.Select(batch => batch.Select(group => group.ToObject<float[]>()!).ToArray()).ToArray();
+            var batches = scenario["loader_batches_rewards"]!
+                .Select(batch => batch.Select(group => group.ToObject<float[]>()!).ToArray()).ToArray();
             int size = (int)scenario["train_batch_size"]!, n = (int)scenario["n"]!;
             var source = new ScriptedRollouts();
             var calls = source.Calls;
             var config = new GrpoConfig
             {
-                PromptsPerStep = size, RolloutsPerPrompt = n, PromptsPerUpdate = size, MaxRounds = (int)scenario["max_num_gen_batches"]!, FailOnTooFewGroups = true,
+                PromptsPerStep = size, RolloutsPerPrompt = n, PromptsPerUpdate = size,
+                MaxRounds = (int)scenario["max_num_gen_batches"]!, FailOnTooFewGroups = true,
                 PromptsPerRefill = (int)scenario["world_size"]!, FilterGroups = (bool)scenario["filter_enabled"]!,
             };
-            var collector = new RolloutCollector(source, new RewardByPrompt(batches, n), i => i / size < batches.Length ? new Prompt(i.ToString(), "", []) : throw new EndOfStreamException(), config);
+            var collector = new RolloutCollector(source, new RewardByPrompt(batches, n),
+                i => i / size < batches.Length ? new Prompt(i.ToString(), "", []) : throw new EndOfStreamException(),
+                config);
             var failed = false;
             var updates = new List<List<Group>>();
             try
             {
-                var wanted = Math.Max(1, ((JArray)scenario["updates"]!).Count); // the reference's runs end after so many
-                while (updates.Count < wanted && collector.NextPrompt / size < batches.Length && collector.Collect() is { Rollouts: not null } collected)
+                // the reference's runs end after so many
+                var wanted = Math.Max(1, ((JArray)scenario["updates"]!).Count);
+                while (updates.Count < wanted && collector.NextPrompt / size < batches.Length
+                    && collector.Collect() is { Rollouts: not null } collected)
                 {
                     updates.Add([.. collected.Groups]);
                     collected.Rollouts.Dispose();
@@ -80,12 +89,16 @@ public sealed class GrpoGoldenTests
             Assert.True(failed == (scenario["error"]!.Type != JTokenType.Null), name);
             Assert.Equal(scenario["generated_prompts_per_call"]!.Select(call => string.Join(',', call)), calls);
             var expected = (JArray)scenario["updates"]!;
-            Assert.True(expected.Count == updates.Count, $"{name}: {updates.Count} updates instead of {expected.Count}");
+            Assert.True(expected.Count == updates.Count,
+                $"{name}: {updates.Count} updates instead of {expected.Count}");
             foreach (var (update, groups) in expected.Zip(updates))
             {
-                Assert.Equal(update["prompt"]!.Select(p => (string)p!).Where((_, i) => i % n == 0), groups.Select(group => group.Prompt.Text));
-                var advantages = groups.SelectMany(group => GroupAdvantage.Compute(tensor(group.Rewards).unsqueeze(0)).Values<float>());
-                Assert.All(update["advantage"]!.Zip(advantages), pair => Assert.Equal((float)pair.First!, pair.Second, 2e-6f));
+                Assert.Equal(update["prompt"]!.Select(p => (string)p!).Where((_, i) => i % n == 0),
+                    groups.Select(group => group.Prompt.Text));
+                var advantages = groups.SelectMany(group =>
+                    GroupAdvantage.Compute(tensor(group.Rewards).unsqueeze(0)).Values<float>());
+                Assert.All(update["advantage"]!.Zip(advantages),
+                    pair => Assert.Equal((float)pair.First!, pair.Second, 2e-6f));
             }
         }
     }
@@ -102,7 +115,8 @@ public sealed class GrpoGoldenTests
             }
 
             var logProbs = t[name + ".log_prob"].clone().requires_grad_();
-            var parts = PolicyLoss.Compute(logProbs, t[name + ".old_log_prob"], t[name + ".advantages"], t[name + ".mask"], (double)c["cliprange"]!);
+            var parts = PolicyLoss.Compute(logProbs, t[name + ".old_log_prob"], t[name + ".advantages"],
+                t[name + ".mask"], (double)c["cliprange"]!);
             parts.Loss.backward();
             var relative = name == "large_ratios" ? 1e-5 * Math.Max(1, Math.Abs(t[name + ".loss"].ToDouble())) : 1e-6;
             Assert.Equal(t[name + ".loss"].ToDouble(), parts.Loss.ToDouble(), relative);
@@ -111,7 +125,9 @@ public sealed class GrpoGoldenTests
             {
                 Assert.Equal(t[name + ".clipfrac"].ToDouble(), parts.ClipFraction, 1e-6);
                 var gradient = t[name + ".grad_log_prob"];
-                Golden.Close(gradient, logProbs.grad!, name == "large_ratios" ? 1e-5 * Math.Max(1, gradient.abs().max().ToDouble()) : 1e-6, name + " gradient");
+                Golden.Close(gradient, logProbs.grad!,
+                    name == "large_ratios" ? 1e-5 * Math.Max(1, gradient.abs().max().ToDouble()) : 1e-6,
+                    name + " gradient");
             }
         }
     }
@@ -125,16 +141,21 @@ public sealed class GrpoGoldenTests
         foreach (var (name, c) in (JObject)json["cases"]!)
         {
             using var scope = NewDisposeScope();
-            Tensor text = t[name + ".text_logits"].clone().requires_grad_(), image = t[name + ".image_logits"].clone().requires_grad_();
+            Tensor text = t[name + ".text_logits"].clone().requires_grad_(),
+                image = t[name + ".image_logits"].clone().requires_grad_();
             var model = new LogitsModel(text.shape[2], image.shape[2]);
             var labels = t["input_ids"].narrow(1, start, columns);
             var isImage = t["seq_img_mask"].narrow(1, start, columns);
-            var (logProbs, entropies) = TokenLogProbs.Compute(model, cat([text, image], -1).narrow(1, start - 1, columns), labels, isImage, ones_like(labels), (double)c!["temperature"]!);
+            var (logProbs, entropies) = TokenLogProbs.Compute(model,
+                cat([text, image], -1).narrow(1, start - 1, columns), labels, isImage, ones_like(labels),
+                (double)c!["temperature"]!);
             Golden.Close(t[name + ".log_probs"], logProbs, 1e-5, name + " log-probs");
             Golden.Close(t[name + ".entropy"], entropies, 1e-5, name + " entropy");
             var mask = t["attention_mask"].narrow(1, start, columns);
-            Assert.Equal(t[name + ".entropy_image"].ToDouble(), MaskedMean.Of(entropies, mask.mul(isImage)).ToDouble(), 1e-5);
-            logProbs.mul(t[name + ".cot_log_probs"]).sum().add(entropies.mul(t[name + ".cot_entropy"]).sum()).backward();
+            Assert.Equal(t[name + ".entropy_image"].ToDouble(), MaskedMean.Of(entropies, mask.mul(isImage)).ToDouble(),
+                1e-5);
+            logProbs.mul(t[name + ".cot_log_probs"]).sum().add(entropies.mul(t[name + ".cot_entropy"]).sum())
+                .backward();
             Golden.Close(t[name + ".grad_text_logits"], text.grad!, 1e-5, name + " text gradient");
             Golden.Close(t[name + ".grad_image_logits"], image.grad!, 1e-5, name + " image gradient");
         }
@@ -149,7 +170,8 @@ public sealed class GrpoGoldenTests
         var (logProbs, entropies) = TokenLogProbs.OfLogits(logits, t["labels"], vocabulary - logits.shape[1]);
         Golden.Close(t["log_probs_float64"], logProbs, 1e-5, "log-probs");
         Golden.Close(t["entropy"], entropies, 1e-2, "entropy");
-        Golden.Close(t["entropy_float64"], entropies, 1e-3, "entropy against fp64"); // better than the reference's own fp32
+        // better than the reference's own fp32
+        Golden.Close(t["entropy_float64"], entropies, 1e-3, "entropy against fp64");
     }
 
     [Fact]
@@ -170,12 +192,14 @@ public sealed class GrpoGoldenTests
     {
         var json = Golden.Json("grpo/entropy_controllers");
         var t = Golden.Tensors("grpo/entropy_controllers");
-        foreach (var name in t.Keys.Where(key => key.EndsWith(".alpha_used")).Select(key => key[..^".alpha_used".Length]))
+        foreach (var name in t.Keys.Where(key => key.EndsWith(".alpha_used"))
+            .Select(key => key[..^".alpha_used".Length]))
         {
             var settings = json[name.Split('.')[0]]!;
             var controller = new EntropyController(new EntropyControllerConfig
             {
-                Target = (double)settings["target_entropy"]!, LearningRate = (double)settings["lr"]!, Bound = (double)settings["max_coeff"]!, InitialAlpha = (double)settings["initial_alpha"]!,
+                Target = (double)settings["target_entropy"]!, LearningRate = (double)settings["lr"]!,
+                Bound = (double)settings["max_coeff"]!, InitialAlpha = (double)settings["initial_alpha"]!,
             });
             float[] Values(string part) => t[$"{name}.{part}"].Values<float>();
             foreach (var (i, entropy) in Values("entropy").Index())
@@ -185,8 +209,10 @@ public sealed class GrpoGoldenTests
                 Assert.Equal(Values("controller_loss")[i], loss, 1e-6 + 1e-6 * Math.Abs(loss));
                 Assert.Equal(Values("psi_after")[i], controller.Psi, 1e-7f);
                 Assert.Equal(Values("alpha_after")[i], controller.Alpha, 1e-7f);
-                Assert.Equal(Values("adam_m")[i], controller.Moments.First, 1e-6f * Math.Max(0.1f, Math.Abs(controller.Moments.First)));
-                Assert.Equal(Values("adam_v")[i], controller.Moments.Second, 1e-6f * Math.Max(0.1f, controller.Moments.Second));
+                Assert.Equal(Values("adam_m")[i], controller.Moments.First,
+                    1e-6f * Math.Max(0.1f, Math.Abs(controller.Moments.First)));
+                Assert.Equal(Values("adam_v")[i], controller.Moments.Second,
+                    1e-6f * Math.Max(0.1f, controller.Moments.Second));
             }
         }
     }
@@ -206,22 +232,35 @@ public sealed class GrpoGoldenTests
         var optimizer = json["optimizer"]!;
         var config = new GrpoConfig
         {
-            PromptsPerStep = prompts, RolloutsPerPrompt = n, PromptsPerUpdate = (int)json["mini_batch_trajectories"]! / n, MicroBatchRollouts = (int)json["micro_batch"]!,
-            LearningRate = (double)optimizer["lr"]!, WeightDecay = (double)optimizer["weight_decay"]!, GradientClip = (double)optimizer["grad_clip"]!, ClipRange = (double)json["clip_ratio"]!,
-            KlWeight = (bool)json["use_kl_loss"]! ? (double)json["kl_loss_coef"]! : 0, IgnoreBeginOfImage = (bool)json["ignore_img_start"]!,
+            PromptsPerStep = prompts, RolloutsPerPrompt = n,
+            PromptsPerUpdate = (int)json["mini_batch_trajectories"]! / n,
+            MicroBatchRollouts = (int)json["micro_batch"]!,
+            LearningRate = (double)optimizer["lr"]!, WeightDecay = (double)optimizer["weight_decay"]!,
+            GradientClip = (double)optimizer["grad_clip"]!, ClipRange = (double)json["clip_ratio"]!,
+            KlWeight = (bool)json["use_kl_loss"]! ? (double)json["kl_loss_coef"]! : 0,
+            IgnoreBeginOfImage = (bool)json["ignore_img_start"]!,
         };
-        EntropyControllerConfig Controller(string target) => new() { Target = (double)json[target]!, LearningRate = (double)json["entropy_lr"]!, Bound = (double)json["entropy_bounds"]![1]! };
-        var adaptive = (bool)json["adaptive_entropy"]! ? new AdaptiveEntropyTerm(Controller("text_target"), Controller("image_target")) : null;
+        EntropyControllerConfig Controller(string target) =>
+            new()
+            {
+                Target = (double)json[target]!, LearningRate = (double)json["entropy_lr"]!,
+                Bound = (double)json["entropy_bounds"]![1]!,
+            };
+        var adaptive = (bool)json["adaptive_entropy"]!
+            ? new AdaptiveEntropyTerm(Controller("text_target"), Controller("image_target")) : null;
         var iteration = 0;
         var source = new RecordedRollouts(() => iteration, t, (int)json["prompt_columns"]!);
         var reward = new RecordedReward(() => t[$"iter{iteration}.rewards"].to(ScalarType.Float32).Values<float>());
         var collector = new RolloutCollector(source, reward, i => new Prompt(i.ToString(), "", []), config);
-        using var trainer = new GrpoTrainer(model, collector, (IEntropyStrategy?)adaptive ?? new FixedEntropyTerm(-(double)json["entropy_coeff"]!), (long)json["ids"]!["begin_of_image"]!, reference);
+        using var trainer = new GrpoTrainer(model, collector,
+            (IEntropyStrategy?)adaptive ?? new FixedEntropyTerm(-(double)json["entropy_coeff"]!),
+            (long)json["ids"]!["begin_of_image"]!, reference);
         var updates = prompts * n / (int)json["mini_batch_trajectories"]!;
         foreach (var expected in json["iterations"]!)
         {
             var step = trainer.Step();
-            Golden.Close(t[$"iter{iteration}.old_log_probs"].mul(source.Current.ResponseMask), trainer.LastBatch!.OldLogProbs.mul(source.Current.ResponseMask), 1e-5, "old log-probs");
+            Golden.Close(t[$"iter{iteration}.old_log_probs"].mul(source.Current.ResponseMask),
+                trainer.LastBatch!.OldLogProbs.mul(source.Current.ResponseMask), 1e-5, "old log-probs");
             var metrics = expected["per_micro_batch"]!;
             Assert.Equal(metrics["actor/text_entropy_loss"]!.Average(v => (double)v!), step.TextEntropy, 1e-5);
             Assert.Equal(metrics["actor/img_entropy_loss"]!.Average(v => (double)v!), step.ImageEntropy, 1e-5);
@@ -229,7 +268,8 @@ public sealed class GrpoGoldenTests
             Assert.Equal(metrics["actor/ppo_kl"]!.Average(v => (double)v!), step.ApproxKl, 1e-5);
             foreach (var name in TableModel.WeightNames)
             {
-                Golden.Close(t[$"step{(iteration + 1) * updates - 1}.after.{name}"], model[name], iteration == 0 ? 0 : tolerance, $"iteration {iteration} {name}");
+                Golden.Close(t[$"step{(iteration + 1) * updates - 1}.after.{name}"], model[name],
+                    iteration == 0 ? 0 : tolerance, $"iteration {iteration} {name}");
             }
 
             if (adaptive is not null)
@@ -257,21 +297,24 @@ public sealed class GrpoGoldenTests
 
         public string[] Rationales(RolloutBatch rollouts) => Enumerable.Repeat("", rollouts.Count).ToArray();
 
-        public RgbImage[] Images(RolloutBatch rollouts) => Enumerable.Repeat(new RgbImage(1, 1, [0, 0, 0]), rollouts.Count).ToArray();
+        public RgbImage[] Images(RolloutBatch rollouts) =>
+            Enumerable.Repeat(new RgbImage(1, 1, [0, 0, 0]), rollouts.Count).ToArray();
     }
 
     private sealed class RewardByPrompt(float[][][] batches, int n) : IReward
     {
         public string Name => "scripted";
 
-        public float[] Score(IReadOnlyList<RewardRequest> requests, CancellationToken cancel = default) => requests.Select((request, i) =>
+        public float[] Score(IReadOnlyList<RewardRequest> requests, CancellationToken cancel = default) =>
+            requests.Select((request, i) =>
         {
             var prompt = int.Parse(request.Prompt.Text);
             return batches[prompt / batches[0].Length][prompt % batches[0].Length][i % n];
         }).ToArray();
     }
 
-    private sealed class RecordedRollouts(Func<int> iteration, Dictionary<string, Tensor> t, int promptColumns) : IRolloutSource
+    private sealed class RecordedRollouts(Func<int> iteration, Dictionary<string, Tensor> t, int promptColumns)
+        : IRolloutSource
     {
         internal RolloutBatch Current => Batch();
 
@@ -279,13 +322,16 @@ public sealed class GrpoGoldenTests
 
         public string[] Rationales(RolloutBatch rollouts) => Enumerable.Repeat("", rollouts.Count).ToArray();
 
-        public RgbImage[] Images(RolloutBatch rollouts) => Enumerable.Repeat(new RgbImage(1, 1, [0, 0, 0]), rollouts.Count).ToArray();
+        public RgbImage[] Images(RolloutBatch rollouts) =>
+            Enumerable.Repeat(new RgbImage(1, 1, [0, 0, 0]), rollouts.Count).ToArray();
 
         private RolloutBatch Batch()
         {
             Tensor Of(string name) => t[$"iter{iteration()}.{name}"].clone();
             var ids = Of("input_ids");
-            return new(promptColumns, ids, Of("attention_mask"), Of("position_ids"), Of("seq_img_mask").to(ScalarType.Bool), zeros(ids.shape[0], 1, ScalarType.Int64), zeros(ids.shape[0], ids.shape[1] - promptColumns));
+            return new(promptColumns, ids, Of("attention_mask"), Of("position_ids"),
+                Of("seq_img_mask").to(ScalarType.Bool), zeros(ids.shape[0], 1, ScalarType.Int64),
+                zeros(ids.shape[0], ids.shape[1] - promptColumns));
         }
     }
 
@@ -309,7 +355,8 @@ public sealed class GrpoGoldenTests
 
         public Tensor EmbedImageCodes(Tensor codes) => throw new NotSupportedException();
 
-        public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null, KvCache? cache = null) => throw new NotSupportedException();
+        public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null,
+            KvCache? cache = null) => throw new NotSupportedException();
 
         public Tensor TextLogits(Tensor hidden) => hidden.narrow(-1, 0, text);
 

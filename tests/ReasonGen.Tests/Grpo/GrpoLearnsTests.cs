@@ -21,10 +21,12 @@ public sealed class GrpoLearnsTests
         using var model = TinyJanus.Build();
         var config = new GrpoConfig
         {
-            PromptsPerStep = 4, PromptsPerUpdate = 4, RolloutsPerPrompt = 16, MicroBatchRollouts = 64, LearningRate = 3e-3, WeightDecay = 0,
+            PromptsPerStep = 4, PromptsPerUpdate = 4, RolloutsPerPrompt = 16, MicroBatchRollouts = 64,
+            LearningRate = 3e-3, WeightDecay = 0,
         };
         var reward = new LambdaReward("share of even codes", request => request.Image.Rgb[0] / 16f);
-        var collector = new RolloutCollector(new CodesAsPixels(model), reward, i => new Prompt($"prompt {i}", "", []), config);
+        var collector =
+            new RolloutCollector(new CodesAsPixels(model), reward, i => new Prompt($"prompt {i}", "", []), config);
         using var trainer = new GrpoTrainer(model, collector, new NoEntropyTerm(), CodesAsPixels.Special.BeginOfImage);
         var rewards = trainer.Steps(12).Select(step => step.Reward).ToArray();
         Assert.True(rewards[^3..].Average() > rewards[..3].Average() + 0.1, string.Join(" ", rewards));
@@ -57,9 +59,11 @@ public sealed class GrpoLearnsTests
         using var other = study.Untrained();
         var config = GrpoConfig.Mini;
         GrpoTrainer New(IRolloutSource source) => new(model,
-            new RolloutCollector(source, new LambdaReward("zero", _ => 0), _ => new("a", "", []), config), new NoEntropyTerm(), 1);
+            new RolloutCollector(source, new LambdaReward("zero", _ => 0), _ => new("a", "", []), config),
+            new NoEntropyTerm(), 1);
         Assert.Contains("another model", Assert.Throws<ArgumentException>(() => New(study.Policy(other))).Message);
-        Assert.Contains("temperature", Assert.Throws<ArgumentException>(() => New(study.Policy(model, temperature: 0.5))).Message);
+        Assert.Contains("temperature",
+            Assert.Throws<ArgumentException>(() => New(study.Policy(model, temperature: 0.5))).Message);
     }
 
     /// <summary>Draws four tokens' worth of images; an image's one pixel counts its even codes.</summary>
@@ -67,13 +71,15 @@ public sealed class GrpoLearnsTests
     {
         internal static SpecialTokens Special { get; } = new(256, 257, 258, 259, 260, 261);
 
-        private readonly RolloutSampler sampler = new(model, Special, new RolloutConfig { MaxTextTokens = 0, ImageTokens = 16 });
+        private readonly RolloutSampler sampler =
+            new(model, Special, new RolloutConfig { MaxTextTokens = 0, ImageTokens = 16 });
 
         public RolloutBatch Generate(IReadOnlyList<Prompt> prompts, int rolloutsPerPrompt, long seed)
         {
             using var scope = NewDisposeScope();
             var rows = prompts.Select(prompt => new long[] { Special.Bos, 1 + prompt.Text[^1] % 100 }).ToArray();
-            var ids = tensor(rows.SelectMany(row => row).ToArray(), [rows.Length, 2]).repeat_interleave(rolloutsPerPrompt, 0);
+            var ids =
+                tensor(rows.SelectMany(row => row).ToArray(), [rows.Length, 2]).repeat_interleave(rolloutsPerPrompt, 0);
             return sampler.Generate(ids, ones_like(ids), seed);
         }
 
@@ -83,7 +89,8 @@ public sealed class GrpoLearnsTests
         {
             using var scope = NewDisposeScope();
             var even = rollouts.ImageCodes.remainder(2).eq(0).sum([1L]);
-            return [.. ReasonGen.Core.TensorValues.Values<long>(even).Select(count => new RgbImage(1, 1, [(byte)count, 0, 0]))];
+            return [.. ReasonGen.Core.TensorValues.Values<long>(even)
+                .Select(count => new RgbImage(1, 1, [(byte)count, 0, 0]))];
         }
     }
 }

@@ -68,7 +68,9 @@ public sealed class CSharpSessionTests
     [Fact]
     public async Task Console_streams_are_apart_and_follow_threads()
     {
-        await Run("Console.WriteLine(\"a\"); Console.Error.WriteLine(\"b\"); await Task.Run(() => Console.WriteLine(\"c\"));");
+        await Run(
+            "Console.WriteLine(\"a\"); Console.Error.WriteLine(\"b\"); await Task.Run(() => "
+            + "Console.WriteLine(\"c\"));");
         Assert.Equal("a\nc\n", shown.Text("stdout"));
         Assert.Equal("b\n", shown.Text("stderr"));
     }
@@ -91,7 +93,10 @@ public sealed class CSharpSessionTests
     [Fact]
     public async Task The_kit_is_the_hosts_own()
     {
-        Assert.True((await Run("#r \"../lib/ReasonGen.Notebook/bin/Release/net10.0/ReasonGen.Notebook.dll\"\nusing ReasonGen.Imaging;\nusing ReasonGen.Notebook;\n"
+        Assert.True(
+            (await Run(
+                "#r \"../lib/ReasonGen.Notebook/bin/Release/net10.0/ReasonGen.Notebook.dll\"\n"
+            + "using ReasonGen.Imaging;\nusing ReasonGen.Notebook;\n"
             + "display(Show.Images(new[] { new RgbImage(1, 1, new byte[3]) }));")).Ok);
         Assert.Contains("data:image/png;base64", (string?)shown.Displays.Single()["text/html"]);
     }
@@ -147,7 +152,10 @@ public sealed class CSharpSessionTests
     [Fact]
     public async Task Streams_of_values_are_awaited_and_a_task_alone_is_an_object()
     {
-        Assert.True((await Run("async IAsyncEnumerable<int> Three() { for (var i = 1; i <= 3; i++) { await Task.Yield(); yield return i; } }\nawait foreach (var i in Three()) Console.Write(i);")).Ok);
+        Assert.True(
+            (await Run(
+                "async IAsyncEnumerable<int> Three() { for (var i = 1; i <= 3; i++) { await Task.Yield(); yield "
+                + "return i; } }\nawait foreach (var i in Three()) Console.Write(i);")).Ok);
         Assert.Equal("123", shown.Text("stdout"));
         Assert.True((await Run("Task.FromResult(5)")).Ok);
         Assert.Contains("Task", shown.Results.Last().ToString()); // the task itself, whatever its formatter says of it
@@ -159,10 +167,14 @@ public sealed class CSharpSessionTests
         var folder = Directory.CreateTempSubdirectory("reasongen").FullName;
         File.WriteAllText(Path.Combine(folder, "a.csx"), "int loaded = 11;");
         File.WriteAllText(Path.Combine(folder, "b.cs"), "#!time\nint imported = 12;");
-        File.WriteAllText(Path.Combine(folder, "c.ipynb"), """{"cells":[{"cell_type":"markdown","source":"text"},{"cell_type":"code","source":["int noted = 13;"]}],"nbformat":4}""");
+        File.WriteAllText(Path.Combine(folder, "c.ipynb"),
+            """{"cells":[{"cell_type":"markdown","source":"text"},{"cell_type":"code","source":["int noted = 13;"]}],"nbformat":4}""");
         var there = new CSharpSession(folder);
         Assert.True((await there.RunAsync("#load \"a.csx\"\nloaded += 1;", shown)).Ok);
-        Assert.True((await there.RunAsync("#!import b.cs\n#!import c.ipynb\n#!csharp\nConsole.Write($\"{loaded} {imported} {noted}\")", shown)).Ok);
+        Assert.True(
+            (await there.RunAsync(
+                "#!import b.cs\n#!import c.ipynb\n#!csharp\nConsole.Write($\"{loaded} {imported} {noted}\")",
+                shown)).Ok);
         Assert.Equal("12 12 13", shown.Text("stdout"));
         Assert.Contains("#!import none.cs", (await there.RunAsync("#!import none.cs", shown)).ErrorValue);
         Directory.Delete(folder, true);
@@ -171,10 +183,15 @@ public sealed class CSharpSessionTests
     [Fact]
     public async Task A_formatter_of_a_cell_takes_effect_and_several_types_make_one_bundle()
     {
-        Assert.True((await Run("using Microsoft.DotNet.Interactive.Formatting;\nrecord Pear(int N);\nFormatter.Register<Pear>(p => $\"<b>{p.N}</b>\", \"text/html\");\n"
-            + "Formatter.Register<Pear>(p => $\"pear {p.N}\", \"text/plain\");\nFormatter.SetPreferredMimeTypesFor(typeof(Pear), \"text/html\", \"text/plain\");")).Ok);
+        Assert.True(
+            (await Run(
+                "using Microsoft.DotNet.Interactive.Formatting;\nrecord Pear(int N);\n"
+            + "Formatter.Register<Pear>(p => $\"<b>{p.N}</b>\", \"text/html\");\n"
+            + "Formatter.Register<Pear>(p => $\"pear {p.N}\", \"text/plain\");\n"
+            + "Formatter.SetPreferredMimeTypesFor(typeof(Pear), \"text/html\", \"text/plain\");")).Ok);
         Assert.True((await Run("new Pear(3)")).Ok);
-        Assert.Equal(("<b>3</b>", "pear 3"), ((string?)shown.Results.Last()["text/html"], (string?)shown.Results.Last()["text/plain"]));
+        Assert.Equal(("<b>3</b>", "pear 3"),
+            ((string?)shown.Results.Last()["text/html"], (string?)shown.Results.Last()["text/plain"]));
     }
 
     [Fact]
@@ -192,7 +209,10 @@ public sealed class CSharpSessionTests
     {
         Assert.True((await Run("var pair = new { A = 1, B = \"x\" }; int count = 0; Action more = () => count++;")).Ok);
         Assert.True((await Run("more(); more();")).Ok);
-        Assert.True((await Run("var same = new { A = 1, B = \"x\" };\nConsole.Write($\"{pair.A}{pair.B}{count}{pair.Equals(same)}\");")).Ok);
+        Assert.True(
+            (await Run(
+                "var same = new { A = 1, B = \"x\" "
+                + "};\nConsole.Write($\"{pair.A}{pair.B}{count}{pair.Equals(same)}\");")).Ok);
         Assert.Equal("1x2True", shown.Text("stdout"));
     }
 
@@ -231,7 +251,10 @@ public sealed class CSharpSessionTests
     [Fact]
     public async Task Whatever_a_value_does_when_it_is_shown_is_the_cells_error()
     {
-        Assert.True((await Run("class Bad { public override string ToString() => throw new Exception(\"shy\"); }\nvar bad = new Bad();")).Ok);
+        Assert.True(
+            (await Run(
+                "class Bad { public override string ToString() => throw new Exception(\"shy\"); }\n"
+                + "var bad = new Bad();")).Ok);
         Assert.Contains("shy", (await Run("#!whos")).ErrorValue);
         Assert.True((await Run("1")).Ok);
     }
@@ -263,6 +286,7 @@ public sealed class CSharpSessionTests
 
         public void Result(JObject bundle) => Results.Add(bundle);
 
-        internal string Text(string name) => string.Concat(streams.Where(stream => stream.Name == name).Select(stream => stream.Text));
+        internal string Text(string name) =>
+            string.Concat(streams.Where(stream => stream.Name == name).Select(stream => stream.Text));
     }
 }

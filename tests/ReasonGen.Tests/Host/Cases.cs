@@ -6,7 +6,8 @@ namespace ReasonGen.Tests.Host;
 internal static class Cases
 {
     internal static string Path(string name) => System.IO.Path.Combine(
-        [System.IO.Path.GetDirectoryName(Study.DataFolder())!, "tests", "ReasonGen.Tests", "cases", .. name.Split('/')]);
+        [System.IO.Path.GetDirectoryName(Study.DataFolder())!, "tests", "ReasonGen.Tests", "cases",
+            .. name.Split('/')]);
 }
 
 /// <summary>A folder of a test's own, removed after it.</summary>

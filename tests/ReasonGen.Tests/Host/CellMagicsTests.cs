@@ -80,7 +80,8 @@ public sealed class CellMagicsTests
         var (session, output) = (new CSharpSession(Here), new Recorded());
         var result = await session.RunAsync("#r \"nuget: No.Such/Package, 1\"\n1", output);
         Assert.Contains("it must be #r", result.ErrorValue);
-        Assert.StartsWith("Restoring packages: No.Such/Package, 1\nPackages not restored: No.Such/Package, 1\n", output.Text);
+        Assert.StartsWith("Restoring packages: No.Such/Package, 1\nPackages not restored: No.Such/Package, 1\n",
+            output.Text);
     }
 
     [Theory]

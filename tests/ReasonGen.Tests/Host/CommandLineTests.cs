@@ -7,7 +7,8 @@ using Xunit;
 
 namespace ReasonGen.Tests.Host;
 
-/// <summary>What a user finds before anything is computed: help, completion, json, plain text where no terminal is.</summary>
+/// <summary>What a user finds before anything is computed: help, completion, json, plain text where no terminal
+/// is.</summary>
 public sealed class CommandLineTests
 {
     [Theory]
@@ -26,7 +27,9 @@ public sealed class CommandLineTests
         Assert.Equal(0, code);
         Assert.Empty(error);
         Assert.Contains("Examples:", output);
-        Assert.Contains($"reasongen {command}", output[output.IndexOf("Examples:", StringComparison.Ordinal)..output.IndexOf("Usage:", StringComparison.Ordinal)].Replace("-- completion", "reasongen completion"));
+        Assert.Contains($"reasongen {command}",
+            output[output.IndexOf("Examples:", StringComparison.Ordinal)..output.IndexOf("Usage:",
+                StringComparison.Ordinal)].Replace("-- completion", "reasongen completion"));
     }
 
     [Fact]
@@ -58,12 +61,15 @@ public sealed class CommandLineTests
         var made = MemoryPlan.Of(TrainingSetup.Janus7B, TrainingStage.Grpo, ReasonGen.Qwen.QwenConfig.Qwen7B);
         Assert.Equal(made.PeakBytes, (double)JObject.Parse(plan)["peakBytes"]!, 1.0);
         Assert.True((bool)JObject.Parse(plan)["fits"]!["80 GB"]!);
-        var (_, held, _) = await Reasongen.RunApartAsync("inspect", Path.Combine(Study.DataFolder(), "checkpoints", "sft.safetensors"), "--json");
+        var (_, held, _) = await Reasongen.RunApartAsync("inspect",
+            Path.Combine(Study.DataFolder(), "checkpoints", "sft.safetensors"), "--json");
         var tensors = (JArray)JObject.Parse(held)["tensors"]!;
-        Assert.Contains(tensors, tensor => (string?)tensor["name"] == "gen_aligner.layers.0.bias" && (long?)tensor["shape"]![0] == 96);
+        Assert.Contains(tensors,
+            tensor => (string?)tensor["name"] == "gen_aligner.layers.0.bias" && (long?)tensor["shape"]![0] == 96);
 
         var folder = Directory.CreateTempSubdirectory("reasongen").FullName;
-        SmallNotebook.Write(Path.Combine(folder, "a.ipynb"), ("# Two", "markdown"), ("1 + 1", "code"), ("throw new Exception(\"deliberate\");", "code"));
+        SmallNotebook.Write(Path.Combine(folder, "a.ipynb"), ("# Two", "markdown"), ("1 + 1", "code"),
+            ("throw new Exception(\"deliberate\");", "code"));
         var (code, run, said) = await Reasongen.RunApartAsync("run", folder, "--out", folder, "--json");
         var outcome = JObject.Parse(run)["notebooks"]![0]!;
         Assert.Equal((1, false, 2), (code, (bool)outcome["ok"]!, (int)outcome["failedCell"]!));
@@ -86,7 +92,9 @@ public sealed class CommandLineTests
         var start = new ProcessStartInfo("/bin/bash") { RedirectStandardOutput = true, RedirectStandardError = true };
         var words = line.Split(' ');
         start.ArgumentList.Add("-c");
-        start.ArgumentList.Add($"{script}\nCOMP_LINE='{line}'; COMP_POINT={line.Length}; COMP_WORDS=({line.TrimEnd()} {(words[^1].Length == 0 ? "''" : "")}); COMP_CWORD={words.Length - 1}\n"
+        start.ArgumentList.Add(
+            $"{script}\nCOMP_LINE='{line}'; COMP_POINT={line.Length}; COMP_WORDS=({line.TrimEnd()} "
+            + $"{(words[^1].Length == 0 ? "''" : "")}); COMP_CWORD={words.Length - 1}\n"
             + "_reasongen; echo \"${COMPREPLY[*]}\"; complete -p reasongen");
         using var bash = Process.Start(start)!;
         var output = await bash.StandardOutput.ReadToEndAsync();

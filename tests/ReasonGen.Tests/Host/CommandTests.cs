@@ -42,7 +42,8 @@ public sealed class CommandTests : IDisposable
             Write("good.ipynb", "1");
         }
 
-        var (code, output) = await Reasongen.RunAsync([.. given, .. given[0] == "run" ? new[] { "--out", Path.Combine(folder, "out") } : []]);
+        var (code, output) = await Reasongen.RunAsync([.. given,
+            .. given[0] == "run" ? new[] { "--out", Path.Combine(folder, "out") } : []]);
         Assert.True(code == exitCode, output);
         Assert.Contains(message, output);
         Assert.DoesNotContain("   at ", output);
@@ -51,9 +52,11 @@ public sealed class CommandTests : IDisposable
     [Fact]
     public async Task A_failing_cell_ends_its_notebook_and_no_other()
     {
-        Write("a.ipynb", "Console.WriteLine(\"before\");", "throw new Exception(\"deliberate\");", "Console.WriteLine(\"never\");");
+        Write("a.ipynb", "Console.WriteLine(\"before\");", "throw new Exception(\"deliberate\");",
+            "Console.WriteLine(\"never\");");
         Write("b.ipynb", "size * 2");
-        var (code, output) = await Reasongen.RunAsync("run", folder, "-p", "size=21", "--out", Path.Combine(folder, "out"));
+        var (code, output) =
+            await Reasongen.RunAsync("run", folder, "-p", "size=21", "--out", Path.Combine(folder, "out"));
         Assert.Equal(1, code);
         Assert.Contains("cell 3 failed", output);
         Assert.Contains("deliberate", output);
@@ -69,8 +72,11 @@ public sealed class CommandTests : IDisposable
     public async Task Packages_are_restored_and_one_that_is_not_there_is_named()
     {
         // in the package cache, since these tests are built with it, and not among what the command ships
-        var there = new DirectoryInfo(Path.GetFullPath(Path.Combine(NuGetFolder(), "xunit.v3.assert"))).GetDirectories().Max(folder => folder.Name);
-        Write("a.ipynb", $"#r \"nuget: xunit.v3.assert, {there}\"\nXunit.Assert.Equal(2, size - 1); Xunit.Assert.NotNull(typeof(Xunit.Assert).Assembly.Location)");
+        var there = new DirectoryInfo(Path.GetFullPath(Path.Combine(NuGetFolder(), "xunit.v3.assert"))).GetDirectories()
+            .Max(folder => folder.Name);
+        Write("a.ipynb",
+            $"#r \"nuget: xunit.v3.assert, {there}\"\nXunit.Assert.Equal(2, size - 1); "
+            + $"Xunit.Assert.NotNull(typeof(Xunit.Assert).Assembly.Location)");
         Write("b.ipynb", "#r \"nuget: There.Is.No.Such.Package.Anywhere, 1.0.0\"");
         Write("c.ipynb", "#r \"nuget: a b\"");
         var (_, output) = await Reasongen.RunAsync("run", folder, "--out", Path.Combine(folder, "out"));
@@ -79,7 +85,8 @@ public sealed class CommandTests : IDisposable
         Assert.Contains("it must be #r \"nuget: Name\"", output);
     }
 
-    private static string NuGetFolder() => Environment.GetEnvironmentVariable("NUGET_PACKAGES") is { Length: > 0 } set ? set
+    private static string NuGetFolder() =>
+        Environment.GetEnvironmentVariable("NUGET_PACKAGES") is { Length: > 0 } set ? set
         : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".nuget", "packages");
 
     [Fact]
@@ -96,12 +103,14 @@ public sealed class CommandTests : IDisposable
     public async Task Every_notebook_of_the_kit_runs_in_smoke(string within)
     {
         var notebooks = Path.Combine(Path.GetDirectoryName(ReasonGen.Studies.Study.DataFolder())!, within);
-        var (code, output) = await Reasongen.RunAsync("run", notebooks, "-p", "preset=smoke", "--out", Path.Combine(folder, "out"));
+        var (code, output) =
+            await Reasongen.RunAsync("run", notebooks, "-p", "preset=smoke", "--out", Path.Combine(folder, "out"));
         Assert.True(code == 0, output);
     }
 
     public void Dispose() => Directory.Delete(folder, true);
 
     private void Write(string name, params string[] cells) =>
-        SmallNotebook.Write(Path.Combine(folder, name), [("int size = 3;", "parameters"), .. cells.Select(cell => (cell, "code"))]);
+        SmallNotebook.Write(Path.Combine(folder, name),
+            [("int size = 3;", "parameters"), .. cells.Select(cell => (cell, "code"))]);
 }

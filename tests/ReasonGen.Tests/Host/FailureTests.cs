@@ -6,7 +6,8 @@ using Xunit;
 
 namespace ReasonGen.Tests.Host;
 
-/// <summary>What users and file systems can cause is said in a paragraph, with an exit code that is not 0 and without a stack trace.</summary>
+/// <summary>What users and file systems can cause is said in a paragraph, with an exit code that is not 0 and without a
+/// stack trace.</summary>
 public sealed class FailureTests : IDisposable
 {
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
@@ -16,13 +17,18 @@ public sealed class FailureTests : IDisposable
     {
         Assert.Equal((2, "wrong"), Failure.Explain(new ArgumentException("wrong")));
         Assert.Equal((2, "wrong"), Failure.Explain(new AggregateException(new ArgumentException("wrong"))));
-        Assert.Equal((2, "no torch"), Failure.Explain(new TypeInitializationException("T", new PlatformNotSupportedException("no torch"))));
+        Assert.Equal((2, "no torch"),
+            Failure.Explain(new TypeInitializationException("T", new PlatformNotSupportedException("no torch"))));
         Assert.Equal((130, "Interrupted."), Failure.Explain(new TaskCanceledException()));
         Assert.Equal((1, "always the same"), Failure.Explain(new InvalidOperationException("always the same")));
-        Assert.Equal((2, "No space left. Free space there, or choose another folder."), Failure.Explain(new IOException("No space left", 28)));
-        Assert.Equal((2, "Denied. Check who may read and write there, or choose another path."), Failure.Explain(new UnauthorizedAccessException("Denied.")));
-        Assert.StartsWith("There is not enough memory: 9 GB.", Failure.Explain(new OutOfMemoryException("9 GB\nat c10")).Words);
-        Assert.StartsWith("Unexpected error, DivideByZeroException: ", Failure.Explain(new DivideByZeroException()).Words);
+        Assert.Equal((2, "No space left. Free space there, or choose another folder."),
+            Failure.Explain(new IOException("No space left", 28)));
+        Assert.Equal((2, "Denied. Check who may read and write there, or choose another path."),
+            Failure.Explain(new UnauthorizedAccessException("Denied.")));
+        Assert.StartsWith("There is not enough memory: 9 GB.",
+            Failure.Explain(new OutOfMemoryException("9 GB\nat c10")).Words);
+        Assert.StartsWith("Unexpected error, DivideByZeroException: ",
+            Failure.Explain(new DivideByZeroException()).Words);
         Assert.Equal(1, Failure.Explain(new FileNotFoundException("lost", "Some.Assembly, Culture=neutral")).Code);
     }
 
@@ -52,7 +58,8 @@ public sealed class FailureTests : IDisposable
             File.CreateSymbolicLink(Path.Combine(folder, link), link);
         }
 
-        var (code, output, error) = await Reasongen.RunApartAsync(arguments.Replace("{0}", folder).Replace("{data}", Study.DataFolder()).Split(' '));
+        var (code, output, error) = await Reasongen.RunApartAsync(arguments.Replace("{0}", folder)
+            .Replace("{data}", Study.DataFolder()).Split(' '));
         Assert.True(code == 2, $"exit code {code}\n{output}{error}");
         Assert.Contains(message, error);
         Assert.DoesNotContain("   at ", output + error);
@@ -73,11 +80,13 @@ public sealed class FailureTests : IDisposable
         Assert.SkipUnless(File.Exists("/bin/bash"), "there is no bash here");
         var study = $"study base --trial --threads 1 --start {Study.DataFolder()} --out {folder}/a";
         // a state of the base model has 6 MB, its foundations less than 2
-        var (code, text) = await Bash($"trap '' XFSZ; ulimit -f 2048; DOTNET_EnableWriteXorExecute=0 exec dotnet '{Reasongen.Assembly}' {study}");
+        var (code, text) = await Bash(
+            $"trap '' XFSZ; ulimit -f 2048; DOTNET_EnableWriteXorExecute=0 exec dotnet '{Reasongen.Assembly}' {study}");
         Assert.True(code == 2, $"exit code {code}\n{text}");
         Assert.Contains("the run's state could not be saved", text);
         Assert.DoesNotContain("   at ", text);
-        Assert.DoesNotContain(Directory.GetFiles(folder, "*", SearchOption.AllDirectories), file => file.EndsWith(".tmp") || file.EndsWith(".lock"));
+        Assert.DoesNotContain(Directory.GetFiles(folder, "*", SearchOption.AllDirectories),
+            file => file.EndsWith(".tmp") || file.EndsWith(".lock"));
         Assert.Equal(File.ReadAllBytes(Path.Combine(Study.DataFolder(), "checkpoints", "tokenizer.safetensors")),
             File.ReadAllBytes(Path.Combine(folder, "a", "checkpoints", "tokenizer.safetensors")));
         (code, text) = await Bash($"exec dotnet '{Reasongen.Assembly}' {study}");
@@ -97,7 +106,10 @@ public sealed class FailureTests : IDisposable
 
     private static async Task<(int Code, string Text)> Bash(string command)
     {
-        using var bash = Process.Start(new ProcessStartInfo("/bin/bash", ["-c", command]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        using var bash = Process.Start(new ProcessStartInfo("/bin/bash", ["-c", command])
+        {
+            RedirectStandardOutput = true, RedirectStandardError = true,
+        })!;
         var (output, error) = (bash.StandardOutput.ReadToEndAsync(), bash.StandardError.ReadToEndAsync());
         await bash.WaitForExitAsync();
         return (bash.ExitCode, await output + await error);

@@ -5,7 +5,8 @@ using Xunit;
 
 namespace ReasonGen.Tests.Host;
 
-/// <summary>LaTeX in the report: MathML where it can be read, its source where not, and nothing that runs or leads anywhere.</summary>
+/// <summary>LaTeX in the report: MathML where it can be read, its source where not, and nothing that runs or leads
+/// anywhere.</summary>
 public sealed class FormulasTests
 {
     [Theory]
@@ -25,7 +26,8 @@ public sealed class FormulasTests
     [InlineData(@"\def\a{\a\a}\a")]
     [InlineData("")]
     public void One_that_cannot_be_read_shows_its_source(string latex) =>
-        Assert.Equal($"<code title=\"a formula that could not be read\">${latex}$</code>", Formulas.ToHtml(latex, false));
+        Assert.Equal($"<code title=\"a formula that could not be read\">${latex}$</code>",
+            Formulas.ToHtml(latex, false));
 
     [Theory]
     [InlineData(@"\href{javascript:alert(1)}{x}")]
@@ -58,7 +60,8 @@ public sealed class FormulasTests
     {
         using var folder = new TestFolder();
         SmallNotebook.Write(folder.At("a.ipynb"),
-            ("# T\n\n## The term $x^2$\n\n$$\n\\alpha = \\sinh \\psi\n$$\n\nIt costs $5 and 10 $ more. See [it](../lib/A.cs) and `$y$`.", "markdown"));
+            ("# T\n\n## The term $x^2$\n\n$$\n\\alpha = \\sinh \\psi\n$$\n\n"
+                + "It costs $5 and 10 $ more. See [it](../lib/A.cs) and `$y$`.", "markdown"));
         var notebook = NotebookFile.Read(folder.At("a.ipynb"));
         var cells = new ReportCells(notebook, "a", _ => null, trust: false);
         var html = string.Concat(notebook.Cells.Select(cells.Cell));

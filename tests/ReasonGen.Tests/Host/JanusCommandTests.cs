@@ -15,7 +15,8 @@ using static TorchSharp.torch;
 
 namespace ReasonGen.Tests.Host;
 
-/// <summary>generate and chat as a user meets them: processes of their own on a tiny model, judged by files, output and exit code.</summary>
+/// <summary>generate and chat as a user meets them: processes of their own on a tiny model, judged by files, output and
+/// exit code.</summary>
 public sealed class JanusCommandTests : IDisposable
 {
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
@@ -24,20 +25,25 @@ public sealed class JanusCommandTests : IDisposable
     public async Task Generate_writes_images_rationales_and_settings()
     {
         TinyJanus.Write(At("model"));
-        string[] command = ["generate", "--model", At("model"), "--prompt", "A photo of a red cube", "--count", "3", "--guidance", "4", "--temperature", "0.9", "--seed", "7",
+        string[] command = ["generate", "--model", At("model"), "--prompt", "A photo of a red cube", "--count", "3",
+            "--guidance", "4", "--temperature", "0.9", "--seed", "7",
             "--text-budget", "12", "--dtype", "fp32", "--out", At("out")];
         var (code, output) = await Reasongen(command);
         Assert.True(code == 0, output);
         using var pipeline = JanusPipeline.Open(At("model"), new ComputeTarget(CPU, ScalarType.Float32));
-        var drawings = pipeline.Draw("a red cube", 3, PromptTemplate.JanusRl, new RolloutConfig { MaxTextTokens = 12, GuidanceScale = 4, Temperature = 0.9 }, Seeds.Mix(7, 0));
+        var drawings = pipeline.Draw("a red cube", 3, PromptTemplate.JanusRl,
+            new RolloutConfig { MaxTextTokens = 12, GuidanceScale = 4, Temperature = 0.9 }, Seeds.Mix(7, 0));
         foreach (var (i, drawing) in drawings.Index())
         {
             Assert.Equal(drawing.Image.Rgb, ImageFile.Read(At($"out/000{i}.png")).Rgb);
-            Assert.Equal(drawing.Rationale, File.Exists(At($"out/000{i}.txt")) ? File.ReadAllText(At($"out/000{i}.txt")) : "");
+            Assert.Equal(drawing.Rationale,
+                File.Exists(At($"out/000{i}.txt")) ? File.ReadAllText(At($"out/000{i}.txt")) : "");
         }
 
         var json = JObject.Parse(File.ReadAllText(At("out/generation.json")));
-        Assert.Equal((7, 4.0, 0.9, 12, 3), ((int)json["settings"]!["seed"]!, (double)json["settings"]!["guidance"]!, (double)json["settings"]!["temperature"]!,
+        Assert.Equal((7, 4.0, 0.9, 12, 3),
+            ((int)json["settings"]!["seed"]!, (double)json["settings"]!["guidance"]!,
+                (double)json["settings"]!["temperature"]!,
             (int)json["settings"]!["text_budget"]!, (int)json["settings"]!["count"]!));
         Assert.Equal(RunRecord.CurrentCommit, (string?)json["about"]!["commit"]);
         Assert.Contains("--seed 7", (string?)json["about"]!["command"]);
@@ -54,13 +60,15 @@ public sealed class JanusCommandTests : IDisposable
     public async Task Two_processes_fill_one_folder_and_an_interrupted_one_goes_on()
     {
         File.WriteAllLines(At("prompts.txt"), Enumerable.Range(0, 12).Select(i => $"A photo of {i} cubes"));
-        string[] command = ["generate", "--model", "tiny", "--prompts", At("prompts.txt"), "--count", "2", "--text-budget", "60", "--out", At("out")];
+        string[] command = ["generate", "--model", "tiny", "--prompts", At("prompts.txt"), "--count", "2",
+            "--text-budget", "60", "--out", At("out")];
         if (!OperatingSystem.IsWindows())
         {
             using var interrupted = Start(command);
             Assert.Contains("1/12 00000", await interrupted.StandardOutput.ReadLineAsync());
             using var kill = Process.Start("kill", ["-INT", $"{interrupted.Id}"]);
-            var (rest, error) = (interrupted.StandardOutput.ReadToEndAsync(), interrupted.StandardError.ReadToEndAsync());
+            var (rest, error) =
+                (interrupted.StandardOutput.ReadToEndAsync(), interrupted.StandardError.ReadToEndAsync());
             await interrupted.WaitForExitAsync();
             Assert.True(interrupted.ExitCode == 130, await rest + await error);
             Assert.Contains("the same command goes on from there", await error);
@@ -77,7 +85,8 @@ public sealed class JanusCommandTests : IDisposable
             Assert.True(File.Exists(At($"out/{i:00000}/metadata.jsonl")));
         }
 
-        var last = pipeline.Draw("11 cubes", 2, PromptTemplate.JanusRl, new RolloutConfig { MaxTextTokens = 60, GuidanceScale = 5 }, Seeds.Mix(1, 11));
+        var last = pipeline.Draw("11 cubes", 2, PromptTemplate.JanusRl,
+            new RolloutConfig { MaxTextTokens = 60, GuidanceScale = 5 }, Seeds.Mix(1, 11));
         Assert.Equal(last[1].Image.Rgb, ImageFile.Read(At("out/00011/samples/0001.png")).Rgb);
     }
 
@@ -85,7 +94,9 @@ public sealed class JanusCommandTests : IDisposable
     public async Task Killed_at_any_moment_it_draws_the_same_images_in_the_end_and_leaves_nothing_else()
     {
         File.WriteAllLines(At("prompts.txt"), Enumerable.Range(0, 8).Select(i => $"A photo of {i} cubes"));
-        string[] Command(string output) => ["generate", "--model", "tiny", "--prompts", At("prompts.txt"), "--count", "2", "--text-budget", "40", "--out", At(output)];
+        string[] Command(string output) =>
+            ["generate", "--model", "tiny", "--prompts", At("prompts.txt"), "--count", "2", "--text-budget", "40",
+                "--out", At(output)];
         var (code, text) = await Reasongen(Command("whole"));
         Assert.True(code == 0, text);
         for (var kill = 0; kill < 3; kill++)
@@ -111,7 +122,8 @@ public sealed class JanusCommandTests : IDisposable
     {
         TinyJanus.Write(At("a/model"));
         TinyJanus.Write(At("b/model"), seed: 2);
-        string[] Command(string model) => ["generate", "--model", At(model), "--prompt", "x", "--count", "1", "--no-rationale", "--out", At("out")];
+        string[] Command(string model) =>
+            ["generate", "--model", At(model), "--prompt", "x", "--count", "1", "--no-rationale", "--out", At("out")];
         Assert.Equal(0, (await Reasongen(Command("a/model"))).Code);
         var (code, output) = await Reasongen(Command("b/model"));
         Assert.True(code == 2, output);
@@ -123,12 +135,14 @@ public sealed class JanusCommandTests : IDisposable
     {
         Directory.CreateDirectory(At("prompts"));
         File.WriteAllText(At("prompts/partiprompts1.txt"), "A photo of a cat, seen from above.\n");
-        var (code, output) = await Reasongen("generate", "--model", "tiny", "--prompts", At("prompts"), "--no-rationale", "--out", At("out"));
+        var (code, output) = await Reasongen("generate", "--model", "tiny", "--prompts", At("prompts"),
+            "--no-rationale", "--out", At("out"));
         Assert.True(code == 0, output);
         var square = ImageFile.Read(At("out/generated_images/partiprompts1.png"));
         Assert.Equal((64, 64), (square.Width, square.Height));
         Assert.False(Directory.Exists(At("out/cots")));
-        Assert.Contains("A photo of {}.", (string?)JObject.Parse(File.ReadAllText(At("out/generation.json")))["settings"]!["text"]);
+        Assert.Contains("A photo of {}.",
+            (string?)JObject.Parse(File.ReadAllText(At("out/generation.json")))["settings"]!["text"]);
     }
 
     [Fact]
@@ -136,19 +150,27 @@ public sealed class JanusCommandTests : IDisposable
     public async Task Chat_answers_about_an_image_and_holds_a_conversation()
     {
         // a model of the native layout, for a tokenizer that merges and splits as the published one does
-        File.Copy(Golden.Path("tokenizer/janus_style.tokenizer.json"), Directory.CreateDirectory(At("model")).FullName + "/tokenizer.json");
+        File.Copy(Golden.Path("tokenizer/janus_style.tokenizer.json"),
+            Directory.CreateDirectory(At("model")).FullName + "/tokenizer.json");
         var tokenizer = HuggingFaceTokenizer.Load(At("model"), JanusChat.SpecialNames);
         var special = tokenizer.Special;
-        using (var model = new Janus(TinyJanus.Config with { Language = TinyJanus.Config.Language with { VocabularySize = tokenizer.VocabularySize } }, new ComputeTarget(CPU, ScalarType.Float32)))
+        using (var model = new Janus(TinyJanus.Config with
+        {
+            Language = TinyJanus.Config.Language with { VocabularySize = tokenizer.VocabularySize },
+        }, new ComputeTarget(CPU, ScalarType.Float32)))
         {
             model.Initialize(3);
-            JanusFiles.Save(model, At("model"), JanusLayout.Native, ids: new(special.Bos, special.Eos, special.Pad, special.BeginOfImage, special.ImagePlaceholder));
+            JanusFiles.Save(model, At("model"), JanusLayout.Native,
+                ids: new(special.Bos, special.Eos, special.Pad, special.BeginOfImage, special.ImagePlaceholder));
         }
 
-        File.WriteAllBytes(At("image.png"), Png.Encode(new RgbImage(20, 10, [.. Enumerable.Range(0, 600).Select(i => (byte)i)])));
+        File.WriteAllBytes(At("image.png"),
+            Png.Encode(new RgbImage(20, 10, [.. Enumerable.Range(0, 600).Select(i => (byte)i)])));
         using var pipeline = JanusPipeline.Open(At("model"), new ComputeTarget(CPU, ScalarType.Float32));
-        var expected = string.Concat(pipeline.Ask(ImageFile.Read(At("image.png")), "What is this?", new TextConfig { MaxTokens = 8 }));
-        var (code, output) = await Reasongen("chat", "--model", At("model"), "--dtype", "fp32", "--image", At("image.png"), "--max-tokens", "8", "What is this?");
+        var expected = string.Concat(pipeline.Ask(ImageFile.Read(At("image.png")), "What is this?",
+            new TextConfig { MaxTokens = 8 }));
+        var (code, output) = await Reasongen("chat", "--model", At("model"), "--dtype", "fp32", "--image",
+            At("image.png"), "--max-tokens", "8", "What is this?");
         Assert.True(code == 0, output);
         Assert.Equal(expected.Trim(), output.Replace(Cut, "").Trim());
 
@@ -189,8 +211,10 @@ public sealed class JanusCommandTests : IDisposable
     {
         File.WriteAllText(At("file"), "a file");
         File.WriteAllText(At("long.txt"), "a cat\n" + new string('x', 5000));
-        File.WriteAllText(Path.Combine(TinyJanus.Write(At("foreign")), "tokenizer.json"), TinyJanus.Tokenizer().ToString().Replace("<begin_of_image>", "<start_of_image>"));
-        var (code, output) = await Reasongen([.. arguments.Split(' ').Select(argument => string.Format(argument, folder))]);
+        File.WriteAllText(Path.Combine(TinyJanus.Write(At("foreign")), "tokenizer.json"),
+            TinyJanus.Tokenizer().ToString().Replace("<begin_of_image>", "<start_of_image>"));
+        var (code, output) =
+            await Reasongen([.. arguments.Split(' ').Select(argument => string.Format(argument, folder))]);
         Assert.True(code == 2, output);
         Assert.Contains(string.Format(message, folder), output);
         Assert.DoesNotContain("   at ", output);
@@ -199,14 +223,19 @@ public sealed class JanusCommandTests : IDisposable
 
     private const string Cut = "(cut at the most tokens of an answer; --max-tokens allows more)";
 
-    private string[] Files(string output) => [.. Directory.GetFiles(At(output), "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal)
-        .Select(file => Path.GetRelativePath(At(output), file) + (file.EndsWith("generation.json") ? "" : " " + Convert.ToHexString(File.ReadAllBytes(file))))];
+    private string[] Files(string output) =>
+        [.. Directory.GetFiles(At(output), "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal)
+        .Select(file =>
+            Path.GetRelativePath(At(output), file)
+                + (file.EndsWith("generation.json") ? "" : " " + Convert.ToHexString(File.ReadAllBytes(file))))];
 
     public void Dispose() => Directory.Delete(folder, true);
 
     private string At(string path) => Path.Combine(folder, path);
 
-    private static Process Start(string[] arguments) => Process.Start(new ProcessStartInfo("dotnet", [typeof(ReasonGen.Host.Engine.CSharpSession).Assembly.Location, .. arguments])
+    private static Process Start(string[] arguments) =>
+        Process.Start(new ProcessStartInfo("dotnet",
+            [typeof(ReasonGen.Host.Engine.CSharpSession).Assembly.Location, .. arguments])
     {
         RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true,
     })!;

@@ -7,10 +7,12 @@ using Xunit;
 
 namespace ReasonGen.Tests.Host;
 
-/// <summary>The kernel under the front ends that people use: nbconvert, nbclient, and Jupyter Notebook in a browser. Skipped, with the reason, where they are not installed.</summary>
+/// <summary>The kernel under the front ends that people use: nbconvert, nbclient, and Jupyter Notebook in a browser.
+/// Skipped, with the reason, where they are not installed.</summary>
 public sealed class JupyterClientTests : IDisposable
 {
-    private const string Missing = "Jupyter is not installed here (on Debian: apt-get install jupyter-nbconvert python3-nbclient jupyter-notebook)";
+    private const string Missing = "Jupyter is not installed here (on Debian: apt-get install jupyter-nbconvert "
+        + "python3-nbclient jupyter-notebook)";
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
 
     public JupyterClientTests() => KernelSpec.Install(Path.Combine(folder, "data", "kernels"), []);
@@ -18,7 +20,8 @@ public sealed class JupyterClientTests : IDisposable
     private static bool HasJupyter { get; } = Run("nbconvert", "--version", TimeSpan.FromMinutes(1), null).Code == 0;
 
     // 6 is the classic interface, which these tests know how to press
-    private static bool HasNotebook { get; } = Run("notebook", "--version", TimeSpan.FromMinutes(1), null) is (0, var version) && version.TrimStart().StartsWith("6.");
+    private static bool HasNotebook { get; } = Run("notebook", "--version", TimeSpan.FromMinutes(1),
+        null) is (0, var version) && version.TrimStart().StartsWith("6.");
 
     public void Dispose() => Directory.Delete(folder, true);
 
@@ -31,19 +34,23 @@ public sealed class JupyterClientTests : IDisposable
         File.Copy(Path.Combine(notebooks, "setup.cs"), Path.Combine(folder, "setup.cs"));
         var all = Environment.GetEnvironmentVariable("REASONGEN_NBCONVERT") == "all";
         string[] some = ["00", "06", "21"];
-        foreach (var path in Directory.GetFiles(notebooks, "*.ipynb").Where(path => all || some.Contains(Path.GetFileName(path)[..2])))
+        foreach (var path in Directory.GetFiles(notebooks, "*.ipynb")
+            .Where(path => all || some.Contains(Path.GetFileName(path)[..2])))
         {
             var notebook = NotebookFile.Read(path);
             notebook.SetParameters(new Dictionary<string, string> { ["preset"] = "smoke" });
             notebook.Write(Path.Combine(folder, Path.GetFileName(path)));
         }
 
-        var (code, output) = Run("nbconvert", $"--to notebook --execute --ExecutePreprocessor.timeout=600 --output-dir {folder}/out {string.Join(' ', Directory.GetFiles(folder, "*.ipynb").Order())}",
+        var (code, output) = Run("nbconvert",
+            $"--to notebook --execute --ExecutePreprocessor.timeout=600 "
+            + $"--output-dir {folder}/out {string.Join(' ', Directory.GetFiles(folder, "*.ipynb").Order())}",
             TimeSpan.FromMinutes(20), folder);
         Assert.True(code == 0, output);
         foreach (var executed in Directory.GetFiles(Path.Combine(folder, "out")).Select(NotebookFile.Read))
         {
-            Assert.True(executed.Cells.SelectMany(cell => cell["outputs"] as JArray ?? []).Any(shown => (string?)shown["output_type"] is "execute_result" or "display_data"), executed.Path);
+            Assert.True(executed.Cells.SelectMany(cell => cell["outputs"] as JArray ?? [])
+                .Any(shown => (string?)shown["output_type"] is "execute_result" or "display_data"), executed.Path);
         }
     }
 
@@ -65,7 +72,8 @@ public sealed class JupyterClientTests : IDisposable
     public async Task Jupyter_in_a_browser_runs_completes_interrupts_and_shows()
     {
         Assert.SkipUnless(HasNotebook, Missing + " in version 6");
-        Assert.SkipWhen(Browser.Executable is null, "Chromium is not installed here (on Debian: apt-get install chromium)");
+        Assert.SkipWhen(Browser.Executable is null,
+            "Chromium is not installed here (on Debian: apt-get install chromium)");
         Write("page.ipynb", "1 + 41", "while (true) { }", "Console.Wri", """
             #r "../ReasonGen.Notebook.dll"
             using ReasonGen.Notebook;
@@ -74,7 +82,9 @@ public sealed class JupyterClientTests : IDisposable
             Plot.Lines("a figure", "x", "y", new Series("s", new[] { 1.0, 2.0, 3.0 }))
             """);
         var port = KernelClient.NewConnection().Shell;
-        using var server = Process.Start(Start("notebook", $"--no-browser --allow-root --ip=127.0.0.1 --port={port} --NotebookApp.token=t --notebook-dir={folder}", folder))!;
+        using var server = Process.Start(Start("notebook",
+            $"--no-browser --allow-root --ip=127.0.0.1 --port={port} --NotebookApp.token=t --notebook-dir={folder}",
+            folder))!;
         server.OutputDataReceived += (_, _) => { };
         server.ErrorDataReceived += (_, _) => { };
         server.BeginOutputReadLine();
@@ -95,12 +105,18 @@ public sealed class JupyterClientTests : IDisposable
             }, "the notebook server");
             await using var browser = await Browser.StartAsync();
             var page = await browser.OpenAsync($"http://127.0.0.1:{port}/notebooks/page.ipynb?token=t", 1280, 1000);
-            Task Shows(string expression) => UntilAsync(async () => (bool?)await page.EvaluateAsync($"!!({expression})") == true, expression);
-            await Shows("window.Jupyter && Jupyter.notebook && Jupyter.notebook.kernel && Jupyter.notebook.kernel.is_connected() && Jupyter.notebook.kernel.info_reply.protocol_version");
-            Assert.Equal("C#", (string?)await page.EvaluateAsync("Jupyter.notebook.kernel.info_reply.language_info.name"));
+            Task Shows(string expression) =>
+                UntilAsync(async () => (bool?)await page.EvaluateAsync($"!!({expression})") == true, expression);
+            await Shows(
+                "window.Jupyter && Jupyter.notebook && Jupyter.notebook.kernel && "
+                + "Jupyter.notebook.kernel.is_connected() && Jupyter.notebook.kernel.info_reply.protocol_version");
+            Assert.Equal("C#",
+                (string?)await page.EvaluateAsync("Jupyter.notebook.kernel.info_reply.language_info.name"));
 
             await page.EvaluateAsync("Jupyter.notebook.execute_cells([0])");
-            await Shows("document.querySelectorAll('.cell')[0].querySelector('.output_area') && document.querySelectorAll('.cell')[0].querySelector('.output').innerText.includes('42')");
+            await Shows(
+                "document.querySelectorAll('.cell')[0].querySelector('.output_area') && "
+                + "document.querySelectorAll('.cell')[0].querySelector('.output').innerText.includes('42')");
 
             await page.EvaluateAsync("Jupyter.notebook.execute_cells([1])");
             await Shows("Jupyter.notebook.get_cell(1).element.hasClass('running')");
@@ -108,18 +124,25 @@ public sealed class JupyterClientTests : IDisposable
             await page.EvaluateAsync("Jupyter.notebook.kernel.interrupt()");
             await Shows("Jupyter.notebook.get_cell(1).element.find('.output').text().includes('interrupted')");
 
-            await page.EvaluateAsync("Jupyter.notebook.select(2); Jupyter.notebook.edit_mode(); Jupyter.notebook.get_cell(2).code_mirror.setCursor(0, 11); Jupyter.notebook.get_cell(2).focus_editor()");
+            await page.EvaluateAsync(
+                "Jupyter.notebook.select(2); Jupyter.notebook.edit_mode(); "
+                + "Jupyter.notebook.get_cell(2).code_mirror.setCursor(0, 11); "
+                + "Jupyter.notebook.get_cell(2).focus_editor()");
             await page.PressAsync("Tab", 9);
-            await Shows("[...document.querySelectorAll('.completions option')].some(o => o.textContent.includes('WriteLine'))");
+            await Shows(
+                "[...document.querySelectorAll('.completions option')].some(o => o.textContent.includes('WriteLine'))");
             await page.PressAsync("Escape", 27);
 
             await page.EvaluateAsync("Jupyter.notebook.execute_cells([3])");
-            await Shows("Jupyter.notebook.get_cell(3).element.find('.output img').length == 1 && Jupyter.notebook.get_cell(3).element.find('.output img')[0].naturalWidth == 2");
+            await Shows(
+                "Jupyter.notebook.get_cell(3).element.find('.output img').length == 1 && "
+                + "Jupyter.notebook.get_cell(3).element.find('.output img')[0].naturalWidth == 2");
             await Shows("Jupyter.notebook.get_cell(3).element.find('.output svg').length > 0");
             if (Environment.GetEnvironmentVariable("REASONGEN_SCREENSHOTS") is { Length: > 0 } shots)
             {
                 await page.EvaluateAsync("Jupyter.notebook.scroll_to_cell(0)");
-                await File.WriteAllBytesAsync(Path.Combine(shots, "jupyter-notebook.png"), await page.ScreenshotAsync());
+                await File.WriteAllBytesAsync(Path.Combine(shots, "jupyter-notebook.png"),
+                    await page.ScreenshotAsync());
             }
         }
         finally
@@ -138,7 +161,11 @@ public sealed class JupyterClientTests : IDisposable
 
     private static ProcessStartInfo Start(string command, string arguments, string? folder)
     {
-        var start = new ProcessStartInfo("jupyter", $"{command} {arguments}") { RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = folder ?? Path.GetTempPath() };
+        var start = new ProcessStartInfo("jupyter", $"{command} {arguments}")
+        {
+            RedirectStandardOutput = true, RedirectStandardError = true,
+            WorkingDirectory = folder ?? Path.GetTempPath(),
+        };
         if (folder is not null)
         {
             start.Environment["JUPYTER_DATA_DIR"] = Path.Combine(folder, "data");
@@ -170,5 +197,6 @@ public sealed class JupyterClientTests : IDisposable
         }
     }
 
-    private void Write(string name, params string[] cells) => SmallNotebook.Write(Path.Combine(folder, name), [.. cells.Select(cell => (cell, "code"))]);
+    private void Write(string name, params string[] cells) =>
+        SmallNotebook.Write(Path.Combine(folder, name), [.. cells.Select(cell => (cell, "code"))]);
 }

@@ -39,20 +39,25 @@ public sealed class JupyterKernelTests : IDisposable
     public void Kernel_info_names_protocol_and_language()
     {
         var info = client.Answer(client.Send("kernel_info_request", []));
-        Assert.Equal(("ok", "5.3", "C#", ".cs"), ((string)info["status"]!, (string)info["protocol_version"]!, (string)info["language_info"]!["name"]!, (string)info["language_info"]!["file_extension"]!));
+        Assert.Equal(("ok", "5.3", "C#", ".cs"),
+            ((string)info["status"]!, (string)info["protocol_version"]!, (string)info["language_info"]!["name"]!,
+                (string)info["language_info"]!["file_extension"]!));
     }
 
     [Fact]
     public void A_cell_is_busy_shows_in_order_and_is_idle()
     {
-        var id = client.Execute("Console.Write(\"a\"); Console.Error.Write(\"b\"); var d = display(\"one\"); d.Update(\"two\"); 6 * 7");
+        var id = client.Execute(
+            "Console.Write(\"a\"); Console.Error.Write(\"b\"); var d = display(\"one\"); d.Update(\"two\"); 6 * 7");
         var shown = client.Shown(id);
-        Assert.Equal(["status", "execute_input", "stream", "stream", "display_data", "update_display_data", "execute_result", "status"], shown.Select(message => message.Type));
+        Assert.Equal(["status", "execute_input", "stream", "stream", "display_data", "update_display_data",
+            "execute_result", "status"], shown.Select(message => message.Type));
         Assert.Equal(("stdout", "stderr"), ((string)shown[2].Content["name"]!, (string)shown[3].Content["name"]!));
         Assert.Equal(shown[4].Content["transient"]!["display_id"], shown[5].Content["transient"]!["display_id"]);
         Assert.Contains("42", (string?)shown[6].Content["data"]!["text/html"]);
         var reply = client.Answer(id);
-        Assert.Equal(("ok", (int)shown[6].Content["execution_count"]!), ((string)reply["status"]!, (int)reply["execution_count"]!));
+        Assert.Equal(("ok", (int)shown[6].Content["execution_count"]!),
+            ((string)reply["status"]!, (int)reply["execution_count"]!));
     }
 
     [Fact]
@@ -69,7 +74,8 @@ public sealed class JupyterKernelTests : IDisposable
     [Fact]
     public void An_error_is_told_and_what_waits_behind_it_is_not_run()
     {
-        var (bad, next) = (client.Execute("throw new InvalidOperationException(\"no\");"), client.Execute("Console.Write(1)"));
+        var (bad, next) =
+            (client.Execute("throw new InvalidOperationException(\"no\");"), client.Execute("Console.Write(1)"));
         var error = client.WaitFor(bad, "error");
         Assert.Contains("no", (string?)error["evalue"]);
         Assert.DoesNotContain("ReasonGen.Host.Engine", (string?)error["evalue"]);
@@ -94,10 +100,14 @@ public sealed class JupyterKernelTests : IDisposable
         client.WaitFor(id, "execute_input");
         Thread.Sleep(300);
         var watch = Stopwatch.StartNew();
-        Assert.Equal("ok", (string?)client.Answer(client.Send("interrupt_request", [], onControl: true), onControl: true)["status"]);
+        Assert.Equal("ok",
+            (string?)client.Answer(client.Send("interrupt_request", [], onControl: true), onControl: true)["status"]);
         Assert.Equal("Interrupted", (string?)client.Answer(id)["ename"]);
-        Assert.True(watch.Elapsed < TimeSpan.FromSeconds(10), $"{watch.Elapsed}"); // 1 to 1.5 s where the machine is free
-        Assert.Contains("8", client.Shown(client.Execute("kept + 1")).First(message => message.Type == "execute_result").Content.ToString());
+        // 1 to 1.5 s where the machine is free
+        Assert.True(watch.Elapsed < TimeSpan.FromSeconds(10), $"{watch.Elapsed}");
+        Assert.Contains("8",
+            client.Shown(client.Execute("kept + 1")).First(message => message.Type == "execute_result").Content
+                .ToString());
     }
 
     [Fact]
@@ -123,35 +133,47 @@ public sealed class JupyterKernelTests : IDisposable
 
         client.Answer(client.Send("interrupt_request", [], onControl: true), onControl: true);
         Assert.Equal("Interrupted", (string?)client.Answer(id)["ename"]);
-        var more = client.Execute("using (var trainer = kit.Study.SftTrainer(model, \"sft\")) { foreach (var step in trainer.Steps(2)) { Console.Write(double.IsFinite(step.Loss) ? \"finite \" : \"not \"); } }");
-        Assert.Equal("finite finite ", string.Concat(client.Shown(more).Select(message => (string?)message.Content[message.Type == "stream" ? "text" : "evalue"])));
+        var more = client.Execute(
+            "using (var trainer = kit.Study.SftTrainer(model, \"sft\")) { foreach (var step in trainer.Steps(2)) { "
+            + "Console.Write(double.IsFinite(step.Loss) ? \"finite \" : \"not \"); } }");
+        Assert.Equal("finite finite ",
+            string.Concat(client.Shown(more)
+                .Select(message => (string?)message.Content[message.Type == "stream" ? "text" : "evalue"])));
     }
 
     [Fact]
     public void A_cell_may_ask_for_input()
     {
-        var id = client.Execute("var name = Console.ReadLine(); var secret = await GetPasswordAsync(\"word\"); name + secret");
+        var id = client.Execute(
+            "var name = Console.ReadLine(); var secret = await GetPasswordAsync(\"word\"); name + secret");
         Assert.False((bool)client.Question()["password"]!);
         client.AnswerQuestion("Ada");
         var second = client.Question();
         Assert.Equal((true, "word"), ((bool)second["password"]!, (string)second["prompt"]!));
         client.AnswerQuestion("!");
-        Assert.Contains("Ada!", client.Shown(id).Single(message => message.Type == "execute_result").Content.ToString());
+        Assert.Contains("Ada!",
+            client.Shown(id).Single(message => message.Type == "execute_result").Content.ToString());
     }
 
     [Fact]
     public void Completion_and_inspection_know_the_session_and_the_library()
     {
-        client.Answer(client.Execute("class Apple { public int Pips; public void Bite() {} }\nvar apple = new Apple();"));
+        client.Answer(
+            client.Execute("class Apple { public int Pips; public void Bite() {} }\nvar apple = new Apple();"));
         var members = client.Answer(Ask("complete_request", "var é😀 = 1; apple."));
-        Assert.Equal(["Bite", "Pips"], members["matches"]!.Select(match => (string?)match).Intersect(["Bite", "Pips"]).Order());
+        Assert.Equal(["Bite", "Pips"],
+            members["matches"]!.Select(match => (string?)match).Intersect(["Bite", "Pips"]).Order());
         Assert.Equal(19 - 1, (int)members["cursor_start"]!); // characters of Unicode, not of UTF-16
-        Assert.Equal(["WriteLine"], client.Answer(Ask("complete_request", "Console.WriteL"))["matches"]!.Select(match => (string?)match));
-        Assert.Equal(["#!who", "#!whos"], client.Answer(Ask("complete_request", "#!wh"))["matches"]!.Select(match => (string?)match));
+        Assert.Equal(["WriteLine"],
+            client.Answer(Ask("complete_request", "Console.WriteL"))["matches"]!.Select(match => (string?)match));
+        Assert.Equal(["#!who", "#!whos"],
+            client.Answer(Ask("complete_request", "#!wh"))["matches"]!.Select(match => (string?)match));
         var found = client.Answer(Ask("inspect_request", "Math.Max(1, "));
         Assert.True((bool)found["found"]!);
         Assert.Contains("Max(", (string?)found["data"]!["text/plain"]);
-        Assert.Contains("how a cell ended", (string?)client.Answer(Ask("inspect_request", "ReasonGen.Host.Engine.CellResult"))["data"]!["text/plain"], StringComparison.OrdinalIgnoreCase);
+        Assert.Contains("how a cell ended",
+            (string?)client.Answer(Ask("inspect_request", "ReasonGen.Host.Engine.CellResult"))["data"]!["text/plain"],
+            StringComparison.OrdinalIgnoreCase);
         Assert.False((bool)client.Answer(Ask("inspect_request", "   "))["found"]!);
     }
 
@@ -161,7 +183,8 @@ public sealed class JupyterKernelTests : IDisposable
     [InlineData("int x = );", "invalid")]
     [InlineData("#!time\nvar y = 1;", "complete")]
     public void Is_complete_tells_whole_cells_from_others(string code, string status) =>
-        Assert.Equal(status, (string?)client.Answer(client.Send("is_complete_request", new JObject { ["code"] = code }))["status"]);
+        Assert.Equal(status,
+            (string?)client.Answer(client.Send("is_complete_request", new JObject { ["code"] = code }))["status"]);
 
     [Fact]
     public void History_is_kept_and_silent_cells_are_not()
@@ -172,15 +195,20 @@ public sealed class JupyterKernelTests : IDisposable
         Assert.DoesNotContain(client.Shown(silent), message => message.Type is "execute_input" or "execute_result");
         client.Answer(client.Execute("var third = 3;"));
         JArray Ask(JObject content) => (JArray)client.Answer(client.Send("history_request", content))["history"]!;
-        Assert.Equal(["var first = 1;", "var third = 3;"], Ask(new JObject { ["hist_access_type"] = "tail", ["n"] = 5 }).Select(entry => (string?)entry[2]));
-        Assert.Equal("var third = 3;", (string?)Ask(new JObject { ["hist_access_type"] = "search", ["pattern"] = "*third*", ["n"] = 5 }).Single()[2]);
-        Assert.Equal("var first = 1;", (string?)Ask(new JObject { ["hist_access_type"] = "range", ["start"] = 1, ["stop"] = 2 }).Single()[2]);
+        Assert.Equal(["var first = 1;", "var third = 3;"],
+            Ask(new JObject { ["hist_access_type"] = "tail", ["n"] = 5 }).Select(entry => (string?)entry[2]));
+        Assert.Equal("var third = 3;",
+            (string?)Ask(new JObject { ["hist_access_type"] = "search", ["pattern"] = "*third*", ["n"] = 5 })
+                .Single()[2]);
+        Assert.Equal("var first = 1;",
+            (string?)Ask(new JObject { ["hist_access_type"] = "range", ["start"] = 1, ["stop"] = 2 }).Single()[2]);
     }
 
     [Fact]
     public void Comms_and_unknown_requests_are_refused_politely()
     {
-        var id = client.Send("comm_open", new JObject { ["comm_id"] = "c", ["target_name"] = "widget", ["data"] = new JObject() });
+        var id = client.Send("comm_open",
+            new JObject { ["comm_id"] = "c", ["target_name"] = "widget", ["data"] = new JObject() });
         Assert.Equal("c", (string?)client.WaitFor(id, "comm_close")["comm_id"]);
         Assert.Empty((JObject)client.Answer(client.Send("comm_info_request", []))["comms"]!);
         Assert.Equal("error", (string?)client.Answer(client.Send("dance_request", []))["status"]);
@@ -193,16 +221,19 @@ public sealed class JupyterKernelTests : IDisposable
         var good = KernelClient.Frames("execute_request", """{"code":"Console.Write(\"once\")"}""");
         client.SendFrames(good);
         client.SendFrames(good); // a recorded message, sent again
-        client.SendFrames(KernelClient.Frames("execute_request", """{"code":"Console.Write(\"forged\")"}""", new string('0', 64)));
+        client.SendFrames(KernelClient.Frames("execute_request", """{"code":"Console.Write(\"forged\")"}""",
+            new string('0', 64)));
         client.SendFrames(KernelClient.Frames("execute_request", """{"code":"Console.Write(\"unsigned\")"}""", ""));
         client.SendFrames(KernelClient.Frames("execute_request", "not json"));
-        client.SendFrames(KernelClient.Frames("execute_request", string.Concat(Enumerable.Repeat("{\"a\":", 5000)) + "1" + new string('}', 5000)));
+        client.SendFrames(KernelClient.Frames("execute_request",
+            string.Concat(Enumerable.Repeat("{\"a\":", 5000)) + "1" + new string('}', 5000)));
         client.SendFrames([.. Enumerable.Range(0, 200).Select(i => new[] { (byte)i })]);
         client.SendFrames([[], []]);
         client.SendFrames(KernelClient.Frames("", "{}"));
         var last = client.Execute("var marker = 1;");
         Assert.Equal("ok", (string?)client.Answer(last)["status"]);
-        var history = (JArray)client.Answer(client.Send("history_request", new JObject { ["hist_access_type"] = "tail", ["n"] = 10 }))["history"]!;
+        var history = (JArray)client.Answer(client.Send("history_request",
+            new JObject { ["hist_access_type"] = "tail", ["n"] = 10 }))["history"]!;
         Assert.Equal(["Console.Write(\"once\")", "var marker = 1;"], history.Select(entry => (string?)entry[2]));
     }
 
@@ -212,7 +243,8 @@ public sealed class JupyterKernelTests : IDisposable
         using (var hostile = new DealerSocket())
         {
             hostile.Connect($"tcp://127.0.0.1:{client.Connection.Shell}");
-            hostile.SendMultipartBytes(KernelClient.Frames("execute_request", "{\"code\":\"" + new string('x', 80 << 20) + "\"}"));
+            hostile.SendMultipartBytes(KernelClient.Frames("execute_request",
+                "{\"code\":\"" + new string('x', 80 << 20) + "\"}"));
             Thread.Sleep(500);
         }
 
@@ -222,8 +254,12 @@ public sealed class JupyterKernelTests : IDisposable
     [Fact]
     public void Much_output_neither_stalls_nor_is_lost()
     {
-        var id = client.Execute("var line = new string('x', 99) + \"\\n\"; for (var i = 0; i < 200000; i++) Console.Write(line); Console.Write(new string('y', 3000000));");
-        Assert.Equal(23_000_000, client.Shown(id).Where(message => message.Type == "stream").Sum(message => ((string)message.Content["text"]!).Length));
+        var id = client.Execute(
+            "var line = new string('x', 99) + \"\\n\"; for (var i = 0; i < 200000; i++) Console.Write(line); "
+            + "Console.Write(new string('y', 3000000));");
+        Assert.Equal(23_000_000,
+            client.Shown(id).Where(message => message.Type == "stream")
+                .Sum(message => ((string)message.Content["text"]!).Length));
     }
 
     [Fact]
@@ -243,11 +279,18 @@ public sealed class JupyterKernelTests : IDisposable
     {
         var busy = client.Execute("while (true) { }");
         client.WaitFor(busy, "execute_input");
-        Assert.True((bool)client.Answer(client.Send("shutdown_request", new JObject { ["restart"] = true }, onControl: true), onControl: true)["restart"]!);
+        Assert.True(
+            (bool)client.Answer(client.Send("shutdown_request", new JObject { ["restart"] = true }, onControl: true),
+                onControl: true)["restart"]!);
         Assert.True(SpinWait.SpinUntil(() => served.IsCompleted, TimeSpan.FromSeconds(20)));
     }
 
-    private string Ask(string type, string code) => client.Send(type, new JObject { ["code"] = code, ["cursor_pos"] = new System.Globalization.StringInfo(code).LengthInTextElements });
+    private string Ask(string type, string code) =>
+        client.Send(type,
+            new JObject
+            {
+                ["code"] = code, ["cursor_pos"] = new System.Globalization.StringInfo(code).LengthInTextElements,
+            });
 }
 
 /// <summary>What the kernel refuses before it listens, and how front ends come to know it.</summary>
@@ -293,7 +336,8 @@ public sealed class KernelFilesTests : IDisposable
 
         var theirs = Path.Combine(system, ".net-csharp");
         Directory.CreateDirectory(theirs);
-        File.WriteAllText(Path.Combine(theirs, "kernel.json"), """{"argv":["dotnet","interactive"],"display_name":".NET (C#)"}""");
+        File.WriteAllText(Path.Combine(theirs, "kernel.json"),
+            """{"argv":["dotnet","interactive"],"display_name":".NET (C#)"}""");
         (written, other) = KernelSpec.Install(mine, [system]);
         Assert.Equal([Path.Combine(mine, "reasongen")], written);
         Assert.Equal(theirs, other);

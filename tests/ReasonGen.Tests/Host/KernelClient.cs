@@ -21,9 +21,12 @@ internal sealed class KernelClient : IDisposable
     internal KernelClient(KernelConnection connection)
     {
         Connection = connection;
-        (shell, control, stdin, iopub) = (new DealerSocket(), new DealerSocket(), new DealerSocket(), new SubscriberSocket());
-        stdin.Options.Identity = shell.Options.Identity = Encoding.ASCII.GetBytes("client"); // questions go to who sent the cell
-        foreach (var (socket, port) in new (NetMQSocket, int)[] { (shell, connection.Shell), (control, connection.Control), (stdin, connection.Stdin), (iopub, connection.Iopub) })
+        (shell, control, stdin, iopub) =
+            (new DealerSocket(), new DealerSocket(), new DealerSocket(), new SubscriberSocket());
+        // questions go to who sent the cell
+        stdin.Options.Identity = shell.Options.Identity = Encoding.ASCII.GetBytes("client");
+        foreach (var (socket, port) in new (NetMQSocket, int)[] { (shell, connection.Shell),
+            (control, connection.Control), (stdin, connection.Stdin), (iopub, connection.Iopub) })
         {
             socket.Options.ReceiveHighWatermark = 0;
             socket.Connect($"tcp://{connection.Address}:{port}");
@@ -52,14 +55,21 @@ internal sealed class KernelClient : IDisposable
     }
 
     /// <summary>Frames of a message, signed unless another signature is given.</summary>
-    internal static byte[][] Frames(string type, string content, string? signature = null, string? id = null) => Frames(type, Encoding.UTF8.GetBytes(content), signature, id);
+    internal static byte[][] Frames(string type, string content, string? signature = null, string? id = null) =>
+        Frames(type, Encoding.UTF8.GetBytes(content), signature, id);
 
     /// <summary>The same with a content that need not be text.</summary>
     internal static byte[][] Frames(string type, byte[] content, string? signature = null, string? id = null)
     {
-        var header = new JObject { ["msg_id"] = id ?? Guid.NewGuid().ToString(), ["msg_type"] = type, ["session"] = "s", ["username"] = "u", ["date"] = "2026-01-01T00:00:00.000000Z", ["version"] = "5.3" };
-        byte[][] parts = [Encoding.UTF8.GetBytes(header.ToString(Formatting.None)), "{}"u8.ToArray(), "{}"u8.ToArray(), content];
-        signature ??= Convert.ToHexStringLower(HMACSHA256.HashData(Encoding.UTF8.GetBytes(Key), parts.SelectMany(part => part).ToArray()));
+        var header = new JObject
+        {
+            ["msg_id"] = id ?? Guid.NewGuid().ToString(), ["msg_type"] = type, ["session"] = "s", ["username"] = "u",
+            ["date"] = "2026-01-01T00:00:00.000000Z", ["version"] = "5.3",
+        };
+        byte[][] parts = [Encoding.UTF8.GetBytes(header.ToString(Formatting.None)), "{}"u8.ToArray(), "{}"u8.ToArray(),
+            content];
+        signature ??= Convert.ToHexStringLower(HMACSHA256.HashData(Encoding.UTF8.GetBytes(Key),
+            parts.SelectMany(part => part).ToArray()));
         return [Encoding.ASCII.GetBytes("<IDS|MSG>"), Encoding.ASCII.GetBytes(signature), .. parts];
     }
 
@@ -71,10 +81,15 @@ internal sealed class KernelClient : IDisposable
         return id;
     }
 
-    internal void SendFrames(byte[][] frames, bool onControl = false) => (onControl ? control : shell).SendMultipartBytes(frames);
+    internal void SendFrames(byte[][] frames, bool onControl = false) =>
+        (onControl ? control : shell).SendMultipartBytes(frames);
 
     internal string Execute(string code, bool stopOnError = true, bool silent = false) => Send("execute_request",
-        new JObject { ["code"] = code, ["silent"] = silent, ["store_history"] = !silent, ["allow_stdin"] = true, ["stop_on_error"] = stopOnError });
+        new JObject
+        {
+            ["code"] = code, ["silent"] = silent, ["store_history"] = !silent, ["allow_stdin"] = true,
+            ["stop_on_error"] = stopOnError,
+        });
 
     /// <summary>The answer to a request.</summary>
     internal JObject Answer(string id, bool onControl = false)
@@ -127,7 +142,8 @@ internal sealed class KernelClient : IDisposable
 
     internal JObject Question() => Receive(stdin, Patience)!.Value.Content;
 
-    internal void AnswerQuestion(JToken text) => stdin.SendMultipartBytes(Frames("input_reply", new JObject { ["value"] = text }.ToString(Formatting.None)));
+    internal void AnswerQuestion(JToken text) =>
+        stdin.SendMultipartBytes(Frames("input_reply", new JObject { ["value"] = text }.ToString(Formatting.None)));
 
     public void Dispose()
     {
@@ -139,7 +155,8 @@ internal sealed class KernelClient : IDisposable
 
     private void Drain()
     {
-        while (Receive(shell, TimeSpan.FromMilliseconds(100)) is not null || Receive(iopub, TimeSpan.FromMilliseconds(100)) is not null)
+        while (Receive(shell, TimeSpan.FromMilliseconds(100)) is not null
+            || Receive(iopub, TimeSpan.FromMilliseconds(100)) is not null)
         {
         }
     }

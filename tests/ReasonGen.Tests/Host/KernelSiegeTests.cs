@@ -41,9 +41,12 @@ public sealed class KernelSiegeTests : IDisposable
     {
         byte[][] greetings =
         [
-            "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n                                            "u8.ToArray(), new byte[64], RawPeer.Greeting("CURVE"), RawPeer.Greeting(version: 1),
-            [.. RawPeer.Greeting(), .. RawPeer.Ready("PUSH")], [.. RawPeer.Greeting(), .. RawPeer.Ready(TypeFor(port), new byte[300])],
-            [.. RawPeer.Greeting(), .. RawPeer.Ready(TypeFor(port), [0, 1])], [.. RawPeer.Greeting(), .. RawPeer.Head(1L << 40, 4)], [.. RawPeer.Greeting(), .. RawPeer.Frame([1])],
+            "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n                                            "u8.ToArray(),
+            new byte[64], RawPeer.Greeting("CURVE"), RawPeer.Greeting(version: 1),
+            [.. RawPeer.Greeting(), .. RawPeer.Ready("PUSH")],
+            [.. RawPeer.Greeting(), .. RawPeer.Ready(TypeFor(port), new byte[300])],
+            [.. RawPeer.Greeting(), .. RawPeer.Ready(TypeFor(port), [0, 1])],
+            [.. RawPeer.Greeting(), .. RawPeer.Head(1L << 40, 4)], [.. RawPeer.Greeting(), .. RawPeer.Frame([1])],
             [.. RawPeer.Greeting(), .. RawPeer.Frame([5, .. "READY"u8, 200, 1, 2], 4)],
         ];
         foreach (var greeting in greetings)
@@ -71,7 +74,8 @@ public sealed class KernelSiegeTests : IDisposable
         Assert.True(many.IsEnded());
         using var large = Connected(port);
         var frame = RawPeer.Frame(new byte[8 << 20], 1);
-        Assert.True(Enumerable.Range(0, 16).Sum(_ => large.Send(frame)) < 96 << 20, "a message without an end was taken");
+        Assert.True(Enumerable.Range(0, 16).Sum(_ => large.Send(frame)) < 96 << 20,
+            "a message without an end was taken");
         AssertAlive();
     }
 
@@ -104,8 +108,10 @@ public sealed class KernelSiegeTests : IDisposable
     [MemberData(nameof(Ports))]
     public void Connections_that_stop_halfway_are_felt_by_none(string port)
     {
-        byte[][] beginnings = [[], [0xFF], RawPeer.Greeting()[..40], RawPeer.Greeting(), [.. RawPeer.Greeting(), 4], [.. RawPeer.Greeting(), .. RawPeer.Ready(TypeFor(port)), 1]];
-        var open = Enumerable.Range(0, 40).Select(i => (Peer: new RawPeer(PortOf(port)), Beginning: beginnings[i % beginnings.Length])).ToArray();
+        byte[][] beginnings = [[], [0xFF], RawPeer.Greeting()[..40], RawPeer.Greeting(), [.. RawPeer.Greeting(), 4],
+            [.. RawPeer.Greeting(), .. RawPeer.Ready(TypeFor(port)), 1]];
+        var open = Enumerable.Range(0, 40)
+            .Select(i => (Peer: new RawPeer(PortOf(port)), Beginning: beginnings[i % beginnings.Length])).ToArray();
         Array.ForEach(open, one => one.Peer.Send(one.Beginning));
         AssertAlive();
         Array.ForEach(open, one => one.Peer.Dispose());
@@ -139,7 +145,8 @@ public sealed class KernelSiegeTests : IDisposable
     public void Changed_bytes_of_a_sound_stream_do_no_harm(int seed)
     {
         var random = new Random(seed);
-        byte[] sound = [.. RawPeer.Greeting(), .. RawPeer.Ready("DEALER", "me"u8.ToArray()), .. RawPeer.Multipart(KernelClient.Frames("kernel_info_request", "{}", id: "1"))];
+        byte[] sound = [.. RawPeer.Greeting(), .. RawPeer.Ready("DEALER", "me"u8.ToArray()),
+            .. RawPeer.Multipart(KernelClient.Frames("kernel_info_request", "{}", id: "1"))];
         foreach (var port in Ports.Select(row => (string)row.Data))
         {
             for (var i = 0; i < 40; i++)
@@ -160,10 +167,13 @@ public sealed class KernelSiegeTests : IDisposable
 
     public static TheoryData<string, string[]> Requests => new()
     {
-        { "execute_request", ["code", "silent", "store_history", "allow_stdin", "stop_on_error"] }, { "complete_request", ["code", "cursor_pos"] },
+        { "execute_request", ["code", "silent", "store_history", "allow_stdin", "stop_on_error"] },
+        { "complete_request", ["code", "cursor_pos"] },
         { "inspect_request", ["code", "cursor_pos", "detail_level"] }, { "is_complete_request", ["code"] },
-        { "history_request", ["hist_access_type", "n", "start", "stop", "pattern", "unique", "output", "raw", "session"] },
-        { "comm_info_request", ["target_name"] }, { "kernel_info_request", ["nothing"] }, { "interrupt_request", ["nothing"] },
+        { "history_request",
+            ["hist_access_type", "n", "start", "stop", "pattern", "unique", "output", "raw", "session"] },
+        { "comm_info_request", ["target_name"] }, { "kernel_info_request", ["nothing"] },
+        { "interrupt_request", ["nothing"] },
     };
 
     [Theory]
@@ -172,11 +182,13 @@ public sealed class KernelSiegeTests : IDisposable
     {
         foreach (var member in members)
         {
-            foreach (var value in new[] { "{}", "[]", "[1]", "null", "-1", "1e3", "99999999999999999999", "\"x\"", "true", "{\"a\":{\"b\":[]}}" })
+            foreach (var value in new[] { "{}", "[]", "[1]", "null", "-1", "1e3", "99999999999999999999", "\"x\"",
+                "true", "{\"a\":{\"b\":[]}}" })
             {
                 var content = new JObject { ["stop_on_error"] = false, [member] = JToken.Parse(value) };
                 var status = (string?)client.Answer(client.Send(type, content))["status"];
-                Assert.True(status is "ok" or "error" or "complete" or "incomplete" or "invalid", $"{member} {value}: {status}");
+                Assert.True(status is "ok" or "error" or "complete" or "incomplete" or "invalid",
+                    $"{member} {value}: {status}");
             }
         }
     }
@@ -187,7 +199,8 @@ public sealed class KernelSiegeTests : IDisposable
     [InlineData("null")]
     [InlineData("")]
     [InlineData("{\"code\":")]
-    [InlineData("{\"code\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[")]
+    [InlineData("{\"code\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["
+        + "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[")]
     public void A_content_that_is_no_request_gets_a_reply(string content)
     {
         client.SendFrames(KernelClient.Frames("execute_request", content, id: "damaged"));
@@ -198,7 +211,8 @@ public sealed class KernelSiegeTests : IDisposable
     [Fact]
     public void Text_that_is_not_UTF8_is_refused_and_not_run_as_something_else()
     {
-        client.SendFrames(KernelClient.Frames("execute_request", [.. "{\"code\":\"Console.Write('"u8, 0xFF, .. "')\"}"u8], id: "latin"));
+        client.SendFrames(KernelClient.Frames("execute_request",
+            [.. "{\"code\":\"Console.Write('"u8, 0xFF, .. "')\"}"u8], id: "latin"));
         Assert.Equal("MalformedRequest", (string?)client.Answer("latin")["ename"]);
     }
 
@@ -221,11 +235,14 @@ public sealed class KernelSiegeTests : IDisposable
     }
 
     [Theory]
-    [InlineData("Console.SetOut(System.IO.TextWriter.Null); Console.SetError(System.IO.TextWriter.Null); Console.SetIn(System.IO.TextReader.Null);")]
+    [InlineData("Console.SetOut(System.IO.TextWriter.Null); Console.SetError(System.IO.TextWriter.Null); "
+        + "Console.SetIn(System.IO.TextReader.Null);")]
     [InlineData("Console.Out.Close(); Console.Error.Dispose(); Console.In.Close();")]
     [InlineData("_ = Task.Run(() => throw new Exception(\"nobody looks\")); GC.Collect();")]
-    [InlineData("for (var i = 0; i < 12; i++) { System.Threading.ThreadPool.QueueUserWorkItem(_ => System.Threading.Thread.Sleep(2000)); }")]
-    [InlineData("System.Globalization.CultureInfo.CurrentCulture = new System.Globalization.CultureInfo(\"\") { NumberFormat = { NegativeSign = \"~\" } };")]
+    [InlineData("for (var i = 0; i < 12; i++) { System.Threading.ThreadPool.QueueUserWorkItem(_ => "
+        + "System.Threading.Thread.Sleep(2000)); }")]
+    [InlineData("System.Globalization.CultureInfo.CurrentCulture = new System.Globalization.CultureInfo(\"\") { "
+        + "NumberFormat = { NegativeSign = \"~\" } };")]
     [InlineData("Environment.CurrentDirectory = System.IO.Path.GetTempPath();")]
     public void What_a_cell_does_to_its_process_leaves_the_next_cell_whole(string code)
     {
@@ -261,7 +278,8 @@ public sealed class KernelSiegeTests : IDisposable
     public void Deep_nesting_in_a_cell_is_an_error_and_not_the_end(string piece, string end, int times = 3_000)
     {
         var code = string.Concat(Enumerable.Repeat(piece, times)) + end;
-        Assert.NotNull((string?)client.Answer(client.Send("is_complete_request", new JObject { ["code"] = code }))["status"]);
+        Assert.NotNull(
+            (string?)client.Answer(client.Send("is_complete_request", new JObject { ["code"] = code }))["status"]);
         Assert.NotNull((string?)client.Answer(client.Execute(code, stopOnError: false))["status"]);
         Assert.Equal("ok", (string?)client.Answer(client.Execute("1"))["status"]);
     }
@@ -270,7 +288,8 @@ public sealed class KernelSiegeTests : IDisposable
 
     private int PortOf(string port) => port switch
     {
-        "shell" => client.Connection.Shell, "control" => client.Connection.Control, "stdin" => client.Connection.Stdin, "iopub" => client.Connection.Iopub, _ => client.Connection.Heartbeat,
+        "shell" => client.Connection.Shell, "control" => client.Connection.Control, "stdin" => client.Connection.Stdin,
+            "iopub" => client.Connection.Iopub, _ => client.Connection.Heartbeat,
     };
 
     private RawPeer Connected(string port)
@@ -282,7 +301,8 @@ public sealed class KernelSiegeTests : IDisposable
 
     private void AssertAlive()
     {
-        Assert.Equal("ok", (string?)client.Answer(client.Send("kernel_info_request", [], onControl: true), onControl: true)["status"]);
+        Assert.Equal("ok",
+            (string?)client.Answer(client.Send("kernel_info_request", [], onControl: true), onControl: true)["status"]);
         var id = client.Execute("Console.Write(Console.ReadLine());");
         client.Question();
         client.AnswerQuestion("alive");

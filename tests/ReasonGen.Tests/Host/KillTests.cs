@@ -11,28 +11,36 @@ using Xunit;
 namespace ReasonGen.Tests.Host;
 
 /// <summary>
-/// Commands that are killed (SIGKILL) at random moments and started again: what they make in the end is, bit for bit, what an uninterrupted run makes,
-/// and nothing else lies there. REASONGEN_KILLS=200 kills each command so often; the normal tests do it once.
+/// Commands that are killed (SIGKILL) at random moments and started again: what they make in the end is, bit for bit,
+/// what an uninterrupted run makes, and nothing else lies there. REASONGEN_KILLS=200 kills each command so often; the
+/// normal tests do it once.
 /// </summary>
 public sealed class KillTests(ITestOutputHelper report) : IDisposable
 {
-    private static readonly int Kills = int.TryParse(Environment.GetEnvironmentVariable("REASONGEN_KILLS"), CultureInfo.InvariantCulture, out var kills) ? kills : 1;
+    private static readonly int Kills = int.TryParse(Environment.GetEnvironmentVariable("REASONGEN_KILLS"),
+        CultureInfo.InvariantCulture, out var kills) ? kills : 1;
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
 
     [Theory]
     [InlineData("tokenizer", "study tokenizer --trial --threads 1 --out {0}")]
     [InlineData("sft", "study sft --trial --threads 1 --start {data} --out {0}")]
     [InlineData("grpo", "study rl-adaptive --trial --threads 1 --start {data} --out {0}")]
-    [InlineData("generate", "generate --model tiny --prompts {given}/prompts.txt --count 2 --text-budget 8 --out {0}/images")]
+    [InlineData("generate",
+        "generate --model tiny --prompts {given}/prompts.txt --count 2 --text-budget 8 --out {0}/images")]
     [InlineData("run", "run {given}/a.ipynb {given}/b.ipynb --out {0}")]
     public async Task A_killed_command_ends_as_if_it_had_not_been_killed(string name, string command)
     {
         Assert.SkipWhen(OperatingSystem.IsWindows(), "there is no SIGKILL there");
         var given = Directory.CreateDirectory(Path.Combine(folder, "given")).FullName;
-        File.WriteAllLines(Path.Combine(given, "prompts.txt"), ["a red apple", "two blue cubes", "a dog left of a cat"]);
-        SmallNotebook.Write(Path.Combine(given, "a.ipynb"), ("1 + 1", "code"), ("foreach (var i in Enumerable.Range(0, 50)) { Console.WriteLine(i); }", "code"));
+        File.WriteAllLines(Path.Combine(given, "prompts.txt"),
+            ["a red apple", "two blue cubes", "a dog left of a cat"]);
+        SmallNotebook.Write(Path.Combine(given, "a.ipynb"), ("1 + 1", "code"),
+            ("foreach (var i in Enumerable.Range(0, 50)) { Console.WriteLine(i); }", "code"));
         SmallNotebook.Write(Path.Combine(given, "b.ipynb"), ("Console.WriteLine(\"second\");", "code"));
-        await KillAsync(name, output => command.Replace("{0}", output).Replace("{data}", Study.DataFolder()).Replace("{given}", given).Split(' '));
+        await KillAsync(name,
+            output =>
+                command.Replace("{0}", output).Replace("{data}", Study.DataFolder()).Replace("{given}", given)
+                    .Split(' '));
     }
 
     [Fact]
@@ -46,9 +54,12 @@ public sealed class KillTests(ITestOutputHelper report) : IDisposable
             File.WriteAllBytes(Path.Combine(images, $"{i}.png"), row.Image);
         }
 
-        using var endpoint = new FaultyEndpoint((request, _) => Reply.Says(rows.First(row => row.Image.SequenceEqual(FaultyEndpoint.ImageOf(request))).Record.ToString())
+        using var endpoint = new FaultyEndpoint((request, _) =>
+            Reply.Says(rows.First(row => row.Image.SequenceEqual(FaultyEndpoint.ImageOf(request))).Record.ToString())
             with { Delay = TimeSpan.FromMilliseconds(100) });
-        await KillAsync("caption", output => ["caption", "--images", images, "--out", $"{output}/set.parquet", "--endpoint", endpoint.Address, "--model", "m", "--concurrent", "1"]);
+        await KillAsync("caption",
+            output => ["caption", "--images", images, "--out", $"{output}/set.parquet", "--endpoint", endpoint.Address,
+                "--model", "m", "--concurrent", "1"]);
     }
 
     public void Dispose() => Directory.Delete(folder, true);
@@ -63,7 +74,8 @@ public sealed class KillTests(ITestOutputHelper report) : IDisposable
         for (; killed < Kills; rounds++)
         {
             var cut = Path.Combine(folder, $"cut{rounds}");
-            while (killed < Kills && !await RunAndKillAsync(arguments(cut), longest * (0.2 + 0.8 * random.NextDouble())))
+            while (killed < Kills
+                && !await RunAndKillAsync(arguments(cut), longest * (0.2 + 0.8 * random.NextDouble())))
             {
                 killed++;
                 foreach (var file in Files(cut).Where(file => !IsPassing(file)))
@@ -74,17 +86,23 @@ public sealed class KillTests(ITestOutputHelper report) : IDisposable
 
             Succeeded(await Reasongen.RunApartAsync(arguments(cut)));
             Assert.Equal(Files(whole), Files(cut));
-            Assert.All(Files(whole), file => Assert.Equal(Content(Path.Combine(whole, file)), Content(Path.Combine(cut, file))));
+            Assert.All(Files(whole),
+                file => Assert.Equal(Content(Path.Combine(whole, file)), Content(Path.Combine(cut, file))));
             Directory.Delete(cut, true);
         }
 
-        report.WriteLine($"{name}: killed {killed} times in {rounds} runs, each of which ended with the same bits and without litter");
+        report.WriteLine(
+            $"{name}: killed {killed} times in {rounds} runs, each of which ended with the same bits and without "
+            + $"litter");
     }
 
     // true where it had ended before
     private static async Task<bool> RunAndKillAsync(string[] arguments, TimeSpan after)
     {
-        using var process = Process.Start(new ProcessStartInfo("dotnet", [Reasongen.Assembly, .. arguments]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        using var process = Process.Start(new ProcessStartInfo("dotnet", [Reasongen.Assembly, .. arguments])
+        {
+            RedirectStandardOutput = true, RedirectStandardError = true,
+        })!;
         var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
         using var time = new CancellationTokenSource(after);
         try
@@ -101,13 +119,18 @@ public sealed class KillTests(ITestOutputHelper report) : IDisposable
         }
     }
 
-    private static void Succeeded((int Code, string Output, string Error) ended) => Assert.True(ended.Code == 0, $"exit code {ended.Code}\n{ended.Output}{ended.Error}");
+    private static void Succeeded((int Code, string Output, string Error) ended) =>
+        Assert.True(ended.Code == 0, $"exit code {ended.Code}\n{ended.Output}{ended.Error}");
 
     private static string[] Files(string root) => !Directory.Exists(root) ? []
-        : [.. Directory.GetFiles(root, "*", SearchOption.AllDirectories).Select(file => Path.GetRelativePath(root, file)).Order(StringComparer.Ordinal)];
+        : [.. Directory.GetFiles(root, "*", SearchOption.AllDirectories)
+            .Select(file => Path.GetRelativePath(root, file)).Order(StringComparer.Ordinal)];
 
-    // what a killed process may leave until the next one: half-written files under names of their own, locks and claims, and the journal of answers
-    private static bool IsPassing(string file) => Path.GetFileName(file).StartsWith('.') || file.Split('/').Any(part => part.StartsWith('.')) || file.EndsWith(".jsonl");
+    // what a killed process may leave until the next one: half-written files under names of their own, locks and
+    // claims, and the journal of answers
+    private static bool IsPassing(string file) =>
+        Path.GetFileName(file).StartsWith('.') || file.Split('/').Any(part => part.StartsWith('.'))
+            || file.EndsWith(".jsonl");
 
     private static void AssertWhole(string file)
     {
@@ -148,7 +171,9 @@ public sealed class KillTests(ITestOutputHelper report) : IDisposable
                 record.Remove("seconds");
                 return record.ToString().Replace(Path.GetDirectoryName(Path.GetDirectoryName(file))!, "");
             case ".ipynb":
-                return string.Join('\n', JObject.Parse(File.ReadAllText(file))["cells"]!.Select(cell => $"{cell["source"]} {cell["outputs"]}"));
+                return string.Join('\n',
+                    JObject.Parse(File.ReadAllText(file))["cells"]!
+                        .Select(cell => $"{cell["source"]} {cell["outputs"]}"));
             case ".html":
                 return "";
             default:

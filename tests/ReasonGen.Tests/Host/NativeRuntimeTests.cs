@@ -9,7 +9,9 @@ public sealed class NativeRuntimeTests
     [Fact]
     public void What_is_no_elf_file_is_refused()
     {
-        Assert.Throws<InvalidDataException>(() => ElfVersionPatch.Apply("MZ, not an ELF file, but long enough to hold a header of sixty-four bytes"u8.ToArray()));
+        Assert.Throws<InvalidDataException>(() =>
+            ElfVersionPatch.Apply(
+                "MZ, not an ELF file, but long enough to hold a header of sixty-four bytes"u8.ToArray()));
         Assert.Throws<InvalidDataException>(() => ElfVersionPatch.Apply([]));
     }
 
@@ -17,7 +19,8 @@ public sealed class NativeRuntimeTests
     public void The_native_library_is_patched_once_and_a_damaged_one_is_refused()
     {
         var library = NativeRuntimeFolder() is { } folder ? Path.Combine(folder, "libLibTorchSharp.so") : "";
-        Assert.SkipUnless(File.Exists(library) && RuntimeInformation.IsOSPlatform(OSPlatform.Linux), "the library is patched on Linux only");
+        Assert.SkipUnless(File.Exists(library) && RuntimeInformation.IsOSPlatform(OSPlatform.Linux),
+            "the library is patched on Linux only");
         var bytes = File.ReadAllBytes(library);
         ElfVersionPatch.Apply(bytes);
         Assert.False(ElfVersionPatch.Apply(bytes)); // what has been patched needs nothing more

@@ -35,7 +35,8 @@ public sealed class NotebookParametersTests : IDisposable
     [InlineData("DayOfWeek? a = null;", "null", "a = null;")]
     [InlineData("System.Int64 a = 1;", "12", "a = 12L;")]
     [InlineData("/* int a = 1; */ // int a = 2;\nstring a = \"int a = 3;\";", "4", "a = \"4\";")]
-    public void A_value_is_written_as_its_type_asks(string declaration, string value, string expected) => Assert.Equal(expected, Assignment(declaration, value));
+    public void A_value_is_written_as_its_type_asks(string declaration, string value, string expected) =>
+        Assert.Equal(expected, Assignment(declaration, value));
 
     [Theory]
     [InlineData("int a = 3;", "1,000", "without thousands separators")]
@@ -54,7 +55,8 @@ public sealed class NotebookParametersTests : IDisposable
     [InlineData("int[] a = [1];", "2", "has the type int[], which -p cannot set")]
     [InlineData("const int a = 1;", "2", "is a constant")]
     [InlineData("Nowhere a = default;", "2", "which -p cannot set")]
-    public void A_value_that_does_not_fit_is_refused_before_anything_runs(string declaration, string value, string message)
+    public void A_value_that_does_not_fit_is_refused_before_anything_runs(string declaration, string value,
+        string message)
     {
         var said = Assert.Throws<UsageException>(() => Assignment(declaration, value)).Message;
         Assert.Contains(message, said);
@@ -76,14 +78,17 @@ public sealed class NotebookParametersTests : IDisposable
     {
         var path = folder.At("a.ipynb");
         SmallNotebook.Write(path, ("int a = 1;", "parameters"), ("int a = 2;", "parameters"));
-        Assert.Contains("2 cells are tagged", Assert.Throws<UsageException>(() => NotebookFile.Read(path).SetParameters(new Dictionary<string, string> { ["a"] = "3" })).Message);
+        Assert.Contains("2 cells are tagged",
+            Assert.Throws<UsageException>(() =>
+                NotebookFile.Read(path).SetParameters(new Dictionary<string, string> { ["a"] = "3" })).Message);
     }
 
     [Fact]
     public void Sixty_thousand_empty_lines_are_read_at_once()
     {
         var path = folder.At("a.ipynb");
-        SmallNotebook.Write(path, (new string('\n', 60_000) + "int a = 1;" + new string('\n', 60_000) + "x", "parameters"));
+        SmallNotebook.Write(path,
+            (new string('\n', 60_000) + "int a = 1;" + new string('\n', 60_000) + "x", "parameters"));
         Assert.Equal("1", NotebookFile.Read(path).Parameters()["a"]);
     }
 
@@ -92,7 +97,8 @@ public sealed class NotebookParametersTests : IDisposable
     {
         var path = folder.At("a.ipynb");
         SmallNotebook.Write(path, ("int a = " + new string('(', 50_000), "parameters"));
-        Assert.Contains("nested too deep", Assert.Throws<UsageException>(() => NotebookFile.Read(path).Parameters()).Message);
+        Assert.Contains("nested too deep",
+            Assert.Throws<UsageException>(() => NotebookFile.Read(path).Parameters()).Message);
     }
 
     private string Assignment(string declaration, string value)

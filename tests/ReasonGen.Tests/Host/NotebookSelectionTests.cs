@@ -12,8 +12,10 @@ public sealed class NotebookSelectionTests : IDisposable
     [Fact]
     public void Copies_of_one_file_name_lie_apart()
     {
-        var runs = NotebookSelection.Find([Cases.Path("same-name/a"), Cases.Path("same-name/b/x.ipynb"), Cases.Path("stale.ipynb")], Nothing, folder.At("out"));
-        Assert.Equal(["same-name/a/x.ipynb", "same-name/b/x.ipynb", "stale.ipynb"], runs.Select(run => Path.GetRelativePath(folder.At("out", "notebooks"), run.Executed).Replace('\\', '/')));
+        var runs = NotebookSelection.Find([Cases.Path("same-name/a"), Cases.Path("same-name/b/x.ipynb"),
+            Cases.Path("stale.ipynb")], Nothing, folder.At("out"));
+        Assert.Equal(["same-name/a/x.ipynb", "same-name/b/x.ipynb", "stale.ipynb"],
+            runs.Select(run => Path.GetRelativePath(folder.At("out", "notebooks"), run.Executed).Replace('\\', '/')));
     }
 
     [Fact]
@@ -25,7 +27,8 @@ public sealed class NotebookSelectionTests : IDisposable
             File.CreateSymbolicLink(folder.At("link.ipynb"), folder.At("a.ipynb"));
         }
 
-        Assert.Single(NotebookSelection.Find([folder.At("a.ipynb"), folder.Path, folder.At(".", "a.ipynb")], Nothing, folder.At("out")));
+        Assert.Single(NotebookSelection.Find([folder.At("a.ipynb"), folder.Path, folder.At(".", "a.ipynb")], Nothing,
+            folder.At("out")));
     }
 
     [Theory]
@@ -38,7 +41,9 @@ public sealed class NotebookSelectionTests : IDisposable
         SmallNotebook.Write(folder.At("work", "notebooks", "a.ipynb"), ("1", "code"));
         SmallNotebook.Write(folder.At("other", "a.ipynb"), ("2", "code"));
         var before = File.ReadAllText(folder.At("work", "notebooks", "a.ipynb"));
-        Assert.Contains("would replace the notebook", Assert.Throws<UsageException>(() => NotebookSelection.Find([folder.At(of)], Nothing, folder.At(output))).Message);
+        Assert.Contains("would replace the notebook",
+            Assert.Throws<UsageException>(() =>
+                NotebookSelection.Find([folder.At(of)], Nothing, folder.At(output))).Message);
         Assert.Equal(before, File.ReadAllText(folder.At("work", "notebooks", "a.ipynb")));
     }
 
@@ -51,7 +56,9 @@ public sealed class NotebookSelectionTests : IDisposable
         Directory.CreateDirectory(folder.At("out"));
         File.WriteAllText(folder.At("out", "report.html"), "an earlier one");
         Directory.CreateSymbolicLink(folder.At("out", "notebooks"), folder.At("real"));
-        Assert.Contains("would replace", Assert.Throws<UsageException>(() => NotebookSelection.Find([folder.At("real")], Nothing, folder.At("out"))).Message);
+        Assert.Contains("would replace",
+            Assert.Throws<UsageException>(() =>
+                NotebookSelection.Find([folder.At("real")], Nothing, folder.At("out"))).Message);
     }
 
     [Fact]
@@ -60,7 +67,8 @@ public sealed class NotebookSelectionTests : IDisposable
         SmallNotebook.Write(folder.At("a.ipynb"), ("1", "code"));
         for (var run = 0; run < 2; run++)
         {
-            NotebookSelection.Prepare(NotebookSelection.Find([folder.At("a.ipynb")], Nothing, folder.At("out")), folder.At("out"));
+            NotebookSelection.Prepare(NotebookSelection.Find([folder.At("a.ipynb")], Nothing, folder.At("out")),
+                folder.At("out"));
         }
 
         Assert.True(File.Exists(folder.At("out", "notebooks", "a.ipynb")));
@@ -75,21 +83,27 @@ public sealed class NotebookSelectionTests : IDisposable
         SmallNotebook.Write(folder.At("a.ipynb"), ("1", "code"));
         File.WriteAllText(folder.At("file"), "");
         Directory.CreateDirectory(folder.At("taken", "report.html"));
-        var said = Assert.Throws<UsageException>(() => NotebookSelection.Prepare(NotebookSelection.Find([folder.At("a.ipynb")], Nothing, folder.At(output)), folder.At(output)));
+        var said = Assert.Throws<UsageException>(() =>
+            NotebookSelection.Prepare(NotebookSelection.Find([folder.At("a.ipynb")], Nothing, folder.At(output)),
+                folder.At(output)));
         Assert.Contains("--out", said.Message);
         Assert.Equal("", File.ReadAllText(folder.At("file")));
     }
 
     [Theory]
-    [InlineData("{\"kernelspec\": {\"name\": \"python3\", \"display_name\": \"Python 3\", \"language\": \"python\"}}", "a notebook in python")]
+    [InlineData("{\"kernelspec\": {\"name\": \"python3\", \"display_name\": \"Python 3\", \"language\": \"python\"}}",
+        "a notebook in python")]
     [InlineData("{\"language_info\": {\"name\": \"python\"}}", "a notebook in python")]
-    [InlineData("{\"kernelspec\": {\"name\": \".net-fsharp\", \"display_name\": \".NET (F#)\", \"language\": \"F#\"}}", "a notebook in fsharp")]
+    [InlineData("{\"kernelspec\": {\"name\": \".net-fsharp\", \"display_name\": \".NET (F#)\", \"language\": \"F#\"}}",
+        "a notebook in fsharp")]
     [InlineData("{\"kernelspec\": {\"name\": \".net-csharp\", \"display_name\": \".NET (C#)\"}}", null)]
-    [InlineData("{\"kernelspec\": {\"name\": \"reasongen\", \"display_name\": \"C#\"}, \"language_info\": {\"name\": \"polyglot-notebook\"}}", null)]
+    [InlineData("{\"kernelspec\": {\"name\": \"reasongen\", \"display_name\": \"C#\"}, \"language_info\": {\"name\": "
+        + "\"polyglot-notebook\"}}", null)]
     [InlineData("{}", null)]
     public void A_notebook_in_another_language_is_refused(string metadata, string? message)
     {
-        folder.Write("a.ipynb", $$"""{"nbformat": 4, "nbformat_minor": 4, "metadata": {{metadata}}, "cells": [{"cell_type": "code", "source": "1", "metadata": {}, "outputs": [], "execution_count": null}]}""");
+        folder.Write(
+            "a.ipynb", $$"""{"nbformat": 4, "nbformat_minor": 4, "metadata": {{metadata}}, "cells": [{"cell_type": "code", "source": "1", "metadata": {}, "outputs": [], "execution_count": null}]}""");
         var said = Record.Exception(() => NotebookSelection.Find([folder.Path], Nothing, folder.At("out")));
         Assert.Equal(message is null, said is null);
         Assert.Contains(message ?? "", said?.Message ?? "");
@@ -98,9 +112,11 @@ public sealed class NotebookSelectionTests : IDisposable
     [Fact]
     public void A_preset_that_is_not_there_is_named_before_anything_runs()
     {
-        SmallNotebook.Write(folder.At("a.ipynb"), ("string preset = \"quick\";", "parameters"), ("var lab = Lab.Start(preset, seed);", "code"));
+        SmallNotebook.Write(folder.At("a.ipynb"), ("string preset = \"quick\";", "parameters"),
+            ("var lab = Lab.Start(preset, seed);", "code"));
         Assert.Contains("there is no preset 'fast'", Assert.Throws<UsageException>(() =>
-            NotebookSelection.Find([folder.Path], new Dictionary<string, string> { ["preset"] = "fast" }, folder.At("out"))).Message);
+            NotebookSelection.Find([folder.Path], new Dictionary<string, string> { ["preset"] = "fast" },
+                folder.At("out"))).Message);
     }
 
     public void Dispose() => folder.Dispose();

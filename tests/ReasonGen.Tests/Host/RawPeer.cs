@@ -8,7 +8,10 @@ namespace ReasonGen.Tests.Host;
 /// <summary>A connection to a ZeroMQ socket that sends what it is told to, be it right or wrong.</summary>
 internal sealed class RawPeer : IDisposable
 {
-    private readonly Socket socket = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { SendTimeout = 20_000, ReceiveTimeout = 20_000 };
+    private readonly Socket socket = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp)
+    {
+        SendTimeout = 20_000, ReceiveTimeout = 20_000,
+    };
 
     internal RawPeer(int port) => socket.Connect(IPAddress.Loopback, port);
 
@@ -19,7 +22,8 @@ internal sealed class RawPeer : IDisposable
     }
 
     internal static byte[] Ready(string type, byte[]? identity = null) =>
-        Frame([5, .. "READY"u8, .. Property("Socket-Type", Encoding.ASCII.GetBytes(type)), .. Property("Identity", identity ?? [])], 4);
+        Frame([5, .. "READY"u8, .. Property("Socket-Type", Encoding.ASCII.GetBytes(type)),
+            .. Property("Identity", identity ?? [])], 4);
 
     internal static byte[] Frame(byte[] body, int flags = 0) => [.. Head(body.Length, flags), .. body];
 
@@ -31,9 +35,11 @@ internal sealed class RawPeer : IDisposable
         return head;
     }
 
-    internal static byte[] Multipart(byte[][] frames) => [.. frames.SelectMany((frame, i) => Frame(frame, i < frames.Length - 1 ? 1 : 0))];
+    internal static byte[] Multipart(byte[][] frames) =>
+        [.. frames.SelectMany((frame, i) => Frame(frame, i < frames.Length - 1 ? 1 : 0))];
 
-    /// <summary>Sends all of it, or as much as is taken before the other side ends the connection; gives how much that was.</summary>
+    /// <summary>Sends all of it, or as much as is taken before the other side ends the connection; gives how much that
+    /// was.</summary>
     internal long Send(byte[] bytes)
     {
         var sent = 0;

@@ -43,13 +43,18 @@ internal static class SmallNotebook
             ? new() { ["cell_type"] = kind, ["id"] = $"c{i}", ["metadata"] = new JObject(), ["source"] = source }
             : new()
             {
-                ["cell_type"] = "code", ["id"] = $"c{i}", ["metadata"] = kind == "code" ? new JObject() : new JObject { ["tags"] = new JArray(kind) },
+                ["cell_type"] = "code", ["id"] = $"c{i}",
+                ["metadata"] = kind == "code" ? new JObject() : new JObject { ["tags"] = new JArray(kind) },
                 ["source"] = source, ["outputs"] = new JArray(), ["execution_count"] = null,
             };
         File.WriteAllText(path, new JObject
         {
             ["cells"] = new JArray(cells.Select((cell, i) => Cell(cell.Source, cell.Kind, i))),
-            ["metadata"] = new JObject { ["kernelspec"] = new JObject { ["display_name"] = ".NET (C#)", ["language"] = "C#", ["name"] = ".net-csharp" } },
+            ["metadata"] = new JObject
+            {
+                ["kernelspec"] =
+                    new JObject { ["display_name"] = ".NET (C#)", ["language"] = "C#", ["name"] = ".net-csharp" },
+            },
             ["nbformat"] = 4, ["nbformat_minor"] = 5,
         }.ToString());
     }

@@ -6,7 +6,8 @@ using Xunit;
 
 namespace ReasonGen.Tests.Host;
 
-/// <summary>Reports of notebooks that nobody looked at: opened in a browser beside a server that must not be asked for anything.</summary>
+/// <summary>Reports of notebooks that nobody looked at: opened in a browser beside a server that must not be asked for
+/// anything.</summary>
 public sealed class ReportSafetyTests : IDisposable
 {
     private readonly TestFolder folder = new();
@@ -24,7 +25,8 @@ public sealed class ReportSafetyTests : IDisposable
     [Fact]
     public async Task A_hostile_notebook_neither_runs_nor_asks_for_anything()
     {
-        var page = await OpenAsync(File.ReadAllText(Cases.Path("fuzz/report-scripts-run-and-10-requests-leave.ipynb")).Replace("127.0.0.1:18080", $"127.0.0.1:{Port}"), trust: false);
+        var page = await OpenAsync(File.ReadAllText(Cases.Path("fuzz/report-scripts-run-and-10-requests-leave.ipynb"))
+            .Replace("127.0.0.1:18080", $"127.0.0.1:{Port}"), trust: false);
         Assert.Equal(0, asked);
         Assert.Empty(page.Requests);
         Assert.Empty(page.Complaints);
@@ -33,12 +35,18 @@ public sealed class ReportSafetyTests : IDisposable
     [Theory]
     [InlineData("<script>window.hit = 1; fetch('http://127.0.0.1:PORT/a')</script>")]
     [InlineData("<img src='http://127.0.0.1:PORT/b' onerror='window.hit = 1'>")]
-    [InlineData("<style>@import url('http://127.0.0.1:PORT/c'); body { background: url('http://127.0.0.1:PORT/d') } @font-face { font-family: x; src: url('http://127.0.0.1:PORT/e') } p { font-family: x }</style><p>x</p>")]
-    [InlineData("<iframe src='http://127.0.0.1:PORT/f'></iframe><iframe srcdoc='<script>parent.hit = 1</script>'></iframe><object data='http://127.0.0.1:PORT/g'></object>")]
-    [InlineData("<link rel=stylesheet href='http://127.0.0.1:PORT/h'><link rel=preload as=image href='http://127.0.0.1:PORT/i'><link rel=prefetch href='http://127.0.0.1:PORT/j'>")]
-    [InlineData("<base href='http://127.0.0.1:PORT/'><img src=k><video src='http://127.0.0.1:PORT/l' autoplay></video><svg><image href='http://127.0.0.1:PORT/m' width=5 height=5 /></svg>")]
-    [InlineData("<script type=module>import('http://127.0.0.1:PORT/n')</script><script type=speculationrules>{\"prefetch\":[{\"urls\":[\"http://127.0.0.1:PORT/o\"]}]}</script>")]
-    [InlineData("<svg onload='window.hit = 1'></svg><details open ontoggle='window.hit = 1'>x</details><input autofocus onfocus='window.hit = 1'>")]
+    [InlineData("<style>@import url('http://127.0.0.1:PORT/c'); body { background: url('http://127.0.0.1:PORT/d') } "
+        + "@font-face { font-family: x; src: url('http://127.0.0.1:PORT/e') } p { font-family: x }</style><p>x</p>")]
+    [InlineData("<iframe src='http://127.0.0.1:PORT/f'></iframe><iframe srcdoc='<script>parent.hit = "
+        + "1</script>'></iframe><object data='http://127.0.0.1:PORT/g'></object>")]
+    [InlineData("<link rel=stylesheet href='http://127.0.0.1:PORT/h'><link rel=preload as=image "
+        + "href='http://127.0.0.1:PORT/i'><link rel=prefetch href='http://127.0.0.1:PORT/j'>")]
+    [InlineData("<base href='http://127.0.0.1:PORT/'><img src=k><video src='http://127.0.0.1:PORT/l' "
+        + "autoplay></video><svg><image href='http://127.0.0.1:PORT/m' width=5 height=5 /></svg>")]
+    [InlineData("<script type=module>import('http://127.0.0.1:PORT/n')</script><script "
+        + "type=speculationrules>{\"prefetch\":[{\"urls\":[\"http://127.0.0.1:PORT/o\"]}]}</script>")]
+    [InlineData("<svg onload='window.hit = 1'></svg><details open ontoggle='window.hit = 1'>x</details><input "
+        + "autofocus onfocus='window.hit = 1'>")]
     public async Task The_browser_is_told_to_refuse_even_what_would_stand_in_the_page(string html)
     {
         var path = Write(Notebook("1"), trust: false);
@@ -53,7 +61,8 @@ public sealed class ReportSafetyTests : IDisposable
     [Fact]
     public async Task Trusted_notebooks_run_and_fetch()
     {
-        await OpenAsync(Notebook($"<img src='http://127.0.0.1:{Port}/a'><script>window.hit = 1</script>"), trust: true, hit: "number");
+        await OpenAsync(Notebook($"<img src='http://127.0.0.1:{Port}/a'><script>window.hit = 1</script>"), trust: true,
+            hit: "number");
         Assert.True(asked > 0);
     }
 
@@ -65,7 +74,8 @@ public sealed class ReportSafetyTests : IDisposable
         await using var browser = await StartAsync();
         var page = await browser.OpenAsync(new Uri(Write(Notebook("1"), trust: false, name)).AbsoluteUri, 1280);
         Assert.Equal("undefined", (string?)await page.EvaluateAsync("typeof window.hit"));
-        Assert.Contains(name, (string)(await page.EvaluateAsync("document.querySelector('#contents li:nth-child(2)').textContent"))!);
+        Assert.Contains(name,
+            (string)(await page.EvaluateAsync("document.querySelector('#contents li:nth-child(2)').textContent"))!);
         Assert.Empty(page.Complaints);
         Assert.Empty(page.Requests);
     }
@@ -80,15 +90,19 @@ public sealed class ReportSafetyTests : IDisposable
     {
         var path = folder.At("a.ipynb");
         SmallNotebook.Write(path, (string.Concat(Enumerable.Repeat(piece, times)) + "x", "markdown"));
-        var report = Report.Write(folder.Path, new ReportContent([new NotebookOutcome("a", "T", path, 1, 1) { Path = path }], new Dictionary<string, string>(), "run", false));
+        var report = Report.Write(folder.Path,
+            new ReportContent([new NotebookOutcome("a", "T", path, 1, 1) { Path = path }],
+                new Dictionary<string, string>(), "run", false));
         Assert.Contains(shown, File.ReadAllText(report));
     }
 
     private static string Notebook(string html) => new JObject
     {
         ["nbformat"] = 4, ["nbformat_minor"] = 4, ["metadata"] = new JObject(),
-        ["cells"] = new JArray(new JObject { ["cell_type"] = "code", ["metadata"] = new JObject(), ["execution_count"] = 1,
-            ["source"] = "x", ["outputs"] = new JArray(new JObject { ["output_type"] = "display_data", ["metadata"] = new JObject(),
+        ["cells"] =
+            new JArray(new JObject { ["cell_type"] = "code", ["metadata"] = new JObject(), ["execution_count"] = 1,
+            ["source"] = "x",
+            ["outputs"] = new JArray(new JObject { ["output_type"] = "display_data", ["metadata"] = new JObject(),
                 ["data"] = new JObject { ["text/html"] = html } }) }),
     }.ToString();
 
@@ -100,12 +114,15 @@ public sealed class ReportSafetyTests : IDisposable
         {
             cell["outputs"] = new JArray(new JObject
             {
-                ["output_type"] = "display_data", ["metadata"] = new JObject(), ["data"] = new JObject { ["text/html"] = ((string)cell["source"]!)[7..] },
+                ["output_type"] = "display_data", ["metadata"] = new JObject(),
+                ["data"] = new JObject { ["text/html"] = ((string)cell["source"]!)[7..] },
             });
         }
 
         var path = folder.Write(name.Replace('/', '_') + ".ipynb", root.ToString());
-        return Report.Write(folder.Path, new ReportContent([new NotebookOutcome(name, "<i>T</i>", path, 1, 1) { Path = path }], new Dictionary<string, string>(), "run", trust));
+        return Report.Write(folder.Path,
+            new ReportContent([new NotebookOutcome(name, "<i>T</i>", path, 1, 1) { Path = path }],
+                new Dictionary<string, string>(), "run", trust));
     }
 
     private async Task<Browser.Page> OpenAsync(string notebook, bool trust, string hit = "undefined")
@@ -114,13 +131,17 @@ public sealed class ReportSafetyTests : IDisposable
         await using var browser = await StartAsync();
         var page = await browser.OpenAsync(new Uri(path).AbsoluteUri, 1280);
         await page.EvaluateAsync("new Promise(done => setTimeout(done, 300))");
-        Assert.Equal(hit, (string?)await page.EvaluateAsync("[window.hit, window.M1, window.M2, window.M3, window.H1, window.H2].map(one => typeof one).find(type => type !== 'undefined') ?? 'undefined'"));
+        Assert.Equal(hit,
+            (string?)await page.EvaluateAsync(
+                "[window.hit, window.M1, window.M2, window.M3, window.H1, window.H2].map(one => typeof one).find(type "
+                + "=> type !== 'undefined') ?? 'undefined'"));
         return page;
     }
 
     private static Task<Browser> StartAsync()
     {
-        Assert.SkipWhen(Browser.Executable is null, "no Chromium on the path (or in REASONGEN_CHROMIUM): the page is not opened");
+        Assert.SkipWhen(Browser.Executable is null,
+            "no Chromium on the path (or in REASONGEN_CHROMIUM): the page is not opened");
         return Browser.StartAsync();
     }
 
@@ -135,7 +156,8 @@ public sealed class ReportSafetyTests : IDisposable
                 {
                     using (client)
                     {
-                        Interlocked.Add(ref asked, await client.GetStream().ReadAsync(new byte[1]) > 0 ? 1 : 0); // a connection alone asks for nothing
+                        // a connection alone asks for nothing
+                        Interlocked.Add(ref asked, await client.GetStream().ReadAsync(new byte[1]) > 0 ? 1 : 0);
                     }
                 });
             }

@@ -27,17 +27,27 @@ public sealed class ReportTests(ReportTests.Made made) : IClassFixture<ReportTes
         {
             var word = new string('w', 300);
             SmallNotebook.Write(System.IO.Path.Combine(Folder, "01-first.ipynb"),
-                ("# First & foremost\n\nSee [the second](02-second.ipynb), [one that is not here](09-absent.ipynb) and " + word, "markdown"), ("int size = 3;", "parameters"),
-                ("## Curves\n\n| a | b |\n|---|---|\n| 1 | " + word + " |", "markdown"), (First, "code"), ("## Curves\n\nThe same heading once more.", "markdown"),
-                ("using ReasonGen.Imaging;\nvar image = new RgbImage(32, 32, new byte[3072]);\nShow.Images(Enumerable.Repeat(image, 24).ToArray(), columns: 12, scale: 3)", "code"),
-                ("display(Show.Images([image], [\"right one\"], [true]));\n\"iVBORw0KGgo=\".DisplayAs(\"image/png\");\nConsole.WriteLine(\"" + word + "\"); Console.Error.WriteLine(\"beside\");", "code"),
-                ("Show.Table(Enumerable.Range(0, 30).Select(i => $\"column {i}\").ToArray(), [Enumerable.Range(0, 30).Select(i => (object)(i / 7.0)).ToArray()])", "code"),
-                ("HTML(\"<script src='https://example.com/x.js'></script><img src='//example.com/a.png'><b>kept</b>\")", "code"));
+                ("# First & foremost\n\nSee [the second](02-second.ipynb), [one that is not here](09-absent.ipynb) and "
+                    + word, "markdown"), ("int size = 3;", "parameters"),
+                ("## Curves\n\n| a | b |\n|---|---|\n| 1 | " + word + " |", "markdown"), (First, "code"),
+                ("## Curves\n\nThe same heading once more.", "markdown"),
+                ("using ReasonGen.Imaging;\nvar image = new RgbImage(32, 32, new byte[3072]);\n"
+                    + "Show.Images(Enumerable.Repeat(image, 24).ToArray(), columns: 12, scale: 3)", "code"),
+                ("display(Show.Images([image], [\"right one\"], [true]));\n"
+                + "\"iVBORw0KGgo=\".DisplayAs(\"image/png\");\nConsole.WriteLine(\"" + word
+                + "\"); Console.Error.WriteLine(\"beside\");", "code"),
+                ("Show.Table(Enumerable.Range(0, 30).Select(i => $\"column {i}\").ToArray(), [Enumerable.Range(0, "
+                    + "30).Select(i => (object)(i / 7.0)).ToArray()])", "code"),
+                ("HTML(\"<script src='https://example.com/x.js'></script><img src='//example.com/a.png'><b>kept</b>\")",
+                    "code"));
             SmallNotebook.Write(System.IO.Path.Combine(Folder, "02-second.ipynb"), ("# Second", "markdown"),
-                ("using ReasonGen.Notebook;\nPlot.Bars(\"Scores\", \"model\", \"share\", [\"base\", \"rl\"], new Series(\"T 1\", [0.2, 0.9]))", "code"));
-            var (code, output) = await Reasongen.RunAsync("run", Folder, "-p", "size=4", "--out", System.IO.Path.Combine(Folder, "out"));
+                ("using ReasonGen.Notebook;\nPlot.Bars(\"Scores\", \"model\", \"share\", [\"base\", \"rl\"], new "
+                    + "Series(\"T 1\", [0.2, 0.9]))", "code"));
+            var (code, output) =
+                await Reasongen.RunAsync("run", Folder, "-p", "size=4", "--out", System.IO.Path.Combine(Folder, "out"));
             Assert.True(code == 0, output);
-            Page = Regex.Replace(File.ReadAllText(Path), "<script>.*?</script>", "<script></script>", RegexOptions.Singleline);
+            Page = Regex.Replace(File.ReadAllText(Path), "<script>.*?</script>", "<script></script>",
+                RegexOptions.Singleline);
         }
 
         public ValueTask DisposeAsync()
@@ -84,9 +94,12 @@ public sealed class ReportTests(ReportTests.Made made) : IClassFixture<ReportTes
     [Fact]
     public void The_summary_says_what_it_takes_to_make_it_again()
     {
-        foreach (var text in new[] { "recalled", "Table 1", "Figure 6", "seed 1", "TorchSharp 0.", "processors", "revision", "-p size=4" })
+        foreach (var text in new[] { "recalled", "Table 1", "Figure 6", "seed 1", "TorchSharp 0.", "processors",
+            "revision", "-p size=4" })
         {
-            Assert.Contains(text, made.Page[made.Page.IndexOf("id=\"summary\"", StringComparison.Ordinal)..made.Page.IndexOf("id=\"01-first\"", StringComparison.Ordinal)]);
+            Assert.Contains(text,
+                made.Page[made.Page.IndexOf("id=\"summary\"",
+                    StringComparison.Ordinal)..made.Page.IndexOf("id=\"01-first\"", StringComparison.Ordinal)]);
         }
 
         Assert.True(new FileInfo(made.Path).Length < 15_000_000);
@@ -110,7 +123,8 @@ public sealed class ReportTests(ReportTests.Made made) : IClassFixture<ReportTes
               return false;
             })()
             """), "the drawings did not become charts");
-        Assert.True((int)await page.EvaluateAsync("document.documentElement.scrollWidth") <= width, "it is wider than the window");
+        Assert.True((int)await page.EvaluateAsync("document.documentElement.scrollWidth") <= width,
+            "it is wider than the window");
         Assert.Equal(width, (int)await page.EvaluateAsync("innerWidth"));
         Assert.Empty(page.Complaints);
         Assert.Empty(page.Requests);
@@ -121,7 +135,8 @@ public sealed class ReportTests(ReportTests.Made made) : IClassFixture<ReportTes
     {
         await using var browser = await OpenBrowserAsync();
         var page = await browser.OpenAsync(new Uri(made.Path).AbsoluteUri, 360, scripts: false);
-        var drawings = (JArray)await page.EvaluateAsync("[...document.querySelectorAll('.rg-static')].map(still => still.offsetHeight)");
+        var drawings = (JArray)await page.EvaluateAsync(
+            "[...document.querySelectorAll('.rg-static')].map(still => still.offsetHeight)");
         Assert.Equal(2, drawings.Count);
         Assert.All(drawings, height => Assert.True((int)height > 100));
         Assert.True((int)await page.EvaluateAsync("document.getElementById('contents').offsetHeight") > 0);
@@ -135,23 +150,30 @@ public sealed class ReportTests(ReportTests.Made made) : IClassFixture<ReportTes
         var page = await browser.OpenAsync(new Uri(made.Path).AbsoluteUri, 360);
         await page.PressAsync("Tab", 9);
         Assert.Equal("skip", (string?)await page.EvaluateAsync("document.activeElement.className"));
-        Assert.True((int)await page.EvaluateAsync("document.activeElement.getBoundingClientRect().left") >= 0, "the skip link cannot be seen");
+        Assert.True((int)await page.EvaluateAsync("document.activeElement.getBoundingClientRect().left") >= 0,
+            "the skip link cannot be seen");
         await page.PressAsync("Tab", 9);
         await page.PressAsync("Tab", 9);
         await page.PressAsync("Enter", 13);
-        Assert.Equal("menu true", (string?)await page.EvaluateAsync("`${document.activeElement.id} ${document.activeElement.getAttribute('aria-expanded')}`"));
+        Assert.Equal("menu true",
+            (string?)await page.EvaluateAsync(
+                "`${document.activeElement.id} ${document.activeElement.getAttribute('aria-expanded')}`"));
         Assert.True((int)await page.EvaluateAsync("document.getElementById('contents').offsetHeight") > 0);
         await page.PressAsync("Escape", 27);
         Assert.Equal(0, (int)await page.EvaluateAsync("document.getElementById('contents').offsetHeight"));
-        await page.EvaluateAsync("(async () => { document.getElementById('02-second').scrollIntoView({ behavior: 'instant' }); await new Promise(done => setTimeout(done, 200)); })()");
-        Assert.Equal("#02-second", (string?)await page.EvaluateAsync("document.querySelector('#contents [aria-current]').hash"));
+        await page.EvaluateAsync(
+            "(async () => { document.getElementById('02-second').scrollIntoView({ behavior: 'instant' }); await new "
+            + "Promise(done => setTimeout(done, 200)); })()");
+        Assert.Equal("#02-second",
+            (string?)await page.EvaluateAsync("document.querySelector('#contents [aria-current]').hash"));
         await page.EvaluateAsync("document.getElementById('fold').click()");
         Assert.Equal(0, (int)await page.EvaluateAsync("document.querySelectorAll('details.code[open]').length"));
     }
 
     private static Task<Browser> OpenBrowserAsync()
     {
-        Assert.SkipWhen(Browser.Executable is null, "no Chromium on the path (or in REASONGEN_CHROMIUM): the page is not opened");
+        Assert.SkipWhen(Browser.Executable is null,
+            "no Chromium on the path (or in REASONGEN_CHROMIUM): the page is not opened");
         return Browser.StartAsync();
     }
 }

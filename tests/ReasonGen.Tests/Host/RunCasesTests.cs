@@ -22,7 +22,8 @@ public sealed class RunCasesTests(RunCasesTests.Made made) : IClassFixture<RunCa
 
         internal JToken Outcome(string name) => Told["notebooks"]!.First(notebook => (string?)notebook["name"] == name);
 
-        internal JObject Copy(string path) => (JObject)ReasonGen.Host.PlainJson.Parse(File.ReadAllText(folder.At("out", "notebooks", path)));
+        internal JObject Copy(string path) =>
+            (JObject)ReasonGen.Host.PlainJson.Parse(File.ReadAllText(folder.At("out", "notebooks", path)));
 
         public async ValueTask InitializeAsync()
         {
@@ -31,7 +32,8 @@ public sealed class RunCasesTests(RunCasesTests.Made made) : IClassFixture<RunCa
             File.WriteAllText(folder.At("out", "report.html"), "an earlier report");
             SmallNotebook.Write(folder.At("out", "notebooks", "stale.ipynb"), ("\"old code\"", "code"));
             var crash = new string('x', 150);
-            SmallNotebook.Write(folder.At($"{crash}.ipynb"), ("throw new Exception(\"" + new string('y', 150) + "\");", "code"), ("1", "code"));
+            SmallNotebook.Write(folder.At($"{crash}.ipynb"),
+                ("throw new Exception(\"" + new string('y', 150) + "\");", "code"), ("1", "code"));
             if (!OperatingSystem.IsWindows())
             {
                 SmallNotebook.Write(folder.At(Escapes + ".ipynb"), ("1", "code"));
@@ -39,11 +41,14 @@ public sealed class RunCasesTests(RunCasesTests.Made made) : IClassFixture<RunCa
 
             // outputs of an earlier run in a notebook that fails before it comes to them
             var kept = JObject.Parse(File.ReadAllText(folder.At($"{crash}.ipynb")));
-            kept["cells"]![1]!["outputs"] = new JArray(new JObject { ["output_type"] = "stream", ["name"] = "stdout", ["text"] = "old result" });
+            kept["cells"]![1]!["outputs"] =
+                new JArray(new JObject { ["output_type"] = "stream", ["name"] = "stdout", ["text"] = "old result" });
             File.WriteAllText(folder.At($"{crash}.ipynb"), kept.ToString());
-            string[] cases = ["stale.ipynb", "poly.ipynb", "dates.ipynb", "attach.ipynb", "shebang-in-string.ipynb", "same-name/a", "same-name/b",
+            string[] cases = ["stale.ipynb", "poly.ipynb", "dates.ipynb", "attach.ipynb", "shebang-in-string.ipynb",
+                "same-name/a", "same-name/b",
                 "fuzz/ipynb-200-quote-marks-destroy-the-whole-report.ipynb"];
-            var (code, output, error) = await Reasongen.RunApartAsync(["run", .. cases.Select(Cases.Path), folder.Path, "--out", folder.At("out"), "--json"]);
+            var (code, output, error) = await Reasongen.RunApartAsync(["run", .. cases.Select(Cases.Path), folder.Path,
+                "--out", folder.At("out"), "--json"]);
             (Code, Said) = (code, error);
             Assert.True(output.StartsWith('{'), output + error);
             Told = JObject.Parse(output);
@@ -81,7 +86,8 @@ public sealed class RunCasesTests(RunCasesTests.Made made) : IClassFixture<RunCa
         Assert.Equal("cell 3 (fsharp)", (string?)Assert.Single(poly["skipped"]!));
         Assert.Contains("<b>hello</b>", made.Page);
         Assert.Contains("did not run, since only C# runs here: cell 3 (fsharp)", made.Said);
-        Assert.Equal("<b>hello</b>", (string?)made.Copy("poly.ipynb")["cells"]![1]!["outputs"]![0]!["data"]!["text/html"]);
+        Assert.Equal("<b>hello</b>",
+            (string?)made.Copy("poly.ipynb")["cells"]![1]!["outputs"]![0]!["data"]!["text/html"]);
     }
 
     [Fact]
@@ -96,10 +102,12 @@ public sealed class RunCasesTests(RunCasesTests.Made made) : IClassFixture<RunCa
     }
 
     [Fact]
-    public void Attached_images_are_shown() => Assert.Matches("<img src=\"data:image/png;base64,iVBOR[^\"]*\" alt=\"img\"", made.Page);
+    public void Attached_images_are_shown() =>
+        Assert.Matches("<img src=\"data:image/png;base64,iVBOR[^\"]*\" alt=\"img\"", made.Page);
 
     [Fact]
-    public void A_script_in_a_string_is_text() => Assert.Contains("17", made.Copy("shebang-in-string.ipynb")["cells"]![0]!["outputs"]!.ToString());
+    public void A_script_in_a_string_is_text() =>
+        Assert.Contains("17", made.Copy("shebang-in-string.ipynb")["cells"]![0]!["outputs"]!.ToString());
 
     [Fact]
     public void Notebooks_of_one_name_are_kept_apart()
@@ -107,7 +115,9 @@ public sealed class RunCasesTests(RunCasesTests.Made made) : IClassFixture<RunCa
         Assert.Contains("from a", made.Page);
         Assert.Contains("from b", made.Page);
         Assert.Equal(["from a", "from b"], made.Told["notebooks"]!.Where(one => (string?)one["name"] == "x")
-            .Select(one => (string?)JObject.Parse(File.ReadAllText((string)one["executed"]!))["cells"]![0]!["outputs"]![0]!["data"]!["text/plain"]));
+            .Select(one =>
+                (string?)JObject.Parse(
+                    File.ReadAllText((string)one["executed"]!))["cells"]![0]!["outputs"]![0]!["data"]!["text/plain"]));
     }
 
     [Fact]
@@ -119,7 +129,8 @@ public sealed class RunCasesTests(RunCasesTests.Made made) : IClassFixture<RunCa
     }
 
     [Fact]
-    public void Lines_in_a_pipe_are_whole() => Assert.Contains(made.Said.Split('\n'), line => line.Contains(new string('x', 150) + ".ipynb  failed"));
+    public void Lines_in_a_pipe_are_whole() =>
+        Assert.Contains(made.Said.Split('\n'), line => line.Contains(new string('x', 150) + ".ipynb  failed"));
 
     [Fact]
     public void A_terminal_takes_no_orders_from_a_file_name()
@@ -135,7 +146,8 @@ public sealed class RunCasesTests(RunCasesTests.Made made) : IClassFixture<RunCa
     {
         foreach (var outcome in made.Told["notebooks"]!)
         {
-            NotebookShape.Check((JObject)ReasonGen.Host.PlainJson.Parse(File.ReadAllText((string)outcome["executed"]!)));
+            NotebookShape.Check(
+                (JObject)ReasonGen.Host.PlainJson.Parse(File.ReadAllText((string)outcome["executed"]!)));
         }
     }
 }

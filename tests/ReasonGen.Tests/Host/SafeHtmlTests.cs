@@ -26,7 +26,8 @@ public sealed class SafeHtmlTests
     [InlineData("<base href=http://h/>", "http://h/")]
     [InlineData("<a href=\"javascript:alert(1)\">l</a>", "javascript:alert(1)")]
     [InlineData("<a href=\"data:text/html,<script>alert(1)</script>\">l</a>", "data:text/html")]
-    [InlineData("<math><mtext><table><mglyph><style><!--</style><img title=\"--&gt;&lt;img src=1 onerror=alert(1)&gt;\">", "math")]
+    [InlineData("<math><mtext><table><mglyph><style><!--</style><img title=\"--&gt;&lt;img src=1 "
+        + "onerror=alert(1)&gt;\">", "math")]
     [InlineData("<noscript><p title=\"</noscript><img src=http://h/x onerror=alert(1)>\">", "noscript")]
     [InlineData("<svg><foreignObject><iframe src=http://h/x></iframe></foreignObject></svg>", "foreignObject")]
     public void What_would_run_or_fetch_is_left_out_and_named(string html, string named)
@@ -35,7 +36,9 @@ public sealed class SafeHtmlTests
         Assert.Contains("Left out: ", safe);
         Assert.Contains(ReasonGen.Notebook.Html.Escape(named), safe);
         var page = safe[..safe.LastIndexOf("<p class=\"note\">", StringComparison.Ordinal)];
-        Assert.DoesNotMatch("(?i)http:|//h|<script|<style|<iframe|<object|<link|<meta|<base|javascript:| on[a-z]+=|srcdoc|text/html", page);
+        Assert.DoesNotMatch(
+            "(?i)http:|//h|<script|<style|<iframe|<object|<link|<meta|<base|javascript:| on[a-z]+=|srcdoc|text/html",
+            page);
     }
 
     [Theory]
@@ -49,11 +52,13 @@ public sealed class SafeHtmlTests
     [InlineData("<a ping=http://h/x href='#'>x</a>")]
     [InlineData("<form action=http://h/x><button formaction=http://h/y>go</button></form>")]
     [InlineData("<table background=http://h/x><tr><td>x</table>")]
-    [InlineData("<svg><animate attributeName=href values=http://h/x></animate><set attributeName=onmouseover to=x()></svg>")]
+    [InlineData("<svg><animate attributeName=href values=http://h/x></animate><set attributeName=onmouseover "
+        + "to=x()></svg>")]
     [InlineData("<!--<img src=http://h/x>-->")]
     [InlineData("<svg fill=\"url(http://h/x#y)\"><rect filter=\"url(http://h/x)\"/></svg>")]
     public void What_would_reach_out_is_taken_away(string html) =>
-        Assert.DoesNotMatch("(?i)//h/| on[a-z]+=|<form|<input|<animate", new SafeHtml().Of(html, "a", [], _ => null).Split("<p class=\"note\">")[0]);
+        Assert.DoesNotMatch("(?i)//h/| on[a-z]+=|<form|<input|<animate",
+            new SafeHtml().Of(html, "a", [], _ => null).Split("<p class=\"note\">")[0]);
 
     [Theory]
     [InlineData("<div id=\"summary\">x</div>", "id=\"summary\"")]
@@ -61,12 +66,16 @@ public sealed class SafeHtmlTests
     [InlineData("<div style=\"Position : fixed\">x</div>", "fixed")]
     [InlineData("<div data-safe-style=\"position:fixed\">x</div>", "fixed")]
     [InlineData("<a name=\"menu\">x</a>", "name=")]
-    public void It_reaches_no_other_part_of_the_page(string html, string gone) => Assert.DoesNotContain(gone, new SafeHtml().Of(html, "a", [], _ => null));
+    public void It_reaches_no_other_part_of_the_page(string html, string gone) =>
+        Assert.DoesNotContain(gone, new SafeHtml().Of(html, "a", [], _ => null));
 
     [Fact]
     public void Ids_within_a_drawing_go_on_pointing_at_each_other()
     {
-        var safe = new SafeHtml().Of("<svg viewBox=\"0 0 1 1\"><defs><linearGradient id=\"g\"><stop offset=\"0\"></stop></linearGradient></defs><rect fill=\"url(#g)\"></rect><use href=\"#g\"></use></svg>", "a", [], _ => null);
+        var safe = new SafeHtml().Of(
+            "<svg viewBox=\"0 0 1 1\"><defs><linearGradient id=\"g\"><stop "
+            + "offset=\"0\"></stop></linearGradient></defs><rect fill=\"url(#g)\"></rect><use href=\"#g\"></use></svg>",
+            "a", [], _ => null);
         Assert.Contains("id=\"a-1-g\"", safe);
         Assert.Contains("url(#a-1-g)", safe);
         Assert.Contains("href=\"#a-1-g\"", safe);
@@ -80,7 +89,8 @@ public sealed class SafeHtmlTests
         var image = new RgbImage(2, 2, new byte[12]);
         foreach (var shown in new IHtml[]
         {
-            Show.Images([image, image], ["one & two", "three"], [true, false], columns: 2, title: "Two"), Show.Heat([image], [[0.1, 0.2, 0.3, 0.4]]),
+            Show.Images([image, image], ["one & two", "three"], [true, false], columns: 2, title: "Two"),
+            Show.Heat([image], [[0.1, 0.2, 0.3, 0.4]]),
             Show.Tokens(["a", "<b>"], [0.5, 1.5]), Show.Table(["a", "b"], [[1, 2.5], ["x", null]], "T"),
             new ReasonGen.Notebook.Html("<div><progress max=\"3\" value=\"1\" aria-label=\"x\"></progress> x</div>"),
         })
@@ -91,17 +101,22 @@ public sealed class SafeHtmlTests
             Assert.Equal(Words(html), Words(safe));
         }
 
-        static string[] Words(string html) => [.. System.Net.WebUtility.HtmlDecode(html).ToLowerInvariant().Split([' ', ';', ':', '"', '<', '>', '/', ',', '\'', '='], StringSplitOptions.RemoveEmptyEntries).Order(StringComparer.Ordinal)];
+        static string[] Words(string html) =>
+            [.. System.Net.WebUtility.HtmlDecode(html).ToLowerInvariant()
+                .Split([' ', ';', ':', '"', '<', '>', '/', ',', '\'', '='], StringSplitOptions.RemoveEmptyEntries)
+                .Order(StringComparer.Ordinal)];
     }
 
     [Fact]
     public void The_numbers_of_a_figure_stay_and_may_hold_anything()
     {
-        var figure = Plot.Lines("</script><b>", "x", "y", new Series("</span><img src=http://h/x>", [1.0, 2.0])).ToHtml();
+        var figure =
+            Plot.Lines("</script><b>", "x", "y", new Series("</span><img src=http://h/x>", [1.0, 2.0])).ToHtml();
         var safe = new SafeHtml().Of(figure, "a", [], _ => null);
         var start = safe.IndexOf("<span class=\"rg-plotly\" hidden=\"\">", StringComparison.Ordinal);
         Assert.True(start > 0, safe);
-        var text = System.Net.WebUtility.HtmlDecode(safe[(safe.IndexOf('>', start) + 1)..safe.LastIndexOf("</span>", StringComparison.Ordinal)]);
+        var text = System.Net.WebUtility.HtmlDecode(
+            safe[(safe.IndexOf('>', start) + 1)..safe.LastIndexOf("</span>", StringComparison.Ordinal)]);
         Assert.Equal("</span><img src=http://h/x>", (string?)JObject.Parse(text)["data"]![0]!["name"]);
         Assert.DoesNotContain("<img", safe);
     }
@@ -111,7 +126,8 @@ public sealed class SafeHtmlTests
     [InlineData("<b>", 20_000)]
     [InlineData("<svg><g>", 5_000)]
     public void What_is_nested_too_deep_stands_as_text(string piece, int times) =>
-        Assert.Contains("within one another", new SafeHtml().Of(string.Concat(Enumerable.Repeat(piece, times)), "a", [], _ => null));
+        Assert.Contains("within one another",
+            new SafeHtml().Of(string.Concat(Enumerable.Repeat(piece, times)), "a", [], _ => null));
 
     [Theory]
     [InlineData("<img ", 40_000)]
@@ -123,5 +139,6 @@ public sealed class SafeHtmlTests
     [InlineData("<table><tr><td>", 190)]
     [InlineData("&lt;", 90_000)]
     [InlineData("<td style=\"padding:4px 8px;text-align:right\">1</td>", 9_000)]
-    public void Much_of_one_kind_ends(string piece, int times) => Assert.NotNull(new SafeHtml().Of(string.Concat(Enumerable.Repeat(piece, times)), "a", [], _ => null));
+    public void Much_of_one_kind_ends(string piece, int times) =>
+        Assert.NotNull(new SafeHtml().Of(string.Concat(Enumerable.Repeat(piece, times)), "a", [], _ => null));
 }

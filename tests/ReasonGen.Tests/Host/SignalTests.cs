@@ -10,7 +10,8 @@ public sealed class SignalTests : IDisposable
     private static readonly TimeSpan Long = TimeSpan.FromMinutes(1); // 1 to 3 s where the machine is free
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
 
-    public SignalTests() => Assert.SkipWhen(OperatingSystem.IsWindows(), "no signal can be sent to another process there");
+    public SignalTests() =>
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "no signal can be sent to another process there");
 
     public void Dispose() => Directory.Delete(folder, true);
 
@@ -20,7 +21,8 @@ public sealed class SignalTests : IDisposable
     [InlineData("HUP", 129)]
     public async Task A_signal_to_run_alone_ends_it_and_its_notebook(string signal, int code)
     {
-        using var run = StartNotebook("new System.Threading.Thread(() => { while (true) { } }).Start(); var n = 0; while (true) { n++; }");
+        using var run = StartNotebook(
+            "new System.Threading.Thread(() => { while (true) { } }).Start(); var n = 0; while (true) { n++; }");
         var child = await ChildAsync();
         Kill(signal, run.Id);
         await run.WaitForExitAsync().WaitAsync(Long);
@@ -44,7 +46,8 @@ public sealed class SignalTests : IDisposable
     [InlineData(2)]
     public async Task What_does_not_end_when_it_is_asked_is_ended(int signals)
     {
-        using var chat = Start(["chat", "--model", "tiny"], input: true); // waits for a line, which cannot be broken off
+        // waits for a line, which cannot be broken off
+        using var chat = Start(["chat", "--model", "tiny"], input: true);
         await chat.StandardInput.WriteLineAsync("Hello");
         await chat.StandardOutput.ReadLineAsync();
         for (var i = 0; i < signals; i++)
@@ -62,7 +65,8 @@ public sealed class SignalTests : IDisposable
     [InlineData("INT", 130)]
     public async Task A_signal_to_study_keeps_its_steps(string signal, int code)
     {
-        string[] command = ["study", "rl-none", "--start", ReasonGen.Studies.Study.DataFolder(), "--threads", "1", "--out", Path.Combine(folder, "study")];
+        string[] command = ["study", "rl-none", "--start", ReasonGen.Studies.Study.DataFolder(), "--threads", "1",
+            "--out", Path.Combine(folder, "study")];
         using (var study = Start(command))
         {
             Assert.Contains("/", await study.StandardOutput.ReadLineAsync());
@@ -94,7 +98,8 @@ public sealed class SignalTests : IDisposable
         client.WaitFor(id, "execute_input");
         Kill("INT", kernel.Id);
         Assert.Equal("Interrupted", (string?)client.Answer(id)["ename"]);
-        var thrower = client.Execute("var t = new System.Threading.Thread(() => throw new Exception(\"gone\")); t.Start(); t.Join();");
+        var thrower = client.Execute(
+            "var t = new System.Threading.Thread(() => throw new Exception(\"gone\")); t.Start(); t.Join();");
         Assert.Contains("gone", (string?)client.WaitFor(thrower, "stream")["text"]);
         Assert.Equal("ok", (string?)client.Answer(thrower)["status"]);
         var busy = client.Execute("new System.Threading.Thread(() => { while (true) { } }).Start(); while (true) { }");
@@ -122,7 +127,8 @@ public sealed class SignalTests : IDisposable
     private Process StartNotebook(string cell)
     {
         var path = Path.Combine(folder, "loop.ipynb");
-        SmallNotebook.Write(path, ("# Loop", "markdown"), ($"System.IO.File.WriteAllText(@\"{folder}/child.tmp\", $\"{{Environment.ProcessId}}\"); "
+        SmallNotebook.Write(path, ("# Loop", "markdown"),
+            ($"System.IO.File.WriteAllText(@\"{folder}/child.tmp\", $\"{{Environment.ProcessId}}\"); "
             + $"System.IO.File.Move(@\"{folder}/child.tmp\", @\"{folder}/child\");", "code"), (cell, "code"));
         return Start(["run", path, "--out", Path.Combine(folder, "out")]);
     }
@@ -169,7 +175,8 @@ public sealed class SignalTests : IDisposable
         process.WaitForExit();
     }
 
-    private static Process Start(string[] arguments, bool input = false) => Process.Start(new ProcessStartInfo("dotnet", [Reasongen.Assembly, .. arguments])
+    private static Process Start(string[] arguments, bool input = false) =>
+        Process.Start(new ProcessStartInfo("dotnet", [Reasongen.Assembly, .. arguments])
     {
         RedirectStandardInput = input, RedirectStandardOutput = true, RedirectStandardError = true,
     })!;

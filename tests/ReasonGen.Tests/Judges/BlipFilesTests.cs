@@ -59,10 +59,12 @@ public sealed class BlipFilesTests
     [InlineData("blip_vqa/nowhere", "no such file")]
     [InlineData("blip_vqa/vocab.txt", "begins neither")]
     public void What_is_no_BLIP_VQA_is_refused(string path, string expected) =>
-        Assert.Contains(expected, Assert.Throws<UnusableFileException>(() => BlipFiles.Open(Golden.Path(path))).Message);
+        Assert.Contains(expected,
+            Assert.Throws<UnusableFileException>(() => BlipFiles.Open(Golden.Path(path))).Message);
 
     [Fact]
-    public void A_vocabulary_of_another_size_is_refused() => Assert.Contains("30524", Assert.Throws<UnusableFileException>(() =>
+    public void A_vocabulary_of_another_size_is_refused() =>
+        Assert.Contains("30524", Assert.Throws<UnusableFileException>(() =>
         BlipVqaJudge.Load(Golden.Path("blip_vqa/hf"), ClipFixture.Cpu, Golden.Path("blip_vqa/vocab.txt"))).Message);
 
     [Fact]
@@ -79,18 +81,22 @@ public sealed class BlipFilesTests
         Assert.False(files.HasOfficialForm);
         weights.Remove("text_decoder.cls.predictions.bias");
         Safetensors.Save(copy.In("model.safetensors"), weights);
-        Assert.Contains("text_decoder.cls.predictions.bias is missing", Assert.Throws<UnusableFileException>(() => BlipFiles.Open(copy.Folder)).Message);
+        Assert.Contains("text_decoder.cls.predictions.bias is missing",
+            Assert.Throws<UnusableFileException>(() => BlipFiles.Open(copy.Folder)).Message);
     }
 
     [Fact]
     public void Images_are_read_at_another_size_with_interpolated_positions()
     {
         var (json, own) = (BlipFixture.Small, BlipFixture.OpenSmall().Config.Vision);
-        var files = BlipFiles.Open(Golden.Path("blip_vqa/blip_vqa_small.pth"), own.ImageSize + own.PatchSize, BlipFixture.Heads(json));
+        var files = BlipFiles.Open(Golden.Path("blip_vqa/blip_vqa_small.pth"), own.ImageSize + own.PatchSize,
+            BlipFixture.Heads(json));
         using var model = files.Load(ClipFixture.Cpu);
-        using var states = model.EncodeImages(zeros(1, 3, own.ImageSize + own.PatchSize, own.ImageSize + own.PatchSize));
+        using var states =
+            model.EncodeImages(zeros(1, 3, own.ImageSize + own.PatchSize, own.ImageSize + own.PatchSize));
         Assert.Equal((own.Grid + 1) * (own.Grid + 1) + 1, states.shape[1]);
-        Assert.Contains("[B, 3,", Assert.Throws<ArgumentException>(() => model.EncodeImages(zeros(1, 3, 5, 5))).Message);
+        Assert.Contains("[B, 3,",
+            Assert.Throws<ArgumentException>(() => model.EncodeImages(zeros(1, 3, 5, 5))).Message);
     }
 
     [Theory]

@@ -18,7 +18,8 @@ internal static class BlipFixture
     internal static (int Vision, int Text) Heads(JObject json) =>
         ((int)json["vit"]!["heads"]!, (int)json["med_config"]!["num_attention_heads"]!);
 
-    internal static BlipFiles OpenSmall(bool huggingFace = false) => huggingFace ? BlipFiles.Open(Golden.Path("blip_vqa/hf"))
+    internal static BlipFiles OpenSmall(bool huggingFace = false) =>
+        huggingFace ? BlipFiles.Open(Golden.Path("blip_vqa/hf"))
         : BlipFiles.Open(Golden.Path("blip_vqa/" + (string)Small["checkpoint"]!), heads: Heads(Small));
 
     internal static BlipVqaJudge Judge(string name, PromptNouns? nouns = null)
@@ -32,7 +33,8 @@ internal static class BlipFixture
 
     /// <summary>Compares what an observer saw, and the parts of the first block of each side.</summary>
     internal static void States(Dictionary<string, Tensor> expected, Dictionary<string, Tensor> seen, nn.Module model,
-        Func<string, Tensor, Tensor> kept, params (string Side, string Stack, Tensor Context, Tensor? Mask, Tensor? Seen)[] sides)
+        Func<string, Tensor, Tensor> kept,
+        params (string Side, string Stack, Tensor Context, Tensor? Mask, Tensor? Seen)[] sides)
     {
         using var free = no_grad();
         Assert.All(seen.Keys.Where(expected.ContainsKey), name =>
@@ -40,7 +42,8 @@ internal static class BlipFixture
         var parts = model.named_modules().ToDictionary(part => part.name, part => part.module);
         T Part<T>(string name) where T : nn.Module => (T)parts[name];
         var normed = Part<TorchSharp.Modules.LayerNorm>("vision.blocks.0.norm1").forward(seen["vision.embeddings"]);
-        Golden.Close(expected["vision.block.0.attention"], Part<MultiHeadAttention>("vision.blocks.0.attn").Forward(normed),
+        Golden.Close(expected["vision.block.0.attention"],
+            Part<MultiHeadAttention>("vision.blocks.0.attn").Forward(normed),
             1e-4, "vision attention");
         foreach (var (side, stack, context, mask, contextMask) in sides)
         {

@@ -43,7 +43,8 @@ public sealed class BlipVqaGoldenTests
     public void As_a_judge_it_is_asked_the_bare_question_and_tells_four_decimals()
     {
         using var judge = BlipFixture.Judge("real");
-        var rows = Golden.Json("blip_vqa/real")["rows"]!.Where(row => BlipFixture.Image((int)row["image"]!).Mode == ImageMode.Rgb);
+        var rows = Golden.Json("blip_vqa/real")["rows"]!
+            .Where(row => BlipFixture.Image((int)row["image"]!).Mode == ImageMode.Rgb);
         Assert.All(rows, row =>
         {
             var image = BlipFixture.Image((int)row["image"]!).Rgb;
@@ -61,7 +62,8 @@ public sealed class BlipVqaGoldenTests
         using var judge = BlipFixture.Judge("real");
         var image = BlipFixture.Image(0).Rgb;
         var prompt = "a red car and a blue dog";
-        RewardRequest[] requests = [new(new Prompt(prompt, "", []), "", image), new(new Prompt("what is the woman doing there", "", []), "", image)];
+        RewardRequest[] requests = [new(new Prompt(prompt, "", []), "", image),
+            new(new Prompt("what is the woman doing there", "", []), "", image)];
         var whole = judge.Score(requests);
         Assert.Equal(judge.Yes(image, [prompt + "?"])[0], whole[0], 1e-6);
         Assert.All(whole, reward => Assert.InRange(reward, 0, 1));
@@ -85,7 +87,8 @@ public sealed class BlipVqaGoldenTests
         var (t, json) = (Golden.Tensors("blip_vqa/small"), BlipFixture.Small);
         var seen = new Dictionary<string, Tensor>();
         void Keep(string name, Tensor x) => seen[name] = x.clone().MoveToOtherDisposeScope(scope);
-        var (mask, start) = (t["question_mask"].to(ScalarType.Bool).unsqueeze(1).unsqueeze(1), (int)json["ids"]!["dec"]!);
+        var (mask, start) =
+            (t["question_mask"].to(ScalarType.Bool).unsqueeze(1).unsqueeze(1), (int)json["ids"]!["dec"]!);
         var images = model.EncodeImages(t["pixel_values"], Keep);
         var logits = model.Logits(images, t["question_ids"], mask, start, Keep);
         using var judge = BlipFixture.Judge("small");
@@ -105,11 +108,14 @@ public sealed class BlipVqaGoldenTests
         Golden.Close(t["prob_no"], chances.select(1, (int)json["ids"]!["no"]!), 1e-5, "no");
         var real = t["question_mask"].unsqueeze(2).to(ScalarType.Float32); // rows of padding are not to be compared
         Assert.True(seen.Keys.Count(t.ContainsKey) > 8);
-        BlipFixture.States(t, seen, model, (name, x) => name.StartsWith("encoder.") || name == "question_states" ? x.mul(real) : x,
+        BlipFixture.States(t, seen, model,
+            (name, x) => name.StartsWith("encoder.") || name == "question_states" ? x.mul(real) : x,
             ("encoder", "encoder", images, mask, null), ("decoder", "decoder", seen["question_states"], null, mask));
         var head = model.named_modules().ToDictionary(part => part.name, part => part.module);
-        Golden.Close(t["decoder.head_transform"], ((TorchSharp.Modules.LayerNorm)head["head.norm"]).forward(nn.functional.gelu(
-            ((TorchSharp.Modules.Linear)head["head.dense"]).forward(t[$"decoder.layer.{model.Config.Text.Layers - 1}"]))).detach(), 1e-4, "head");
+        Golden.Close(t["decoder.head_transform"],
+            ((TorchSharp.Modules.LayerNorm)head["head.norm"]).forward(nn.functional.gelu(
+            ((TorchSharp.Modules.Linear)head["head.dense"]).forward(
+                t[$"decoder.layer.{model.Config.Text.Layers - 1}"]))).detach(), 1e-4, "head");
     }
 
     [Fact]
@@ -119,8 +125,10 @@ public sealed class BlipVqaGoldenTests
         using var scope = NewDisposeScope();
         var (t, json) = (Golden.Tensors("blip_vqa/small"), BlipFixture.Small);
         var (numbers, questions) = (json["images"]!.ToObject<int[]>()!, json["questions"]!.ToObject<string[]>()!);
-        Golden.Close(t["pixel_values"], judge.Transform.PixelValues([.. numbers.Select(BlipFixture.Image)]), 1e-6, "pixels");
-        float[] answers = [.. numbers.Zip(questions, (number, question) => judge.Yes(BlipFixture.Image(number), [question])[0])];
+        Golden.Close(t["pixel_values"], judge.Transform.PixelValues([.. numbers.Select(BlipFixture.Image)]), 1e-6,
+            "pixels");
+        float[] answers =
+            [.. numbers.Zip(questions, (number, question) => judge.Yes(BlipFixture.Image(number), [question])[0])];
         Golden.Close(t["answer"], tensor(answers), 1e-5, "one by one");
     }
 
@@ -135,7 +143,8 @@ public sealed class BlipVqaGoldenTests
         using var judge = BlipFixture.Judge("small");
         using var scope = NewDisposeScope();
         var t = Golden.Tensors("blip_vqa/small");
-        var (ids, mask, start) = (t["question_ids"].clone(), t["question_mask"].to(ScalarType.Bool).unsqueeze(1).unsqueeze(1), (int)json["ids"]!["dec"]!);
+        var (ids, mask, start) = (t["question_ids"].clone(), t["question_mask"].to(ScalarType.Bool).unsqueeze(1)
+            .unsqueeze(1), (int)json["ids"]!["dec"]!);
         if (mistake == "heads")
         {
             using var copy = new ClipFixture.Copy("blip_vqa/hf/config.json", "blip_vqa/hf/model.safetensors");
@@ -143,7 +152,8 @@ public sealed class BlipVqaGoldenTests
             config["text_config"]!["num_attention_heads"] = json["wrong.heads"];
             File.WriteAllText(copy.In("config.json"), config.ToString());
             using var other = BlipFiles.Open(copy.Folder).Load(ClipFixture.Cpu);
-            Golden.Close(t["wrong.heads"], judge.Yes(other.Logits(other.EncodeImages(t["pixel_values"]), ids, mask, start)), 1e-5, mistake);
+            Golden.Close(t["wrong.heads"],
+                judge.Yes(other.Logits(other.EncodeImages(t["pixel_values"]), ids, mask, start)), 1e-5, mistake);
             return;
         }
 
@@ -154,7 +164,8 @@ public sealed class BlipVqaGoldenTests
 
         start = mistake == "start_token_cls" ? (int)json["ids"]!["cls"]! : start;
         var images = judge.Model.EncodeImages(t["pixel_values"]);
-        var answers = mistake == "decoder_ignores_question_mask" ? Unmasked() : judge.Yes(judge.Model.Logits(images, ids, mask, start));
+        var answers = mistake == "decoder_ignores_question_mask" ? Unmasked()
+            : judge.Yes(judge.Model.Logits(images, ids, mask, start));
         Golden.Close(t[$"wrong.{mistake}"], answers, 1e-5, mistake);
         Assert.True(t["answer"].sub(answers).abs().max().ToSingle() > 1e-4);
 
@@ -171,7 +182,8 @@ public sealed class BlipVqaGoldenTests
                 }
             });
             var decoder = (ReasonGen.Judges.Bert.BertStack)parts["decoder"];
-            var x = decoder.Forward(full([ids.shape[0], 1], start, ScalarType.Int64), null, false, decoder.Look(states), null, "", null);
+            var x = decoder.Forward(full([ids.shape[0], 1], start, ScalarType.Int64), null, false, decoder.Look(states),
+                null, "", null);
             return judge.Yes(((ReasonGen.Judges.Bert.BertHead)parts["head"]).forward(x.select(1, 0)));
         }
     }
@@ -184,16 +196,19 @@ public sealed class BlipVqaGoldenTests
         Assert.All(json["images"]!, row =>
         {
             var number = (int)row["image"]!;
-            Assert.Equal(TensorValues.Values<byte>(t[$"{number}.uint8"]), transform.Prepare(BlipFixture.Image(number)).Rgb);
+            Assert.Equal(TensorValues.Values<byte>(t[$"{number}.uint8"]),
+                transform.Prepare(BlipFixture.Image(number)).Rgb);
             using var values = transform.PixelValues([BlipFixture.Image(number)]);
             Golden.Close(t[$"{number}"], values[0], 1e-6, $"image {number}");
         });
         Assert.All(json["at_480"]!, row =>
         {
             var (large, image) = (new SquashTransform(480), BlipFixture.Image((int)row["image"]!));
-            Assert.Equal((string)row["uint8_sha256"]!, Convert.ToHexStringLower(SHA256.HashData(large.Prepare(image).Rgb)));
+            Assert.Equal((string)row["uint8_sha256"]!,
+                Convert.ToHexStringLower(SHA256.HashData(large.Prepare(image).Rgb)));
             using var values = large.PixelValues([image]);
-            Assert.All(row["pixels"]!, p => Assert.Equal((double)p[3]!, values[0, (int)p[0]!, (int)p[1]!, (int)p[2]!].ToDouble(), 1e-6));
+            Assert.All(row["pixels"]!,
+                p => Assert.Equal((double)p[3]!, values[0, (int)p[0]!, (int)p[1]!, (int)p[2]!].ToDouble(), 1e-6));
         });
     }
 
@@ -214,20 +229,25 @@ public sealed class BlipVqaGoldenTests
     public void The_published_size_has_the_names_and_shapes_of_the_reference(string key, BlipLayout layout)
     {
         var (json, config) = (Golden.Json("blip_vqa/names"), BlipConfig.Vqa);
-        config = layout == BlipLayout.Original ? config : config with { Vision = config.Vision with { ImageSize = 384, StoredGrid = 24 } };
+        config = layout == BlipLayout.Original ? config
+            : config with { Vision = config.Vision with { ImageSize = 384, StoredGrid = 24 } };
         using var model = new BlipVqaModel(config, new(META, ScalarType.Float32));
-        NamesOf.Equal((JObject)json[key]!, model, BlipNames.Vqa(layout), name => name.EndsWith("position_ids") || name.EndsWith("decoder.bias"));
+        NamesOf.Equal((JObject)json[key]!, model, BlipNames.Vqa(layout),
+            name => name.EndsWith("position_ids") || name.EndsWith("decoder.bias"));
     }
 }
 
 internal static class NamesOf
 {
-    internal static void Equal(JObject expected, nn.Module model, Func<string, string[]> names, Func<string, bool> unread)
+    internal static void Equal(JObject expected, nn.Module model, Func<string, string[]> names,
+        Func<string, bool> unread)
     {
         using var scope = NewDisposeScope();
-        var actual = NamedWeights.Views(model, names).ToDictionary(pair => pair.Key, pair => string.Join(",", pair.Value.shape));
+        var actual =
+            NamedWeights.Views(model, names).ToDictionary(pair => pair.Key, pair => string.Join(",", pair.Value.shape));
         var wanted = expected.Properties().Where(pair => !unread(pair.Name)).ToDictionary(pair => pair.Name,
             pair => string.Join(",", (pair.Value is JArray row ? row[0]! : pair.Value["shape"]!).ToObject<long[]>()!));
-        Assert.Equal(wanted.OrderBy(pair => pair.Key, StringComparer.Ordinal), actual.OrderBy(pair => pair.Key, StringComparer.Ordinal));
+        Assert.Equal(wanted.OrderBy(pair => pair.Key, StringComparer.Ordinal),
+            actual.OrderBy(pair => pair.Key, StringComparer.Ordinal));
     }
 }

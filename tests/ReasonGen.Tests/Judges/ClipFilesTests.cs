@@ -17,7 +17,8 @@ public sealed class ClipFilesTests
     [Theory, MemberData(nameof(Layouts))]
     public void Another_model_is_refused_with_what_it_is_and_what_was_expected(string path)
     {
-        var error = Assert.Throws<UnusableFileException>(() => ClipScorer.ForColors(Golden.Path(path), ClipFixture.Cpu));
+        var error =
+            Assert.Throws<UnusableFileException>(() => ClipScorer.ForColors(Golden.Path(path), ClipFixture.Cpu));
         Assert.Contains("no published size", error.Message);
         Assert.Contains("ViT-L/14", error.Message);
     }

@@ -72,7 +72,8 @@ public sealed class ClipImageGoldenTests
     {
         using var copy = new ClipFixture.Copy("clip/images/0.png");
         File.WriteAllBytes(copy.In("0.png"), File.ReadAllBytes(copy.In("0.png"))[..kept]);
-        Assert.Contains("0.png", Assert.Throws<UnusableFileException>(() => ImageReader.Read(copy.In("0.png"))).Message);
+        Assert.Contains("0.png",
+            Assert.Throws<UnusableFileException>(() => ImageReader.Read(copy.In("0.png"))).Message);
         Assert.Contains("no such file", Assert.Throws<UnusableFileException>(() =>
             ImageReader.Read(copy.In("1.png"))).Message);
     }

@@ -47,7 +47,8 @@ public sealed class ColorClassifierGoldenTests
         using var classifier = Chain(out _);
         var image = new RgbImage(4, 3, new byte[36]);
         Assert.Contains("11x1 pixels", Assert.Throws<OfficialStopException>(() =>
-            classifier.Classify(image, [new("cat", 0, 0, 4, 3, 1) { Mask = new(11, 1, new byte[11]) }], "cat")).Message);
+            classifier.Classify(image, [new("cat", 0, 0, 4, 3, 1) { Mask = new(11, 1, new byte[11]) }],
+                "cat")).Message);
         Assert.Empty(classifier.Classify(image, [], "cat"));
     }
 

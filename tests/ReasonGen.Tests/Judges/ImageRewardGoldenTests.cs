@@ -20,8 +20,11 @@ public sealed class ImageRewardGoldenTests
 
     private static SourceImage Image(int number) => ClipFixture.Image("preference", number);
 
-    private static ImageRewardScorer Load(string? path = null) => ImageRewardScorer.Load(path ?? Golden.Path("preference/imagereward/ImageReward.pt"),
-        ClipFixture.Cpu, heads: ((int)Scores["vit"]!["heads"]!, (int)Golden.Json("preference/imagereward/med_config")["num_attention_heads"]!));
+    private static ImageRewardScorer Load(string? path = null) =>
+        ImageRewardScorer.Load(path ?? Golden.Path("preference/imagereward/ImageReward.pt"),
+        ClipFixture.Cpu,
+        heads: ((int)Scores["vit"]!["heads"]!,
+            (int)Golden.Json("preference/imagereward/med_config")["num_attention_heads"]!));
 
     [Fact]
     public void Rewards_and_ranks_equal_the_reference()
@@ -36,7 +39,8 @@ public sealed class ImageRewardGoldenTests
                 continue;
             }
 
-            Assert.All(row.Zip(scorer.Score(Image(number), prompts)), pair => Assert.Equal((double)pair.First, pair.Second, 1e-4));
+            Assert.All(row.Zip(scorer.Score(Image(number), prompts)),
+                pair => Assert.Equal((double)pair.First, pair.Second, 1e-4));
         }
 
         Assert.All(json["inference_rank"]!, row =>
@@ -49,7 +53,8 @@ public sealed class ImageRewardGoldenTests
         Assert.All(prompts.Zip(json["ids"]!), pair =>
         {
             var ids = scorer.Ids(pair.First);
-            Assert.Equal(ClipFixture.Ids(pair.Second), ids.Concat(Enumerable.Repeat(scorer.Tokenizer.Pad, 35 - ids.Length)));
+            Assert.Equal(ClipFixture.Ids(pair.Second),
+                ids.Concat(Enumerable.Repeat(scorer.Tokenizer.Pad, 35 - ids.Length)));
         });
         Assert.Contains("ImageReward's rules", scorer.Name);
     }
@@ -59,9 +64,14 @@ public sealed class ImageRewardGoldenTests
     {
         using var scorer = Load();
         var prompts = Scores["prompts"]!.ToObject<string[]>()!;
-        int[] numbers = [.. Enumerable.Range(0, Scores["rewards_image_by_prompt"]!.Count()).Where(i => Image(i).Mode == ImageMode.Rgb)];
-        var rewards = scorer.Score([.. numbers.Select((number, i) => new RewardRequest(new Prompt(prompts[i % prompts.Length], "", []), "", Image(number).Rgb))]);
-        Assert.All(numbers.Index(), pair => Assert.Equal((double)Scores["rewards_image_by_prompt"]![pair.Item]![pair.Index % prompts.Length]!, rewards[pair.Index], 1e-4));
+        int[] numbers = [.. Enumerable.Range(0, Scores["rewards_image_by_prompt"]!.Count())
+            .Where(i => Image(i).Mode == ImageMode.Rgb)];
+        var rewards = scorer.Score(
+            [.. numbers.Select((number, i) =>
+                new RewardRequest(new Prompt(prompts[i % prompts.Length], "", []), "", Image(number).Rgb))]);
+        Assert.All(numbers.Index(),
+            pair => Assert.Equal((double)Scores["rewards_image_by_prompt"]![pair.Item]![pair.Index % prompts.Length]!,
+                rewards[pair.Index], 1e-4));
     }
 
     [Fact]
@@ -77,7 +87,8 @@ public sealed class ImageRewardGoldenTests
         var images = scorer.Model.EncodeImages(pixels, Keep);
         Golden.Close(t["image_embeds"], images, 1e-4, "images");
         var order = Scores["intermediates"]!["images"]!.ToObject<long[]>()!;
-        var image = tensor([.. TensorValues.Values<long>(t["pair.image"]).Select(number => (long)Array.IndexOf(order, number))]);
+        var image = tensor(
+            [.. TensorValues.Values<long>(t["pair.image"]).Select(number => (long)Array.IndexOf(order, number))]);
         var ids = t["input_ids"].index_select(0, t["pair.prompt"]);
         var mask = t["attention_mask"].index_select(0, t["pair.prompt"]).to(ScalarType.Bool).unsqueeze(1).unsqueeze(1);
         var paired = images.index_select(0, image);
@@ -116,7 +127,8 @@ public sealed class ImageRewardGoldenTests
     {
         var json = Golden.Json("preference/names_imagereward");
         using var model = new ImageRewardModel(BlipConfig.ImageReward, new(META, ScalarType.Float32));
-        NamesOf.Equal((JObject)json["state_dict"]!, model, ImageRewardModel.Names, name => name.EndsWith("position_ids") || name.Contains("_proj."));
+        NamesOf.Equal((JObject)json["state_dict"]!, model, ImageRewardModel.Names,
+            name => name.EndsWith("position_ids") || name.Contains("_proj."));
     }
 
     [Theory]
@@ -127,6 +139,7 @@ public sealed class ImageRewardGoldenTests
         Assert.Contains(expected, Assert.Throws<UnusableFileException>(() => Load(Golden.Path(path))).Message);
 
     [Fact]
-    public void Heads_of_another_width_must_be_said() => Assert.Contains("how many heads", Assert.Throws<UnusableFileException>(() =>
+    public void Heads_of_another_width_must_be_said() =>
+        Assert.Contains("how many heads", Assert.Throws<UnusableFileException>(() =>
         ImageRewardScorer.Load(Golden.Path("preference/imagereward/ImageReward.pt"), ClipFixture.Cpu)).Message);
 }

@@ -74,7 +74,8 @@ public sealed class Mask2FormerDetectionTests
         Assert.Equal((string)json["real"]!["img_sha256"]!,
             Convert.ToHexStringLower(SHA256.HashData(real.Pixels.bytes)));
         Assert.Equal((string)json["real"]!["resized_rgb_sha256"]!,
-            Convert.ToHexStringLower(SHA256.HashData(DetectorImage.Resize(image, real.Resized.Width, real.Resized.Height)
+            Convert.ToHexStringLower(
+                SHA256.HashData(DetectorImage.Resize(image, real.Resized.Width, real.Resized.Height)
                 .Rgb)));
     }
 

@@ -99,7 +99,8 @@ public sealed class Mask2FormerGoldenTests
 
         foreach (var (name, expected) in (JObject)json["weights"]!)
         {
-            Assert.Equal(expected!["first"]!.Select(value => (float)value), model.Tensors[name].flatten().narrow(0, 0, 4)
+            Assert.Equal(expected!["first"]!.Select(value => (float)value),
+                model.Tensors[name].flatten().narrow(0, 0, 4)
                 .Values<float>());
         }
 

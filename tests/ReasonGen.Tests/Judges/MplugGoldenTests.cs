@@ -19,7 +19,8 @@ public sealed class MplugGoldenTests
 
     private static string Name(string name) => string.Join('.', name.Split('.').Select(part => part switch
     {
-        "conv1" => "patches", _ when part.StartsWith("layer") => "layer." + part[5..], _ when part.StartsWith("block") => "block." + part[5..],
+        "conv1" => "patches", _ when part.StartsWith("layer") => "layer." + part[5..],
+            _ when part.StartsWith("block") => "block." + part[5..],
         _ when part.StartsWith("image_before_layer") => "image_before_layer." + part[18..], _ => part,
     }));
 
@@ -33,13 +34,15 @@ public sealed class MplugGoldenTests
         {
             var (ids, mask) = judge.Batch([(string)row["question"]!]);
             Assert.Equal(ClipFixture.Ids(row["input_ids"]!), TensorValues.Values<long>(ids).Select(id => (int)id));
-            Assert.Equal(ClipFixture.Ids(row["attention_mask"]!), TensorValues.Values<long>(mask.to(ScalarType.Int64)).Select(id => (int)id));
+            Assert.Equal(ClipFixture.Ids(row["attention_mask"]!),
+                TensorValues.Values<long>(mask.to(ScalarType.Int64)).Select(id => (int)id));
             var answer = judge.Answer(Image((string)row["picture"]!), [(string)row["question"]!])[0];
             Assert.Equal((string)row["text"]!, answer.Text);
             Assert.Equal((int)row["steps"]!, answer.Search.Steps);
             Assert.Equal(row["results"]!.Select(result => string.Join(' ', ClipFixture.Ids(result["ids"]!))),
                 answer.Search.Results.Select(result => string.Join(' ', result.Ids)));
-            Assert.All(row["results"]!.Zip(answer.Search.Results), pair => Assert.Equal((double)pair.First["score"]!, pair.Second.Score, 5e-4));
+            Assert.All(row["results"]!.Zip(answer.Search.Results),
+                pair => Assert.Equal((double)pair.First["score"]!, pair.Second.Score, 5e-4));
         }
     }
 
@@ -58,14 +61,16 @@ public sealed class MplugGoldenTests
             var image = judge.Model.EncodeImage(judge.Transform.PixelValues([Image((string)row["picture"]!)]), Keep);
             var (ids, mask) = judge.Batch([(string)row["question"]!]);
             judge.Model.Answer(image, ids, mask, judge.Tokenizer.Start, judge.Tokenizer.End, default, Keep);
-            var expected = t.Where(pair => pair.Key.StartsWith($"{number}.")).ToDictionary(pair => pair.Key[$"{number}.".Length..], pair => pair.Value);
+            var expected = t.Where(pair => pair.Key.StartsWith($"{number}."))
+                .ToDictionary(pair => pair.Key[$"{number}.".Length..], pair => pair.Value);
             Assert.True(expected.Count >= 3);
             Assert.All(expected, pair =>
             {
                 var wanted = pair.Key == "vision.conv1" ? pair.Value.flatten(2).transpose(1, 2) : pair.Value;
                 if (pair.Key == "question_atts")
                 {
-                    Golden.Equal(wanted.narrow(1, image.shape[1], ids.shape[1]), mask.flatten(1).to(ScalarType.Int64), pair.Key);
+                    Golden.Equal(wanted.narrow(1, image.shape[1], ids.shape[1]), mask.flatten(1).to(ScalarType.Int64),
+                        pair.Key);
                     return;
                 }
 
@@ -106,7 +111,8 @@ public sealed class MplugGoldenTests
         foreach (var (number, row) in json["cases"]!.Index())
         {
             using var scope = NewDisposeScope();
-            var search = new BeamSearch((int)row["beam_size"]!, (int)row["min_length"]!, (int)row["max_length"]!, (int)json["start"]!, (int)json["end"]!);
+            var search = new BeamSearch((int)row["beam_size"]!, (int)row["min_length"]!, (int)row["max_length"]!,
+                (int)json["start"]!, (int)json["end"]!);
             var steps = row["steps"]!.ToArray();
             while (!search.Done)
             {
@@ -116,8 +122,10 @@ public sealed class MplugGoldenTests
             }
 
             Assert.Equal(steps.Length, search.Steps);
-            Assert.Equal(row["results"]!.Select(result => string.Join(' ', ClipFixture.Ids(result["ids"]!))), search.Results.Select(result => string.Join(' ', result.Ids)));
-            Assert.All(row["results"]!.Zip(search.Results), pair => Assert.Equal((double)pair.First["score"]!, pair.Second.Score, 5e-4));
+            Assert.Equal(row["results"]!.Select(result => string.Join(' ', ClipFixture.Ids(result["ids"]!))),
+                search.Results.Select(result => string.Join(' ', result.Ids)));
+            Assert.All(row["results"]!.Zip(search.Results),
+                pair => Assert.Equal((double)pair.First["score"]!, pair.Second.Score, 5e-4));
         }
     }
 
@@ -128,7 +136,8 @@ public sealed class MplugGoldenTests
     {
         using var judge = Load(folder);
         var rows = Golden.List($"mplug/{prefix}answers");
-        string[] questions = [.. rows.Select(row => (string)row["question"]!), .. rows.Take(3).Select(row => (string)row["question"]! + " really?")];
+        string[] questions = [.. rows.Select(row => (string)row["question"]!),
+            .. rows.Take(3).Select(row => (string)row["question"]! + " really?")];
         var image = Image((string)rows[0]["picture"]!);
         var together = judge.Answer(image, questions);
         Assert.All(questions.Zip(together), pair =>
@@ -170,10 +179,14 @@ public sealed class MplugGoldenTests
             {
                 var image = ImageReader.Read(Golden.Path($"mplug/dpg_run/images/{wanted.Name}")).Rgb;
                 var asked = questions.Items[Dpg.ItemOf(wanted.Name)];
-                var said = Enumerable.Range(0, crops).Select(crop => answers.Ask(wanted.Name, crop, () => Dpg.Crop(image, crop, side),
+                var said = Enumerable.Range(0, crops)
+                    .Select(crop => answers.Ask(wanted.Name, crop, () => Dpg.Crop(image, crop, side),
                     [.. asked.Select(question => question.Text)], default)).ToArray();
-                Assert.Equal(run["calls"]![wanted.Name]!.SelectMany(crop => crop.Select(call => (string)call["answer"]!)), said.SelectMany(crop => crop.Select(answer => answer!.Text)));
-                var score = Dpg.Score(wanted.Name, asked, crops, (crop, question) => said[crop][asked.ToList().IndexOf(question)]!.Text);
+                Assert.Equal(
+                    run["calls"]![wanted.Name]!.SelectMany(crop => crop.Select(call => (string)call["answer"]!)),
+                    said.SelectMany(crop => crop.Select(answer => answer!.Text)));
+                var score = Dpg.Score(wanted.Name, asked, crops,
+                    (crop, question) => said[crop][asked.ToList().IndexOf(question)]!.Text);
                 Assert.Equal((double)wanted.Value["score"]!, score.Score, 1e-9);
                 return score;
             }).ToArray();
@@ -204,11 +217,13 @@ public sealed class MplugGoldenTests
     [InlineData("vocab.txt", "[CLS]", "[XXX]", "[CLS]")]
     public void A_damaged_or_foreign_configuration_is_refused(string file, string from, string to, string expected)
     {
-        using var copy = new ClipFixture.Copy([.. Directory.GetFiles(Golden.Path("mplug/main")).Select(path => "mplug/main/" + Path.GetFileName(path))]);
+        using var copy = new ClipFixture.Copy(
+            [.. Directory.GetFiles(Golden.Path("mplug/main")).Select(path => "mplug/main/" + Path.GetFileName(path))]);
         var text = File.ReadAllText(copy.In(file));
         Assert.Contains(from, text);
         File.WriteAllText(copy.In(file), text.Replace(from, to));
-        Assert.Contains(expected, Assert.Throws<UnusableFileException>(() => MplugJudge.Load(copy.Folder, ClipFixture.Cpu)).Message);
+        Assert.Contains(expected,
+            Assert.Throws<UnusableFileException>(() => MplugJudge.Load(copy.Folder, ClipFixture.Cpu)).Message);
     }
 
     [Fact]
@@ -226,7 +241,8 @@ public sealed class MplugGoldenTests
         var search = new BeamSearch(config.Beams, config.MinLength, config.MaxLength, 101, 102);
         foreach (var (number, step) in steps.Index())
         {
-            Assert.Equal(step["sequences"]!.Select(ids => string.Join(' ', ClipFixture.Ids(ids))).Take(search.Sequences.Count), search.Sequences.Select(ids => string.Join(' ', ids)));
+            Assert.Equal(step["sequences"]!.Select(ids => string.Join(' ', ClipFixture.Ids(ids)))
+                .Take(search.Sequences.Count), search.Sequences.Select(ids => string.Join(' ', ids)));
             Compare(step, search, logits[number]);
         }
 
@@ -238,6 +254,7 @@ public sealed class MplugGoldenTests
         search.Step(TensorValues.Values<float>(logits.log_softmax(-1)));
         Assert.Equal(ClipFixture.Ids(step["top_beam"]!), search.Chosen.Select(next => next.Beam));
         Assert.Equal(ClipFixture.Ids(step["top_token"]!), search.Chosen.Select(next => next.Token));
-        Assert.All(step["top_scores"]!.Zip(search.Chosen), pair => Assert.Equal((double)pair.First, pair.Second.Score, 5e-4));
+        Assert.All(step["top_scores"]!.Zip(search.Chosen),
+            pair => Assert.Equal((double)pair.First, pair.Second.Score, 5e-4));
     }
 }

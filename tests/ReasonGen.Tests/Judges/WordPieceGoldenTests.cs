@@ -18,7 +18,8 @@ public sealed class WordPieceGoldenTests
     {
         var json = Golden.Json("blip_vqa/tokenizer");
         var tokenizer = Full;
-        Assert.All(((Newtonsoft.Json.Linq.JObject)json["special"]!).Properties(), token => Assert.Equal((int)token.Value, tokenizer.IdOf(token.Name)));
+        Assert.All(((Newtonsoft.Json.Linq.JObject)json["special"]!).Properties(),
+            token => Assert.Equal((int)token.Value, tokenizer.IdOf(token.Name)));
         int[] Ids(string prepared)
         {
             var ids = tokenizer.Encode(prepared, 35);
@@ -30,7 +31,8 @@ public sealed class WordPieceGoldenTests
         {
             Assert.Equal((string)row["prepared"]!, BlipVqaJudge.Prepare((string)row["question"]!));
             Assert.Equal(ClipFixture.Ids(row["ids"]!), Ids((string)row["prepared"]!));
-            Assert.Equal((int?)row["untruncated"] ?? ClipFixture.Ids(row["ids"]!).Length, tokenizer.Encode((string)row["prepared"]!).Length);
+            Assert.Equal((int?)row["untruncated"] ?? ClipFixture.Ids(row["ids"]!).Length,
+                tokenizer.Encode((string)row["prepared"]!).Length);
         });
         var t = Golden.Tensors("blip_vqa/batch");
         var (ids, mask) = BertNames.Batch([.. json["batch"]!.Select(text => Ids((string)text!))], tokenizer.Pad);
@@ -45,7 +47,8 @@ public sealed class WordPieceGoldenTests
             Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(Golden.Path("blip_vqa/vocab.txt")))));
         var (own, read) = (WordPiece.Published(), WordPiece.Load(Golden.Path("blip_vqa/vocab.txt")));
         Assert.Equal(File.ReadAllLines(Golden.Path("blip_vqa/vocab.txt")).Length, own.VocabularySize);
-        Assert.All(File.ReadLines(Golden.Path("blip_vqa/vocab.txt")), token => Assert.Equal(read.IdOf(token), own.IdOf(token)));
+        Assert.All(File.ReadLines(Golden.Path("blip_vqa/vocab.txt")),
+            token => Assert.Equal(read.IdOf(token), own.IdOf(token)));
     }
 
     [Fact]
@@ -65,14 +68,17 @@ public sealed class WordPieceGoldenTests
         Assert.All(json["cases"]!, row =>
         {
             Assert.Equal((string)row["lowered"]!, ReasonGen.Judges.Clip.LowerCase.Python((string)row["text"]!));
-            var (ids, mask) = BertNames.Batch([tokenizer.Encode((string)row["lowered"]!, (int)json["max_length"]!)], tokenizer.Pad, (int)json["max_length"]!);
+            var (ids, mask) = BertNames.Batch([tokenizer.Encode((string)row["lowered"]!, (int)json["max_length"]!)],
+                tokenizer.Pad, (int)json["max_length"]!);
             Assert.Equal(ClipFixture.Ids(row["input_ids"]!), TensorValues.Values<long>(ids).Select(id => (int)id));
-            Assert.Equal(ClipFixture.Ids(row["attention_mask"]!), TensorValues.Values<long>(mask.to(torch.ScalarType.Int64)).Select(id => (int)id));
+            Assert.Equal(ClipFixture.Ids(row["attention_mask"]!),
+                TensorValues.Values<long>(mask.to(torch.ScalarType.Int64)).Select(id => (int)id));
         });
         Assert.All(Golden.List("mplug/decode"), row =>
         {
             Assert.Equal((string)row["text"]!, tokenizer.Decode(ClipFixture.Ids(row["ids"]!)));
-            Assert.Equal((string)row["text_without_clean_up"]!, tokenizer.Decode(ClipFixture.Ids(row["ids"]!), cleanUp: false));
+            Assert.Equal((string)row["text_without_clean_up"]!,
+                tokenizer.Decode(ClipFixture.Ids(row["ids"]!), cleanUp: false));
         });
     }
 
@@ -83,9 +89,12 @@ public sealed class WordPieceGoldenTests
     {
         using var copy = new ClipFixture.Copy();
         File.WriteAllText(copy.In("vocab.txt"), content);
-        Assert.Contains(lacking, Assert.Throws<UnusableFileException>(() => WordPiece.Load(copy.In("vocab.txt"))).Message);
-        Assert.Contains("no such file", Assert.Throws<UnusableFileException>(() => WordPiece.Load(copy.In("other.txt"))).Message);
+        Assert.Contains(lacking,
+            Assert.Throws<UnusableFileException>(() => WordPiece.Load(copy.In("vocab.txt"))).Message);
+        Assert.Contains("no such file",
+            Assert.Throws<UnusableFileException>(() => WordPiece.Load(copy.In("other.txt"))).Message);
         File.WriteAllBytes(copy.In("vocab.txt"), [0xC3, 0x28, (byte)'\n']);
-        Assert.Contains("UTF-8", Assert.Throws<UnusableFileException>(() => WordPiece.Load(copy.In("vocab.txt"))).Message);
+        Assert.Contains("UTF-8",
+            Assert.Throws<UnusableFileException>(() => WordPiece.Load(copy.In("vocab.txt"))).Message);
     }
 }

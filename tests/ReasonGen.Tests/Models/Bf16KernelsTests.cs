@@ -20,16 +20,20 @@ public sealed class Bf16KernelsTests
         using var scope = NewDisposeScope();
         using var generator = Seeds.Torch(5);
         var x = randn([rows, 1, inputs], ScalarType.Float32, CPU, generator: generator).to(ScalarType.BFloat16);
-        using Linear one = new(inputs, outputs, bias, CPU, ScalarType.BFloat16), two = new(inputs, 2 * outputs, bias, CPU, ScalarType.BFloat16);
+        using Linear one = new(inputs, outputs, bias, CPU, ScalarType.BFloat16),
+            two = new(inputs, 2 * outputs, bias, CPU, ScalarType.BFloat16);
         using var norm = new RmsNorm(inputs, 1e-6, CPU, ScalarType.BFloat16);
         Tensor[] slow = [one.forward(x), two.forward(x), norm.forward(x)]; // with a graph: libtorch's operators
         using var free = no_grad();
-        Assert.Equal(rows <= Bf16Kernels.MostRows && System.Numerics.Vector.IsHardwareAccelerated, Bf16Kernels.CanHandle(x, inputs) && Bf16Kernels.CanHandle(one.Dense));
+        Assert.Equal(rows <= Bf16Kernels.MostRows && System.Numerics.Vector.IsHardwareAccelerated,
+            Bf16Kernels.CanHandle(x, inputs) && Bf16Kernels.CanHandle(one.Dense));
         Tensor[] fast = [.. Linear.ForwardMany(x, one, two), norm.forward(x)];
         Assert.All(slow.Zip(fast), pair =>
         {
             Assert.Equal(pair.First.shape, pair.Second.shape);
-            Assert.True(allclose(pair.First.to(ScalarType.Float32), pair.Second.to(ScalarType.Float32), rtol: 1 / 128.0, atol: 1e-3)); // a step of bf16
+            // a step of bf16
+            Assert.True(allclose(pair.First.to(ScalarType.Float32), pair.Second.to(ScalarType.Float32), rtol: 1 / 128.0,
+                atol: 1e-3));
         });
         one.Adapter = (_, y) => y.add(1);
         Assert.True(allclose(fast[0].add(1), Linear.ForwardMany(x, one, two)[0]));
@@ -40,11 +44,13 @@ public sealed class Bf16KernelsTests
     {
         using var scope = NewDisposeScope();
         using var generator = Seeds.Torch(5);
-        Tensor Random() => randn([3, 1, 5632], ScalarType.Float32, CPU, generator: generator).mul(6).to(ScalarType.BFloat16);
+        Tensor Random() =>
+            randn([3, 1, 5632], ScalarType.Float32, CPU, generator: generator).mul(6).to(ScalarType.BFloat16);
         var (gate, up) = (Random(), Random());
         gate[0, 0, 7] = float.NegativeInfinity;
         gate[1, 0, 8] = -200;
-        var (expected, actual) = (nn.functional.silu(gate).mul(up).to(ScalarType.Float32), Bf16Kernels.Gated(gate, up).to(ScalarType.Float32));
+        var (expected, actual) = (nn.functional.silu(gate).mul(up).to(ScalarType.Float32), Bf16Kernels.Gated(gate, up)
+            .to(ScalarType.Float32));
         Assert.True(allclose(expected, actual, rtol: 1 / 128.0, atol: 1e-6, equal_nan: true));
     }
 

@@ -22,7 +22,8 @@ public sealed class ConfigRangeTests : IDisposable
         var json = JObject.Parse(File.ReadAllText(HandedIn.Path("fuzz/" + name)));
         var file = json.ContainsKey("image_processor_type") ? "preprocessor_config.json" : "config.json";
         File.Copy(HandedIn.Path("fuzz/" + name), Path.Combine(folder, file));
-        var error = Assert.Throws<UnusableFileException>(() => (object)(file == "preprocessor_config.json" ? ImageProcessor.Read(folder, 64)
+        var error = Assert.Throws<UnusableFileException>(() =>
+            (object)(file == "preprocessor_config.json" ? ImageProcessor.Read(folder, 64)
             : (string?)json["model_type"] == "janus" ? JanusFiles.ReadConfig(folder) : QwenConfig.FromFolder(folder)));
         Assert.Contains(key, error.Message);
         Assert.Contains(file, error.Message);
@@ -49,7 +50,9 @@ public sealed class ConfigRangeTests : IDisposable
                 var json = Json(name);
                 json.SelectToken(path)!.Replace(new JValue("here"));
                 File.WriteAllText(Path.Combine(folder, "config.json"), json.ToString().Replace("\"here\"", value));
-                var thrown = Record.Exception(() => (object)((string?)json["model_type"] == "janus" ? JanusFiles.ReadConfig(folder) : QwenConfig.FromFolder(folder)));
+                var thrown = Record.Exception(() =>
+                    (object)((string?)json["model_type"] == "janus" ? JanusFiles.ReadConfig(folder)
+                        : QwenConfig.FromFolder(folder)));
                 Assert.True(thrown is null or UnusableFileException, $"{path}: {thrown}");
             }
         }
@@ -89,5 +92,6 @@ public sealed class ConfigRangeTests : IDisposable
     }
 
     private static IEnumerable<string> Leaves(JObject json) => json.Descendants().OfType<JValue>()
-        .Where(value => value.Type is JTokenType.Integer or JTokenType.Float or JTokenType.Boolean).Select(value => value.Path);
+        .Where(value => value.Type is JTokenType.Integer or JTokenType.Float or JTokenType.Boolean)
+        .Select(value => value.Path);
 }

@@ -16,13 +16,15 @@ public sealed class DecodeAttentionTests
     [InlineData(1, 4, 4, 5, 64, false)]
     [InlineData(3, 4, 2, 40, 128, true)]
     [InlineData(2, 16, 16, 300, 128, true)] // enough for several threads
-    public void Attention_of_one_token_is_that_of_libtorch(int rows, int heads, int keyValueHeads, int length, int width, bool masked)
+    public void Attention_of_one_token_is_that_of_libtorch(int rows, int heads, int keyValueHeads, int length,
+        int width, bool masked)
     {
         NativeRuntime.EnsureLoaded();
         using var scope = NewDisposeScope();
         using var free = no_grad();
         using var generator = Seeds.Torch(3);
-        Tensor Random(params long[] shape) => randn(shape, ScalarType.Float32, CPU, generator: generator).mul(3).to(ScalarType.BFloat16);
+        Tensor Random(params long[] shape) =>
+            randn(shape, ScalarType.Float32, CPU, generator: generator).mul(3).to(ScalarType.BFloat16);
         KvCache NewCache() => new(2, rows, keyValueHeads, length + 7, width, CPU, ScalarType.BFloat16);
         using KvCache cache = NewCache(), other = NewCache();
         var before = Random(rows, keyValueHeads, length - 1, width);
@@ -52,7 +54,8 @@ public sealed class DecodeAttentionTests
         Golden.Equal(keys, cache.Layer(1).Keys);
         Golden.Equal(values, cache.Layer(1).Values);
         Tensor Wide(Tensor cached) => cached.to(ScalarType.Float32).repeat_interleave(heads / keyValueHeads, 1);
-        var expected = nn.functional.scaled_dot_product_attention(Turned(q).to(ScalarType.Float32), Wide(keys), Wide(values), mask, 0, false);
+        var expected = nn.functional.scaled_dot_product_attention(Turned(q).to(ScalarType.Float32), Wide(keys),
+            Wide(values), mask, 0, false);
         expected = expected.transpose(1, 2).reshape(actual.shape);
         Assert.True(allclose(expected, actual.to(ScalarType.Float32), rtol: 1 / 256.0, atol: 1e-5)); // one rounding
     }
@@ -62,7 +65,8 @@ public sealed class DecodeAttentionTests
     {
         using var cache = new KvCache(1, 1, 2, 9, 64, CPU, ScalarType.BFloat16);
         cache.Advance(9);
-        Assert.Contains("holds 9 tokens", Assert.Throws<InvalidOperationException>(() => cache.EnsureCapacity(1)).Message);
+        Assert.Contains("holds 9 tokens",
+            Assert.Throws<InvalidOperationException>(() => cache.EnsureCapacity(1)).Message);
     }
 
     [Fact]

@@ -15,7 +15,8 @@ internal static class JanusFixture
 {
     internal static ComputeTarget Cpu { get; } = new(CPU, ScalarType.Float32);
 
-    /// <summary>The checkpoint in the original layout, perhaps with a configuration changed in what is no size.</summary>
+    /// <summary>The checkpoint in the original layout, perhaps with a configuration changed in what is no
+    /// size.</summary>
     internal static Janus Load(Func<JanusConfig, JanusConfig>? change = null, ComputeTarget? target = null)
     {
         var loaded = JanusFiles.Load(Golden.Path("janus/checkpoint"), target ?? Cpu);
@@ -31,7 +32,8 @@ internal static class JanusFixture
     }
 
     internal static SpecialTokens Special { get; } = Golden.Json("janus/made_with")["shape"]!["ids"] is { } ids
-        ? new((int)ids["bos"]!, (int)ids["eos"]!, (int)ids["pad"]!, (int)ids["begin_of_image"]!, (int)ids["end_of_image"]!, (int)ids["image_placeholder"]!) : null!;
+        ? new((int)ids["bos"]!, (int)ids["eos"]!, (int)ids["pad"]!, (int)ids["begin_of_image"]!,
+            (int)ids["end_of_image"]!, (int)ids["image_placeholder"]!) : null!;
 
     /// <summary>Bytes → [-1, 1].</summary>
     internal static Tensor Floats(Tensor bytes) => bytes.to(ScalarType.Float32).div(127.5f).sub(1);
@@ -42,7 +44,8 @@ internal static class JanusFixture
         var bytes = expected.Values<byte>();
         var differences = bytes.Zip(actual.SelectMany(image => image.Rgb), (a, b) => Math.Abs(a - b)).ToArray();
         Assert.Equal(bytes.Length, actual.Sum(image => image.Rgb.Length));
-        Assert.True(differences.Max() <= 1 && differences.Count(d => d > 0) <= Math.Max(1, bytes.Length / 1000), $"{what}: {differences.Count(d => d > 0)} of {bytes.Length} pixels differ");
+        Assert.True(differences.Max() <= 1 && differences.Count(d => d > 0) <= Math.Max(1, bytes.Length / 1000),
+            $"{what}: {differences.Count(d => d > 0)} of {bytes.Length} pixels differ");
     }
 }
 
@@ -63,7 +66,8 @@ internal sealed class RecordingModel(IImageTextModel model) : IImageTextModel
 
     public Tensor EmbedImageCodes(Tensor codes) => model.EmbedImageCodes(codes);
 
-    public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null, KvCache? cache = null) =>
+    public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null,
+        KvCache? cache = null) =>
         model.Hidden(embeddings, attentionMask, positionIds, cache);
 
     public Tensor TextLogits(Tensor hidden) => Keep(model.TextLogits(hidden), Text);

@@ -20,15 +20,18 @@ public sealed class JanusGoldenTests
         var t = Golden.Tensors("janus/text");
         using var free = no_grad();
         using var scope = NewDisposeScope();
-        Tensor ids = t["input_ids"], mask = t["attention_mask"], positions = t["position_ids"], real = mask.to(ScalarType.Bool).unsqueeze(-1);
+        Tensor ids = t["input_ids"], mask = t["attention_mask"], positions = t["position_ids"],
+            real = mask.to(ScalarType.Bool).unsqueeze(-1);
         var hidden = model.Hidden(model.Embed(ids), mask, positions);
         Same(t["hidden"], hidden, real, 1e-4, "hidden");
         Same(t["logits"], model.TextLogits(hidden), real, 1e-4, "logits");
 
-        int rows = (int)ids.shape[0], columns = (int)ids.shape[1], stepped = (int)t["logits_cached"].shape[1], prefill = columns - stepped;
+        int rows = (int)ids.shape[0], columns = (int)ids.shape[1], stepped = (int)t["logits_cached"].shape[1],
+            prefill = columns - stepped;
         using var cache = model.NewCache(rows, columns);
         Tensor Pass(int start, int count) =>
-            model.Hidden(model.Embed(ids.narrow(1, start, count)), mask.narrow(1, 0, start + count), positions.narrow(1, start, count), cache);
+            model.Hidden(model.Embed(ids.narrow(1, start, count)), mask.narrow(1, 0, start + count),
+                positions.narrow(1, start, count), cache);
         Pass(0, prefill);
         var seen = mask.narrow(1, 0, prefill).to(ScalarType.Bool).view(rows, 1, prefill, 1);
         foreach (var name in t.Keys.Where(key => key.StartsWith("cache.")))
@@ -39,7 +42,8 @@ public sealed class JanusGoldenTests
 
         for (var i = 0; i < stepped; i++)
         {
-            Golden.Close(t["logits_cached"].narrow(1, i, 1), model.TextLogits(Pass(prefill + i, 1)), 1e-4, $"cached logits of step {i}");
+            Golden.Close(t["logits_cached"].narrow(1, i, 1), model.TextLogits(Pass(prefill + i, 1)), 1e-4,
+                $"cached logits of step {i}");
         }
     }
 
@@ -51,7 +55,8 @@ public sealed class JanusGoldenTests
         using var free = no_grad();
         using var scope = NewDisposeScope();
         Golden.Close(t["code_embeds"], model.EmbedImageCodes(t["codes"]), 1e-5, "code embeddings");
-        Golden.Close(t["all_code_embeds"], model.EmbedImageCodes(arange(model.CodebookSize).unsqueeze(0))[0], 1e-5, "all code embeddings");
+        Golden.Close(t["all_code_embeds"], model.EmbedImageCodes(arange(model.CodebookSize).unsqueeze(0))[0], 1e-5,
+            "all code embeddings");
         CheckImagePass(model, t, t["input_ids"], t["codes"], _ => 1e-4);
     }
 
@@ -64,7 +69,8 @@ public sealed class JanusGoldenTests
         var band = Golden.Json("janus/summary")["bf16_max_difference_from_fp32"]!;
         using var free = no_grad();
         using var scope = NewDisposeScope();
-        Golden.Close(t["code_embeds"], model.EmbedImageCodes(t["codes"]), 4 * (double)band["code_embeds"]!, "code embeddings");
+        Golden.Close(t["code_embeds"], model.EmbedImageCodes(t["codes"]), 4 * (double)band["code_embeds"]!,
+            "code embeddings");
         CheckImagePass(model, t, t["input_ids"], t["codes"], name => 4 * (double)band[name]!);
         var inFull = exact.DecodeImage(t["vq_codes"]);
         var own = t["vq_decoded"].to(ScalarType.Float32).sub(inFull).abs().max().ToDouble();
@@ -82,7 +88,8 @@ public sealed class JanusGoldenTests
         Tensor mask = t["attention_mask"], real = mask.to(ScalarType.Bool).unsqueeze(-1);
         var embeddings = model.Embed(t["input_ids"], JanusFixture.Floats(t["images"]), t["images_seq_mask"]);
         Golden.Close(t["inputs_embeds"], embeddings, 1e-5, "embeddings");
-        Same(t["logits"], model.TextLogits(model.Hidden(embeddings, mask, mask.cumsum(1).sub(1).clamp_min(0))), real, 1e-4, "logits");
+        Same(t["logits"], model.TextLogits(model.Hidden(embeddings, mask, mask.cumsum(1).sub(1).clamp_min(0))), real,
+            1e-4, "logits");
 
         var config = new TextConfig { MaxTokens = (int)t["greedy"].shape[1] };
         Golden.Equal(t["greedy"], Stack(new TextGenerator(recording, -1, config).Write(embeddings, mask)), "greedy");
@@ -90,10 +97,13 @@ public sealed class JanusGoldenTests
 
         var eos = (int)Golden.Json("janus/summary")["greedy_stopped_eos"]!;
         var stopped = Stack(new TextGenerator(model, eos, config).Write(embeddings, mask));
-        Golden.Equal(t["greedy_stopped"], nn.functional.pad(stopped, [0, t["greedy_stopped"].shape[1] - stopped.shape[1]], value: eos), "greedy, stopped");
+        Golden.Equal(t["greedy_stopped"],
+            nn.functional.pad(stopped, [0, t["greedy_stopped"].shape[1] - stopped.shape[1]], value: eos),
+            "greedy, stopped");
 
         Assert.Contains("places for image features", Assert.Throws<ArgumentException>(
-            () => model.Embed(t["input_ids"], JanusFixture.Floats(t["images"]).narrow(0, 0, 1), t["images_seq_mask"])).Message);
+            () => model.Embed(t["input_ids"], JanusFixture.Floats(t["images"]).narrow(0, 0, 1),
+                t["images_seq_mask"])).Message);
     }
 
     [Fact]
@@ -112,10 +122,12 @@ public sealed class JanusGoldenTests
             var recording = new RecordingModel(model);
             var sampler = new RolloutSampler(recording, JanusFixture.Special, new RolloutConfig
             {
-                MaxTextTokens = 0, ImageTokens = tokens, Temperature = temperature, Greedy = greedy, GuidanceScale = scale,
+                MaxTextTokens = 0, ImageTokens = tokens, Temperature = temperature, Greedy = greedy,
+                GuidanceScale = scale,
             });
             var prompt = t[greedy ? name.Split('.')[1] : (string)json["sample_prompts"]![name]!];
-            prompt = prompt.narrow(0, 0, prompt.shape[0] - 1).unsqueeze(0).repeat(count, 1); // the sampler itself adds begin_of_image
+            // the sampler itself adds begin_of_image
+            prompt = prompt.narrow(0, 0, prompt.shape[0] - 1).unsqueeze(0).repeat(count, 1);
             using var generator = new Generator((ulong)((long?)c["manual_seed"] ?? 0), CPU);
             using var rollouts = sampler.Generate(prompt, ones_like(prompt), generator);
             Golden.Equal(t[name + ".codes"], rollouts.ImageCodes, name + " codes");
@@ -125,7 +137,8 @@ public sealed class JanusGoldenTests
             var guided = bare.add(conditional.sub(bare).mul(scale)).div(temperature);
             if (greedy)
             {
-                Golden.Close(scale == 1 ? Every(t[name + ".raw_logits"], 0) : t[name + ".raw_logits"], raw, 1e-4, name + " raw logits");
+                Golden.Close(scale == 1 ? Every(t[name + ".raw_logits"], 0) : t[name + ".raw_logits"], raw, 1e-4,
+                    name + " raw logits");
                 Golden.Close(t[name + ".guided_logits"], guided, 5e-4, name + " guided logits");
                 Golden.Close(t[name + ".decoded"], model.DecodeImage(rollouts.ImageCodes), 1e-4, name + " decoded");
             }
@@ -134,7 +147,8 @@ public sealed class JanusGoldenTests
                 Golden.Close(t[name + ".probs"], nn.functional.softmax(guided, -1), 1e-4, name + " probabilities");
             }
 
-            JanusFixture.SamePixels(t[name + ".pixels"], ImageTensors.FromTensor(model.DecodeImage(rollouts.ImageCodes)), name);
+            JanusFixture.SamePixels(t[name + ".pixels"],
+                ImageTensors.FromTensor(model.DecodeImage(rollouts.ImageCodes)), name);
         }
     }
 
@@ -148,14 +162,19 @@ public sealed class JanusGoldenTests
         for (var row = 0; row < rows; row++)
         {
             var ids = JanusChat.ExpandImages(Raw($"{row}"), special, patches);
-            var padded = Enumerable.Repeat(special.Pad, longest - ids.Length).Concat(ids).Select(id => (long)id).ToArray();
+            var padded =
+                Enumerable.Repeat(special.Pad, longest - ids.Length).Concat(ids).Select(id => (long)id).ToArray();
             Assert.Equal(t["input_ids"][row].Values<long>(), padded);
-            Assert.Equal(t["images_seq_mask"][row].Values<long>(), padded.Select(id => id == special.ImagePlaceholder ? 1L : 0));
-            Assert.Equal(t["attention_mask"][row].Values<long>(), padded.Select((_, i) => i < longest - ids.Length ? 0L : 1));
+            Assert.Equal(t["images_seq_mask"][row].Values<long>(),
+                padded.Select(id => id == special.ImagePlaceholder ? 1L : 0));
+            Assert.Equal(t["attention_mask"][row].Values<long>(),
+                padded.Select((_, i) => i < longest - ids.Length ? 0L : 1));
         }
 
-        Assert.Equal(t["special.ids"].Values<long>(), JanusChat.ExpandImages(Raw("1"), special, patches, keepPlaceholder: true).Select(id => (long)id));
-        Assert.Equal(t["appended.ids"].Values<long>(), JanusChat.ExpandImages([.. Raw("2"), special.ImagePlaceholder], special, patches).Select(id => (long)id));
+        Assert.Equal(t["special.ids"].Values<long>(),
+            JanusChat.ExpandImages(Raw("1"), special, patches, keepPlaceholder: true).Select(id => (long)id));
+        Assert.Equal(t["appended.ids"].Values<long>(),
+            JanusChat.ExpandImages([.. Raw("2"), special.ImagePlaceholder], special, patches).Select(id => (long)id));
     }
 
     [Fact]
@@ -171,7 +190,8 @@ public sealed class JanusGoldenTests
         Same(t["text.logits"], logits, mask.to(ScalarType.Bool).unsqueeze(-1), 1e-4, "text logits");
         var hidden = model.Hidden(cat([model.Embed(image["input_ids"]), model.EmbedImageCodes(image["codes"])], 1));
         Golden.Close(t["image.image_logits"], model.ImageLogits(hidden), 1e-4, "image logits");
-        Golden.Close(t["vision.aligned"], model.EmbedImages(Golden.Tensors("siglip/tower")["pixel_values"]), 1e-4, "aligned");
+        Golden.Close(t["vision.aligned"], model.EmbedImages(Golden.Tensors("siglip/tower")["pixel_values"]), 1e-4,
+            "aligned");
         foreach (var name in t.Keys.Where(key => key.StartsWith("decode.")))
         {
             var codes = Golden.Tensors("janus/generation")[$"greedy.{name["decode.".Length..]}.w5.codes"];
@@ -183,7 +203,8 @@ public sealed class JanusGoldenTests
     public void The_native_layout_gives_the_values_of_the_original_one()
     {
         using var model = JanusFiles.Load(Golden.Path("janus_hf/model"), JanusFixture.Cpu);
-        Dictionary<string, Tensor> image = Golden.Tensors("janus/image_logits"), vq = Golden.Tensors("janus_hf/vq_encode");
+        Dictionary<string, Tensor> image = Golden.Tensors("janus/image_logits"),
+            vq = Golden.Tensors("janus_hf/vq_encode");
         using var free = no_grad();
         using var scope = NewDisposeScope();
         CheckImagePass(model, image, image["input_ids"], image["codes"], _ => 1e-4);
@@ -201,11 +222,14 @@ public sealed class JanusGoldenTests
         var t = Golden.Tensors("janus/gradients");
         using var scope = NewDisposeScope();
         Tensor ids = t["input_ids"], codes = t["codes"], placeholders = ids.eq(JanusFixture.Special.ImagePlaceholder);
-        var embeddings = cat([model.Embed(ids, JanusFixture.Floats(t["images"]), placeholders), model.EmbedImageCodes(codes)], 1);
+        var embeddings =
+            cat([model.Embed(ids, JanusFixture.Floats(t["images"]), placeholders), model.EmbedImageCodes(codes)], 1);
         var hidden = model.Hidden(embeddings);
         long text = ids.shape[1], image = codes.shape[1];
-        var textLoss = nn.functional.cross_entropy(model.TextLogits(hidden.narrow(1, 0, text - 1)).flatten(0, 1), ids.narrow(1, 1, text - 1).flatten(), reduction: nn.Reduction.None);
-        var imageLoss = nn.functional.cross_entropy(model.ImageLogits(hidden.narrow(1, text - 1, image)).flatten(0, 1), codes.flatten(), reduction: nn.Reduction.None);
+        var textLoss = nn.functional.cross_entropy(model.TextLogits(hidden.narrow(1, 0, text - 1)).flatten(0, 1),
+            ids.narrow(1, 1, text - 1).flatten(), reduction: nn.Reduction.None);
+        var imageLoss = nn.functional.cross_entropy(model.ImageLogits(hidden.narrow(1, text - 1, image)).flatten(0, 1),
+            codes.flatten(), reduction: nn.Reduction.None);
         Golden.Close(t["text_loss"], textLoss, 1e-4, "text loss");
         Golden.Close(t["image_loss"], imageLoss, 1e-4, "image loss");
         var loss = cat([textLoss, imageLoss]).mean();
@@ -217,19 +241,24 @@ public sealed class JanusGoldenTests
         {
             var actual = gradients[name]?.norm().ToDouble() ?? 0;
             var expected = (double?)norm ?? 0;
-            Assert.True(Math.Abs(actual - expected) <= 1e-4 * expected + 1e-7, $"{name}: {actual} instead of {expected}");
+            Assert.True(Math.Abs(actual - expected) <= 1e-4 * expected + 1e-7,
+                $"{name}: {actual} instead of {expected}");
         }
 
-        Assert.Equal((double)json["total_norm"]!, Math.Sqrt(gradients.Values.Sum(g => Math.Pow(g?.norm().ToDouble() ?? 0, 2))), 1e-4 * (double)json["total_norm"]!);
+        Assert.Equal((double)json["total_norm"]!,
+            Math.Sqrt(gradients.Values.Sum(g => Math.Pow(g?.norm().ToDouble() ?? 0, 2))),
+            1e-4 * (double)json["total_norm"]!);
         foreach (var (key, expected) in t.Where(pair => pair.Key.StartsWith("grad")))
         {
             var actual = gradients[key[(key.IndexOf('.') + 1)..]]!;
-            actual = key.StartsWith("grad_rows.") ? actual.index_select(0, ids[0].narrow(0, 0, expected.shape[0])) : actual;
+            actual = key.StartsWith("grad_rows.") ? actual.index_select(0, ids[0].narrow(0, 0, expected.shape[0]))
+                : actual;
             Golden.Close(expected, actual, 1e-4 * Math.Max(1e-3, expected.norm().ToDouble()), key);
         }
     }
 
-    private static void CheckImagePass(Janus model, Dictionary<string, Tensor> t, Tensor ids, Tensor codes, Func<string, double> tolerance)
+    private static void CheckImagePass(Janus model, Dictionary<string, Tensor> t, Tensor ids, Tensor codes,
+        Func<string, double> tolerance)
     {
         var hidden = model.Hidden(cat([model.Embed(ids), model.EmbedImageCodes(codes)], 1));
         Golden.Close(t["hidden"], hidden, tolerance("hidden"), "hidden");
@@ -240,9 +269,11 @@ public sealed class JanusGoldenTests
     }
 
     private static void Same(Tensor expected, Tensor actual, Tensor where, double tolerance, string what) =>
-        Golden.Close(expected.masked_fill(where.logical_not(), 0), actual.masked_fill(where.logical_not(), 0), tolerance, what);
+        Golden.Close(expected.masked_fill(where.logical_not(), 0), actual.masked_fill(where.logical_not(), 0),
+            tolerance, what);
 
-    private static Tensor Every(Tensor pairs, int which) => pairs.view(pairs.shape[0] / 2, 2, pairs.shape[1], pairs.shape[2]).select(1, which);
+    private static Tensor Every(Tensor pairs, int which) =>
+        pairs.view(pairs.shape[0] / 2, 2, pairs.shape[1], pairs.shape[2]).select(1, which);
 
     private static Tensor Stack(IEnumerable<long[]> steps) => stack(steps.Select(step => tensor(step)).ToArray(), 1);
 }

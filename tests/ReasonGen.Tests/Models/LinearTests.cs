@@ -15,7 +15,8 @@ public sealed class LinearTests
     [InlineData(2, 1024, 67, false, true)]
     [InlineData(3, 256, 300, true, true)]
     [InlineData(1, 204, 400, true, false)] // not a multiple of any vector
-    public void Few_rows_in_bfloat16_are_rounded_once_and_all_others_are_libtorchs(int rows, int inputs, int outputs, bool bias, bool whole)
+    public void Few_rows_in_bfloat16_are_rounded_once_and_all_others_are_libtorchs(int rows, int inputs, int outputs,
+        bool bias, bool whole)
     {
         NativeRuntime.EnsureLoaded();
         using var scope = NewDisposeScope();

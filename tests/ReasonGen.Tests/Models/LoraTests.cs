@@ -28,7 +28,9 @@ public sealed class LoraTests
         var plain = Gradients(lora, checkpoint: false);
         var checkpointed = Gradients(lora, checkpoint: true);
         Assert.Equal(plain.Keys, checkpointed.Keys);
-        Assert.All(plain, pair => Golden.Close(pair.Value, checkpointed[pair.Key], 1e-6 * Math.Max(1e-3, pair.Value.abs().max().ToDouble()),
+        Assert.All(plain,
+            pair => Golden.Close(pair.Value, checkpointed[pair.Key],
+                1e-6 * Math.Max(1e-3, pair.Value.abs().max().ToDouble()),
             pair.Key));
     }
 
@@ -39,7 +41,8 @@ public sealed class LoraTests
         using var scope = NewDisposeScope();
         manual_seed(1);
         Tensor labels = tensor(new long[] { 3, 70000 }, [1, 2]), states = randn(1, 2, 1), head = randn(classes, 1);
-        var table = new Dictionary<string, Tensor> { ["text_embed"] = states[0], ["text_head"] = head, ["img_embed"] = zeros(1, 1),
+        var table = new Dictionary<string, Tensor> { ["text_embed"] = states[0], ["text_head"] = head,
+            ["img_embed"] = zeros(1, 1),
             ["img_head"] = zeros(1, 1) };
         using var model = new TableModel(table, "");
         Tensor a = states.clone().requires_grad_(), b = states.clone().requires_grad_();
@@ -50,12 +53,15 @@ public sealed class LoraTests
         var (expected, spread) = TokenLogProbs.OfLogits(model.TextLogits(b[0]), labels[0], 0);
         expected.sum().add(spread.sum(), 0.3).backward();
         Golden.Close(expected, logProbs[0], 1e-5, "log-probs");
-        // of the states: (onehot − p − 0.3 p (log p + H)) · head, in fp64: fp32 loses a two-hundredth over eight million terms
+        // of the states: (onehot − p − 0.3 p (log p + H)) · head, in fp64: fp32 loses a two-hundredth over eight
+        // million terms
         using (no_grad())
         {
             Tensor wide = head.to(ScalarType.Float64).view(1, -1),
                 log = nn.functional.log_softmax(states.to(ScalarType.Float64)[0].matmul(wide), -1); // [2, classes]
-            Tensor p = log.exp(), spreads = p.mul(log).sum([1L], true).neg(), slope = p.add(p.mul(log.add(spreads)).mul(0.3)).neg(); // [2, classes]
+            // [2, classes]
+            Tensor p = log.exp(), spreads = p.mul(log).sum([1L], true).neg(),
+                slope = p.add(p.mul(log.add(spreads)).mul(0.3)).neg();
             var right = wide.view(-1).index_select(0, labels[0]).add(slope.mul(wide).sum([1L])).view(1, 2, 1);
             Golden.Close(right, a.grad!, 1e-2 * right.abs().max().ToDouble(), "states");
         }
@@ -97,7 +103,8 @@ public sealed class LoraTests
         var steps = trainer.Steps().ToArray();
         Assert.True(steps[^1].Loss < 0.8 * steps[0].Loss, $"{steps[0].Loss} → {steps[^1].Loss}");
         Assert.All(model.state_dict(), pair => Golden.Equal(before[pair.Key], pair.Value, pair.Key));
-        Assert.All(lora.TrainableParameters(), p => Assert.False(p.Parameter.eq(start[p.Name]).all().ToBoolean(), p.Name));
+        Assert.All(lora.TrainableParameters(),
+            p => Assert.False(p.Parameter.eq(start[p.Name]).all().ToBoolean(), p.Name));
     }
 
     [Fact]
@@ -110,18 +117,21 @@ public sealed class LoraTests
             using var lora = (Lora)setup.Prepare(model);
             var config = new GrpoConfig
             {
-                PromptsPerStep = 2, PromptsPerUpdate = 1, RolloutsPerPrompt = 4, MicroBatchRollouts = 3, LearningRate = 1e-2, MaxRounds = 4,
+                PromptsPerStep = 2, PromptsPerUpdate = 1, RolloutsPerPrompt = 4, MicroBatchRollouts = 3,
+                LearningRate = 1e-2, MaxRounds = 4,
             };
             using var trainer = new GrpoTrainer(lora, new RolloutCollector(Policy(lora, rows: 3),
                 new LambdaReward("brightness", request => request.Image.Rgb.Sum(v => v) % 2),
-                i => new ReasonGen.Rollouts.Prompt($"prompt {i}", "", []), config), new FixedEntropyTerm(0.01), Special.BeginOfImage);
+                i => new ReasonGen.Rollouts.Prompt($"prompt {i}", "", []), config), new FixedEntropyTerm(0.01),
+                Special.BeginOfImage);
             _ = trainer.Steps(2).Last();
             return [.. lora.TrainableParameters().Select(p => p.Parameter.Values<float>())];
         }
 
         var (plain, checkpointed) = (Train(false), Train(true));
         Assert.Contains(plain.SelectMany((values, i) => i % 2 == 1 ? values : []), value => value != 0); // B has moved
-        Assert.All(plain.Zip(checkpointed), pair => Golden.Close(tensor(pair.First), tensor(pair.Second), 1e-3, "additions"));
+        Assert.All(plain.Zip(checkpointed),
+            pair => Golden.Close(tensor(pair.First), tensor(pair.Second), 1e-3, "additions"));
     }
 
     [Fact]
@@ -133,14 +143,16 @@ public sealed class LoraTests
         using var a = whole.Generate(prompts, 4, 1);
         using var b = parts.Generate(prompts, 4, 1);
         Golden.Equal(a.Ids, b.Ids);
-        Assert.Equal(whole.Images(a).Select(p => Convert.ToHexString(p.Rgb)), parts.Images(a).Select(p => Convert.ToHexString(p.Rgb)));
+        Assert.Equal(whole.Images(a).Select(p => Convert.ToHexString(p.Rgb)),
+            parts.Images(a).Select(p => Convert.ToHexString(p.Rgb)));
     }
 
     [Fact]
     public void Bad_settings_of_a_lora_are_named()
     {
         using var model = TinyJanus.Build();
-        Assert.Contains("'q_projj'; it has", Assert.Throws<ArgumentException>(() => new Lora(model, new() { Targets = ["q_projj"] })).Message);
+        Assert.Contains("'q_projj'; it has",
+            Assert.Throws<ArgumentException>(() => new Lora(model, new() { Targets = ["q_projj"] })).Message);
         Assert.Contains("rank 0", Assert.Throws<ArgumentException>(() => new Lora(model, new() { Rank = 0 })).Message);
         Assert.All(model.parameters(), parameter => Assert.True(parameter.requires_grad));
     }
@@ -154,7 +166,10 @@ public sealed class LoraTests
     };
 
     private static PolicySampler Policy(IImageTextModel model, int rows) => new(model, Words, PromptTemplate.JanusRl,
-        new() { MaxTextTokens = 6, ImageTokens = TinyJanus.Config.ImageTokens, RowsAtATime = rows, Greedy = model is Janus }, CPU);
+        new()
+        {
+            MaxTextTokens = 6, ImageTokens = TinyJanus.Config.ImageTokens, RowsAtATime = rows, Greedy = model is Janus,
+        }, CPU);
 
     private static HuggingFaceTokenizer LoadWords()
     {
@@ -170,7 +185,8 @@ public sealed class LoraTests
         var random = Seeds.Random(7, seed);
         int[] Text(int count) => [.. Enumerable.Range(0, count).Select(_ => random.Next(256))];
         return SftBatch.Build([.. Enumerable.Range(0, 3).Select(i =>
-            new SftSample(Text(4 + i), Text(5), [.. Enumerable.Range(0, TinyJanus.Config.ImageTokens).Select(_ => (long)random.Next(64))]))],
+            new SftSample(Text(4 + i), Text(5),
+                [.. Enumerable.Range(0, TinyJanus.Config.ImageTokens).Select(_ => (long)random.Next(64))]))],
             Special);
     }
 
@@ -199,7 +215,8 @@ public sealed class LoraTests
 
         GC.Collect();
         GC.WaitForPendingFinalizers();
-        return new(policy.TrainableParameters().ToDictionary(p => p.Name, p => p.Parameter.grad is { } gradient ? gradient.clone()
+        return new(policy.TrainableParameters().ToDictionary(p => p.Name,
+            p => p.Parameter.grad is { } gradient ? gradient.clone()
             : throw new InvalidOperationException(p.Name + " has no gradient")));
     }
 }

@@ -21,14 +21,18 @@ public sealed class QwenFolderTests : IDisposable
     {
         using var old = QwenFixture.Model(name);
         var json = JObject.Parse(File.ReadAllText(Golden.Path($"qwen25vl/{name}/config.json")));
-        var text = new JObject(json.Properties().Where(p => p.Name is not ("vision_config" or "model_type" or "image_token_id" or "tie_word_embeddings")));
-        var nested = new JObject(json.Properties().Where(p => text[p.Name] is null)) { ["text_config"] = text, ["unknown"] = 1 };
+        var text = new JObject(json.Properties()
+            .Where(p => p.Name is not ("vision_config" or "model_type" or "image_token_id" or "tie_word_embeddings")));
+        var nested =
+            new JObject(json.Properties().Where(p => text[p.Name] is null)) { ["text_config"] = text, ["unknown"] = 1 };
         File.WriteAllText(Path.Combine(folder, "config.json"), nested.ToString());
         Safetensors.Save(Path.Combine(folder, "model.safetensors"), old.Weights().Select(p => KeyValuePair.Create(
-            p.Name.StartsWith("visual.") ? "model." + p.Name : p.Name.Replace("model.", "model.language_model."), (Tensor)p.Parameter)));
+            p.Name.StartsWith("visual.") ? "model." + p.Name : p.Name.Replace("model.", "model.language_model."),
+            (Tensor)p.Parameter)));
         using var read = QwenVl.Load(folder, Target);
         Assert.Equal(old.Config.TiedHead, read.Config.TiedHead);
-        Assert.All(old.Weights().Zip(read.Weights()), pair => Golden.Equal(pair.First.Parameter, pair.Second.Parameter, pair.First.Name));
+        Assert.All(old.Weights().Zip(read.Weights()),
+            pair => Golden.Equal(pair.First.Parameter, pair.Second.Parameter, pair.First.Name));
     }
 
     [Fact]
@@ -38,7 +42,9 @@ public sealed class QwenFolderTests : IDisposable
         using var model = QwenFixture.Model("tied_sharded");
         File.Copy(Golden.Path("qwen25vl/tied_sharded/config.json"), Path.Combine(folder, "config.json"));
         var embedding = (Tensor)model.Weights().First(p => p.Name.Contains("embed_tokens")).Parameter;
-        Safetensors.Save(Path.Combine(folder, "model.safetensors"), model.Weights().Select(p => KeyValuePair.Create(p.Name, (Tensor)p.Parameter)).Append(new("lm_head.weight", embedding)));
+        Safetensors.Save(Path.Combine(folder, "model.safetensors"),
+            model.Weights().Select(p => KeyValuePair.Create(p.Name, (Tensor)p.Parameter))
+                .Append(new("lm_head.weight", embedding)));
         using var read = QwenVl.Load(folder, Target);
         Golden.Equal(embedding, read.Weights().First(p => p.Name.Contains("embed_tokens")).Parameter);
     }
@@ -48,9 +54,12 @@ public sealed class QwenFolderTests : IDisposable
     [InlineData("{ \"model_type\": ", "it is no JSON object")]
     [InlineData("{ \"model_type\": \"llama\" }", "describes a 'llama', not a 'qwen2_5_vl'")]
     [InlineData("{ \"model_type\": \"qwen2_5_vl\" }", "no 'vision_config'")]
-    [InlineData("{ \"model_type\": \"qwen2_5_vl\", \"vision_config\": { \"depth\": 1 }, \"vocab_size\": 10 }", "no 'hidden_size'")]
-    [InlineData("{ \"model_type\": \"qwen2_5_vl\", \"vision_config\": { \"depth\": \"deep\" }, \"vocab_size\": 10, \"hidden_size\": 8, \"intermediate_size\": 8, "
-        + "\"num_hidden_layers\": 1, \"num_attention_heads\": 1, \"num_key_value_heads\": 1, \"rope_scaling\": { \"mrope_section\": [1, 1, 2] } }", "'vision_config.depth' is \"deep\"")]
+    [InlineData("{ \"model_type\": \"qwen2_5_vl\", \"vision_config\": { \"depth\": 1 }, \"vocab_size\": 10 }",
+        "no 'hidden_size'")]
+    [InlineData("{ \"model_type\": \"qwen2_5_vl\", \"vision_config\": { \"depth\": \"deep\" }, \"vocab_size\": 10, "
+        + "\"hidden_size\": 8, \"intermediate_size\": 8, \"num_hidden_layers\": 1, \"num_attention_heads\": 1, "
+        + "\"num_key_value_heads\": 1, \"rope_scaling\": { \"mrope_section\": [1, 1, 2] } }",
+        "'vision_config.depth' is \"deep\"")]
     public void Another_folder_is_refused_in_a_sentence(string? config, string message)
     {
         if (config is not null)
@@ -71,9 +80,13 @@ public sealed class QwenFolderTests : IDisposable
         using var scope = NewDisposeScope();
         var input = QwenFixture.Input(Golden.Tensors("qwen25vl/logits"), "one");
         var grid = input.Grids[0];
-        Assert.Contains("image tokens", Assert.Throws<ArgumentException>(() => model.Embed(input with { Ids = input.Ids.narrow(1, 0, input.Ids.shape[1] - 1).masked_fill(
-            arange(input.Ids.shape[1] - 1).eq(input.Ids[0].Values<long>().ToList().IndexOf(model.Config.ImageToken)), 1) })).Message);
-        Assert.Contains("as the grids say", Assert.Throws<ArgumentException>(() => model.Embed(input with { Grids = [grid, grid] })).Message);
+        Assert.Contains("image tokens",
+            Assert.Throws<ArgumentException>(() =>
+                model.Embed(input with { Ids = input.Ids.narrow(1, 0, input.Ids.shape[1] - 1).masked_fill(
+            arange(input.Ids.shape[1] - 1).eq(input.Ids[0].Values<long>().ToList().IndexOf(model.Config.ImageToken)),
+            1) })).Message);
+        Assert.Contains("as the grids say",
+            Assert.Throws<ArgumentException>(() => model.Embed(input with { Grids = [grid, grid] })).Message);
         Assert.Contains("places for", Assert.Throws<ArgumentException>(() =>
             QwenPositions.Of(input.Ids, input.Mask, [grid with { Height = 50 * grid.Height }], model.Config)).Message);
     }
@@ -82,9 +95,15 @@ public sealed class QwenFolderTests : IDisposable
     public void Bad_sizes_are_named()
     {
         var mini = QwenConfig.Mini(50, 32, 1, 32, 1);
-        Assert.Contains("RopeSections", Assert.Throws<ArgumentException>(() => new QwenVl(mini with { Language = mini.Language with { RopeSections = [1, 2, 3] } }, Target)).Message);
-        Assert.Contains("multiple of 4", Assert.Throws<ArgumentException>(() => new QwenVl(mini with { Vision = mini.Vision with { Width = 33 } }, Target)).Message);
-        Assert.Contains("window", Assert.Throws<ArgumentException>(() => new QwenVl(mini with { Vision = mini.Vision with { WindowSize = 4 } }, Target)).Message);
+        Assert.Contains("RopeSections",
+            Assert.Throws<ArgumentException>(() =>
+                new QwenVl(mini with { Language = mini.Language with { RopeSections = [1, 2, 3] } }, Target)).Message);
+        Assert.Contains("multiple of 4",
+            Assert.Throws<ArgumentException>(() =>
+                new QwenVl(mini with { Vision = mini.Vision with { Width = 33 } }, Target)).Message);
+        Assert.Contains("window",
+            Assert.Throws<ArgumentException>(() =>
+                new QwenVl(mini with { Vision = mini.Vision with { WindowSize = 4 } }, Target)).Message);
     }
 
     public void Dispose() => Directory.Delete(folder, true);

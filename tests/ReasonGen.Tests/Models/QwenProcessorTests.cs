@@ -16,7 +16,8 @@ public sealed class QwenProcessorTests
         var json = Golden.Json("qwen25vl/smart_resize");
         foreach (var (bounds, limits) in (JObject)json["bounds"]!)
         {
-            var processor = new QwenProcessor { MinPixels = (int)limits!["min_pixels"]!, MaxPixels = (int)limits["max_pixels"]! };
+            var processor =
+                new QwenProcessor { MinPixels = (int)limits!["min_pixels"]!, MaxPixels = (int)limits["max_pixels"]! };
             foreach (var (size, result) in json["sizes"]!.Zip(json["versions"]!["4.51.0"]!))
             {
                 int height = (int)size[0]!, width = (int)size[1]!;
@@ -26,7 +27,8 @@ public sealed class QwenProcessorTests
                 }
                 else
                 {
-                    Assert.Contains($"{width}x{height}", Assert.Throws<ArgumentException>(() => processor.SmartSize(height, width)).Message);
+                    Assert.Contains($"{width}x{height}",
+                        Assert.Throws<ArgumentException>(() => processor.SmartSize(height, width)).Message);
                 }
             }
         }
@@ -57,7 +59,9 @@ public sealed class QwenProcessorTests
     public void Images_of_one_size_are_processed_as_one_by_one()
     {
         var random = new Random(3);
-        var images = Enumerable.Range(0, 3).Select(_ => { var rgb = new byte[32 * 32 * 3]; random.NextBytes(rgb); return new RgbImage(32, 32, rgb); }).ToArray();
+        var images = Enumerable.Range(0, 3)
+            .Select(_ => { var rgb = new byte[32 * 32 * 3]; random.NextBytes(rgb); return new RgbImage(32, 32, rgb); })
+            .ToArray();
         var processor = QwenProcessor.For(QwenConfig.Mini(100, 32, 1, 32, 1).Vision);
         using var scope = NewDisposeScope();
         var (patches, grids) = processor.Process(images);

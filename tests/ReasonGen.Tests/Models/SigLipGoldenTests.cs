@@ -22,7 +22,8 @@ public sealed class SigLipGoldenTests
         using var free = no_grad();
         using var scope = NewDisposeScope();
         var parts = model.named_modules().ToDictionary(part => part.name, part => part.module);
-        Tensor Run(string part, Tensor x) => ((nn.Module<Tensor, Tensor>)parts["vision_model.vision_tower." + part]).forward(x);
+        Tensor Run(string part, Tensor x) =>
+            ((nn.Module<Tensor, Tensor>)parts["vision_model.vision_tower." + part]).forward(x);
         var x = Run("patch_embed", t["pixel_values"]);
         Golden.Close(t["patches"], x, 1e-4, "patches");
         x = x.add(model.state_dict()["vision_model.vision_tower.pos_embed"]);
@@ -45,11 +46,18 @@ public sealed class SigLipGoldenTests
         int width = (int)t["aligned_mean"].shape[1], visionWidth = (int)t["tower_mean"].shape[1];
         using var model = new Janus(new JanusConfig
         {
-            Language = new() { VocabularySize = 2, Width = width, MlpWidth = 2, Layers = 1, Heads = 16 }, ImageTokenizer = VqConfig.Mini, ImageTokens = 1,
-            Vision = new() { ImageSize = (int)shape[2], Width = visionWidth, Heads = visionWidth / 64, Layers = (int)Golden.Json("siglip/large")["layers_built"]! },
+            Language = new() { VocabularySize = 2, Width = width, MlpWidth = 2, Layers = 1, Heads = 16 },
+            ImageTokenizer = VqConfig.Mini, ImageTokens = 1,
+            Vision = new()
+            {
+                ImageSize = (int)shape[2], Width = visionWidth, Heads = visionWidth / 64,
+                Layers = (int)Golden.Json("siglip/large")["layers_built"]!,
+            },
         }, JanusFixture.Cpu);
         using var free = no_grad();
-        foreach (var (name, parameter) in model.named_parameters().Where(p => (p.name.StartsWith("vision_model") && !p.name.Contains("attn_pool")) || p.name.StartsWith("aligner")))
+        foreach (var (name, parameter) in model.named_parameters()
+            .Where(p =>
+                (p.name.StartsWith("vision_model") && !p.name.Contains("attn_pool")) || p.name.StartsWith("aligner")))
         {
             using var values = Golden.ByRule(name, parameter.shape);
             parameter.copy_(values);
@@ -57,7 +65,8 @@ public sealed class SigLipGoldenTests
 
         using var scope = NewDisposeScope();
         var image = Golden.ByRule((string)pixels["name"]!, shape, scaled: false);
-        var features = ((SigLip)model.named_children().Single(part => part.name == "vision_model").module).forward(image);
+        var features =
+            ((SigLip)model.named_children().Single(part => part.name == "vision_model").module).forward(image);
         var aligned = model.EmbedImages(image);
         foreach (var (name, actual) in new[] { ("tower", features), ("aligned", aligned) })
         {
@@ -75,18 +84,21 @@ public sealed class SigLipGoldenTests
         foreach (var key in t.Keys.Where(key => key.EndsWith(".resized")))
         {
             var parts = key.Split('.');
-            Check(configs[parts[0]], ImageFile.Read(Golden.Path($"siglip/images/{parts[1]}.png")), t[key], t[key.Replace("resized", "pixel_values")], key);
+            Check(configs[parts[0]], ImageFile.Read(Golden.Path($"siglip/images/{parts[1]}.png")), t[key],
+                t[key.Replace("resized", "pixel_values")], key);
         }
 
         foreach (var (name, processor) in configs)
         {
-            Assert.Equal(json["configs"]![name]!["background_color"]!.Select(c => (byte)c), new[] { processor.Background.R, processor.Background.G, processor.Background.B });
+            Assert.Equal(json["configs"]![name]!["background_color"]!.Select(c => (byte)c),
+                new[] { processor.Background.R, processor.Background.G, processor.Background.B });
         }
 
         foreach (var size in json["sizes"]!)
         {
             var processor = configs.Values.First(); // all have one size
-            Assert.Equal(((int)size["resized_width"]!, (int)size["resized_height"]!), processor.SizeOf((int)size["width"]!, (int)size["height"]!));
+            Assert.Equal(((int)size["resized_width"]!, (int)size["resized_height"]!),
+                processor.SizeOf((int)size["width"]!, (int)size["height"]!));
             Assert.Equal(size["final"]!.Select(side => (int)side), [processor.ImageSize, processor.ImageSize]);
         }
     }
@@ -98,10 +110,15 @@ public sealed class SigLipGoldenTests
         foreach (var key in t.Keys.Where(key => key.Contains(".resized_")))
         {
             var (input, name) = (key.Split('.')[0], key.Split('_')[^1]);
-            var processor = new ImageProcessor { ImageSize = (int)t[key].shape[1], Mean = name == "half" ? [0.5, 0.5, 0.5] : ClipMean, Deviation = name == "half" ? [0.5, 0.5, 0.5] : ClipDeviation };
+            var processor = new ImageProcessor
+            {
+                ImageSize = (int)t[key].shape[1], Mean = name == "half" ? [0.5, 0.5, 0.5] : ClipMean,
+                Deviation = name == "half" ? [0.5, 0.5, 0.5] : ClipDeviation,
+            };
             var image = ImageOf(inputs[input]);
             Check(processor, image, t[key], t[$"{input}.pixel_values_{name}"], key);
-            Assert.Equal(t[$"{input}.square_{name}"].Values<byte>(), Resampling.PadToSquare(image, processor.Background).Rgb);
+            Assert.Equal(t[$"{input}.square_{name}"].Values<byte>(),
+                Resampling.PadToSquare(image, processor.Background).Rgb);
         }
     }
 
@@ -112,7 +129,8 @@ public sealed class SigLipGoldenTests
         var processor = new ImageProcessor { ImageSize = (int)json["image_size"]!, MinSize = (int)json["min_size"]! };
         foreach (var row in json["rows"]!)
         {
-            Assert.Equal(((int)row["resized_width"]!, (int)row["resized_height"]!), processor.SizeOf((int)row["width"]!, (int)row["height"]!));
+            Assert.Equal(((int)row["resized_width"]!, (int)row["resized_height"]!),
+                processor.SizeOf((int)row["width"]!, (int)row["height"]!));
         }
     }
 
@@ -127,20 +145,23 @@ public sealed class SigLipGoldenTests
         Assert.Equal([0.5, 0.5, 0.5], nothing.Mean!);
         Assert.Equal(64, nothing.ImageSize);
         var folder = Directory.CreateTempSubdirectory("reasongen").FullName;
-        File.WriteAllText(Path.Combine(folder, "preprocessor_config.json"), "{ \"image_mean\": [0.5], \"image_std\": 3 }");
+        File.WriteAllText(Path.Combine(folder, "preprocessor_config.json"),
+            "{ \"image_mean\": [0.5], \"image_std\": 3 }");
         var error = Assert.Throws<ReasonGen.Checkpoints.UnusableFileException>(() => ImageProcessor.Read(folder, 64));
         Assert.Contains("preprocessor_config.json", error.Message);
         Directory.Delete(folder, true);
     }
 
-    private static readonly double[] ClipMean = [0.48145466, 0.4578275, 0.40821073], ClipDeviation = [0.26862954, 0.26130258, 0.27577711];
+    private static readonly double[] ClipMean = [0.48145466, 0.4578275, 0.40821073],
+        ClipDeviation = [0.26862954, 0.26130258, 0.27577711];
 
     internal static RgbImage ImageOf(Tensor hwc) => new((int)hwc.shape[1], (int)hwc.shape[0], hwc.Values<byte>());
 
     private static ImageProcessor Processor(JToken c) => new()
     {
         ImageSize = (int)c["image_size"]!, MinSize = (int)c["min_size"]!,
-        Mean = (bool)c["do_normalize"]! ? c["image_mean"]!.ToObject<double[]>() : null, Deviation = c["image_std"]?.ToObject<double[]>() ?? [1, 1, 1],
+        Mean = (bool)c["do_normalize"]! ? c["image_mean"]!.ToObject<double[]>() : null,
+        Deviation = c["image_std"]?.ToObject<double[]>() ?? [1, 1, 1],
     };
 
     private static void Check(ImageProcessor processor, RgbImage image, Tensor resized, Tensor values, string what)

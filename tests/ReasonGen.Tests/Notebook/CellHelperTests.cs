@@ -16,7 +16,8 @@ public sealed class CellHelperTests
     [InlineData(1.0, 1.1, 0.05, false)]
     [InlineData(double.NaN, 1.0, 1e9, false)]
     [InlineData(double.NaN, double.NaN, 0, true)]
-    public void Verify_throws_where_numbers_differ_by_more_than_they_may(double mine, double library, double tolerance, bool equal)
+    public void Verify_throws_where_numbers_differ_by_more_than_they_may(double mine, double library, double tolerance,
+        bool equal)
     {
         if (equal)
         {
@@ -24,12 +25,14 @@ public sealed class CellHelperTests
             return;
         }
 
-        Assert.Contains("number 0", Assert.Throws<InvalidOperationException>(() => Verify.Equal("it", mine, library, tolerance)).Message);
+        Assert.Contains("number 0",
+            Assert.Throws<InvalidOperationException>(() => Verify.Equal("it", mine, library, tolerance)).Message);
     }
 
     [Fact]
     public void Verify_refuses_tensors_of_different_shapes() =>
-        Assert.Contains("[2, 3]", Assert.Throws<InvalidOperationException>(() => Verify.Equal("it", ones(2, 3), ones(3, 2))).Message);
+        Assert.Contains("[2, 3]",
+            Assert.Throws<InvalidOperationException>(() => Verify.Equal("it", ones(2, 3), ones(3, 2))).Message);
 
     [Fact]
     public void A_recorded_score_has_the_numbers_of_its_file()

@@ -11,7 +11,8 @@ public sealed class FigureTests
 {
     private static readonly Figure[] Figures =
     [
-        Plot.Lines("two & more", "step", "loss", new Series("a", [3.0, 2, double.NaN, 1]), new Series("b", [1.0, 1, 1, 1])),
+        Plot.Lines("two & more", "step", "loss", new Series("a", [3.0, 2, double.NaN, 1]),
+            new Series("b", [1.0, 1, 1, 1])),
         Plot.Bars("bars", "word", "count", ["one", "two"], new Series("n", [3.0, -1])),
         Plot.Histogram("histogram", "value", [1.0, 1, 2, 5]),
         Plot.Lines("nothing yet", "step", "loss", new Series("a", Array.Empty<double>())),
@@ -34,7 +35,9 @@ public sealed class FigureTests
         }
     }
 
-    private static string Values(JToken trace) => $"{trace["type"]} {trace["name"]} {string.Join(' ', trace["x"]!)} {string.Join(' ', trace["y"]!).Replace("NaN", "")}";
+    private static string Values(JToken trace) =>
+        $"{trace["type"]} {trace["name"]} {string.Join(' ', trace["x"]!)} "
+        + $"{string.Join(' ', trace["y"]!).Replace("NaN", "")}";
 
     [Fact]
     public void A_image_grid_holds_real_images_and_marks_right_and_wrong()

@@ -51,7 +51,8 @@ public sealed class ImageFileTests : IDisposable
     {
         var whole = Encode(Noise(40, 30), format);
         Assert.NotNull(ImageFile.Decode(whole));
-        foreach (var length in new[] { 0.1, 0.3, 0.5, 0.7, 0.9, 0.98 }.Select(share => (int)(whole.Length * share)).Append(whole.Length - 1))
+        foreach (var length in new[] { 0.1, 0.3, 0.5, 0.7, 0.9, 0.98 }.Select(share => (int)(whole.Length * share))
+            .Append(whole.Length - 1))
         {
             Assert.Null(ImageFile.Decode(whole[..length], out var reason));
             Assert.Equal("it is cut short", reason);
@@ -84,7 +85,8 @@ public sealed class ImageFileTests : IDisposable
     public void Uncommon_kinds_have_the_right_colours(string name, int r, int g, int b)
     {
         var image = ImageFile.Read(HandedIn.Path(name));
-        Assert.All(new[] { r, g, b }.Zip(image.Rgb), pair => Assert.InRange(pair.Second, pair.First - 3, pair.First + 3));
+        Assert.All(new[] { r, g, b }.Zip(image.Rgb),
+            pair => Assert.InRange(pair.Second, pair.First - 3, pair.First + 3));
     }
 
     [Theory]
@@ -141,7 +143,8 @@ public sealed class ImageFileTests : IDisposable
         for (var i = 0; i < width * height; i++)
         {
             var (right, low) = (i % width >= width / 2, i / width >= height / 2);
-            byte[] colour = (right, low) switch { (false, false) => [255, 0, 0], (true, false) => [0, 255, 0], (true, true) => [0, 0, 255], _ => [255, 255, 255] };
+            byte[] colour = (right, low) switch { (false, false) => [255, 0, 0], (true, false) => [0, 255, 0],
+                (true, true) => [0, 0, 255], _ => [255, 255, 255] };
             colour.CopyTo(rgb, i * 3);
         }
 
@@ -170,7 +173,8 @@ public sealed class ImageFileTests : IDisposable
 
     private static RgbImage Mirrored(RgbImage p) => Made(p.Width, p.Height, (x, y) => (p, p.Width - 1 - x, y));
 
-    private static RgbImage Turned(RgbImage p) => Made(p.Height, p.Width, (x, y) => (p, y, p.Height - 1 - x)); // a quarter clockwise
+    // a quarter clockwise
+    private static RgbImage Turned(RgbImage p) => Made(p.Height, p.Width, (x, y) => (p, y, p.Height - 1 - x));
 
     private static RgbImage Made(int width, int height, Func<int, int, (RgbImage From, int X, int Y)> place)
     {
@@ -192,14 +196,16 @@ public sealed class ImageFileTests : IDisposable
         }
 
         byte[] rgba = [.. image.Rgb.Chunk(3).SelectMany(colour => colour.Append((byte)255))];
-        using var pixels = SKImage.FromPixelCopy(new SKImageInfo(image.Width, image.Height, SKColorType.Rgba8888, SKAlphaType.Opaque), rgba);
+        using var pixels = SKImage.FromPixelCopy(new SKImageInfo(image.Width, image.Height, SKColorType.Rgba8888,
+            SKAlphaType.Opaque), rgba);
         using var data = pixels.Encode(format, 95);
         return data.ToArray();
     }
 
     private static byte[] WithOrientation(byte[] jpeg, int orientation)
     {
-        byte[] exif = [.. "Exif\0\0II*\0"u8, 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0, 1, 0, 0, 0, (byte)orientation, 0, 0, 0, 0, 0, 0, 0];
+        byte[] exif = [.. "Exif\0\0II*\0"u8, 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0, 1, 0, 0, 0, (byte)orientation, 0, 0, 0, 0,
+            0, 0, 0];
         var length = new byte[2];
         BinaryPrimitives.WriteUInt16BigEndian(length, (ushort)(exif.Length + 2));
         return [.. jpeg[..2], 0xFF, 0xE1, .. length, .. exif, .. jpeg[2..]];
@@ -208,10 +214,12 @@ public sealed class ImageFileTests : IDisposable
     private static void Close(RgbImage expected, RgbImage actual)
     {
         Assert.Equal((expected.Width, expected.Height), (actual.Width, actual.Height));
-        foreach (var (x, y) in new[] { (4, 4), (expected.Width - 5, 4), (expected.Width - 5, expected.Height - 5), (4, expected.Height - 5) })
+        foreach (var (x, y) in new[] { (4, 4), (expected.Width - 5, 4), (expected.Width - 5, expected.Height - 5),
+            (4, expected.Height - 5) })
         {
             var at = (y * expected.Width + x) * 3;
-            Assert.All(expected.Rgb[at..(at + 3)].Zip(actual.Rgb[at..(at + 3)]), pair => Assert.InRange(pair.Second, pair.First - 12, pair.First + 12));
+            Assert.All(expected.Rgb[at..(at + 3)].Zip(actual.Rgb[at..(at + 3)]),
+                pair => Assert.InRange(pair.Second, pair.First - 12, pair.First + 12));
         }
     }
 }

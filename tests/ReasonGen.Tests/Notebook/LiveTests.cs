@@ -25,7 +25,9 @@ public sealed class LiveTests : IDisposable
     [Fact]
     public void A_loop_gives_back_its_items_and_the_cell_keeps_the_last_state_alone()
     {
-        Assert.Equal([0, 1, 2], Shown.Run(Enumerable.Range(0, 3), 3, "count & more", item => new Html($"<b>look {item}</b>"), ("value", item => item)));
+        Assert.Equal([0, 1, 2],
+            Shown.Run(Enumerable.Range(0, 3), 3, "count & more", item => new Html($"<b>look {item}</b>"),
+                ("value", item => item)));
         Assert.Contains("count &amp; more: 3 of 3", Text);
         Assert.DoesNotContain("to go", Text);
         Assert.Contains("rg-plotly", Text);
@@ -101,7 +103,9 @@ public sealed class LiveTests : IDisposable
     public void An_interrupt_before_the_start_begins_nothing()
     {
         Live.Cancellation = new CancellationToken(true);
-        Assert.Throws<OperationCanceledException>(() => Shown.Run(Enumerable.Range(0, 3).Select<int, int>(_ => throw new InvalidOperationException("began")), 3, "work"));
+        Assert.Throws<OperationCanceledException>(() =>
+            Shown.Run(Enumerable.Range(0, 3).Select<int, int>(_ => throw new InvalidOperationException("began")), 3,
+                "work"));
     }
 
     [Fact]

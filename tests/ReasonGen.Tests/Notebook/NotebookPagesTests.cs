@@ -5,7 +5,8 @@ using Xunit;
 
 namespace ReasonGen.Tests.Notebook;
 
-/// <summary>The notebooks as pages that teach: what each has, and that its links lead somewhere. Nothing is run.</summary>
+/// <summary>The notebooks as pages that teach: what each has, and that its links lead somewhere. Nothing is
+/// run.</summary>
 public sealed class NotebookPagesTests
 {
     private static readonly string Folder = Path.Combine(Path.GetDirectoryName(Study.DataFolder())!, "notebooks");
@@ -23,7 +24,9 @@ public sealed class NotebookPagesTests
         var cells = Cells(name, "code");
         Assert.All(cells, cell => Assert.InRange(cell.Split('\n').Length, 1, 25));
         Assert.All(cells.SelectMany(cell => cell.Split('\n')), line => Assert.InRange(line.Length, 0, 100));
-        Assert.All(cells, cell => Assert.DoesNotMatch(new Regex(@"^\s*(public |sealed )*(class|record|struct|interface) \w", RegexOptions.Multiline), cell));
+        Assert.All(cells,
+            cell => Assert.DoesNotMatch(new Regex(@"^\s*(public |sealed )*(class|record|struct|interface) \w",
+                RegexOptions.Multiline), cell));
     }
 
     [Theory]
@@ -36,8 +39,10 @@ public sealed class NotebookPagesTests
     public void Links_lead_to_files(string name)
     {
         var from = Path.GetDirectoryName(Path.Combine(Folder, name))!;
-        var links = Cells(name, "markdown").SelectMany(cell => Regex.Matches(cell, @"\]\(([^)#]+)\)")).Select(link => link.Groups[1].Value);
-        Assert.All(links.Where(link => !link.Contains("://")), link => Assert.True(File.Exists(Path.Combine(from, link)), link));
+        var links = Cells(name, "markdown").SelectMany(cell => Regex.Matches(cell, @"\]\(([^)#]+)\)"))
+            .Select(link => link.Groups[1].Value);
+        Assert.All(links.Where(link => !link.Contains("://")),
+            link => Assert.True(File.Exists(Path.Combine(from, link)), link));
     }
 
     [Theory]
@@ -56,9 +61,12 @@ public sealed class NotebookPagesTests
     public void A_solution_belongs_to_a_notebook(string name) =>
         Assert.Contains($"](../{Path.GetFileName(name)})", Cells(name, "markdown")[0]);
 
-    private static IEnumerable<string> Names(string folder) => Directory.GetFiles(Path.Combine(Folder, folder), "*.ipynb").Order(StringComparer.Ordinal)
+    private static IEnumerable<string> Names(string folder) =>
+        Directory.GetFiles(Path.Combine(Folder, folder), "*.ipynb").Order(StringComparer.Ordinal)
         .Select(path => Path.Combine(folder, Path.GetFileName(path)));
 
-    private static string[] Cells(string name, string kind) => [.. JObject.Parse(File.ReadAllText(Path.Combine(Folder, name)))["cells"]!
-        .Where(cell => (string?)cell["cell_type"] == kind).Select(cell => string.Concat(cell["source"]!.Select(line => (string)line!)))];
+    private static string[] Cells(string name, string kind) =>
+        [.. JObject.Parse(File.ReadAllText(Path.Combine(Folder, name)))["cells"]!
+        .Where(cell => (string?)cell["cell_type"] == kind)
+        .Select(cell => string.Concat(cell["source"]!.Select(line => (string)line!)))];
 }

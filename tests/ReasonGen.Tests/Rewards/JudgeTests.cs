@@ -41,13 +41,17 @@ public sealed class JudgeTests
 
             Assert.Equal((string)row["user_text"]!, judge.Turn(prompt));
             Assert.Equal((string)row["text_sent_to_engine"]!, judge.TurnWithImage(prompt));
-            foreach (var expanded in ((JObject)row).Properties().Where(p => p.Name.StartsWith("text_with_expanded_image_tokens_grid_")))
+            foreach (var expanded in ((JObject)row).Properties()
+                .Where(p => p.Name.StartsWith("text_with_expanded_image_tokens_grid_")))
             {
                 var grid = expanded.Name.Split('_')[^3..].Select(int.Parse).ToArray();
                 Assert.Equal((string)expanded.Value!, judge.TurnWithImage(prompt, grid[0] * grid[1] * grid[2] / 4));
             }
 
-            Assert.Equal($"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{row["text_sent_to_engine"]}<|im_end|>\n<|im_start|>assistant\n", judge.Fill(prompt));
+            Assert.Equal(
+                $"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+                + $"{row["text_sent_to_engine"]}<|im_end|>\n<|im_start|>assistant\n",
+                judge.Fill(prompt));
         }
 
         Assert.Equal((int)json["sampling"]!["max_tokens"]!, JudgeConfig.Paper.MaxTokens);
@@ -63,7 +67,8 @@ public sealed class JudgeTests
             if (c is JObject && t.TryGetValue(name + ".input", out var input))
             {
                 var image = new JudgeImage((int)c["min_pixels"]!, (int?)c["max_pixels"] ?? new JudgeImage().MaxPixels);
-                var sent = image.Prepare(new RgbImage((int)input.shape[1], (int)input.shape[0], input.to(ScalarType.Byte).Values<byte>()));
+                var sent = image.Prepare(new RgbImage((int)input.shape[1], (int)input.shape[0],
+                    input.to(ScalarType.Byte).Values<byte>()));
                 var output = t[name + ".output"];
                 Assert.Equal(((int)output.shape[1], (int)output.shape[0]), (sent.Width, sent.Height));
                 Assert.Equal(output.to(ScalarType.Byte).Values<byte>(), sent.Rgb);
@@ -84,13 +89,15 @@ public sealed class JudgeTests
     {
         foreach (var c in JArray.Parse(File.ReadAllText(Golden.Path("resize/judge_image.json"))))
         {
-            int width = (int)c["formula"]!["width"]!, height = (int)c["formula"]!["height"]!, k = (int)c["formula"]!["k"]!;
+            int width = (int)c["formula"]!["width"]!, height = (int)c["formula"]!["height"]!,
+                k = (int)c["formula"]!["k"]!;
             var rgb = new byte[width * height * 3];
             for (var at = 0; at < width * height; at++)
             {
                 for (long x = at % width, y = at / width, channel = 0; channel < 3; channel++)
                 {
-                    rgb[at * 3 + channel] = (byte)((x * x * (channel + 1) + y * y * 3 + x * y * (2 * channel + 1) + 17 * channel + k) >> 4);
+                    rgb[at * 3 + channel] =
+                        (byte)((x * x * (channel + 1) + y * y * 3 + x * y * (2 * channel + 1) + 17 * channel + k) >> 4);
                 }
             }
 

@@ -16,7 +16,8 @@ public sealed class MiniJudgeTests : IDisposable
 {
     private static readonly Study Study = new(StudyConfig.Quick);
     private static readonly WorldStream World = new(new WorldConfig(), 5);
-    private static readonly JudgeData Data = new([.. World.Take(0, 40).Select(sample => (sample.Prompt, sample.Image(World.Config)))], World, 6);
+    private static readonly JudgeData Data =
+        new([.. World.Take(0, 40).Select(sample => (sample.Prompt, sample.Image(World.Config)))], World, 6);
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
 
     [Fact]
@@ -27,7 +28,9 @@ public sealed class MiniJudgeTests : IDisposable
         {
             var sample = Data[i];
             var seen = Detector.Detect(sample.Image);
-            Assert.All(seen, thing => Assert.Contains($"{thing.Color} {thing.Class} {WorldConfig.Places[thing.Cell]}", sample.Answer));
+            Assert.All(seen,
+                thing => Assert.Contains($"{thing.Color} {thing.Class} {WorldConfig.Places[thing.Cell]}",
+                    sample.Answer));
             Assert.Equal(sample.Answer, Study.JudgeTokenizer.Decode(Study.JudgeTokenizer.Encode(sample.Answer)));
             Assert.NotEmpty(Study.JudgeTokenizer.Encode(sample.Prompt));
             Assert.NotEqual("None", BoxedAnswer.Parse(sample.Answer));
@@ -47,7 +50,8 @@ public sealed class MiniJudgeTests : IDisposable
         {
             var seen = Detector.Detect(sample.Image(World.Config));
             var described = JudgeData.Describe(seen, random);
-            Assert.True(described is null || Checker.Check(seen, described).Correct, $"'{described?.Text}' does not describe {string.Join(", ", seen)}");
+            Assert.True(described is null || Checker.Check(seen, described).Correct,
+                $"'{described?.Text}' does not describe {string.Join(", ", seen)}");
             Assert.NotEqual(sample.Prompt.Text, JudgeData.Alter(sample.Prompt, random).Text);
         }
     }
@@ -57,7 +61,8 @@ public sealed class MiniJudgeTests : IDisposable
     {
         var (model, judge) = Study.NewJudge("judge-small");
         using var own = model;
-        var requests = World.Take(0, 9).Select(sample => new RewardRequest(sample.Prompt, "", sample.Image(World.Config))).ToArray();
+        var requests = World.Take(0, 9)
+            .Select(sample => new RewardRequest(sample.Prompt, "", sample.Image(World.Config))).ToArray();
         var scores = judge.Score(requests);
         Assert.Equal(requests.Length, scores.Length);
         foreach (var (i, request) in requests.Index())
@@ -76,7 +81,8 @@ public sealed class MiniJudgeTests : IDisposable
     {
         const int steps = 32;
         var config = new JudgeTrainerConfig { TotalSteps = steps, SamplesPerStep = 16 };
-        JudgeTrainer New((ReasonGen.Qwen.QwenVl Model, QwenJudge Judge) of) => new(of.Model, of.Judge, Study.JudgeTokenizer, i => Data[i], config);
+        JudgeTrainer New((ReasonGen.Qwen.QwenVl Model, QwenJudge Judge) of) =>
+            new(of.Model, of.Judge, Study.JudgeTokenizer, i => Data[i], config);
         var (whole, half) = (Study.NewJudge("judge-small"), Study.NewJudge("judge-small"));
         var path = Path.Combine(folder, "state");
         using (var trainer = New(whole))
@@ -103,8 +109,10 @@ public sealed class MiniJudgeTests : IDisposable
             }
         }
 
-        Assert.All(whole.Model.Weights().Zip(half.Model.Weights()), pair => Golden.Equal(pair.First.Parameter, pair.Second.Parameter, pair.First.Name));
-        using var other = new JudgeTrainer(half.Model, half.Judge, Study.JudgeTokenizer, i => Data[i], config with { TotalSteps = 99 });
+        Assert.All(whole.Model.Weights().Zip(half.Model.Weights()),
+            pair => Golden.Equal(pair.First.Parameter, pair.Second.Parameter, pair.First.Name));
+        using var other = new JudgeTrainer(half.Model, half.Judge, Study.JudgeTokenizer, i => Data[i],
+            config with { TotalSteps = 99 });
         Assert.Contains("other settings", Assert.Throws<UnusableFileException>(() => other.Resume(path)).Message);
     }
 
@@ -121,8 +129,12 @@ public sealed class MiniJudgeTests : IDisposable
     {
         var audit = new AuditedReward(new LambdaReward("kind", _ => 1));
         var right = World[0];
-        var other = World.Take(1, 50).First(sample => !Checker.Check(sample.Scene.Objects.Select(o => o.ToSeen()).ToArray(), right.Prompt).Correct);
-        Assert.Equal([1, 1], audit.Score([new(right.Prompt, "", right.Image(World.Config)), new(right.Prompt, "", other.Image(World.Config))]));
+        var other = World.Take(1, 50)
+            .First(sample =>
+                !Checker.Check(sample.Scene.Objects.Select(o => o.ToSeen()).ToArray(), right.Prompt).Correct);
+        Assert.Equal([1, 1],
+            audit.Score([new(right.Prompt, "", right.Image(World.Config)),
+                new(right.Prompt, "", other.Image(World.Config))]));
         Assert.Equal((1.0, 0.5, 0.5), audit.Take());
         Assert.Equal((0.0, 0.0, 0.0), audit.Take());
     }

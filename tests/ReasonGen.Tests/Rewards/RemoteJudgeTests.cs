@@ -12,7 +12,8 @@ using Xunit;
 
 namespace ReasonGen.Tests.Rewards;
 
-/// <summary>The judge behind an address, against a real server on this machine that fails in every way it is told to.</summary>
+/// <summary>The judge behind an address, against a real server on this machine that fails in every way it is told
+/// to.</summary>
 public sealed class RemoteJudgeTests : IDisposable
 {
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
@@ -26,10 +27,14 @@ public sealed class RemoteJudgeTests : IDisposable
         {
             lock (random)
             {
-                return Says(Number(request) % 3 == 0 ? 1 : 0) with { Delay = TimeSpan.FromMilliseconds(random.Next(60)) };
+                return Says(Number(request) % 3 == 0 ? 1 : 0) with
+                {
+                    Delay = TimeSpan.FromMilliseconds(random.Next(60)),
+                };
             }
         });
-        var rewards = Judge(endpoint.Address, new() { Model = "m", Calls = Quick with { ConcurrentCalls = 5 } }).Score(Requests(40));
+        var rewards = Judge(endpoint.Address, new() { Model = "m", Calls = Quick with { ConcurrentCalls = 5 } })
+            .Score(Requests(40));
         Assert.Equal(Enumerable.Range(0, 40).Select(i => i % 3 == 0 ? 1f : 0f), rewards);
         Assert.Equal(40, endpoint.Calls);
     }
@@ -48,9 +53,11 @@ public sealed class RemoteJudgeTests : IDisposable
         var message = Assert.Single(body["messages"]!);
         Assert.Equal("user", (string?)message["role"]);
         Assert.Equal(["text", "image_url", "text"], message["content"]!.Select(part => (string?)part["type"]));
-        Assert.Equal(Question.Turn(request.Prompt.Text).Split("<image>"), message["content"]!.Where(part => (string?)part["type"] == "text").Select(part => (string?)part["text"]));
+        Assert.Equal(Question.Turn(request.Prompt.Text).Split("<image>"),
+            message["content"]!.Where(part => (string?)part["type"] == "text").Select(part => (string?)part["text"]));
         using var bitmap = SKBitmap.Decode(FaultyEndpoint.ImageOf(body));
-        Assert.Equal(request.Image.Rgb, bitmap.Pixels.SelectMany(pixel => new[] { pixel.Red, pixel.Green, pixel.Blue }));
+        Assert.Equal(request.Image.Rgb,
+            bitmap.Pixels.SelectMany(pixel => new[] { pixel.Red, pixel.Green, pixel.Blue }));
     }
 
     [Fact]
@@ -59,19 +66,25 @@ public sealed class RemoteJudgeTests : IDisposable
     {
         var rows = Golden.Json("reward/judge_prompt")["rows"]!.ToArray();
         using var endpoint = new FaultyEndpoint((_, _) => Says(1));
-        var judge = new RemoteJudge(ChatEndpoint.Connect(endpoint.Address, "m"), new() { Model = "m", Calls = Quick with { ConcurrentCalls = 1 } });
-        RewardRequest Request(JToken row) => new(new Prompt((string)row["raw_prompt"]!, "", []), "", new RgbImage(384, 384, new byte[384 * 384 * 3]));
+        var judge = new RemoteJudge(ChatEndpoint.Connect(endpoint.Address, "m"),
+            new() { Model = "m", Calls = Quick with { ConcurrentCalls = 1 } });
+        RewardRequest Request(JToken row) =>
+            new(new Prompt((string)row["raw_prompt"]!, "", []), "", new RgbImage(384, 384, new byte[384 * 384 * 3]));
         var good = rows.Where(row => row["error"] is null).ToArray();
         Assert.All(judge.Score([.. good.Select(Request)]), reward => Assert.Equal(1, reward));
         var sent = endpoint.Requests.Select(request => request.Body).ToArray();
-        Assert.Equal(good.Select(row => (string)row["text_sent_to_engine"]!).Distinct(), sent.Select(body => string.Concat(body["messages"]![0]!["content"]!
+        Assert.Equal(good.Select(row => (string)row["text_sent_to_engine"]!).Distinct(),
+            sent.Select(body => string.Concat(body["messages"]![0]!["content"]!
             .Select(part => (string?)part["text"] ?? "<|vision_start|><|image_pad|><|vision_end|>"))));
         foreach (var (body, row) in sent.Zip(good.DistinctBy(row => (string)row["text_sent_to_engine"]!)))
         {
-            Assert.Equal(row["judge_image_size"]!.Select(side => (int)side), ImageFile.Measure(FaultyEndpoint.ImageOf(body)) is var (width, height, _) ? [width, height] : []);
+            Assert.Equal(row["judge_image_size"]!.Select(side => (int)side),
+                ImageFile.Measure(FaultyEndpoint.ImageOf(body)) is var (width, height, _) ? [width, height] : []);
         }
 
-        Assert.All(rows.Except(good), row => Assert.Contains("<image>", Assert.Throws<ArgumentException>(() => judge.Score([Request(row)])).Message));
+        Assert.All(rows.Except(good),
+            row => Assert.Contains("<image>",
+                Assert.Throws<ArgumentException>(() => judge.Score([Request(row)])).Message));
     }
 
     [Fact]
@@ -79,9 +92,11 @@ public sealed class RemoteJudgeTests : IDisposable
     public void Answers_are_read_like_the_reference()
     {
         // an answer that says nothing is not one, whatever the reference makes of it
-        var cases = Golden.Json("reward/boxed")["cases"]!.Where(c => !string.IsNullOrWhiteSpace((string)c["answer"]!)).ToArray();
+        var cases = Golden.Json("reward/boxed")["cases"]!.Where(c => !string.IsNullOrWhiteSpace((string)c["answer"]!))
+            .ToArray();
         using var endpoint = new FaultyEndpoint((request, _) => Reply.Says((string)cases[Number(request)]["answer"]!));
-        Assert.Equal(cases.Select(c => (float)c["reward"]!), Judge(endpoint.Address, new() { Model = "m" }).Score(Requests(cases.Length)));
+        Assert.Equal(cases.Select(c => (float)c["reward"]!),
+            Judge(endpoint.Address, new() { Model = "m" }).Score(Requests(cases.Length)));
     }
 
     [Fact]
@@ -123,10 +138,14 @@ public sealed class RemoteJudgeTests : IDisposable
     [InlineData("key", 1, "refuses the key (HTTP 401")]
     [InlineData("model", 1, "knows no such address or model as 'm'")]
     [InlineData("refused", 1, "refuses the request (HTTP 400")]
-    public void A_lasting_fault_is_an_error_that_names_endpoint_and_remedy_or_an_unknown_reward(string fault, int calls, string message)
+    public void A_lasting_fault_is_an_error_that_names_endpoint_and_remedy_or_an_unknown_reward(string fault, int calls,
+        string message)
     {
         using var endpoint = new FaultyEndpoint((_, _) => Fault(fault));
-        var config = new RemoteJudgeConfig { Model = "m", Calls = Quick with { Tries = 3, TimeOut = TimeSpan.FromSeconds(fault == "hang" ? 0.2 : 20) } };
+        var config = new RemoteJudgeConfig
+        {
+            Model = "m", Calls = Quick with { Tries = 3, TimeOut = TimeSpan.FromSeconds(fault == "hang" ? 0.2 : 20) },
+        };
         var error = Assert.Throws<EndpointException>(() => Judge(endpoint.Address, config).Score(Requests(1)));
         Assert.StartsWith(endpoint.Address, error.Message);
         Assert.Contains(message, error.Message);
@@ -142,7 +161,8 @@ public sealed class RemoteJudgeTests : IDisposable
     public void An_unreachable_endpoint_is_named()
     {
         var nowhere = FaultyEndpoint.Nowhere;
-        var error = Assert.Throws<EndpointException>(() => Judge(nowhere, new() { Model = "m", Calls = Quick with { Tries = 2 } }).Score(Requests(3)));
+        var error = Assert.Throws<EndpointException>(() =>
+            Judge(nowhere, new() { Model = "m", Calls = Quick with { Tries = 2 } }).Score(Requests(3)));
         Assert.StartsWith(nowhere, error.Message);
         Assert.Contains("tried 2 times, it cannot be reached", error.Message);
         Assert.Contains("Start the server, or correct the address", error.Message);
@@ -161,7 +181,9 @@ public sealed class RemoteJudgeTests : IDisposable
     [Fact]
     public async Task An_answer_without_a_box_is_0_and_counted()
     {
-        using var endpoint = new FaultyEndpoint((request, _) => Reply.Says(Number(request) switch { 0 => "I cannot tell.", 1 => "\\boxed{\\text{1}}", _ => "\\boxed{1}." }));
+        using var endpoint = new FaultyEndpoint((request, _) =>
+            Reply.Says(Number(request) switch { 0 => "I cannot tell.", 1 => "\\boxed{\\text{1}}",
+                _ => "\\boxed{1}." }));
         var judge = Judge(endpoint.Address, new() { Model = "m" });
         var verdicts = await judge.JudgeAsync(Requests(3));
         Assert.Equal([0f, 0f, 1f], verdicts.Select(verdict => verdict.Reward));
@@ -181,8 +203,12 @@ public sealed class RemoteJudgeTests : IDisposable
     [InlineData(FailedCall.SkipGroup)]
     public void A_judge_that_says_nothing_is_unavailable_and_never_cached(FailedCall onFailure)
     {
-        using var endpoint = new FaultyEndpoint((request, call) => call < 9 && Number(request) == 2 ? Reply.Says("") : Says(1));
-        var config = new RemoteJudgeConfig { Model = "m", CacheFolder = folder, OnFailure = onFailure, Calls = Quick with { Tries = 2 } };
+        using var endpoint =
+            new FaultyEndpoint((request, call) => call < 9 && Number(request) == 2 ? Reply.Says("") : Says(1));
+        var config = new RemoteJudgeConfig
+        {
+            Model = "m", CacheFolder = folder, OnFailure = onFailure, Calls = Quick with { Tries = 2 },
+        };
         var judge = Judge(endpoint.Address, config);
         Assert.Equal([1f, 1, float.NaN, 1], judge.Score(Requests(4)));
         Assert.Equal((1, 1, 0), (judge.Counts.Failed, judge.Counts.Silent, judge.Counts.Unboxed));
@@ -202,8 +228,10 @@ public sealed class RemoteJudgeTests : IDisposable
         using var endpoint = new FaultyEndpoint((_, _) => Reply.Says(" "));
         var config = new RemoteJudgeConfig { Model = "m", Calls = Quick with { Tries = 1 } };
         Assert.All(Judge(endpoint.Address, config).Score(Requests(7)), reward => Assert.Equal(float.NaN, reward));
-        Assert.Contains("its answer is empty", Assert.Throws<EndpointException>(() => Judge(endpoint.Address, config).Score(Requests(8))).Message);
-        Assert.All(Judge(endpoint.Address, config with { OnFailure = FailedCall.SkipGroup }).Score(Requests(8)), reward => Assert.Equal(float.NaN, reward));
+        Assert.Contains("its answer is empty",
+            Assert.Throws<EndpointException>(() => Judge(endpoint.Address, config).Score(Requests(8))).Message);
+        Assert.All(Judge(endpoint.Address, config with { OnFailure = FailedCall.SkipGroup }).Score(Requests(8)),
+            reward => Assert.Equal(float.NaN, reward));
     }
 
     [Theory]
@@ -223,14 +251,18 @@ public sealed class RemoteJudgeTests : IDisposable
         Assert.Equal(6, endpoint.Calls);
         Judge(endpoint.Address, config with { Model = "another" }).Score(requests);
         Assert.Equal(12, endpoint.Calls);
-        Assert.Equal(onDisk ? 12 : 0, Directory.GetFiles(folder, "*", SearchOption.AllDirectories).Length); // and nothing temporary
+        // and nothing temporary
+        Assert.Equal(onDisk ? 12 : 0, Directory.GetFiles(folder, "*", SearchOption.AllDirectories).Length);
     }
 
     [Fact]
     public void A_failed_call_and_a_damaged_file_are_no_answers()
     {
         using var endpoint = new FaultyEndpoint((_, call) => call == 0 ? Reply.Fails(500) : Says(1));
-        var config = new RemoteJudgeConfig { Model = "m", CacheFolder = folder, OnFailure = FailedCall.SkipGroup, Calls = Quick with { Tries = 1 } };
+        var config = new RemoteJudgeConfig
+        {
+            Model = "m", CacheFolder = folder, OnFailure = FailedCall.SkipGroup, Calls = Quick with { Tries = 1 },
+        };
         Assert.Equal([float.NaN], Judge(endpoint.Address, config).Score(Requests(1)));
         Assert.Equal([1f], Judge(endpoint.Address, config).Score(Requests(1)));
         var file = Assert.Single(Directory.GetFiles(folder, "*.json", SearchOption.AllDirectories));
@@ -244,7 +276,8 @@ public sealed class RemoteJudgeTests : IDisposable
     {
         using var endpoint = new FaultyEndpoint((_, _) => Says(1) with { Delay = Reply.Forever });
         using var stop = new CancellationTokenSource();
-        var judging = Judge(endpoint.Address, new() { Model = "m", OnFailure = FailedCall.SkipGroup }).JudgeAsync(Requests(4), stop.Token);
+        var judging = Judge(endpoint.Address, new() { Model = "m", OnFailure = FailedCall.SkipGroup })
+            .JudgeAsync(Requests(4), stop.Token);
         while (endpoint.Calls < 4)
         {
             await Task.Delay(5);
@@ -262,13 +295,15 @@ public sealed class RemoteJudgeTests : IDisposable
             waits.Clear();
             using var endpoint = new FaultyEndpoint((_, _) => Reply.Fails(503));
             var calls = Quick with { Tries = 7, Seed = seed, LongestDelay = TimeSpan.FromSeconds(10) };
-            Judge(endpoint.Address, new() { Model = "m", OnFailure = FailedCall.SkipGroup, Calls = calls }).Score(Requests(1));
+            Judge(endpoint.Address, new() { Model = "m", OnFailure = FailedCall.SkipGroup, Calls = calls })
+                .Score(Requests(1));
             return [.. waits];
         }
 
         var one = Waits(1);
         Assert.Equal(6, one.Length);
-        Assert.All(one.Zip([1.0, 2, 4, 8, 10, 10]), pair => Assert.InRange(pair.First.TotalSeconds, pair.Second / 2, pair.Second));
+        Assert.All(one.Zip([1.0, 2, 4, 8, 10, 10]),
+            pair => Assert.InRange(pair.First.TotalSeconds, pair.Second / 2, pair.Second));
         Assert.Equal(one, Waits(1));
         Assert.NotEqual(one, Waits(2));
     }
@@ -277,9 +312,12 @@ public sealed class RemoteJudgeTests : IDisposable
     public void Calls_are_spread_over_the_minute()
     {
         using var endpoint = new FaultyEndpoint((_, _) => Says(1));
-        Judge(endpoint.Address, new() { Model = "m", Calls = Quick with { CallsPerMinute = 6, ConcurrentCalls = 1 } }).Score(Requests(4));
+        Judge(endpoint.Address, new() { Model = "m", Calls = Quick with { CallsPerMinute = 6, ConcurrentCalls = 1 } })
+            .Score(Requests(4));
         Assert.Equal(3, waits.Count);
-        Assert.All(waits.Zip([10, 20, 30]), pair => Assert.InRange(pair.First.TotalSeconds, pair.Second - 5, pair.Second)); // nothing was really waited for
+        // nothing was really waited for
+        Assert.All(waits.Zip([10, 20, 30]),
+            pair => Assert.InRange(pair.First.TotalSeconds, pair.Second - 5, pair.Second));
     }
 
     [Fact]
@@ -327,7 +365,8 @@ public sealed class RemoteJudgeTests : IDisposable
     [InlineData("ftp://somewhere/v1")]
     [InlineData("")]
     public void An_address_that_is_none_is_refused(string address) =>
-        Assert.Contains("http://localhost:8000/v1", Assert.Throws<ArgumentException>(() => ChatEndpoint.Connect(address, "m")).Message);
+        Assert.Contains("http://localhost:8000/v1",
+            Assert.Throws<ArgumentException>(() => ChatEndpoint.Connect(address, "m")).Message);
 
     public void Dispose() => Directory.Delete(folder, true);
 
@@ -341,7 +380,8 @@ public sealed class RemoteJudgeTests : IDisposable
         "cut" => Says(1) with { CutAfter = 40 },
         "not json" => new(200, "<html>a proxy's page</html>"),
         "other json" => new(200, "[1, 2, 3]"),
-        "no choices" => new(200, "{\"id\":\"1\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"m\",\"choices\":[]}"),
+        "no choices" =>
+            new(200, "{\"id\":\"1\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"m\",\"choices\":[]}"),
         "hang" => Says(1) with { Delay = Reply.Forever },
         "too many" => Reply.Fails(429, "slower", "Retry-After: 7\r\n"),
         "key" => Reply.Fails(401, "wrong key"),
@@ -350,14 +390,18 @@ public sealed class RemoteJudgeTests : IDisposable
     };
 
     private static RewardRequest[] Requests(int count) => [.. Enumerable.Range(0, count).Select(i =>
-        new RewardRequest(new Prompt($"image {i}", "counting", []), "", new RgbImage(3, 2, [.. Enumerable.Range(0, 18).Select(k => (byte)(k * 14 + i))])))];
+        new RewardRequest(new Prompt($"image {i}", "counting", []), "",
+            new RgbImage(3, 2, [.. Enumerable.Range(0, 18).Select(k => (byte)(k * 14 + i))])))];
 
-    private static JudgePrompt Question { get; } = JudgePrompt.Paper with { Template = "Is this \"{prompt}\"?\n<image>\nAnswer in \\boxed{}." };
+    private static JudgePrompt Question { get; } =
+        JudgePrompt.Paper with { Template = "Is this \"{prompt}\"?\n<image>\nAnswer in \\boxed{}." };
 
-    private static int Number(JObject request) => int.Parse(FaultyEndpoint.TextOf(request).Split('"')[1]["image ".Length..]);
+    private static int Number(JObject request) =>
+        int.Parse(FaultyEndpoint.TextOf(request).Split('"')[1]["image ".Length..]);
 
     private RemoteJudge Judge(string address, RemoteJudgeConfig config, string? key = null) =>
-        new(ChatEndpoint.Connect(address, config.Model, key), config.Prompt == JudgePrompt.Paper ? config with { Prompt = Question, Image = new(1) } : config)
+        new(ChatEndpoint.Connect(address, config.Model, key),
+            config.Prompt == JudgePrompt.Paper ? config with { Prompt = Question, Image = new(1) } : config)
     {
         Wait = (wait, _) =>
         {

@@ -26,7 +26,8 @@ public sealed class JanusPipelineTests : IDisposable
         Assert.Equal((32, 32), (drawing.Image.Width, drawing.Image.Height));
         Assert.NotEmpty(string.Concat(pipeline.Ask(Shown, "What is this?", new TextConfig { MaxTokens = 8 })));
         using var built = InMemory();
-        Assert.Equal(built.Draw("a red cube", 1, PromptTemplate.JanusRl, WithRationale, 7)[0].Image.Rgb, drawing.Image.Rgb);
+        Assert.Equal(built.Draw("a red cube", 1, PromptTemplate.JanusRl, WithRationale, 7)[0].Image.Rgb,
+            drawing.Image.Rgb);
     }
 
     [Fact]
@@ -37,7 +38,8 @@ public sealed class JanusPipelineTests : IDisposable
         var first = pipeline.Draw("a red cube", 3, PromptTemplate.JanusRl, WithRationale, 7, shares.Add);
         var again = pipeline.Draw("a red cube", 3, PromptTemplate.JanusRl, WithRationale, 7);
         var other = pipeline.Draw("a red cube", 3, PromptTemplate.JanusRl, WithRationale, 8);
-        Assert.Equal(first.Select(d => Convert.ToHexString(d.Image.Rgb) + d.Rationale), again.Select(d => Convert.ToHexString(d.Image.Rgb) + d.Rationale));
+        Assert.Equal(first.Select(d => Convert.ToHexString(d.Image.Rgb) + d.Rationale),
+            again.Select(d => Convert.ToHexString(d.Image.Rgb) + d.Rationale));
         Assert.NotEqual(first[0].Image.Rgb, other[0].Image.Rgb);
         Assert.NotEqual(first[0].Image.Rgb, first[1].Image.Rgb);
         Assert.Equal(1, shares[^1]);
@@ -53,29 +55,39 @@ public sealed class JanusPipelineTests : IDisposable
         Assert.Equal(17, drawings.Length);
         Assert.All(drawings, drawing => Assert.Empty(drawing.Rationale));
         // the template of plain Janus-Pro ends in begin-of-image, which the sampler sets itself
-        Assert.Equal(pipeline.PromptTokens("a red cube", PromptTemplate.JanusImage, config), pipeline.PromptTokens("a red cube", new PromptTemplate("{}", turn => JanusChat.Prompt(turn)), config));
+        Assert.Equal(pipeline.PromptTokens("a red cube", PromptTemplate.JanusImage, config),
+            pipeline.PromptTokens("a red cube", new PromptTemplate("{}", turn => JanusChat.Prompt(turn)), config));
     }
 
     [Fact]
     public void What_cannot_be_drawn_is_refused_in_a_sentence()
     {
         using var pipeline = InMemory();
-        var error = Assert.Throws<ArgumentException>(() => pipeline.Draw(new string('x', 5000), 1, PromptTemplate.JanusRl, WithRationale, 1));
+        var error = Assert.Throws<ArgumentException>(() =>
+            pipeline.Draw(new string('x', 5000), 1, PromptTemplate.JanusRl, WithRationale, 1));
         Assert.Contains("fit beside 12 of a rationale and 16 of an image", error.Message);
-        var policy = new PolicySampler(pipeline.Model, pipeline.Tokenizer, PromptTemplate.JanusRl, WithRationale with { ImageTokens = 16 }, CPU);
-        Assert.Equal(error.Message, Assert.Throws<ArgumentException>(() => policy.PromptRows([new string('x', 5000)])).Message);
-        Assert.Throws<ArgumentException>(() => pipeline.Draw("a cube", 1, PromptTemplate.JanusRl, WithRationale with { Temperature = 0 }, 1));
+        var policy = new PolicySampler(pipeline.Model, pipeline.Tokenizer, PromptTemplate.JanusRl,
+            WithRationale with { ImageTokens = 16 }, CPU);
+        Assert.Equal(error.Message,
+            Assert.Throws<ArgumentException>(() => policy.PromptRows([new string('x', 5000)])).Message);
+        Assert.Throws<ArgumentException>(() =>
+            pipeline.Draw("a cube", 1, PromptTemplate.JanusRl, WithRationale with { Temperature = 0 }, 1));
         using var cancel = new CancellationTokenSource();
-        Assert.Throws<OperationCanceledException>(() => pipeline.Draw("a cube", 1, PromptTemplate.JanusRl, WithRationale, 1, share => cancel.Cancel(), cancel.Token));
+        Assert.Throws<OperationCanceledException>(() =>
+            pipeline.Draw("a cube", 1, PromptTemplate.JanusRl, WithRationale, 1, share => cancel.Cancel(),
+                cancel.Token));
         using (no_grad())
         {
             pipeline.Model.state_dict()["gen_head.vision_head.bias"].fill_(float.NaN);
         }
 
-        Assert.Contains("NaN", Assert.Throws<UnusableFileException>(() => pipeline.Draw("a cube", 1, PromptTemplate.JanusRl, WithRationale, 1)).Message);
+        Assert.Contains("NaN",
+            Assert.Throws<UnusableFileException>(() =>
+                pipeline.Draw("a cube", 1, PromptTemplate.JanusRl, WithRationale, 1)).Message);
         var small = TinyJanus.Config with { Language = TinyJanus.Config.Language with { VocabularySize = 100 } };
         Assert.Contains("the model only 100 embeddings", Assert.Throws<UnusableFileException>(
-            () => new JanusPipeline(new Janus(small, new ComputeTarget(CPU, ScalarType.Float32)), Tokenizer())).Message);
+            () => new JanusPipeline(new Janus(small, new ComputeTarget(CPU, ScalarType.Float32)),
+                Tokenizer())).Message);
     }
 
     [Fact]
@@ -88,10 +100,13 @@ public sealed class JanusPipelineTests : IDisposable
         Assert.Equal([JanusChat.User, JanusChat.Assistant], chat.Turns.Select(turn => turn.Role));
         Assert.Equal("<image_placeholder>\nWhat is this?", chat.Turns[0].Content);
         Assert.Equal(string.Concat(pieces), chat.Turns[1].Content);
-        Assert.Equal(string.Concat(pieces), string.Concat(pipeline.Ask(Shown, "What is this?", new TextConfig { MaxTokens = 20 })));
+        Assert.Equal(string.Concat(pieces),
+            string.Concat(pipeline.Ask(Shown, "What is this?", new TextConfig { MaxTokens = 20 })));
         _ = chat.Ask("And now?").ToArray();
         Assert.Equal(4, chat.Turns.Count);
-        Assert.NotEqual(string.Concat(pieces), string.Concat(pipeline.Ask(new RgbImage(1, 1, [255, 0, 0]), "What is this?", new TextConfig { MaxTokens = 20 })));
+        Assert.NotEqual(string.Concat(pieces),
+            string.Concat(pipeline.Ask(new RgbImage(1, 1, [255, 0, 0]), "What is this?",
+                new TextConfig { MaxTokens = 20 })));
     }
 
     [Fact]
@@ -99,10 +114,14 @@ public sealed class JanusPipelineTests : IDisposable
     {
         using var pipeline = InMemory();
         Assert.Throws<ArgumentException>(() => pipeline.Chat().Ask(" "));
-        Assert.Contains("images are given beside it", Assert.Throws<ArgumentException>(() => pipeline.Chat().Ask("<image_placeholder> what?")).Message);
-        Assert.Contains("Start a new one", Assert.Throws<ArgumentException>(() => pipeline.Chat().Ask(new string('x', 5000))).Message);
-        using var blind = new JanusPipeline(new Janus(TinyJanus.Config with { Vision = null }, new ComputeTarget(CPU, ScalarType.Float32)), Tokenizer());
-        Assert.Contains("cannot look at one", Assert.Throws<ArgumentException>(() => blind.Ask(Shown, "What?")).Message);
+        Assert.Contains("images are given beside it",
+            Assert.Throws<ArgumentException>(() => pipeline.Chat().Ask("<image_placeholder> what?")).Message);
+        Assert.Contains("Start a new one",
+            Assert.Throws<ArgumentException>(() => pipeline.Chat().Ask(new string('x', 5000))).Message);
+        using var blind = new JanusPipeline(new Janus(TinyJanus.Config with { Vision = null },
+            new ComputeTarget(CPU, ScalarType.Float32)), Tokenizer());
+        Assert.Contains("cannot look at one",
+            Assert.Throws<ArgumentException>(() => blind.Ask(Shown, "What?")).Message);
         Assert.Throws<ArgumentException>(() => pipeline.Chat(new TextConfig { TopP = 0 }));
     }
 
@@ -112,18 +131,21 @@ public sealed class JanusPipelineTests : IDisposable
         using var scope = NewDisposeScope();
         using var generator = new Generator(3, CPU);
         var logits = tensor(new[] { 0.5f, 0.3f, 0.15f, 0.05f }).log().expand(2000, 4);
-        long[] Drawn(double topP) => [.. TokenSampler.Draw(logits, 1, false, generator, topP).Ids.Values<long>().Distinct().Order()];
+        long[] Drawn(double topP) =>
+            [.. TokenSampler.Draw(logits, 1, false, generator, topP).Ids.Values<long>().Distinct().Order()];
         Assert.Equal([0], Drawn(0.5));
         Assert.Equal([0, 1], Drawn(0.51));
         Assert.Equal([0, 1, 2], Drawn(0.95));
         Assert.Equal([0, 1, 2, 3], Drawn(1));
-        var share = TokenSampler.Draw(logits, 1, false, generator, 0.6).Ids.eq(0).to(ScalarType.Float32).mean().ToDouble();
+        var share =
+            TokenSampler.Draw(logits, 1, false, generator, 0.6).Ids.eq(0).to(ScalarType.Float32).mean().ToDouble();
         Assert.Equal(0.5 / 0.8, share, 0.05);
     }
 
     public void Dispose() => Directory.Delete(folder, true);
 
-    private JanusPipeline InMemory() => new(TinyJanus.Build(), Tokenizer(), new ImageProcessor { ImageSize = TinyJanus.Config.Vision!.ImageSize });
+    private JanusPipeline InMemory() =>
+        new(TinyJanus.Build(), Tokenizer(), new ImageProcessor { ImageSize = TinyJanus.Config.Vision!.ImageSize });
 
     private HuggingFaceTokenizer Tokenizer()
     {

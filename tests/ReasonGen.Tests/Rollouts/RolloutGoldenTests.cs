@@ -17,7 +17,8 @@ public sealed class RolloutGoldenTests
         var json = Golden.Json("rollout/rollouts");
         var t = Golden.Tensors("rollout/rollouts");
         var ids = json["ids"]!;
-        var special = new SpecialTokens((int)ids["bos"]!, (int)ids["eos"]!, (int)ids["pad"]!, (int)ids["begin_of_image"]!, -1, -1);
+        var special = new SpecialTokens((int)ids["bos"]!, (int)ids["eos"]!, (int)ids["pad"]!,
+            (int)ids["begin_of_image"]!, -1, -1);
         foreach (var (name, c) in (JObject)json["cases"]!)
         {
             using var scope = NewDisposeScope();
@@ -25,7 +26,8 @@ public sealed class RolloutGoldenTests
             var model = new ScriptedModel(Of("scripted_text"), Of("scripted_image"));
             var sampler = new RolloutSampler(model, special, new RolloutConfig
             {
-                MaxTextTokens = (int)json["text_budget"]!, ImageTokens = (int)json["image_tokens"]!, GuidanceScale = (double)c!["cfg_weight"]!,
+                MaxTextTokens = (int)json["text_budget"]!, ImageTokens = (int)json["image_tokens"]!,
+                GuidanceScale = (double)c!["cfg_weight"]!,
             });
             using var rollouts = sampler.Generate(Of("prompt_ids"), Of("prompt_attention_mask"), seed: 3);
             var (text, image) = (model.Passes[0], model.Passes[1]);
@@ -44,7 +46,9 @@ public sealed class RolloutGoldenTests
         }
     }
 
-    private static Tensor Join(List<Tensor> positions) => positions.Count == 1 ? zeros([positions[0].shape[0], 0], ScalarType.Int64) : cat(positions.Skip(1).ToArray(), 1);
+    private static Tensor Join(List<Tensor> positions) =>
+        positions.Count == 1 ? zeros([positions[0].shape[0], 0], ScalarType.Int64)
+            : cat(positions.Skip(1).ToArray(), 1);
 
     /// <summary>What one phase fed the model.</summary>
     private sealed class Pass
@@ -58,7 +62,8 @@ public sealed class RolloutGoldenTests
         internal List<Tensor> Positions { get; } = [];
     }
 
-    /// <summary>Emits given tokens whatever it reads, and keeps what it read. Embeddings are the ids themselves.</summary>
+    /// <summary>Emits given tokens whatever it reads, and keeps what it read. Embeddings are the ids
+    /// themselves.</summary>
     private sealed class ScriptedModel(Tensor text, Tensor image) : IImageTextModel
     {
         internal List<Pass> Passes { get; } = [];
@@ -73,11 +78,16 @@ public sealed class RolloutGoldenTests
 
         public Tensor EmbedImageCodes(Tensor codes) => Embed(codes);
 
-        public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null, KvCache? cache = null)
+        public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null,
+            KvCache? cache = null)
         {
-            if (embeddings.shape[1] > 1 || Passes.Count == 0 || (Passes[^1].Positions.Count > 0 && attentionMask!.shape[1] == embeddings.shape[1]))
+            if (embeddings.shape[1] > 1 || Passes.Count == 0
+                || (Passes[^1].Positions.Count > 0 && attentionMask!.shape[1] == embeddings.shape[1]))
             {
-                Passes.Add(new Pass { Ids = Keep(embeddings.squeeze(-1).to(ScalarType.Int64)), FirstMask = Keep(attentionMask!) });
+                Passes.Add(new Pass
+                {
+                    Ids = Keep(embeddings.squeeze(-1).to(ScalarType.Int64)), FirstMask = Keep(attentionMask!),
+                });
             }
 
             Passes[^1].Positions.Add(Keep(positionIds!));

@@ -114,7 +114,8 @@ public sealed class GenEvalGoldenTests
                 (double[])[read.Threshold, read.CountingThreshold, read.MaxObjects, read.MaxOverlap,
                     read.PositionThreshold]);
         });
-        var metadata = PythonJson.Parse("{\"tag\": \"single_object\", \"include\": [{\"class\": \"dog\", \"count\": 1}], \"prompt\": \"p\"}");
+        var metadata = PythonJson.Parse(
+            "{\"tag\": \"single_object\", \"include\": [{\"class\": \"dog\", \"count\": 1}], \"prompt\": \"p\"}");
         var boxes = Boxes(file["detections"]!).Select(box => box).ToArray();
         var name = boxes[0].Class;
         Assert.All(file["effects"]!, c =>

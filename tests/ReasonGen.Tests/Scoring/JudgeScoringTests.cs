@@ -64,7 +64,8 @@ public sealed class JudgeScoringTests : IDisposable
 
     [Theory]
     [InlineData("[{\"bbox_2d\": [10, 20, 30, 40], \"label\": \"dog\"}]", 1, "20 10 60 20")]
-    [InlineData("```json\n[{\"bbox_2d\": [10, 20, 30, 40], \"label\": \"Dogs\"}, {\"bbox_2d\": [0, 0, 1, 1], \"label\": \"cat\"}]\n```", 1, "20 10 60 20")]
+    [InlineData("```json\n[{\"bbox_2d\": [10, 20, 30, 40], \"label\": \"Dogs\"}, {\"bbox_2d\": [0, 0, 1, 1], "
+        + "\"label\": \"cat\"}]\n```", 1, "20 10 60 20")]
     [InlineData("[]", 0, "")]
     [InlineData("There is no dog: []", 0, "")]
     [InlineData("I see a dog.", -1, "")]

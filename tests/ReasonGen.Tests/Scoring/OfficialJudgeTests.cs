@@ -32,7 +32,8 @@ public sealed class OfficialJudgeTests : IDisposable
 
         var (code, output) = await ScoreAsync();
         Assert.True(code == 0, output);
-        Assert.Contains("GenEval's rules, boxes by Mask2Former of other sizes: not GenEval's official detector, colours "
+        Assert.Contains(
+            "GenEval's rules, boxes by Mask2Former of other sizes: not GenEval's official detector, colours "
             + "by", output);
         Assert.Contains("not comparable with published GenEval scores", output);
         var rows = GenEvalResults.Read(Path.Combine(folder, "images-scores", "geneval", "results.jsonl")).Rows;
@@ -104,19 +105,23 @@ public sealed class OfficialJudgeTests : IDisposable
     [Theory]
     [InlineData("dpg", "mplug", "mplug/main")]
     [InlineData("t2i", "blip", "blip_vqa/hf")]
-    public async Task Questions_are_answered_by_the_benchmarks_own_kind_of_model_alone(string benchmark, string option, string model)
+    public async Task Questions_are_answered_by_the_benchmarks_own_kind_of_model_alone(string benchmark, string option,
+        string model)
     {
         string[] arguments = benchmark == "dpg"
-            ? ["score", "dpg", Golden.Path("mplug/dpg_run/images"), "--questions", Golden.Path("mplug/dpg_run/questions.csv")]
+            ? ["score", "dpg", Golden.Path("mplug/dpg_run/images"), "--questions",
+                Golden.Path("mplug/dpg_run/questions.csv")]
             : ["score", "t2i", folder, "--category", "color"];
         File.Copy(Golden.Path("blip_vqa/images/0.png"), Path.Combine(folder, "a red car_0.png"));
         var results = Path.Combine(folder, "results");
-        arguments = [.. arguments, "--judge", "official", "--" + option, Golden.Path(model), "--device", "cpu", "--out", results];
+        arguments = [.. arguments, "--judge", "official", "--" + option, Golden.Path(model), "--device", "cpu", "--out",
+            results];
         var (code, output) = await Reasongen.RunAsync(arguments);
         Assert.True(code == 2, output);
         Assert.Contains("--any-model", output);
         (code, output) = await Reasongen.RunAsync([.. arguments, "--any-model"]);
-        Assert.True(code is 0 or 1, output); // DPG-Bench's folder holds images that cannot be scored, and they are named
+        // DPG-Bench's folder holds images that cannot be scored, and they are named
+        Assert.True(code is 0 or 1, output);
         Assert.Contains("'s rules, answers by", output);
         Assert.Contains("Beside the official judge", output);
         if (benchmark == "dpg")

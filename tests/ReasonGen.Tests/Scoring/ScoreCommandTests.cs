@@ -116,7 +116,8 @@ public sealed class ScoreCommandTests : IDisposable
         string Row(string item, int id, string dependency) =>
             $"{item},t,,{id},{dependency},,,entity - whole (x),Question {id} of {item}?\n";
         var csv = Written("q.csv",
-            "item_id,text,keywords,proposition_id,dependency,category_broad,category_detailed,tuple,question_natural_language\n"
+            "item_id,text,keywords,proposition_id,dependency,category_broad,category_detailed,tuple,"
+            + "question_natural_language\n"
             + Row("alpha", 9, "0") + Row("alpha", 1, "0") + Row("alpha", 2, "1") + Row("beta", 1, "0")
                 + Row("gamma", 1, "0") + Row("delta", 1, "0"));
         var answers = Written("a.jsonl", string.Join('\n', from crop in Enumerable.Range(0,
@@ -127,7 +128,9 @@ public sealed class ScoreCommandTests : IDisposable
         var (code, output) = await Reasongen.RunAsync("score", "dpg", images, "--questions", csv, "--judge", "file:"
             + answers);
         Assert.True(code == 1, output);
-        foreach (var said in (string[])["as in the official script the first data row is skipped: item alpha loses its question 9", "the official script stops at this file", "stranger.png is no item",
+        foreach (var said
+        in (string[])["as in the official script the first data row is skipped: item alpha loses its question 9",
+            "the official script stops at this file", "stranger.png is no item",
             "the item delta has no image",
                 "beta.png was not scored: an image of 8x6 pixels does not consist of four squares",
                 "gamma.png was not scored: there is neither yes nor no to question 1 about its crop 4",

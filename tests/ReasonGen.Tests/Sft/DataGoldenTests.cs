@@ -29,7 +29,9 @@ public sealed class DataGoldenTests
 
             var record = (JObject)json["data"]![(string)c["data"]!]!;
             var keys = c["keys"]!.ToObject<string[]>()!;
-            Assert.Equal((string)c["result"]!, (string)c["kind"]! == "prompt" ? PromptAugmentation.Prompt(record, keys, Draw) : PromptAugmentation.Rationale(record, keys, Draw));
+            Assert.Equal((string)c["result"]!,
+                (string)c["kind"]! == "prompt" ? PromptAugmentation.Prompt(record, keys, Draw)
+                    : PromptAugmentation.Rationale(record, keys, Draw));
             Assert.Empty(draws);
         }
     }
@@ -41,8 +43,10 @@ public sealed class DataGoldenTests
         foreach (var name in t.Keys.Where(key => key.EndsWith(".pixels")).Select(key => key.Split('.')[0]))
         {
             var pixels = t[name + ".pixels"];
-            var image = new RgbImage((int)pixels.shape[1], (int)pixels.shape[0], pixels.to(ScalarType.Byte).Values<byte>());
-            foreach (var (mode, prepare) in new (string, Func<RgbImage, RgbImage>)[] { ("center_crop", Resampling.CropCentre), ("pad", p => Resampling.PadToSquare(p)), ("none", p => p) })
+            var image =
+                new RgbImage((int)pixels.shape[1], (int)pixels.shape[0], pixels.to(ScalarType.Byte).Values<byte>());
+            foreach (var (mode, prepare) in new (string, Func<RgbImage, RgbImage>)[] {
+                ("center_crop", Resampling.CropCentre), ("pad", p => Resampling.PadToSquare(p)), ("none", p => p) })
             {
                 if (t.TryGetValue($"{name}.{mode}", out var expected))
                 {
@@ -60,12 +64,17 @@ public sealed class DataGoldenTests
         var ids = json["ids"]!;
         var special = new SpecialTokens((int)ids["bos"]!, -1, (int)ids["pad"]!, -1, -1, -1);
         var vocabulary = json["vocab"]!.ToObject<Dictionary<string, int>>()!;
-        int[] Encode(string text) => [.. text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries).Select(word => vocabulary[word])];
+        int[] Encode(string text) =>
+            [.. text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries).Select(word => vocabulary[word])];
         var template = new PromptTemplate((string)json["template"]!, PromptTemplate.JanusRl.Chat);
         var longest = (int)json["max_prompt_length"]!;
         foreach (var (name, token) in (JObject)json["variants"]!)
         {
-            var kept = json["file_lines"]!.Select(line => ((string)line!).Trim()).Where(line => !name.Contains("filter_True") || line.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries).Length + 10 <= longest).ToArray();
+            var kept = json["file_lines"]!.Select(line => ((string)line!).Trim())
+                .Where(line =>
+                    !name.Contains("filter_True")
+                        || line.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries).Length + 10 <= longest)
+                        .ToArray();
             Assert.Equal(token!.Select(row => (string)row["raw_prompt"]!), kept);
             foreach (var row in token!)
             {

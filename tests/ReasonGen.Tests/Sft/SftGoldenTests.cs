@@ -1,5 +1,6 @@
 using Newtonsoft.Json.Linq;
 using ReasonGen.Models;
+using ReasonGen.Optimization;
 using ReasonGen.Rollouts;
 using ReasonGen.Sft;
 using ReasonGen.Tokenizers;
@@ -20,9 +21,13 @@ public sealed class SftGoldenTests
         var json = Golden.Json("sft/samples");
         var expected = Golden.Tensors("sft/samples");
         var s = json["special"]!;
-        var special = new SpecialTokens((int)s["bos"]!, (int)s["eos"]!, (int)s["pad"]!, (int)s["begin_of_image"]!, (int)s["end_of_image"]!, (int)s["image_placeholder"]!);
+        var special = new SpecialTokens((int)s["bos"]!, (int)s["eos"]!, (int)s["pad"]!, (int)s["begin_of_image"]!,
+            (int)s["end_of_image"]!, (int)s["image_placeholder"]!);
         var placeholders = Enumerable.Repeat((long)special.ImagePlaceholder, (int)json["image_tokens"]!).ToArray();
-        var samples = json["rows"]!.Select(row => new SftSample(row["prompt_ids"]!.ToObject<int[]>()!, row["response_ids"]!.ToObject<int[]>()!, placeholders, (bool)row["dropped"]!)).ToArray();
+        var samples = json["rows"]!
+            .Select(row =>
+                new SftSample(row["prompt_ids"]!.ToObject<int[]>()!, row["response_ids"]!.ToObject<int[]>()!,
+                    placeholders, (bool)row["dropped"]!)).ToArray();
         using var batch = SftBatch.Build(samples, special, (int)json["max_length"]!);
         Golden.Equal(expected["input_ids"], batch.Ids, "ids");
         Golden.Equal(expected["attention_mask"], batch.AttentionMask, "attention");
@@ -36,7 +41,9 @@ public sealed class SftGoldenTests
         Golden.Equal(expected["exact_length.loss_mask"], exact.LossMask[0], "exact loss mask");
         Assert.Throws<ArgumentException>(() => SftBatch.Build([samples[0]], special, length - 1));
         var template = new PromptTemplate((string)json["template"]!, PromptTemplate.JanusSft.Chat);
-        Assert.All(json["rows"]!, row => Assert.Equal((string)row["prompt_string"]!, template.Fill(((string)row["prompt"]!) is var p && p.EndsWith('.') ? p[..^1] : p)));
+        Assert.All(json["rows"]!,
+            row => Assert.Equal((string)row["prompt_string"]!,
+                template.Fill(((string)row["prompt"]!) is var p && p.EndsWith('.') ? p[..^1] : p)));
     }
 
     [Fact]
@@ -49,13 +56,16 @@ public sealed class SftGoldenTests
             using var scope = NewDisposeScope();
             var c = token!;
             using var model = new DenseLogits(t["text_logits"], t["image_logits"]);
-            var batch = new SftBatch(t[name + ".input_ids"], t[name + ".attention_mask"].to(ScalarType.Int64), zeros_like(t[name + ".input_ids"]),
+            var batch = new SftBatch(t[name + ".input_ids"], t[name + ".attention_mask"].to(ScalarType.Int64),
+                zeros_like(t[name + ".input_ids"]),
                 t[name + ".loss_mask"].to(ScalarType.Int64), t[name + ".input_img_mask"].to(ScalarType.Bool));
             var factors = ((JArray)c["gradual_increase_key"]!).ToDictionary(key => (string)key!, _ => Grown(c));
             double Scale(string key) => (double)c["loss_scale"]![key]! * factors.GetValueOrDefault(key, 1);
             var weight = (double)c["kl_loss_weight"]!;
-            using var reference = weight > 0 ? new DenseLogits(t[name + ".reference_text_logits"], t[name + ".reference_image_logits"]) : null;
-            var loss = SftLoss.Compute(model, batch, (long)json["begin_of_image"]!, Scale("text"), Scale("image"), Scale("image_start_token"), reference, weight);
+            using var reference = weight > 0
+                ? new DenseLogits(t[name + ".reference_text_logits"], t[name + ".reference_image_logits"]) : null;
+            var loss = SftLoss.Compute(model, batch, (long)json["begin_of_image"]!, Scale("text"), Scale("image"),
+                Scale("image_start_token"), reference, weight);
             loss.Total.backward();
             Assert.Equal((double)c["loss"]!, loss.Total.ToDouble(), 1e-5);
             Assert.Equal((double)c["per_class"]!["text"]!, loss.Text, 1e-5);
@@ -80,7 +90,8 @@ public sealed class SftGoldenTests
         {
             foreach (var (step, factor) in c["step"]!.Zip(c["factor"]!))
             {
-                Assert.Equal((double)factor!, LearningRate.Cosine((long)step!, (long)c["warmup_steps"]!, (long)c["total_steps"]!), 1e-12);
+                Assert.Equal((double)factor!,
+                    LearningRate.Cosine((long)step!, (long)c["warmup_steps"]!, (long)c["total_steps"]!), 1e-12);
             }
         }
 
@@ -101,13 +112,15 @@ public sealed class SftGoldenTests
         foreach (var (name, c) in (JObject)json["cases"]!)
         {
             var parameters = Enumerable.Range(0, int.MaxValue).TakeWhile(i => t.ContainsKey($"{name}.grad{i}"))
-                .Select(i => new Parameter(zeros_like(t[$"{name}.grad{i}"])) { grad = t[$"{name}.grad{i}"].clone() }).ToArray();
+                .Select(i => new Parameter(zeros_like(t[$"{name}.grad{i}"])) { grad = t[$"{name}.grad{i}"].clone() })
+                .ToArray();
             var norm = GradientClip.Apply(parameters, (double)json["max_norm"]!);
             Assert.Equal((double)c!["total_norm"]!, norm, 1e-6 * Math.Max(1e-9, norm));
             foreach (var (i, parameter) in parameters.Index())
             {
                 var expected = t[$"{name}.clipped{i}"];
-                Golden.Close(expected, parameter.grad!, 1e-6 * Math.Max(1e-12, expected.abs().max().ToDouble()), $"{name} {i}");
+                Golden.Close(expected, parameter.grad!, 1e-6 * Math.Max(1e-12, expected.abs().max().ToDouble()),
+                    $"{name} {i}");
             }
         }
     }
@@ -124,23 +137,28 @@ public sealed class SftGoldenTests
         SftBatch Batch(long step)
         {
             var ids = t[$"step{step}.input_ids"].clone();
-            return new(ids, ones_like(ids), zeros_like(ids), t[$"step{step}.loss_mask"].to(ScalarType.Int64), t[$"step{step}.input_img_mask"].to(ScalarType.Bool));
+            return new(ids, ones_like(ids), zeros_like(ids), t[$"step{step}.loss_mask"].to(ScalarType.Int64),
+                t[$"step{step}.input_img_mask"].to(ScalarType.Bool));
         }
 
         var steps = (JArray)json["steps"]!;
         var total = (int)json["total_steps"]!;
         using var trainer = new SftTrainer(model, Batch, (long)json["begin_of_image"]!, new SftConfig
         {
-            TotalSteps = total, LearningRate = (double)json["lr"]!, WarmupRatio = ((double)json["warmup_steps"]! + 1e-9) / total,
-            Beta1 = (double)json["betas"]![0]!, Beta2 = (double)json["betas"]![1]!, WeightDecay = (double)json["weight_decay"]!, GradientClip = (double)json["clip_grad"]!,
-            TextScale = (double)json["loss_scale"]!["text"]!, ImageScale = (double)json["loss_scale"]!["image"]!, BeginOfImageScale = (double)json["loss_scale"]!["image_start_token"]!,
+            TotalSteps = total, LearningRate = (double)json["lr"]!,
+            WarmupRatio = ((double)json["warmup_steps"]! + 1e-9) / total,
+            Beta1 = (double)json["betas"]![0]!, Beta2 = (double)json["betas"]![1]!,
+            WeightDecay = (double)json["weight_decay"]!, GradientClip = (double)json["clip_grad"]!,
+            TextScale = (double)json["loss_scale"]!["text"]!, ImageScale = (double)json["loss_scale"]!["image"]!,
+            BeginOfImageScale = (double)json["loss_scale"]!["image_start_token"]!,
             MicroBatchSamples = (int)json["micro_batch"]!, SumMicroBatches = true,
         });
         for (var s = 0; s < steps.Count; s++)
         {
             var step = trainer.Step();
             Assert.Equal((double)steps[s]["lr_used"]!, step.LearningRate, 1e-12);
-            Assert.Equal((double)steps[s]["grad_norm_before_clipping"]!, step.GradientNorm, 1e-5 * Math.Max(1, step.GradientNorm));
+            Assert.Equal((double)steps[s]["grad_norm_before_clipping"]!, step.GradientNorm,
+                1e-5 * Math.Max(1, step.GradientNorm));
             Assert.Equal((double)steps[s]["log"]!["train/loss"]!, step.Loss, 1e-5);
             foreach (var name in TableModel.WeightNames)
             {
@@ -169,13 +187,15 @@ public sealed class SftGoldenTests
     private static void OneUlp(Tensor expected, Tensor actual, string what)
     {
         var e = expected.to(ScalarType.Float32);
-        Assert.True(e.sub(actual.detach().to(ScalarType.Float32)).abs().le(e.abs().mul(1 / 128.0)).all().ToBoolean(), what);
+        Assert.True(e.sub(actual.detach().to(ScalarType.Float32)).abs().le(e.abs().mul(1 / 128.0)).all().ToBoolean(),
+            what);
     }
 
     /// <summary>Fixed logits at every place: what the loss fixtures differentiate.</summary>
     private sealed class DenseLogits : IImageTextModel, IDisposable
     {
-        internal DenseLogits(Tensor text, Tensor image) => (Text, Image) = (new Parameter(text.clone()), new Parameter(image.clone()));
+        internal DenseLogits(Tensor text, Tensor image) =>
+            (Text, Image) = (new Parameter(text.clone()), new Parameter(image.clone()));
 
         internal Parameter Text { get; }
 
@@ -185,14 +205,16 @@ public sealed class SftGoldenTests
 
         public int CodebookSize => (int)Image.shape[2];
 
-        public IEnumerable<(string Name, Parameter Parameter)> TrainableParameters() => [("text", Text), ("image", Image)];
+        public IEnumerable<(string Name, Parameter Parameter)> TrainableParameters() =>
+            [("text", Text), ("image", Image)];
 
         // a hidden state is both rows of logits, one behind the other
         public Tensor Embed(Tensor ids, Tensor? imageMask = null) => cat([Text, Image], -1);
 
         public Tensor EmbedImageCodes(Tensor codes) => throw new NotSupportedException();
 
-        public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null, KvCache? cache = null) => embeddings;
+        public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null,
+            KvCache? cache = null) => embeddings;
 
         public Tensor TextLogits(Tensor hidden) => hidden.narrow(-1, 0, VocabularySize);
 

@@ -1,5 +1,6 @@
 using ReasonGen.Models;
 using ReasonGen.Native;
+using ReasonGen.Optimization;
 using ReasonGen.Qwen;
 using ReasonGen.Setups;
 using ReasonGen.Training;
@@ -17,9 +18,11 @@ public sealed class MemoryPlanTests
     public void Weights_and_optimizer_are_counted_exactly(string name, long language, long drawing, long aligner)
     {
         // counts of the published models: vision tower, image tokenizer and image embedding are the same in both
-        const long tower = 303_688_704, tokenizer = 71_883_403, embedding = 131_072, unread = 13_000_000; // the tower's pooling, at most
+        // the tower's pooling, at most
+        const long tower = 303_688_704, tokenizer = 71_883_403, embedding = 131_072, unread = 13_000_000;
         var plan = MemoryPlan.Of(TrainingSetup.Preset(name).WithLora(0), TrainingStage.Sft);
-        double Bytes(string what, MemoryPhase when) => plan.Rows.Single(row => row.What == what && row.When == when).Bytes;
+        double Bytes(string what, MemoryPhase when) =>
+            plan.Rows.Single(row => row.What == what && row.When == when).Bytes;
         long trained = language + drawing + embedding, all = trained + aligner + tower + tokenizer;
         Assert.InRange(Bytes("weights", MemoryPhase.Always), 2.0 * all, 2.0 * (all + unread));
         Assert.Equal(4.0 * trained, Bytes("fp32 masters", MemoryPhase.Always));
@@ -31,7 +34,8 @@ public sealed class MemoryPlanTests
     public void What_fits_a_gpu_follows_from_the_choices()
     {
         var (one, seven) = (TrainingSetup.Janus1B, TrainingSetup.Janus7B);
-        bool Fits(TrainingSetup setup, TrainingStage stage, double bytes, QwenConfig? judge = null) => MemoryPlan.Of(setup, stage, judge).Fits(bytes);
+        bool Fits(TrainingSetup setup, TrainingStage stage, double bytes, QwenConfig? judge = null) =>
+            MemoryPlan.Of(setup, stage, judge).Fits(bytes);
         Assert.True(Fits(one, TrainingStage.Sft, 80e9) && Fits(one, TrainingStage.Grpo, 80e9, QwenConfig.Qwen7B));
         Assert.True(Fits(seven, TrainingStage.Sft, 80e9) && Fits(seven, TrainingStage.Grpo, 80e9, QwenConfig.Qwen7B));
         Assert.False(Fits(seven.WithLora(0), TrainingStage.Sft, 80e9));
@@ -61,7 +65,8 @@ public sealed class MemoryPlanTests
     [Fact]
     public void Bad_plans_are_named()
     {
-        Assert.Contains("choose janus-1b or janus-7b", Assert.Throws<ArgumentException>(() => TrainingSetup.Preset("janus-70b")).Message);
+        Assert.Contains("choose janus-1b or janus-7b",
+            Assert.Throws<ArgumentException>(() => TrainingSetup.Preset("janus-70b")).Message);
         Assert.Contains("has no judge", Assert.Throws<ArgumentException>(() =>
             MemoryPlan.Of(TrainingSetup.Janus1B, TrainingStage.Sft, QwenConfig.Qwen3B)).Message);
         Assert.Contains("MicroBatchSamples is 0", Assert.Throws<ArgumentException>(() =>

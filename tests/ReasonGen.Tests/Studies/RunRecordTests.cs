@@ -7,7 +7,8 @@ namespace ReasonGen.Tests.Studies;
 /// <summary>Recorded runs that were damaged, cut short or are another's are never read as if they were whole.</summary>
 public sealed class RunRecordTests : IDisposable
 {
-    private static readonly string Cases = Path.Combine(Path.GetDirectoryName(Study.DataFolder())!, "tests", "ReasonGen.Tests", "cases");
+    private static readonly string Cases =
+        Path.Combine(Path.GetDirectoryName(Study.DataFolder())!, "tests", "ReasonGen.Tests", "cases");
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
 
     public RunRecordTests()
@@ -15,7 +16,8 @@ public sealed class RunRecordTests : IDisposable
         Directory.CreateDirectory(Path.Combine(folder, "runs"));
         foreach (var ending in new[] { ".csv", ".json" })
         {
-            File.Copy(Path.Combine(Study.DataFolder(), "runs", "rl-fixed" + ending), Path.Combine(folder, "runs", "rl-fixed" + ending));
+            File.Copy(Path.Combine(Study.DataFolder(), "runs", "rl-fixed" + ending),
+                Path.Combine(folder, "runs", "rl-fixed" + ending));
         }
     }
 
@@ -23,7 +25,8 @@ public sealed class RunRecordTests : IDisposable
     public void All_that_ships_is_whole_and_of_the_settings_it_claims()
     {
         var study = new Study(StudyConfig.Quick);
-        Assert.All(Study.Foundations.Concat(Study.Judges).Concat(Study.Arms).Concat(Study.JudgeArms), stage => Assert.Equal(stage, study.Record(stage).Name));
+        Assert.All(Study.Foundations.Concat(Study.Judges).Concat(Study.Arms).Concat(Study.JudgeArms),
+            stage => Assert.Equal(stage, study.Record(stage).Name));
         Assert.All(Study.JudgeArms, arm => Assert.Equal(2, Study.RecordOfSeed(arm, 2).Seed));
     }
 
@@ -32,7 +35,8 @@ public sealed class RunRecordTests : IDisposable
     [InlineData("runjson-seed-10pow20-OverflowException.json", "'seed' is 1E+308")]
     public void A_damaged_file_that_was_found_is_refused(string name, string message)
     {
-        File.Copy(Path.Combine(Cases, name), Path.Combine(folder, "runs", "rl-fixed" + Path.GetExtension(name)), overwrite: true);
+        File.Copy(Path.Combine(Cases, name), Path.Combine(folder, "runs", "rl-fixed" + Path.GetExtension(name)),
+            overwrite: true);
         Refused(message);
     }
 
@@ -87,7 +91,9 @@ public sealed class RunRecordTests : IDisposable
 
     [Fact]
     public void A_run_of_another_seed_is_not_taken_for_this_one() =>
-        Assert.Contains("its seed was 1 and is 2", Assert.Throws<UnusableFileException>(() => new Study(StudyConfig.Full with { Seed = 2 }, folder).Record("rl-fixed")).Message);
+        Assert.Contains("its seed was 1 and is 2",
+            Assert.Throws<UnusableFileException>(() =>
+                new Study(StudyConfig.Full with { Seed = 2 }, folder).Record("rl-fixed")).Message);
 
     [Fact]
     public void The_paper_s_claims_say_that_a_record_is_damaged()
@@ -101,5 +107,7 @@ public sealed class RunRecordTests : IDisposable
     public void Dispose() => Directory.Delete(folder, true);
 
     private void Refused(string message) =>
-        Assert.Contains(message, Assert.Throws<UnusableFileException>(() => new Study(StudyConfig.Quick, folder).Record("rl-fixed")).Message);
+        Assert.Contains(message,
+            Assert.Throws<UnusableFileException>(() =>
+                new Study(StudyConfig.Quick, folder).Record("rl-fixed")).Message);
 }

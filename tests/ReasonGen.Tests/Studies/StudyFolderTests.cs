@@ -5,10 +5,12 @@ using Xunit;
 
 namespace ReasonGen.Tests.Studies;
 
-/// <summary>What a study finds in its folder, and what it is asked for: never something else than what was meant.</summary>
+/// <summary>What a study finds in its folder, and what it is asked for: never something else than what was
+/// meant.</summary>
 public sealed class StudyFolderTests : IDisposable
 {
-    private static readonly StudyConfig Tiny = StudyConfig.Trial with { TokenizerSteps = 3, StepsPerSave = 1, RoundTripScenes = 2 };
+    private static readonly StudyConfig Tiny =
+        StudyConfig.Trial with { TokenizerSteps = 3, StepsPerSave = 1, RoundTripScenes = 2 };
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
 
     [Fact]
@@ -32,7 +34,10 @@ public sealed class StudyFolderTests : IDisposable
         }
 
         using var interrupt = new CancellationTokenSource();
-        var cut = new Study(Tiny, Path.Combine(folder, "cut")) { Cancellation = () => interrupt.Token, OnStep = (record, _) => Cancel(record, interrupt) };
+        var cut = new Study(Tiny, Path.Combine(folder, "cut"))
+        {
+            Cancellation = () => interrupt.Token, OnStep = (record, _) => Cancel(record, interrupt),
+        };
         Assert.ThrowsAny<OperationCanceledException>(() => cut.ImageTokenizer());
         var seen = 0;
         using (new Study(Tiny, Path.Combine(folder, "cut")) { OnStep = (_, _) => seen++ }.ImageTokenizer().Model)
@@ -40,7 +45,8 @@ public sealed class StudyFolderTests : IDisposable
         }
 
         Assert.Equal(1, seen);
-        byte[] Weights(string name) => File.ReadAllBytes(Path.Combine(folder, name, "checkpoints", "tokenizer.safetensors"));
+        byte[] Weights(string name) =>
+            File.ReadAllBytes(Path.Combine(folder, name, "checkpoints", "tokenizer.safetensors"));
         Assert.Equal(Weights("whole"), Weights("cut"));
         Assert.Empty(Directory.GetFiles(Path.Combine(folder, "cut", "partial")));
     }
@@ -51,9 +57,13 @@ public sealed class StudyFolderTests : IDisposable
     public void An_interrupted_stage_of_other_settings_is_refused(long seed, int steps, string message)
     {
         using var interrupt = new CancellationTokenSource();
-        var cut = new Study(Tiny, folder) { Cancellation = () => interrupt.Token, OnStep = (record, _) => Cancel(record, interrupt) };
+        var cut = new Study(Tiny, folder)
+        {
+            Cancellation = () => interrupt.Token, OnStep = (record, _) => Cancel(record, interrupt),
+        };
         Assert.ThrowsAny<OperationCanceledException>(() => cut.ImageTokenizer());
-        var thrown = Assert.Throws<UnusableFileException>(() => new Study(Tiny with { Seed = seed, TokenizerSteps = steps }, folder).ImageTokenizer());
+        var thrown = Assert.Throws<UnusableFileException>(() =>
+            new Study(Tiny with { Seed = seed, TokenizerSteps = steps }, folder).ImageTokenizer());
         Assert.Contains(message, thrown.Message);
         Assert.Contains("to begin the stage anew", thrown.Message);
     }
@@ -62,7 +72,8 @@ public sealed class StudyFolderTests : IDisposable
     public void A_stage_that_another_process_makes_is_left_to_it()
     {
         using var other = ProcessLock.TryTake(Path.Combine(folder, "partial", ".tokenizer.lock"));
-        Assert.Contains("another process is making the stage 'tokenizer'", Assert.Throws<UnusableFileException>(() => new Study(Tiny, folder).ImageTokenizer()).Message);
+        Assert.Contains("another process is making the stage 'tokenizer'",
+            Assert.Throws<UnusableFileException>(() => new Study(Tiny, folder).ImageTokenizer()).Message);
     }
 
     [Fact]
@@ -71,7 +82,9 @@ public sealed class StudyFolderTests : IDisposable
         var file = Path.Combine(folder, "file");
         File.WriteAllText(file, "mine");
         var steps = 0;
-        Assert.Contains("nothing can be kept there", Assert.Throws<UnusableFileException>(() => new Study(Tiny, file) { OnStep = (_, _) => steps++ }.ImageTokenizer()).Message);
+        Assert.Contains("nothing can be kept there",
+            Assert.Throws<UnusableFileException>(() =>
+                new Study(Tiny, file) { OnStep = (_, _) => steps++ }.ImageTokenizer()).Message);
         Assert.Equal((0, "mine"), (steps, File.ReadAllText(file)));
     }
 
@@ -79,29 +92,37 @@ public sealed class StudyFolderTests : IDisposable
     [InlineData("rl-fxed")]
     [InlineData("")]
     [InlineData("base")]
-    public void An_unknown_arm_has_no_entropy_term(string arm) => Assert.Contains("there is no arm", Assert.Throws<ArgumentException>(() => Study.Entropy(arm)).Message);
+    public void An_unknown_arm_has_no_entropy_term(string arm) =>
+        Assert.Contains("there is no arm", Assert.Throws<ArgumentException>(() => Study.Entropy(arm)).Message);
 
     [Theory]
     [InlineData(0)]
     [InlineData(-1)]
     public void Steps_below_one_are_refused(int steps)
     {
-        Assert.Contains($"TokenizerSteps is {steps}", Assert.Throws<ArgumentException>(() => new Study(Tiny with { TokenizerSteps = steps }, folder)).Message);
-        Assert.Contains($"TotalSteps = {steps}", Assert.Throws<ArgumentException>(() => new ReasonGen.Studies.VqTrainerConfig { TotalSteps = steps }.Validate()).Message);
+        Assert.Contains($"TokenizerSteps is {steps}",
+            Assert.Throws<ArgumentException>(() => new Study(Tiny with { TokenizerSteps = steps }, folder)).Message);
+        Assert.Contains($"TotalSteps = {steps}",
+            Assert.Throws<ArgumentException>(() =>
+                new ReasonGen.Studies.VqTrainerConfig { TotalSteps = steps }.Validate()).Message);
     }
 
     [Fact]
     public void Foundations_that_are_missing_where_they_should_be_taken_from_are_named()
     {
         var from = Shipped("tokenizer");
-        Assert.Contains("does not hold the stage 'base'", Assert.Throws<UnusableFileException>(() => new Study(Tiny, folder).CopyFoundations(from, ["sft"])).Message);
-        Assert.Contains("nothing would be taken", Assert.Throws<ArgumentException>(() => new Study(Tiny, folder).CopyFoundations(from, ["tokenizer"])).Message);
+        Assert.Contains("does not hold the stage 'base'",
+            Assert.Throws<UnusableFileException>(() => new Study(Tiny, folder).CopyFoundations(from, ["sft"])).Message);
+        Assert.Contains("nothing would be taken",
+            Assert.Throws<ArgumentException>(() =>
+                new Study(Tiny, folder).CopyFoundations(from, ["tokenizer"])).Message);
         Assert.False(Directory.Exists(Path.Combine(folder, "checkpoints")));
     }
 
     [Fact]
     public void Judges_that_are_not_needed_may_be_missing_and_are_told() =>
-        Assert.Equal(Study.Judges, new Study(Tiny, folder).CopyFoundations(Shipped("tokenizer", "base", "sft"), ["rl-none"]));
+        Assert.Equal(Study.Judges,
+            new Study(Tiny, folder).CopyFoundations(Shipped("tokenizer", "base", "sft"), ["rl-none"]));
 
     [Theory]
     [InlineData("checkpoints/base.safetensors", 1000, "")]
@@ -111,7 +132,8 @@ public sealed class StudyFolderTests : IDisposable
     {
         var from = Shipped("tokenizer", "base", "sft");
         File.WriteAllBytes(Path.Combine(from, file), File.ReadAllBytes(Path.Combine(from, file))[..bytes]);
-        Assert.Contains(message, Assert.Throws<UnusableFileException>(() => new Study(Tiny, folder).CopyFoundations(from, ["sft"])).Message);
+        Assert.Contains(message,
+            Assert.Throws<UnusableFileException>(() => new Study(Tiny, folder).CopyFoundations(from, ["sft"])).Message);
         Assert.False(File.Exists(Path.Combine(folder, file)));
     }
 
@@ -121,9 +143,12 @@ public sealed class StudyFolderTests : IDisposable
         var from = Shipped("tokenizer", "base", "sft");
         string Weights(string stage) => Path.Combine(from, "checkpoints", stage + ".safetensors");
         File.Copy(Weights("sft"), Weights("base"), overwrite: true);
-        Assert.Contains("holds the weights of stage 'sft'", Assert.Throws<UnusableFileException>(() => new Study(Tiny, folder).CopyFoundations(from, ["sft"])).Message);
-        Safetensors.Save(Weights("base"), new Dictionary<string, TorchSharp.torch.Tensor> { ["x"] = TorchSharp.torch.ones(2) });
-        Assert.Contains("do not fit the model", Assert.Throws<UnusableFileException>(() => new Study(Tiny, folder).CopyFoundations(from, ["sft"])).Message);
+        Assert.Contains("holds the weights of stage 'sft'",
+            Assert.Throws<UnusableFileException>(() => new Study(Tiny, folder).CopyFoundations(from, ["sft"])).Message);
+        Safetensors.Save(Weights("base"),
+            new Dictionary<string, TorchSharp.torch.Tensor> { ["x"] = TorchSharp.torch.ones(2) });
+        Assert.Contains("do not fit the model",
+            Assert.Throws<UnusableFileException>(() => new Study(Tiny, folder).CopyFoundations(from, ["sft"])).Message);
     }
 
     [Fact]
@@ -133,7 +158,8 @@ public sealed class StudyFolderTests : IDisposable
         {
         }
 
-        var thrown = Assert.Throws<UnusableFileException>(() => new Study(Tiny, folder).CopyFoundations(Study.DataFolder(), ["base"]));
+        var thrown = Assert.Throws<UnusableFileException>(() =>
+            new Study(Tiny, folder).CopyFoundations(Study.DataFolder(), ["base"]));
         Assert.Contains("is there already, and differs", thrown.Message);
     }
 
@@ -151,7 +177,9 @@ public sealed class StudyFolderTests : IDisposable
     private string Shipped(params string[] stages)
     {
         var from = Path.Combine(folder, "from");
-        foreach (var file in stages.SelectMany(stage => new[] { $"checkpoints/{stage}.safetensors", $"runs/{stage}.csv", $"runs/{stage}.json" }))
+        foreach (var file
+        in stages.SelectMany(stage =>
+            new[] { $"checkpoints/{stage}.safetensors", $"runs/{stage}.csv", $"runs/{stage}.json" }))
         {
             Directory.CreateDirectory(Path.GetDirectoryName(Path.Combine(from, file))!);
             File.Copy(Path.Combine(Study.DataFolder(), file), Path.Combine(from, file));

@@ -17,7 +17,8 @@ public sealed class StudySamplesTests
         const int count = 4, purpose = 7;
         using var model = study.Load("sft");
         var policy = study.Policy(model);
-        var prompts = Enumerable.Range(0, count).Select(i => Prompts.Draw(Seeds.Random(study.Config.Seed, purpose, i))).ToArray();
+        var prompts =
+            Enumerable.Range(0, count).Select(i => Prompts.Draw(Seeds.Random(study.Config.Seed, purpose, i))).ToArray();
         using var rollouts = policy.Generate(prompts, 1, Seeds.Mix(study.Config.Seed, purpose, 0, 1));
         var written = study.Write("sft", count, purpose);
         Assert.Equal(policy.Rationales(rollouts), written.Select(item => item.Rationale));

@@ -13,7 +13,11 @@ namespace ReasonGen.Tests.Studies;
 
 public sealed class StudyTests : IDisposable
 {
-    private static readonly StudyConfig Tiny = StudyConfig.Full with { TokenizerSteps = 2, BaseSteps = 3, SftSteps = 4, RlSteps = 1, JudgeRlSteps = 1, BenchmarkPromptsPerTask = 1, JudgeSteps = 2, JudgeImages = 4, JudgeTestImages = 2 };
+    private static readonly StudyConfig Tiny = StudyConfig.Full with
+    {
+        TokenizerSteps = 2, BaseSteps = 3, SftSteps = 4, RlSteps = 1, JudgeRlSteps = 1, BenchmarkPromptsPerTask = 1,
+        JudgeSteps = 2, JudgeImages = 4, JudgeTestImages = 2,
+    };
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
 
     [Fact]
@@ -24,10 +28,12 @@ public sealed class StudyTests : IDisposable
         {
             using var trained = study.Rl(arm).Model;
             using var read = new Study(Tiny, folder).Load(arm);
-            Assert.All(trained.TrainableParameters().Zip(read.TrainableParameters()), pair => Golden.Equal(pair.First.Parameter, pair.Second.Parameter, pair.First.Name));
+            Assert.All(trained.TrainableParameters().Zip(read.TrainableParameters()),
+                pair => Golden.Equal(pair.First.Parameter, pair.Second.Parameter, pair.First.Name));
         }
 
-        Assert.All(Study.ShippedFiles().Where(file => !file.Contains("seed2")), file => Assert.True(File.Exists(Path.Combine(folder, file)), file));
+        Assert.All(Study.ShippedFiles().Where(file => !file.Contains("seed2")),
+            file => Assert.True(File.Exists(Path.Combine(folder, file)), file));
         Assert.Equal(Tiny.SftSteps, study.Record("sft").Count);
         Assert.Contains("study sft --seed 1", study.Record("sft").Command);
     }
@@ -39,7 +45,9 @@ public sealed class StudyTests : IDisposable
     public void What_a_stage_stands_on_is_taken_over_and_no_more(string made, string taken)
     {
         new Study(Tiny, folder).CopyFoundations(Study.DataFolder(), [made]);
-        Assert.Equal(taken.Split(' ').Order(), Directory.GetFiles(Path.Combine(folder, "checkpoints")).Select(file => Path.GetFileNameWithoutExtension(file)).Order());
+        Assert.Equal(taken.Split(' ').Order(),
+            Directory.GetFiles(Path.Combine(folder, "checkpoints"))
+                .Select(file => Path.GetFileNameWithoutExtension(file)).Order());
     }
 
     [Fact]
@@ -60,7 +68,8 @@ public sealed class StudyTests : IDisposable
         Assert.ThrowsAny<OperationCanceledException>(() => first.Sft());
         var second = new Study(Tiny, Path.Combine(folder, "cut")).Sft();
         using var actual = second.Model;
-        Assert.All(expected.TrainableParameters().Zip(actual.TrainableParameters()), pair => Golden.Equal(pair.First.Parameter, pair.Second.Parameter, pair.First.Name));
+        Assert.All(expected.TrainableParameters().Zip(actual.TrainableParameters()),
+            pair => Golden.Equal(pair.First.Parameter, pair.Second.Parameter, pair.First.Name));
         Assert.Equal(whole.Record("sft")["loss"], first.Record("sft")["loss"]); // as they are kept
     }
 
@@ -70,8 +79,14 @@ public sealed class StudyTests : IDisposable
         var study = new Study(Tiny, folder);
         // a reward that differs within a group without a trained policy
         var reward = new LambdaReward("brightness", request => request.Image.Rgb.Sum(value => value) % 2);
-        var config = GrpoConfig.Mini with { PromptsPerStep = 2, PromptsPerUpdate = 1, PromptsPerRound = 3, RolloutsPerPrompt = 4, MicroBatchRollouts = 2 };
-        GrpoTrainer New(Janus model) => study.GrpoTrainer(model, new AdaptiveEntropyTerm(new() { Target = 1 }, new() { Target = 3 }), reward, config);
+        var config = GrpoConfig.Mini with
+        {
+            PromptsPerStep = 2, PromptsPerUpdate = 1, PromptsPerRound = 3, RolloutsPerPrompt = 4,
+            MicroBatchRollouts = 2,
+        };
+        GrpoTrainer New(Janus model) =>
+            study.GrpoTrainer(model, new AdaptiveEntropyTerm(new() { Target = 1 }, new() { Target = 3 }), reward,
+                config);
         using var one = study.NewModel();
         using (var trainer = New(one))
         {
@@ -88,15 +103,18 @@ public sealed class StudyTests : IDisposable
             Assert.Equal(4, trainer.StepCount);
         }
 
-        Assert.All(one.TrainableParameters().Zip(two.TrainableParameters()), pair => Golden.Equal(pair.First.Parameter, pair.Second.Parameter, pair.First.Name));
+        Assert.All(one.TrainableParameters().Zip(two.TrainableParameters()),
+            pair => Golden.Equal(pair.First.Parameter, pair.Second.Parameter, pair.First.Name));
         using var other = study.GrpoTrainer(two, new NoEntropyTerm(), reward, config);
-        Assert.Contains("other settings", Assert.Throws<UnusableFileException>(() => other.Resume(Path.Combine(folder, "state"))).Message);
+        Assert.Contains("other settings",
+            Assert.Throws<UnusableFileException>(() => other.Resume(Path.Combine(folder, "state"))).Message);
     }
 
     [Fact]
     public void On_policy_the_ratio_is_one()
     {
-        // the shipped model, which never samples a pad: such a token is masked while drawing but not in training, in the reference too
+        // the shipped model, which never samples a pad: such a token is masked while drawing but not in training, in
+        // the reference too
         var study = new Study(StudyConfig.Quick);
         using var model = study.Load("sft");
         using var rollouts = study.Policy(model).Generate(ReasonGen.World.Prompts.Benchmark(1), 2, 5);
@@ -104,7 +122,8 @@ public sealed class StudyTests : IDisposable
         using var free = no_grad();
         using var scope = NewDisposeScope();
         var sampled = rollouts.SampledLogProbs;
-        Golden.Close(sampled, where(sampled.ne(0), RolloutLogProbs.Compute(model, rollouts).LogProbs, sampled), 2e-5, "log-probs");
+        Golden.Close(sampled, where(sampled.ne(0), RolloutLogProbs.Compute(model, rollouts).LogProbs, sampled), 2e-5,
+            "log-probs");
     }
 
     [Fact]
@@ -127,8 +146,12 @@ public sealed class StudyTests : IDisposable
         var study = new Study(Tiny, folder);
         using var model = study.NewModel();
         using var trainer = study.GrpoTrainer(model, new NoEntropyTerm(), new LambdaReward("zero", _ => 0),
-            GrpoConfig.Mini with { PromptsPerStep = 1, PromptsPerUpdate = 1, PromptsPerRound = 1, RolloutsPerPrompt = 2, MaxRounds = 1 });
-        Assert.Contains("always the same", Assert.Throws<InvalidOperationException>(() => trainer.Steps(5).Count()).Message);
+            GrpoConfig.Mini with
+            {
+                PromptsPerStep = 1, PromptsPerUpdate = 1, PromptsPerRound = 1, RolloutsPerPrompt = 2, MaxRounds = 1,
+            });
+        Assert.Contains("always the same",
+            Assert.Throws<InvalidOperationException>(() => trainer.Steps(5).Count()).Message);
     }
 
     [Fact]

@@ -12,7 +12,8 @@ public sealed class ChatGoldenTests
     [Fact]
     public void Janus_chats_and_ids_equal_the_reference()
     {
-        var tokenizer = HuggingFaceTokenizer.Load(Golden.Path("tokenizer/janus_style.tokenizer.json"), JanusChat.SpecialNames);
+        var tokenizer =
+            HuggingFaceTokenizer.Load(Golden.Path("tokenizer/janus_style.tokenizer.json"), JanusChat.SpecialNames);
         foreach (var row in Golden.List("tokenizer/chat_janus"))
         {
             var text = JanusChat.Text(Turns(row), (string)row["system_prompt"]!);
@@ -47,8 +48,10 @@ public sealed class ChatGoldenTests
 
         var (chat, processor) = (json["deepseek"]!, json["processor_defaults"]!);
         Assert.Equal([JanusChat.User, JanusChat.Assistant], chat["roles"]!.Select(role => (string)role!));
-        Assert.Equal([(string)chat["sep2"]!, (string)json["default_system_prompt"]!], [JanusChat.Eos, JanusChat.UnderstandingSystem]);
-        Assert.Equal(new[] { "image_tag", "image_start_tag", "image_end_tag", "pad_tag" }.Select(tag => (string)processor[tag]!),
+        Assert.Equal([(string)chat["sep2"]!, (string)json["default_system_prompt"]!],
+            [JanusChat.Eos, JanusChat.UnderstandingSystem]);
+        Assert.Equal(
+            new[] { "image_tag", "image_start_tag", "image_end_tag", "pad_tag" }.Select(tag => (string)processor[tag]!),
             [JanusChat.ImagePlaceholder, JanusChat.BeginOfImage, JanusChat.EndOfImage, JanusChat.Pad]);
     }
 
@@ -58,7 +61,8 @@ public sealed class ChatGoldenTests
         var tokenizer = HuggingFaceTokenizer.Load(Golden.Path("tokenizer/qwen_style.tokenizer.json"));
         foreach (var row in Golden.List("tokenizer/chat_qwen"))
         {
-            var messages = row["messages"]!.Select(message => new QwenMessage((string)message["role"]!, Parts(message["content"]!))).ToArray();
+            var messages = row["messages"]!
+                .Select(message => new QwenMessage((string)message["role"]!, Parts(message["content"]!))).ToArray();
             var text = QwenChat.Render(messages, (bool)row["add_generation_prompt"]!, (bool)row["add_vision_id"]!);
             Assert.Equal((string)row["text"]!, text);
             Assert.Equal(Ids(row["qwen_style_ids"]!), tokenizer.Encode(text, template: true));
@@ -71,11 +75,13 @@ public sealed class ChatGoldenTests
         const string pad = QwenChat.ImagePad;
         foreach (var row in Golden.Json("reward/judge_prompt")["rows"]!.Where(row => row["error"] is null))
         {
-            Assert.Equal((string)row["text_with_expanded_image_tokens_grid_1_4_4"]!, QwenChat.ExpandImages((string)row["text_sent_to_engine"]!, 4));
+            Assert.Equal((string)row["text_with_expanded_image_tokens_grid_1_4_4"]!,
+                QwenChat.ExpandImages((string)row["text_sent_to_engine"]!, 4));
         }
 
         Assert.Equal($"a{pad}{pad}b{pad}c", QwenChat.ExpandImages($"a{pad}b{pad}c", 2, 1));
-        Assert.Contains("2 places", Assert.Throws<ArgumentException>(() => QwenChat.ExpandImages($"a{pad}b{pad}c", 2)).Message);
+        Assert.Contains("2 places",
+            Assert.Throws<ArgumentException>(() => QwenChat.ExpandImages($"a{pad}b{pad}c", 2)).Message);
     }
 
     [Fact]
@@ -105,14 +111,16 @@ public sealed class ChatGoldenTests
     private static JanusTurn[] Turns(JToken row) =>
         [.. row["conversation"]!.Select(turn => new JanusTurn((string)turn["role"]!, (string)turn["content"]!))];
 
-    private static QwenPart[] Parts(JToken content) => content.Type == JTokenType.String ? [new QwenPart.Text((string)content!)]
+    private static QwenPart[] Parts(JToken content) =>
+        content.Type == JTokenType.String ? [new QwenPart.Text((string)content!)]
         : [.. content.Select(Part)];
 
     private static QwenPart Part(JToken part)
     {
         var image = (string?)part["type"] == "image" || part["image"] is not null || part["image_url"] is not null;
         var video = (string?)part["type"] == "video" || part["video"] is not null;
-        return image ? new QwenPart.Image() : video ? new QwenPart.Video() : new QwenPart.Text((string?)part["text"] ?? "");
+        return image ? new QwenPart.Image()
+            : video ? new QwenPart.Video() : new QwenPart.Text((string?)part["text"] ?? "");
     }
 
     private static int[] Ids(JToken list) => [.. list.Select(id => (int)id)];

@@ -54,11 +54,13 @@ public sealed class HuggingFaceTokenizerTests : IDisposable
     [InlineData("normalizer", """{"type": "NFKC"}""", "its normalizer is NFKC")]
     [InlineData("pre_tokenizer", "null", "does not end in ByteLevel")]
     [InlineData("pre_tokenizer", """{"type": "ByteLevel", "add_prefix_space": true}""", "adds a blank")]
-    [InlineData("pre_tokenizer.pretokenizers", """[{"type": "Split", "behavior": "Removed"}, {"type": "ByteLevel"}]""", "not Isolated")]
+    [InlineData("pre_tokenizer.pretokenizers", """[{"type": "Split", "behavior": "Removed"}, {"type": "ByteLevel"}]""",
+        "not Isolated")]
     [InlineData("decoder", """{"type": "WordPiece"}""", "decoder is not ByteLevel")]
     [InlineData("decoder", "null", "decoder is not ByteLevel")]
     [InlineData("post_processor", """{"type": "BertProcessing"}""", "its post-processor is BertProcessing")]
-    [InlineData("post_processor", """{"type": "TemplateProcessing", "single": [{"Sequence": {}}, {"Sequence": {}}]}""", "more than once")]
+    [InlineData("post_processor", """{"type": "TemplateProcessing", "single": [{"Sequence": {}}, {"Sequence": {}}]}""",
+        "more than once")]
     [InlineData("added_tokens", """[{"id": 7, "content": "<y>"}, {"id": 8, "content": "<y>"}]""", "stands twice")]
     [InlineData("added_tokens", """[{"id": 7, "content": "<y>"}, {"id": 7, "content": "<z>"}]""", "belongs to '<y>'")]
     [InlineData("added_tokens", """[{"id": 9, "content": "ab"}]""", "in the vocabulary 3")]
@@ -69,14 +71,16 @@ public sealed class HuggingFaceTokenizerTests : IDisposable
     public void Load_what_would_change_ids_is_refused(string member, string value, string cause)
     {
         var dot = member.LastIndexOf('.');
-        Refused(cause, json => (dot < 0 ? json : json.SelectToken(member[..dot])!)[member[(dot + 1)..]] = JToken.Parse(value));
+        Refused(cause,
+            json => (dot < 0 ? json : json.SelectToken(member[..dot])!)[member[(dot + 1)..]] = JToken.Parse(value));
     }
 
     [Fact]
     public void Load_too_many_steps_or_classes_are_refused()
     {
         Refused("more than 16 steps", json => json["pre_tokenizer"]!["pretokenizers"] = JToken.FromObject(
-            Enumerable.Repeat(SmallTokenizer.Split("a"), 100).Append(new { type = "ByteLevel", add_prefix_space = false })));
+            Enumerable.Repeat(SmallTokenizer.Split("a"), 100)
+                .Append(new { type = "ByteLevel", add_prefix_space = false })));
         Refused("more than 128 classes", step: SmallTokenizer.Split(string.Concat(Enumerable.Repeat("[ab]", 200))));
         Refused("more than 10000 characters", step: SmallTokenizer.Split(new string('(', 20000)));
     }
@@ -108,7 +112,8 @@ public sealed class HuggingFaceTokenizerTests : IDisposable
 
     [Fact]
     public void Encode_very_long_piece_is_merged_whole() =>
-        Assert.Equal(Enumerable.Repeat(4, 100_000), SmallTokenizer.Load(folder).Encode(string.Concat(Enumerable.Repeat("abc", 100_000))));
+        Assert.Equal(Enumerable.Repeat(4, 100_000),
+            SmallTokenizer.Load(folder).Encode(string.Concat(Enumerable.Repeat("abc", 100_000))));
 
     [Fact]
     public void Encode_from_several_threads_agrees()
@@ -130,5 +135,6 @@ public sealed class HuggingFaceTokenizerTests : IDisposable
     }
 
     private static string Spell(string text) => string.Concat(System.Text.Encoding.UTF8.GetBytes(text).Select(b =>
-        (char)(b is >= 0x21 and <= 0x7E or >= 0xA1 and <= 0xAC or >= 0xAE ? b : b < 0x21 ? 0x100 + b : b <= 0xA0 ? 0x121 + b - 0x7F : 0x143)));
+        (char)(b is >= 0x21 and <= 0x7E or >= 0xA1 and <= 0xAC or >= 0xAE ? b
+            : b < 0x21 ? 0x100 + b : b <= 0xA0 ? 0x121 + b - 0x7F : 0x143)));
 }

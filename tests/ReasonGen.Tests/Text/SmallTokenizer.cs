@@ -7,7 +7,8 @@ namespace ReasonGen.Tests.Text;
 /// <summary>Tokenizers of a few tokens, written to a file and read back.</summary>
 internal static class SmallTokenizer
 {
-    internal static object Split(string regex) => new { type = "Split", pattern = new { Regex = regex }, behavior = "Isolated", invert = false };
+    internal static object Split(string regex) =>
+        new { type = "Split", pattern = new { Regex = regex }, behavior = "Isolated", invert = false };
 
     internal static HuggingFaceTokenizer Load(DirectoryInfo folder, object? step = null, Action<JObject>? change = null)
     {
@@ -19,7 +20,11 @@ internal static class SmallTokenizer
             pre_tokenizer = new { type = "Sequence", pretokenizers = new[] { step, bytes }.Where(s => s is not null) },
             post_processor = (object?)null,
             decoder = new { type = "ByteLevel" },
-            model = new { type = "BPE", vocab = new { a = 0, b = 1, c = 2, ab = 3, abc = 4, Ġ = 5 }, merges = new[] { "a b", "ab c" } },
+            model = new
+            {
+                type = "BPE", vocab = new { a = 0, b = 1, c = 2, ab = 3, abc = 4, Ġ = 5 },
+                    merges = new[] { "a b", "ab c" },
+            },
         });
         change?.Invoke(json);
         var file = Path.Combine(folder.FullName, "tokenizer.json");

@@ -26,16 +26,19 @@ public sealed class TokenizerGoldenTests : IDisposable
         }
     }
 
-    /// <summary>Needs the packages of tests/golden/tokenizer/sources.json: npm install them, name the folder that holds node_modules.</summary>
+    /// <summary>Needs the packages of tests/golden/tokenizer/sources.json: npm install them, name the folder that holds
+    /// node_modules.</summary>
     [Fact]
     public void Published_tokenizers_equal_the_reference()
     {
         var folder = Environment.GetEnvironmentVariable("REASONGEN_TOKENIZERS");
-        Assert.SkipWhen(string.IsNullOrEmpty(folder), "REASONGEN_TOKENIZERS names no folder with node_modules: published tokenizers are not at hand");
+        Assert.SkipWhen(string.IsNullOrEmpty(folder),
+            "REASONGEN_TOKENIZERS names no folder with node_modules: published tokenizers are not at hand");
         foreach (var (name, source) in Golden.Json("tokenizer/sources"))
         {
             var file = Path.Combine(folder!, "node_modules", (string)source!["package"]!, (string)source["file"]!);
-            Assert.Equal((string)source["sha256"]!, Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(file))));
+            Assert.Equal((string)source["sha256"]!,
+                Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(file))));
             Check(HuggingFaceTokenizer.Load(file), Golden.Json($"tokenizer/{name}.golden"), name);
         }
     }
@@ -50,7 +53,8 @@ public sealed class TokenizerGoldenTests : IDisposable
             {
                 var loaded = HuggingFaceTokenizer.Load(file);
                 var expected = ((string)facts["expected"]!).Split(" -> ");
-                Assert.Equal(JArray.Parse(expected[1]).Select(id => (int)id), loaded.Encode(expected[0].Split(' ')[^1]));
+                Assert.Equal(JArray.Parse(expected[1]).Select(id => (int)id),
+                    loaded.Encode(expected[0].Split(' ')[^1]));
                 continue;
             }
 
@@ -65,20 +69,24 @@ public sealed class TokenizerGoldenTests : IDisposable
     public void Classes_match_every_code_point_as_the_reference_engine_does()
     {
         var all = Enumerable.Range(0, 0x110000).Where(Rune.IsValid).Select(c => new Rune(c)).ToArray();
-        var text = string.Concat(all.Select(rune => $"{rune}\uE000\uE000")); // private use is in no class, and never alone
+        // private use is in no class, and never alone
+        var text = string.Concat(all.Select(rune => $"{rune}\uE000\uE000"));
         foreach (var (name, ranges) in (JObject)Golden.Json("tokenizer/unicode_classes")["classes"]!)
         {
-            var members = ((string)ranges!).Split(' ').Select(range => range.Split('-').Select(c => int.Parse(c, NumberStyles.HexNumber)).ToArray())
+            var members = ((string)ranges!).Split(' ')
+                .Select(range => range.Split('-').Select(c => int.Parse(c, NumberStyles.HexNumber)).ToArray())
                 .SelectMany(range => Enumerable.Range(range[0], range[^1] - range[0] + 1)).ToHashSet();
             var bytes = new List<int>();
             var run = 0;
             foreach (var rune in all)
             {
-                bytes.AddRange(members.Contains(rune.Value) ? run > 0 ? [run, rune.Utf8SequenceLength] : [rune.Utf8SequenceLength] : []);
+                bytes.AddRange(members.Contains(rune.Value)
+                    ? run > 0 ? [run, rune.Utf8SequenceLength] : [rune.Utf8SequenceLength] : []);
                 run = members.Contains(rune.Value) ? 6 : run + rune.Utf8SequenceLength + 6;
             }
 
-            var step = name == "Digits" ? new { type = "Digits", individual_digits = true } : SmallTokenizer.Split(name);
+            var step =
+                name == "Digits" ? new { type = "Digits", individual_digits = true } : SmallTokenizer.Split(name);
             var tokenizer = SmallTokenizer.Load(folder, step);
             Assert.True(bytes.Append(run).SequenceEqual(tokenizer.Pieces(text).Select(piece => piece.Length)), name);
         }

@@ -20,7 +20,8 @@ public class WordTokenizerTests
     public void Encode_special_tokens_are_whole_wherever_they_stand()
     {
         var special = Tokenizer.Special;
-        Assert.Equal([special.Bos, special.Eos, special.Pad, special.BeginOfImage, special.EndOfImage, special.ImagePlaceholder],
+        Assert.Equal([special.Bos, special.Eos, special.Pad, special.BeginOfImage, special.EndOfImage,
+            special.ImagePlaceholder],
             Tokenizer.Encode("<bos><eos> <pad><begin_of_image><end_of_image><image_placeholder>"));
         Assert.Equal(["<|User|>", "a", "photo", "<|Assistant|>", ":"],
             Tokenizer.Encode("<|User|>a photo<|Assistant|>:").Select(Tokenizer.Word));

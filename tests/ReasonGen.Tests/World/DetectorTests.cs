@@ -18,8 +18,10 @@ public class DetectorTests
         {
             var seen = Detector.Detect(sample.Image(config));
             Assert.True(Checker.Check(seen, sample.Prompt).Correct, sample.Prompt.Text);
-            Assert.True(Rationales.Follows(seen, sample.Scene.Objects.Select(o => o.ToSeen()).ToArray()), sample.Rationale);
-            Assert.All(sample.Scene.Objects, o => Assert.Single(seen, s => s.X == o.CenterX && s.Y == o.CenterY && s.Score == 1));
+            Assert.True(Rationales.Follows(seen, sample.Scene.Objects.Select(o => o.ToSeen()).ToArray()),
+                sample.Rationale);
+            Assert.All(sample.Scene.Objects,
+                o => Assert.Single(seen, s => s.X == o.CenterX && s.Y == o.CenterY && s.Score == 1));
         }
     }
 
@@ -89,8 +91,10 @@ public class DetectorTests
     [Fact]
     public void Detector_half_red_half_blue_shape_is_no_shape()
     {
-        var red = Renderer.Render(new Scene([new SceneObject(1, 0, 0)]), new WorldConfig { Texture = Texture.Plain }, 0);
-        var blue = Renderer.Render(new Scene([new SceneObject(1, 2, 0)]), new WorldConfig { Texture = Texture.Plain }, 0);
+        var red =
+            Renderer.Render(new Scene([new SceneObject(1, 0, 0)]), new WorldConfig { Texture = Texture.Plain }, 0);
+        var blue =
+            Renderer.Render(new Scene([new SceneObject(1, 2, 0)]), new WorldConfig { Texture = Texture.Plain }, 0);
         blue.Rgb.AsSpan(0, 8 * 32 * 3).CopyTo(red.Rgb);
         Assert.Equal("blob", Assert.Single(Detector.Detect(red)).Class);
     }
@@ -107,10 +111,12 @@ public class DetectorTests
     public void Renderer_outlines_stay_in_reach_and_apart_in_overlap()
     {
         var config = new WorldConfig { Texture = Texture.Plain };
-        var outlines = Enumerable.Range(0, 5).Select(s => Renderer.Render(new Scene([new SceneObject(s, 5, 0)]), config, 0).Rgb)
+        var outlines =
+            Enumerable.Range(0, 5).Select(s => Renderer.Render(new Scene([new SceneObject(s, 5, 0)]), config, 0).Rgb)
             .Select(rgb => Enumerable.Range(0, 32 * 32).Where(i => rgb[3 * i] > 200)
                 .Select(i => (x: i % 32 - 8, y: i / 32 - 8)).ToHashSet()).ToArray();
-        Assert.All(outlines, outline => Assert.All(outline, p => Assert.InRange(Math.Max(Math.Abs(p.x), Math.Abs(p.y)), 0, 5)));
+        Assert.All(outlines,
+            outline => Assert.All(outline, p => Assert.InRange(Math.Max(Math.Abs(p.x), Math.Abs(p.y)), 0, 5)));
         for (var a = 0; a < 5; a++)
         {
             for (var b = 0; b < a; b++)
@@ -125,16 +131,19 @@ public class DetectorTests
     private static bool Matches(Scene scene, Prompt prompt)
     {
         var all = scene.Objects.Select(o =>
-            (Class: WorldConfig.Shapes[o.Shape], Color: WorldConfig.Colors[o.Color], Column: o.Cell % 2, Row: o.Cell / 2)).ToArray();
+            (Class: WorldConfig.Shapes[o.Shape], Color: WorldConfig.Colors[o.Color], Column: o.Cell % 2, Row: o.Cell
+                / 2)).ToArray();
         if (all.Length != prompt.Include.Sum(c => c.Count)
-            || prompt.Include.Any(c => all.Count(o => o.Class == c.Class && (c.Color ?? o.Color) == o.Color) != c.Count))
+            || prompt.Include.Any(c =>
+                all.Count(o => o.Class == c.Class && (c.Color ?? o.Color) == o.Color) != c.Count))
         {
             return false;
         }
 
         return prompt.Include.Where(c => c.Relation is not null).All(c =>
         {
-            var (a, b) = (all.Single(o => o.Class == c.Class), all.Single(o => o.Class == prompt.Include[c.Target].Class));
+            var (a, b) =
+                (all.Single(o => o.Class == c.Class), all.Single(o => o.Class == prompt.Include[c.Target].Class));
             return c.Relation switch
             {
                 "left of" => a.Column < b.Column,

@@ -3,7 +3,8 @@ using ReasonGen.Imaging;
 namespace ReasonGen.Tests.World;
 
 /// <summary>
-/// What a lossy image tokenizer does, roughly: a slight 3x3 blur (1 2 1, half mixed with the original), then Gaussian noise.
+/// What a lossy image tokenizer does, roughly: a slight 3x3 blur (1 2 1, half mixed with the original), then Gaussian
+/// noise.
 /// </summary>
 internal static class Spoil
 {
@@ -29,7 +30,8 @@ internal static class Spoil
                         value = (value + sum) / 2;
                     }
 
-                    var noise = Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble());
+                    var noise =
+                        Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble());
                     rgb[(y * image.Width + x) * 3 + c] = (byte)Math.Clamp(Math.Round(value + sigma * noise), 0, 255);
                 }
             }

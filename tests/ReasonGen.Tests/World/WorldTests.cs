@@ -31,7 +31,8 @@ public class WorldTests
 
     [Fact]
     public void Prompts_unknown_task_is_named() =>
-        Assert.Contains("'colour'", Assert.Throws<ArgumentException>(() => Prompts.Draw(new Random(0), "colour")).Message);
+        Assert.Contains("'colour'",
+            Assert.Throws<ArgumentException>(() => Prompts.Draw(new Random(0), "colour")).Message);
 
     [Fact]
     public void Prompts_benchmark_is_the_same_for_a_seed_and_balanced()
@@ -49,7 +50,8 @@ public class WorldTests
         Assert.InRange(Tokenizer.VocabularySize, 80, 110);
         foreach (var sample in Stream.Take(0, 3000))
         {
-            string[] texts = [sample.Prompt.Text, sample.Rationale, .. Enum.GetValues<CaptionStyle>().Select(sample.Caption)];
+            string[] texts = [sample.Prompt.Text, sample.Rationale,
+                .. Enum.GetValues<CaptionStyle>().Select(sample.Caption)];
             Assert.All(texts, text => Assert.Equal(text, Tokenizer.Decode(Tokenizer.Encode(text))));
             Assert.InRange(Tokenizer.Encode(sample.Rationale).Length, 8, 34);
         }
@@ -89,9 +91,11 @@ public class WorldTests
     public void Rationale_wordings_vary_and_use_the_words_the_paper_counts()
     {
         var texts = Stream.Take(0, 2000).Select(sample => sample.Rationale).ToArray();
-        Assert.InRange(texts.Select(text => text[..text.IndexOf(':')].Replace("shapes", "shape")).Distinct().Count(), 5 * 4, 200);
+        Assert.InRange(texts.Select(text => text[..text.IndexOf(':')].Replace("shapes", "shape")).Distinct().Count(),
+            5 * 4, 200);
         Assert.InRange(texts.Select(text => text[text.IndexOf(';')..]).Distinct().Count(), 5, 50);
-        string[] counted = ["sense", "scene", "natural", "soft", "highlights", "mood", "sleek", "highlighting", "emphasizing"];
+        string[] counted = ["sense", "scene", "natural", "soft", "highlights", "mood", "sleek", "highlighting",
+            "emphasizing"];
         Assert.All(counted, word => Assert.Contains(texts, text => text.Split(' ').Contains(word)));
     }
 
@@ -127,7 +131,8 @@ public class WorldTests
     public void Checker_relations_follow_the_centres()
     {
         Seen At(string name, double x, double y) => new(name, "red", x, y);
-        foreach (var (relation, x, y) in new[] { ("left of", -14, 0), ("right of", 14, 0), ("above", 0, -14), ("below", 0, 14) })
+        foreach (var (relation, x, y) in new[] { ("left of", -14, 0), ("right of", 14, 0), ("above", 0, -14),
+            ("below", 0, 14) })
         {
             var prompt = new Prompt("", "position", [new("square"), new("circle", 1, null, relation)]);
             Assert.True(Checker.Check([At("circle", 16 + x, 16 + y), At("square", 16, 16)], prompt).Correct);
@@ -142,10 +147,12 @@ public class WorldTests
     [Fact]
     public void Scene_leaves_places_and_free_colours_uniform()
     {
-        var scenes = Stream.Take(0, 6000).Select(sample => sample.Scene.Objects.Select(o => o.ToSeen()).ToArray()).ToArray();
+        var scenes =
+            Stream.Take(0, 6000).Select(sample => sample.Scene.Objects.Select(o => o.ToSeen()).ToArray()).ToArray();
         Assert.InRange(Scene.LayoutEntropy(scenes), Math.Log(4) - 0.001, Math.Log(4) + 1e-9);
         var total = (double)scenes.Sum(s => s.Length);
-        Assert.All(scenes.SelectMany(s => s).CountBy(o => o.Color), pair => Assert.InRange(pair.Value / total, 0.15, 0.185));
+        Assert.All(scenes.SelectMany(s => s).CountBy(o => o.Color),
+            pair => Assert.InRange(pair.Value / total, 0.15, 0.185));
 
         var prompt = new Prompt("", "position", [new("square"), new("circle", 1, null, "left of")]);
         var layouts = Enumerable.Range(0, 4000).Select(i => Scene.For(prompt, new Random(i)).Objects)
@@ -180,7 +187,8 @@ public class WorldTests
         var stream = new WorldStream(config, 11);
         _ = stream.Take(0, 10);
         var again = stream[42];
-        Assert.Equal((first.Prompt.Text, first.Rationale, first.RenderSeed), (again.Prompt.Text, again.Rationale, again.RenderSeed));
+        Assert.Equal((first.Prompt.Text, first.Rationale, first.RenderSeed),
+            (again.Prompt.Text, again.Rationale, again.RenderSeed));
         Assert.Equal(first.Scene.Objects, again.Scene.Objects);
         Assert.Equal(first.Image(config).Rgb, again.Image(config).Rgb);
         Assert.NotEqual(first.Image(config).Rgb, new WorldStream(config, 12)[42].Image(config).Rgb);
@@ -189,5 +197,6 @@ public class WorldTests
 
     [Fact]
     public void WorldConfig_undefined_texture_is_refused() =>
-        Assert.Contains("Texture", Assert.Throws<ArgumentException>(() => new WorldConfig { Texture = (Texture)7 }.Validate()).Message);
+        Assert.Contains("Texture",
+            Assert.Throws<ArgumentException>(() => new WorldConfig { Texture = (Texture)7 }.Validate()).Message);
 }

@@ -5,7 +5,7 @@ using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
-namespace ReasonGen.Training;
+namespace ReasonGen.Optimization;
 
 /// <summary>AdamW whose whole state can be saved and restored.</summary>
 public sealed class AdamW : IDisposable
@@ -19,8 +19,10 @@ public sealed class AdamW : IDisposable
     /// <param name="beta2">β₂, in [0, 1).</param>
     /// <param name="weightDecay">λ, at least 0.</param>
     /// <param name="epsilon">ε.</param>
-    /// <param name="keepMasters">Whether weights narrower than fp32 get an fp32 copy, which the moments follow. False is the reference's SFT.</param>
-    public AdamW(IEnumerable<(string Name, Parameter Parameter)> parameters, double beta1 = 0.9, double beta2 = 0.999, double weightDecay = 0.01,
+    /// <param name="keepMasters">Whether weights narrower than fp32 get an fp32 copy, which the moments follow. False
+    /// is the reference's SFT.</param>
+    public AdamW(IEnumerable<(string Name, Parameter Parameter)> parameters, double beta1 = 0.9, double beta2 = 0.999,
+        double weightDecay = 0.01,
         double epsilon = 1e-8, bool keepMasters = true)
     {
         this.parameters = parameters.ToArray();
@@ -28,7 +30,8 @@ public sealed class AdamW : IDisposable
         using var free = no_grad();
         masters = this.parameters.Select(p => keepMasters && p.Parameter.dtype != ScalarType.Float32
             ? p.Parameter.detach().to(ScalarType.Float32).DetachFromDisposeScope() : null).ToArray();
-        first = this.parameters.Select((p, i) => zeros_like(masters[i] ?? p.Parameter).DetachFromDisposeScope()).ToArray();
+        first = this.parameters.Select((p, i) => zeros_like(masters[i] ?? p.Parameter).DetachFromDisposeScope())
+            .ToArray();
         second = first.Select(m => zeros_like(m).DetachFromDisposeScope()).ToArray();
     }
 

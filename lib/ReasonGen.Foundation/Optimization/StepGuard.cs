@@ -1,8 +1,8 @@
-namespace ReasonGen.Training;
+namespace ReasonGen.Optimization;
 
 /// <summary>
-/// Makes saving a trainer safe at any moment and from any thread: a save waits for the step at hand, and is refused after a step that was broken off
-/// while it changed weights, since those are of no step then.
+/// Makes saving a trainer safe at any moment and from any thread: a save waits for the step at hand, and is refused
+/// after a step that was broken off while it changed weights, since those are of no step then.
 /// </summary>
 internal sealed class StepGuard
 {
@@ -26,8 +26,9 @@ internal sealed class StepGuard
         if (torn)
         {
             scope.Dispose();
-            throw new InvalidOperationException("The last step was broken off while it changed the weights, which are of no step now, so that they are not saved. "
-                + "Resume from the state that was saved last.");
+            throw new InvalidOperationException(
+                "The last step was broken off while it changed the weights, which are of no step now, so that they "
+                + "are not saved. Resume from the state that was saved last.");
         }
 
         return scope;

@@ -1,12 +1,13 @@
-// Activation checkpointing (Chen et al. 2016): a part of the forward pass keeps its inputs alone, and is computed again, with its graph, when its
-// gradient is wanted: one more forward pass for the memory of the graph.
-// Deviation: torch's own (reentrant) version gives weights no gradient where no input wants one, as with a frozen embedding; here they get theirs.
+// Activation checkpointing (Chen et al. 2016): a part of the forward pass keeps its inputs alone, and is computed
+// again, with its graph, when its gradient is wanted: one more forward pass for the memory of the graph.
+// Deviation: torch's own (reentrant) version gives weights no gradient where no input wants one, as with a frozen
+// embedding; here they get theirs.
 using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace ReasonGen.Training;
+namespace ReasonGen.Optimization;
 
 /// <summary>Parts of a forward pass whose intermediate results are not kept.</summary>
 public static class ActivationCheckpoint
@@ -14,8 +15,10 @@ public static class ActivationCheckpoint
     // What went wrong in a part that was computed again: libtorch calls it, and no exception passes through libtorch.
     private static ExceptionDispatchInfo? failure;
 
-    /// <summary>Computes <paramref name="part"/>, now and, where a graph is recorded, once more in the backward pass.</summary>
-    /// <param name="part">A pure function of its inputs and of weights; called with as many tensors as <paramref name="inputs"/>.</param>
+    /// <summary>Computes <paramref name="part"/>, now and, where a graph is recorded, once more in the backward
+    /// pass.</summary>
+    /// <param name="part">A pure function of its inputs and of weights; called with as many tensors as
+    /// <paramref name="inputs"/>.</param>
     /// <param name="inputs">All tensors that it reads besides weights; the first one floating-point.</param>
     public static Tensor Run(Func<Tensor[], Tensor> part, params Tensor[] inputs)
     {
@@ -25,12 +28,15 @@ public static class ActivationCheckpoint
         }
 
         using var scope = NewDisposeScope();
-        var first = Array.Exists(inputs, input => input.requires_grad) ? inputs[0] : inputs[0].detach().requires_grad_();
+        var first =
+            Array.Exists(inputs, input => input.requires_grad) ? inputs[0] : inputs[0].detach().requires_grad_();
         return Recomputed.apply([part, first, .. inputs[1..]]).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The backward pass of a loss, whose parts may be computed again. What such a part throws, out of memory say, is thrown here.</summary>
-    /// <remarks>A plain <c>loss.backward()</c> fails as well then, but with libtorch's words about an invalid gradient.</remarks>
+    /// <summary>The backward pass of a loss, whose parts may be computed again. What such a part throws, out of memory
+    /// say, is thrown here.</summary>
+    /// <remarks>A plain <c>loss.backward()</c> fails as well then, but with libtorch's words about an invalid
+    /// gradient.</remarks>
     public static void Backward(Tensor loss)
     {
         Interlocked.Exchange(ref failure, null);
@@ -72,7 +78,8 @@ public static class ActivationCheckpoint
                 // a gradient of no shape that fits, on which libtorch gives up
                 Interlocked.CompareExchange(ref failure, ExceptionDispatchInfo.Capture(e), null);
                 handedOut = [zeros(0).DetachFromDisposeScope()];
-                return [null!, handedOut[0], .. Enumerable.Repeat<Tensor>(null!, context.get_saved_variables().Count - 1)];
+                return [null!, handedOut[0],
+                    .. Enumerable.Repeat<Tensor>(null!, context.get_saved_variables().Count - 1)];
             }
         }
 
@@ -81,10 +88,12 @@ public static class ActivationCheckpoint
             using var record = enable_grad();
             using var scope = NewDisposeScope();
             handedOut?.ForEach(tensor => tensor.Dispose());
-            Tensor[] inputs = [.. context.get_saved_variables().Select(input => input.requires_grad ? input.detach().requires_grad_() : input)];
+            Tensor[] inputs = [.. context.get_saved_variables()
+                .Select(input => input.requires_grad ? input.detach().requires_grad_() : input)];
             ((Func<Tensor[], Tensor>)context.get_data("part"))(inputs).backward([gradient]);
             gradient.Dispose();
-            Tensor?[] gradients = [.. inputs.Select(input => input.requires_grad ? input.grad?.DetachFromDisposeScope() : null)];
+            Tensor?[] gradients =
+                [.. inputs.Select(input => input.requires_grad ? input.grad?.DetachFromDisposeScope() : null)];
             handedOut = [.. gradients.OfType<Tensor>()];
             return [null!, .. gradients.Select(tensor => tensor!)]; // null: not wanted
         }

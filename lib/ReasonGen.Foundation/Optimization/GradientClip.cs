@@ -2,7 +2,7 @@ using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
-namespace ReasonGen.Training;
+namespace ReasonGen.Optimization;
 
 /// <summary>Clipping by the global norm, as <c>torch.nn.utils.clip_grad_norm_</c>.</summary>
 public static class GradientClip
