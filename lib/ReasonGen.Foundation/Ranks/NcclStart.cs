@@ -68,8 +68,8 @@ internal static class NcclStart
         nccl.Sum(sent);
         nccl.Broadcast(broadcast, size - 1);
         sumOnHost(expected);
-        var (largest, far) = (expected.abs().max().ToDouble(), (sent.cpu() - expected).abs().max().ToDouble());
+        var (largest, far) = (expected.abs().max().item<float>(), (sent.cpu() - expected).abs().max().item<float>());
         return !(far <= Tolerance * largest) ? string.Create(CultureInfo.InvariantCulture, $"NCCL's sum is {far:0.0e0} from MPI's")
-            : broadcast.cpu().ne(size - 1).any().ToBoolean() ? "NCCL's broadcast is not what was sent" : "";
+            : broadcast.cpu().ne(size - 1).any().item<bool>() ? "NCCL's broadcast is not what was sent" : "";
     }
 }

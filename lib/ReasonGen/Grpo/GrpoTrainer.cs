@@ -13,6 +13,7 @@ using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Models;
 using ReasonGen.Optimization;
+using ReasonGen.Ranks;
 using ReasonGen.Rollouts;
 using ReasonGen.Training;
 using TorchSharp;
@@ -29,6 +30,7 @@ public sealed class GrpoTrainer : IDisposable
     private readonly IEntropyStrategy entropy;
     private readonly long beginOfImage;
     private readonly AdamW optimizer;
+    private readonly IRankGroup ranks;
     private readonly StepGuard guard = new();
     private string? lastSaved;
 
@@ -37,28 +39,27 @@ public sealed class GrpoTrainer : IDisposable
     /// <param name="entropy">The entropy term.</param>
     /// <param name="beginOfImage">Id of the begin-of-image token.</param>
     /// <param name="reference">A frozen model for the KL term; needed when its weight is above 0.</param>
+    /// <param name="ranks">The ranks that train the model together, micro-batch m on rank m mod W; null for one.</param>
+    /// <param name="shardOptimizer">Whether they share the optimizer's state out (ZeRO-1).</param>
     /// <exception cref="ArgumentException">A setting is out of range, the reference model is missing, or the collector
     /// samples from another model or at another temperature.</exception>
     public GrpoTrainer(
         IImageTextModel model, RolloutCollector collector, IEntropyStrategy entropy, long beginOfImage,
-        IImageTextModel? reference = null)
+        IImageTextModel? reference = null, IRankGroup? ranks = null, bool shardOptimizer = false)
     {
         Config = collector.Config;
         Config.Validate();
         if (Config.KlWeight > 0 && reference is null)
         {
-            throw new ArgumentException(
-                $"{nameof(GrpoConfig.KlWeight)} is {Config.KlWeight}, so a reference model is needed",
-                nameof(reference));
+            throw new ArgumentException($"{nameof(GrpoConfig.KlWeight)} is {Config.KlWeight}, so a reference model is "
+                + "needed", nameof(reference));
         }
 
         collector.Source.CheckPolicy(model, Config.Temperature);
-        this.model = model;
-        this.reference = reference;
-        this.collector = collector;
-        this.entropy = entropy;
-        this.beginOfImage = beginOfImage;
-        optimizer = new AdamW(model.TrainableParameters(), 0.9, 0.999, Config.WeightDecay);
+        (this.model, this.reference, this.collector) = (model, reference, collector);
+        (this.entropy, this.beginOfImage, this.ranks) = (entropy, beginOfImage, ranks ?? Alone.Group);
+        optimizer = new AdamW(model.TrainableParameters(), 0.9, 0.999, Config.WeightDecay,
+            ranks: shardOptimizer ? ranks : null);
     }
 
     public GrpoConfig Config { get; }
@@ -113,7 +114,8 @@ public sealed class GrpoTrainer : IDisposable
         long[] shape = [groups.Count, groups[0].Rewards.Length];
         var rewards = tensor(values, shape, device: rollouts.Ids.device); // [P, G]
         var advantages = GroupAdvantage.Compute(rewards); // [P, G]
-        var oldLogProbs = RolloutLogProbs.Old(model, rollouts, Config.Temperature, Config.MicroBatchRollouts); // [N, R]
+        var oldLogProbs =
+            RolloutLogProbs.Old(model, rollouts, Config.Temperature, Config.MicroBatchRollouts, ranks); // [N, R]
         return new(rollouts, groups, rewards.DetachFromDisposeScope(), advantages.DetachFromDisposeScope(),
             oldLogProbs.DetachFromDisposeScope());
     }
@@ -129,16 +131,26 @@ public sealed class GrpoTrainer : IDisposable
             var end = Math.Min(start + perUpdate, batch.Rollouts.Count);
             var microBatches = (end - start + Config.MicroBatchRollouts - 1) / Config.MicroBatchRollouts;
             optimizer.ZeroGradients();
-            for (var at = start; at < end; at += Config.MicroBatchRollouts)
+            var mine = new List<UpdateMetrics>();
+            for (var m = ranks.Rank; m - ranks.Rank < microBatches; m += ranks.Size) // as many turns on each rank
             {
-                metrics.Add(Backward(batch, at, Math.Min(Config.MicroBatchRollouts, end - at), microBatches));
+                var at = start + m * Config.MicroBatchRollouts;
+                if (at < end)
+                {
+                    mine.Add(Backward(batch, at, Math.Min(Config.MicroBatchRollouts, end - at), microBatches));
+                }
+                else
+                {
+                    entropy.Skip();
+                }
             }
 
+            metrics.AddRange(ranks.Dealt(mine, "what an update did"));
+            ranks.SumGradients(model.TrainableParameters().Select(p => p.Parameter));
             var norm = GradientClip.Apply(model.TrainableParameters().Select(p => p.Parameter), Config.GradientClip);
             if (!double.IsFinite(norm))
             {
-                throw new NonFiniteLossException("the gradient", StepCount, $"rollouts {start} to {end - 1}",
-                    lastSaved);
+                throw new NonFiniteLossException("the gradient", StepCount, $"rollouts {start} to {end - 1}", lastSaved);
             }
 
             norms.Add(norm);
@@ -201,9 +213,8 @@ public sealed class GrpoTrainer : IDisposable
         RunState.Save(path, model.TrainableParameters(), optimizer, new JObject
         {
             ["step"] = StepCount, ["next_prompt"] = collector.NextPrompt, ["empty_steps"] = collector.EmptySteps,
-            ["entropy"] = entropy.SaveState(),
-            ["config"] = Settings(),
-        });
+            ["entropy"] = entropy.SaveState(), ["config"] = Settings(),
+        }, ranks: ranks);
         lastSaved = path;
     }
 

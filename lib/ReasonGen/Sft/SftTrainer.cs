@@ -3,6 +3,7 @@ using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Models;
 using ReasonGen.Optimization;
+using ReasonGen.Ranks;
 using ReasonGen.Training;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -28,6 +29,7 @@ public sealed class SftTrainer : IDisposable
     private readonly Func<long, SftBatch> batchOfStep;
     private readonly long beginOfImage;
     private readonly AdamW optimizer;
+    private readonly IRankGroup ranks;
     private readonly StepGuard guard = new();
     private string? lastSaved;
 
@@ -36,12 +38,16 @@ public sealed class SftTrainer : IDisposable
     /// trainer disposes it.</param>
     /// <param name="beginOfImage">Id of the begin-of-image token.</param>
     /// <param name="config">Settings.</param>
-    public SftTrainer(IImageTextModel model, Func<long, SftBatch> batchOfStep, long beginOfImage, SftConfig config)
+    /// <param name="ranks">The ranks that train the model together, micro-batch m on rank m mod W; null for one.</param>
+    /// <param name="shardOptimizer">Whether they share the optimizer's state out (ZeRO-1).</param>
+    public SftTrainer(IImageTextModel model, Func<long, SftBatch> batchOfStep, long beginOfImage, SftConfig config,
+        IRankGroup? ranks = null, bool shardOptimizer = false)
     {
         config.Validate();
+        this.ranks = ranks ?? Alone.Group;
         (this.model, this.batchOfStep, this.beginOfImage, Config) = (model, batchOfStep, beginOfImage, config);
         optimizer = new AdamW(model.TrainableParameters(), config.Beta1, config.Beta2, config.WeightDecay,
-            keepMasters: config.KeepMasters);
+            keepMasters: config.KeepMasters, ranks: shardOptimizer ? ranks : null);
     }
 
     public SftConfig Config { get; }
@@ -70,18 +76,23 @@ public sealed class SftTrainer : IDisposable
         using var batch = batchOfStep(StepCount);
         optimizer.ZeroGradients();
         int micro = Math.Min(Config.MicroBatchSamples, batch.Count), parts = (batch.Count + micro - 1) / micro;
-        double loss = 0, text = 0, image = 0;
-        for (var start = 0; start < batch.Count; start += micro)
+        var mine = new List<(double Loss, double Text, double Image)>();
+        for (var start = ranks.Rank * micro; start < batch.Count; start += ranks.Size * micro)
         {
             using var pass = NewDisposeScope();
             var part = SftLoss.Compute(model, batch.Slice(start, Math.Min(micro, batch.Count - start)), beginOfImage,
                 Config.TextScale, Config.ImageScale, Config.BeginOfImageScale);
             ActivationCheckpoint.Backward(Config.SumMicroBatches ? part.Total : part.Total.div(parts));
-            loss += part.Total.ToDouble() / parts;
-            text += part.Text / parts;
-            image += part.Image / parts;
+            mine.Add((part.Total.ToDouble() / parts, part.Text / parts, part.Image / parts));
         }
 
+        double loss = 0, text = 0, image = 0;
+        foreach (var part in ranks.Dealt(mine, "losses of a step"))
+        {
+            (loss, text, image) = (loss + part.Loss, text + part.Text, image + part.Image);
+        }
+
+        ranks.SumGradients(model.TrainableParameters().Select(p => p.Parameter));
         var norm = GradientClip.Apply(model.TrainableParameters().Select(p => p.Parameter), Config.GradientClip);
         if (!double.IsFinite(loss) || !double.IsFinite(norm))
         {
@@ -109,7 +120,7 @@ public sealed class SftTrainer : IDisposable
     {
         using var turn = guard.Save();
         RunState.Save(path, model.TrainableParameters(), optimizer,
-            new JObject { ["step"] = StepCount, ["config"] = JObject.FromObject(Config) });
+            new JObject { ["step"] = StepCount, ["config"] = JObject.FromObject(Config) }, ranks: ranks);
         lastSaved = path;
     }
 
