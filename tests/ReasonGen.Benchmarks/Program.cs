@@ -12,6 +12,7 @@
 // GenEval's detector at full size, random weights, beside the machine's rate of matrix products:  ... -- detector
 // [rounds]
 // T2I-CompBench's detector RS200 at full size, likewise:  ... -- unidet [rounds]
+// Two ranks beside one (needs mpirun):  ... -- ranks
 using System.Diagnostics;
 using ReasonGen.Benchmarks;
 using ReasonGen.Core;
@@ -40,6 +41,12 @@ if (args is ["memory-1b" or "memory-1b-step", ..])
 if (args is ["kernel", .. var cells])
 {
     return KernelBenchmark.Run(cells is [var count] ? int.Parse(count) : 10_000);
+}
+
+if (args is ["ranks" or "rank-step" or "rank-sum"])
+{
+    return args[0] == "ranks" ? RankBenchmark.Run()
+        : args[0] == "rank-step" ? RankBenchmark.Step() : RankBenchmark.Sum();
 }
 
 if (args is ["decode-1b", ..])

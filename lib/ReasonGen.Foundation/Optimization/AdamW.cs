@@ -1,8 +1,8 @@
 // AdamW as torch's single-tensor path computes it (reference 4.6), step t from 1:
 //   p ← p (1 − η λ);  m ← lerp(m, g, 1 − β₁);  v ← β₂ v + (1 − β₂) g²;  p ← p − η/(1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε)
 // Moments live in the type of the parameter, or in fp32 with an fp32 master copy of the weights.
-// Over several ranks they may be spread by whole parameters (ZeRO stage 1, Rajbhandari et al. 2020): each has one owner, which updates it and
-// hands it to the others. The numbers are the same.
+// Over several ranks they may be spread by whole parameters (ZeRO stage 1, Rajbhandari et al. 2020): each has one
+// owner, which updates it and hands it to the others. The numbers are the same.
 using ReasonGen.Ranks;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -143,7 +143,9 @@ public sealed class AdamW : IDisposable
 
     /// <summary>Whether a name of <see cref="WholeState"/> belongs to another rank.</summary>
     public bool IsElsewhere(string name) => ranks.Size > 1 && all.Where((_, i) => owners[i] != ranks.Rank)
-        .Any(p => name.StartsWith(p.Name, StringComparison.Ordinal) && name[p.Name.Length..] is ".exp_avg" or ".exp_avg_sq" or ".master");
+        .Any(p =>
+            name.StartsWith(p.Name, StringComparison.Ordinal)
+                && name[p.Name.Length..] is ".exp_avg" or ".exp_avg_sq" or ".master");
 
     public void Dispose()
     {

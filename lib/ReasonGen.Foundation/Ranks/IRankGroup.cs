@@ -3,7 +3,8 @@ using static TorchSharp.torch;
 namespace ReasonGen.Ranks;
 
 /// <summary>
-/// The processes that train one model together, a GPU each. Every call is made by all of them, in the same order: each waits there for the others.
+/// The processes that train one model together, a GPU each. Every call is made by all of them, in the same order: each
+/// waits there for the others.
 /// </summary>
 public interface IRankGroup
 {
@@ -13,10 +14,12 @@ public interface IRankGroup
     /// <summary>W, how many there are; at least 1.</summary>
     int Size { get; }
 
-    /// <summary>Replaces a tensor by its sum over all ranks, the same bits on each. Types narrower than fp32 are added in fp32.</summary>
+    /// <summary>Replaces a tensor by its sum over all ranks, the same bits on each. Types narrower than fp32 are added
+    /// in fp32.</summary>
     /// <param name="tensor">Floating-point, on any device; of one shape everywhere.</param>
     /// <param name="what">Names the call for people, where somebody does not come to it.</param>
-    /// <exception cref="RankException">The ranks did not come to the same call, or the library reports an error.</exception>
+    /// <exception cref="RankException">The ranks did not come to the same call, or the library reports an
+    /// error.</exception>
     void Sum(Tensor tensor, string what);
 
     /// <summary>Replaces a tensor by that of one rank.</summary>
@@ -56,5 +59,6 @@ public sealed class Alone : IRankGroup
     public byte[][] Gather(ReadOnlySpan<byte> mine, string what) => [mine.ToArray()];
 }
 
-/// <summary>The ranks cannot go on together: they parted, one is missing, or the library beneath reports an error.</summary>
+/// <summary>The ranks cannot go on together: they parted, one is missing, or the library beneath reports an
+/// error.</summary>
 public sealed class RankException(string message) : InvalidOperationException(message);

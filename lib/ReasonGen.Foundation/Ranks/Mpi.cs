@@ -1,5 +1,6 @@
-// The dozen calls of MPI that training needs, of the library that the launcher belongs to. One signature serves all: Open MPI's handles are
-// addresses of objects that it exports, those of MPICH and its kin (Intel MPI, MVAPICH, Cray, MS-MPI) are fixed numbers; either goes in a register.
+// The dozen calls of MPI that training needs, of the library that the launcher belongs to. One signature serves all:
+// Open MPI's handles are addresses of objects that it exports, those of MPICH and its kin (Intel MPI, MVAPICH, Cray,
+// MS-MPI) are fixed numbers; either goes in a register.
 using System.Runtime.InteropServices;
 
 namespace ReasonGen.Ranks;
@@ -24,7 +25,8 @@ internal sealed unsafe class Mpi
         var open = NativeLibrary.TryGetExport(library, "ompi_mpi_comm_world", out _);
         nint Handle(string symbol, int number) => open ? NativeLibrary.GetExport(library, symbol) : number;
         (world, sum) = (Handle("ompi_mpi_comm_world", 0x44000000), Handle("ompi_mpi_op_sum", 0x58000003));
-        (float32, float64, bytes) = (Handle("ompi_mpi_float", 0x4c00040a), Handle("ompi_mpi_double", 0x4c00080b), Handle("ompi_mpi_byte", 0x4c00010d));
+        (float32, float64, bytes) = (Handle("ompi_mpi_float", 0x4c00040a), Handle("ompi_mpi_double",
+            0x4c00080b), Handle("ompi_mpi_byte", 0x4c00010d));
         (inPlace, noStatus) = open ? (1, 0) : (-1, 1);
         errorsReturn = Handle("ompi_mpi_errors_return", 0x54000001);
         allReduce = (delegate* unmanaged<nint, nint, int, nint, nint, nint, int>)Function("MPI_Allreduce");
@@ -58,13 +60,18 @@ internal sealed unsafe class Mpi
     internal static Mpi? Load(bool isOpenMpi)
     {
         // UCX, which some builds use, would take the signals by which .NET finds null references
-        Launcher.Set("UCX_ERROR_SIGNALS", Environment.GetEnvironmentVariable("UCX_ERROR_SIGNALS") ?? "");
-        string[] open = ["libmpi.so.40", "libmpi.so.80", "libmpi.40.dylib"], mpich = ["libmpich.so.12", "libmpi.so.12", "libmpi.12.dylib"];
+        Launcher.SetDefault("UCX_ERROR_SIGNALS", "");
+        // a rank that waits leaves its processor to those that work
+        Launcher.SetDefault("OMPI_MCA_mpi_yield_when_idle", "1");
+        string[] open = ["libmpi.so.40", "libmpi.so.80", "libmpi.40.dylib"],
+            mpich = ["libmpich.so.12", "libmpi.so.12", "libmpi.12.dylib"];
         string[] names = Environment.GetEnvironmentVariable(Variable) is { Length: > 0 } chosen ? [chosen]
-            : OperatingSystem.IsWindows() ? ["msmpi.dll"] : isOpenMpi ? [.. open, .. mpich, "libmpi.so"] : [.. mpich, .. open, "libmpi.so"];
+            : OperatingSystem.IsWindows() ? ["msmpi.dll"]
+                : isOpenMpi ? [.. open, .. mpich, "libmpi.so"] : [.. mpich, .. open, "libmpi.so"];
         foreach (var name in names)
         {
-            if (NativeLibrary.TryLoad(name, out var library) && NativeLibrary.TryGetExport(library, "MPI_Init_thread", out _))
+            if (NativeLibrary.TryLoad(name, out var library)
+                && NativeLibrary.TryGetExport(library, "MPI_Init_thread", out _))
             {
                 return new(name, library);
             }
@@ -93,7 +100,8 @@ internal sealed unsafe class Mpi
     {
         for (long at = 0; at < count; at += LargestPart)
         {
-            Check(allReduce(inPlace, data + (nint)(at * (wide ? 8 : 4)), (int)Math.Min(LargestPart, count - at), wide ? float64 : float32, sum, world));
+            Check(allReduce(inPlace, data + (nint)(at * (wide ? 8 : 4)), (int)Math.Min(LargestPart, count - at),
+                wide ? float64 : float32, sum, world));
         }
     }
 
@@ -151,7 +159,9 @@ internal sealed unsafe class Mpi
             var text = stackalloc byte[LongestText];
             var length = 0;
             ((delegate* unmanaged<int, byte*, int*, int>)Function("MPI_Error_string"))(code, text, &length);
-            throw new RankException($"{Name} reports an error between the ranks: {Marshal.PtrToStringUTF8((nint)text, length).ReplaceLineEndings(" ")}.");
+            throw new RankException(
+                $"{Name} reports an error between the "
+                + $"ranks: {Marshal.PtrToStringUTF8((nint)text, length).ReplaceLineEndings(" ")}.");
         }
     }
 }

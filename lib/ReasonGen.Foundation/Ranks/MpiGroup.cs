@@ -1,4 +1,5 @@
-// A call of all ranks: each tells rank 0 that it has come to it, which sees at once who came to another one, and then the library's own call.
+// A call of all ranks: each tells rank 0 that it has come to it, which sees at once who came to another one, and then
+// the library's own call.
 using System.Buffers.Binary;
 using System.Runtime.CompilerServices;
 using System.Text;
@@ -8,7 +9,8 @@ using static TorchSharp.torch;
 
 namespace ReasonGen.Ranks;
 
-/// <summary>Ranks that a launcher of MPI started. Tensors on the host go by MPI, those on GPUs by NCCL, or by the host where it cannot.</summary>
+/// <summary>Ranks that a launcher of MPI started. Tensors on the host go by MPI, those on GPUs by NCCL, or by the host
+/// where it cannot.</summary>
 internal sealed class MpiGroup : IRankGroup
 {
     private const int NameBytes = 56, ArrivalBytes = 8 + NameBytes;
@@ -122,8 +124,10 @@ internal sealed class MpiGroup : IRankGroup
             mpi.Receive(other, rank);
             if (!mine.SequenceEqual(other))
             {
-                throw new RankException($"the ranks have parted: at call {calls - 1} rank 0 came to '{what}' and rank {rank} to "
-                    + $"'{Encoding.UTF8.GetString(other[8..]).TrimEnd('\0')}'; they do not see the same data, or an error went unnoticed there.");
+                throw new RankException(
+                    $"the ranks have parted: at call {calls - 1} rank 0 came to '{what}' and rank {rank} to "
+                    + $"'{Encoding.UTF8.GetString(other[8..]).TrimEnd('\0')}'; they do not see the same data, or an "
+                    + $"error went unnoticed there.");
             }
         }
 

@@ -1,5 +1,7 @@
-// NCCL for tensors on GPUs, one rank a GPU. It is the library that CUDA's libtorch needs (libnccl.so.2), or lies inside libtorch_cuda.so.
-// All goes to stream 0, libtorch's own: a sum stands in line behind the kernels that made its numbers, and before those that read it.
+// NCCL for tensors on GPUs, one rank a GPU. It is the library that CUDA's libtorch needs (libnccl.so.2), or lies inside
+// libtorch_cuda.so.
+// All goes to stream 0, libtorch's own: a sum stands in line behind the kernels that made its numbers, and before those
+// that read it.
 using System.Runtime.InteropServices;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -27,7 +29,8 @@ internal sealed unsafe class Nccl : IDisposable
         UniqueId place;
         id.CopyTo(new Span<byte>(&place, IdBytes));
         nint made;
-        library.Check(((delegate* unmanaged<nint*, int, UniqueId, int, int>)library.Function("ncclCommInitRank"))(&made, size, place, rank), "meeting the other ranks");
+        library.Check(((delegate* unmanaged<nint*, int, UniqueId, int, int>)library.Function("ncclCommInitRank"))(&made,
+            size, place, rank), "meeting the other ranks");
         meeting = made;
     }
 
@@ -36,13 +39,15 @@ internal sealed unsafe class Nccl : IDisposable
     {
         var type = tensor.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
         On(tensor, type, (data, whole) =>
-            library.Check(((delegate* unmanaged<nint, nint, nuint, int, int, nint, nint, int>)library.Function("ncclAllReduce"))(
+            library.Check(
+                ((delegate* unmanaged<nint, nint, nuint, int, int, nint, nint, int>)library.Function("ncclAllReduce"))(
                 data, data, (nuint)whole.numel(), type == ScalarType.Float64 ? 8 : 7, Add, meeting, 0), "a sum"));
     }
 
     /// <summary>Replaces a tensor by that of one rank.</summary>
     internal void Broadcast(Tensor tensor, int from) => On(tensor, tensor.dtype, (data, whole) =>
-        library.Check(((delegate* unmanaged<nint, nint, nuint, int, int, nint, nint, int>)library.Function("ncclBroadcast"))(
+        library.Check(
+            ((delegate* unmanaged<nint, nint, nuint, int, int, nint, nint, int>)library.Function("ncclBroadcast"))(
             data, data, (nuint)(whole.numel() * whole.element_size()), 1, from, meeting, 0), "a broadcast"));
 
     public void Dispose() => _ = ((delegate* unmanaged<nint, int>)library.Function("ncclCommAbort"))(meeting);
@@ -55,7 +60,8 @@ internal sealed unsafe class Nccl : IDisposable
         var whole = own ? tensor.detach() : tensor.detach().to(type).contiguous();
         work(THSTensor_data(whole.Handle), whole);
         var error = 0; // of a call before, which goes on after it came back
-        library.Check(((delegate* unmanaged<nint, int*, int>)library.Function("ncclCommGetAsyncError"))(meeting, &error), "a look at its state");
+        library.Check(((delegate* unmanaged<nint, int*, int>)library.Function("ncclCommGetAsyncError"))(meeting,
+            &error), "a look at its state");
         library.Check(error, "an earlier call");
         if (!own)
         {
@@ -88,16 +94,19 @@ internal sealed unsafe class Nccl : IDisposable
             {
                 var number = 0;
                 Check(((delegate* unmanaged<int*, int>)Function("ncclGetVersion"))(&number), "its version");
-                return number >= 10_000 ? $"{number / 10_000}.{number / 100 % 100}.{number % 100}" : $"{number / 1000}.{number / 100 % 10}.{number % 100}";
+                return number >= 10_000 ? $"{number / 10_000}.{number / 100 % 100}.{number % 100}"
+                    : $"{number / 1000}.{number / 100 % 10}.{number % 100}";
             }
         }
 
         /// <returns>Null where there is none.</returns>
         internal static Library? Load()
         {
-            foreach (var name in new[] { "libnccl.so.2", "libtorch_cuda.so", Path.Combine(AppContext.BaseDirectory, "libtorch_cuda.so") })
+            foreach (var name in new[] { "libnccl.so.2", "libtorch_cuda.so",
+                Path.Combine(AppContext.BaseDirectory, "libtorch_cuda.so") })
             {
-                if (NativeLibrary.TryLoad(name, out var found) && NativeLibrary.TryGetExport(found, "ncclCommInitRank", out _))
+                if (NativeLibrary.TryLoad(name, out var found)
+                    && NativeLibrary.TryGetExport(found, "ncclCommInitRank", out _))
                 {
                     return new(Path.GetFileName(name), found);
                 }
@@ -123,8 +132,10 @@ internal sealed unsafe class Nccl : IDisposable
         {
             if (code is not (Success or InProgress))
             {
-                var text = Marshal.PtrToStringUTF8(((delegate* unmanaged<int, nint>)Function("ncclGetErrorString"))(code)) ?? $"error {code}";
-                throw new RankException($"NCCL ({Name}) fails at {what}: {text.TrimEnd('.')}. NCCL_DEBUG=INFO tells more.");
+                var text = Marshal.PtrToStringUTF8(
+                    ((delegate* unmanaged<int, nint>)Function("ncclGetErrorString"))(code)) ?? $"error {code}";
+                throw new RankException(
+                    $"NCCL ({Name}) fails at {what}: {text.TrimEnd('.')}. NCCL_DEBUG=INFO tells more.");
             }
         }
     }

@@ -5,7 +5,8 @@ using static TorchSharp.torch;
 
 namespace ReasonGen.Ranks;
 
-/// <summary>Starts NCCL where every rank has it and a GPU of its own, and compares a sum and a broadcast with MPI's before anything is trusted to it.</summary>
+/// <summary>Starts NCCL where every rank has it and a GPU of its own, and compares a sum and a broadcast with MPI's
+/// before anything is trusted to it.</summary>
 internal static class NcclStart
 {
     private const int Numbers = 1000;
@@ -18,7 +19,8 @@ internal static class NcclStart
     /// <param name="gather">What each rank gives, by MPI.</param>
     /// <param name="sumOnHost">Sums a tensor on the host, by MPI.</param>
     /// <returns>NCCL, or null for the way through the host; and words for people.</returns>
-    internal static (Nccl? Nccl, string Words) Try(int rank, int size, string? gpu, Device device, Func<byte[], byte[][]> gather, Action<Tensor> sumOnHost)
+    internal static (Nccl? Nccl, string Words) Try(int rank, int size, string? gpu, Device device,
+        Func<byte[], byte[][]> gather, Action<Tensor> sumOnHost)
     {
         string[] Tell(string mine) => [.. gather(Encoding.UTF8.GetBytes(mine)).Select(Encoding.UTF8.GetString)];
         var library = Nccl.Library.Load();
@@ -52,7 +54,8 @@ internal static class NcclStart
             return ThroughHost($"rank {where}: {first.TrimEnd('.')}");
         }
 
-        return (made, string.Create(CultureInfo.InvariantCulture, $"NCCL {library!.Version}, which agrees with MPI to {Tolerance:0e0}"));
+        return (made, string.Create(CultureInfo.InvariantCulture,
+            $"NCCL {library!.Version}, which agrees with MPI to {Tolerance:0e0}"));
     }
 
     private static (Nccl?, string) ThroughHost(string why) => (null, $"MPI through the host's memory, as {why}");
@@ -69,7 +72,8 @@ internal static class NcclStart
         nccl.Broadcast(broadcast, size - 1);
         sumOnHost(expected);
         var (largest, far) = (expected.abs().max().item<float>(), (sent.cpu() - expected).abs().max().item<float>());
-        return !(far <= Tolerance * largest) ? string.Create(CultureInfo.InvariantCulture, $"NCCL's sum is {far:0.0e0} from MPI's")
+        return !(far <= Tolerance * largest)
+            ? string.Create(CultureInfo.InvariantCulture, $"NCCL's sum is {far:0.0e0} from MPI's")
             : broadcast.cpu().ne(size - 1).any().item<bool>() ? "NCCL's broadcast is not what was sent" : "";
     }
 }

@@ -31,8 +31,10 @@ public static class RankOperations
             return [.. mine];
         }
 
-        var all = ranks.Gather(MemoryMarshal.AsBytes<T>(mine.ToArray()), what).Select(bytes => MemoryMarshal.Cast<byte, T>(bytes).ToArray()).ToArray();
-        return [.. Enumerable.Range(0, all.Sum(items => items.Length)).Select(i => all[i % ranks.Size][i / ranks.Size])];
+        var all = ranks.Gather(MemoryMarshal.AsBytes<T>(mine.ToArray()), what)
+            .Select(bytes => MemoryMarshal.Cast<byte, T>(bytes).ToArray()).ToArray();
+        return [.. Enumerable.Range(0, all.Sum(items => items.Length))
+            .Select(i => all[i % ranks.Size][i / ranks.Size])];
     }
 
     /// <summary>Rows first to first + count − 1 of a list that is cut into W parts of nearly one length.</summary>
@@ -42,7 +44,8 @@ public static class RankOperations
         return (first, (int)((long)rows * (ranks.Rank + 1) / ranks.Size) - first);
     }
 
-    /// <summary>Adds the gradients of all ranks up, tensor by tensor. A weight without a gradient here that has one elsewhere counts as 0.</summary>
+    /// <summary>Adds the gradients of all ranks up, tensor by tensor. A weight without a gradient here that has one
+    /// elsewhere counts as 0.</summary>
     public static void SumGradients(this IRankGroup ranks, IEnumerable<Parameter> parameters)
     {
         if (ranks.Size == 1)
@@ -52,7 +55,8 @@ public static class RankOperations
 
         using var free = no_grad();
         Parameter[] all = [.. parameters];
-        var known = ranks.Gather([.. all.Select(parameter => parameter.grad is null ? (byte)0 : (byte)1)], "which weights have gradients");
+        var known = ranks.Gather([.. all.Select(parameter => parameter.grad is null ? (byte)0 : (byte)1)],
+            "which weights have gradients");
         foreach (var (i, parameter) in all.Index())
         {
             if (known.Any(have => have[i] == 1))
@@ -63,7 +67,8 @@ public static class RankOperations
         }
     }
 
-    /// <summary>The rank that keeps the optimizer's state of each weight: the largest first, each to whom has least.</summary>
+    /// <summary>The rank that keeps the optimizer's state of each weight: the largest first, each to whom has
+    /// least.</summary>
     /// <param name="sizes">Elements of each weight.</param>
     /// <param name="ranks">How many ranks.</param>
     public static int[] Owners(IReadOnlyList<long> sizes, int ranks)
@@ -78,13 +83,17 @@ public static class RankOperations
         return owners;
     }
 
-    /// <summary>Tensors that are spread over the ranks, all of them on the CPU of rank 0; the other ranks get none.</summary>
+    /// <summary>Tensors that are spread over the ranks, all of them on the CPU of rank 0; the other ranks get
+    /// none.</summary>
     /// <param name="ranks">The group.</param>
     /// <param name="mine">Those of this rank; no name is on two.</param>
     /// <param name="what">Names the call for people.</param>
-    public static Dictionary<string, Tensor> Collect(this IRankGroup ranks, IReadOnlyDictionary<string, Tensor> mine, string what)
+    public static Dictionary<string, Tensor> Collect(this IRankGroup ranks, IReadOnlyDictionary<string, Tensor> mine,
+        string what)
     {
-        var lists = ranks.Texts(JsonConvert.SerializeObject(mine.Select(pair => new Held(pair.Key, pair.Value.shape, pair.Value.dtype))), what);
+        var lists = ranks.Texts(
+            JsonConvert.SerializeObject(mine.Select(pair => new Held(pair.Key, pair.Value.shape, pair.Value.dtype))),
+            what);
         var all = new Dictionary<string, Tensor>();
         for (var owner = 0; owner < ranks.Size; owner++)
         {
@@ -109,16 +118,20 @@ public static class RankOperations
     /// <summary>Refuses ranks that were not started alike.</summary>
     /// <param name="ranks">The group.</param>
     /// <param name="mine">All that must be the same: version, settings, data, the state to go on from.</param>
-    /// <exception cref="ArgumentException">Thrown on every rank alike: a rank differs from rank 0, and in what.</exception>
+    /// <exception cref="ArgumentException">Thrown on every rank alike: a rank differs from rank 0, and in
+    /// what.</exception>
     public static void Agree(this IRankGroup ranks, JObject mine)
     {
-        var all = ranks.Texts(mine.ToString(Formatting.None), "comparing versions, settings and data").Select(JObject.Parse).ToArray();
+        var all = ranks.Texts(mine.ToString(Formatting.None), "comparing versions, settings and data")
+            .Select(JObject.Parse).ToArray();
         for (var other = 1; other < all.Length; other++)
         {
-            if (SettingsDifference.Of(all[0], all[other], $"{{0}} is {{1}} on rank 0 and {{2}} on rank {other}") is { Count: > 0 } different)
+            if (SettingsDifference.Of(all[0], all[other],
+                $"{{0}} is {{1}} on rank 0 and {{2}} on rank {other}") is { Count: > 0 } different)
             {
                 throw new ArgumentException($"The ranks were not started alike: {string.Join("; ", different)}. "
-                    + "Start all of them with one version of the kit, one command line, and folders that all of them see.");
+                    + "Start all of them with one version of the kit, one command line, and folders that all of them "
+                    + "see.");
             }
         }
     }

@@ -5,8 +5,8 @@ using System.Runtime.InteropServices;
 namespace ReasonGen.Ranks;
 
 /// <summary>
-/// Ends this process, and by its launcher the others, where ranks have waited too long for one of them. Rank 0 knows who has not come to a call;
-/// the others speak a little later, so that they speak only where rank 0 itself is the one.
+/// Ends this process, and by its launcher the others, where ranks have waited too long for one of them. Rank 0 knows
+/// who has not come to a call; the others speak a little later, so that they speak only where rank 0 itself is the one.
 /// </summary>
 internal sealed class RankWatch
 {
@@ -43,17 +43,22 @@ internal sealed class RankWatch
     }
 
     /// <summary>What to say of a call that did not end.</summary>
-    internal static string Words(int rank, int size, int missing, string call, double seconds) => string.Create(CultureInfo.InvariantCulture,
-        $"Rank {rank} of {size}: {(missing < 0 ? $"all ranks came to '{call}', and it has not ended" : $"rank {missing} has not come to '{call}', where rank {rank} waits,")} for {seconds:0.#} s: ")
-        + $"{(missing < 0 ? "the connection between them" : $"rank {missing}")} hangs, or is slower than that. All ranks end; start the same command again, and it goes on from the "
-        + $"last saved state. {Variable} sets how many seconds are waited.";
+    internal static string Words(int rank, int size, int missing, string call, double seconds) =>
+        string.Create(CultureInfo.InvariantCulture,
+        $"Rank {rank} of {size}: "
+        + $"{(missing < 0 ? $"all ranks came to '{call}', and it has not ended" : $"rank {missing} has not come to '{call}', where rank {rank} waits,")} for {seconds:0.#} s: ")
+        + $"{(missing < 0 ? "the connection between them" : $"rank {missing}")} hangs, or is slower than that. All "
+        + $"ranks end; start the same command again, and it goes on from the last saved state. {Variable} sets how "
+        + $"many seconds are waited.";
 
     private void Watch()
     {
         while (true)
         {
             Thread.Sleep(TimeSpan.FromSeconds(0.25));
-            if (call is { } now && Stopwatch.GetElapsedTime(Interlocked.Read(ref since)).TotalSeconds > seconds + (rank == 0 ? 0 : Grace) && now == call)
+            if (call is { } now
+                && Stopwatch.GetElapsedTime(Interlocked.Read(ref since)).TotalSeconds
+                    > seconds + (rank == 0 ? 0 : Grace) && now == call)
             {
                 Console.Error.WriteLine(Words(rank, size, rank == 0 ? missing : 0, now, seconds));
                 Console.Error.Flush();

@@ -39,7 +39,8 @@ public sealed class GrpoTrainer : IDisposable
     /// <param name="entropy">The entropy term.</param>
     /// <param name="beginOfImage">Id of the begin-of-image token.</param>
     /// <param name="reference">A frozen model for the KL term; needed when its weight is above 0.</param>
-    /// <param name="ranks">The ranks that train the model together, micro-batch m on rank m mod W; null for one.</param>
+    /// <param name="ranks">The ranks that train the model together, micro-batch m on rank m mod W; null for
+    /// one.</param>
     /// <param name="shardOptimizer">Whether they share the optimizer's state out (ZeRO-1).</param>
     /// <exception cref="ArgumentException">A setting is out of range, the reference model is missing, or the collector
     /// samples from another model or at another temperature.</exception>
@@ -150,7 +151,8 @@ public sealed class GrpoTrainer : IDisposable
             var norm = GradientClip.Apply(model.TrainableParameters().Select(p => p.Parameter), Config.GradientClip);
             if (!double.IsFinite(norm))
             {
-                throw new NonFiniteLossException("the gradient", StepCount, $"rollouts {start} to {end - 1}", lastSaved);
+                throw new NonFiniteLossException("the gradient", StepCount, $"rollouts {start} to {end - 1}",
+                    lastSaved);
             }
 
             norms.Add(norm);

@@ -38,7 +38,8 @@ public sealed class SftTrainer : IDisposable
     /// trainer disposes it.</param>
     /// <param name="beginOfImage">Id of the begin-of-image token.</param>
     /// <param name="config">Settings.</param>
-    /// <param name="ranks">The ranks that train the model together, micro-batch m on rank m mod W; null for one.</param>
+    /// <param name="ranks">The ranks that train the model together, micro-batch m on rank m mod W; null for
+    /// one.</param>
     /// <param name="shardOptimizer">Whether they share the optimizer's state out (ZeRO-1).</param>
     public SftTrainer(IImageTextModel model, Func<long, SftBatch> batchOfStep, long beginOfImage, SftConfig config,
         IRankGroup? ranks = null, bool shardOptimizer = false)
