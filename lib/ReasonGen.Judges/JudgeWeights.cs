@@ -86,6 +86,17 @@ public sealed record JudgeWeights(string Key, string Model, string For, IReadOnl
     /// <summary>Its file or folder; null where there is none.</summary>
     public string? Find(string folder) => Files.Select(name => Path.Combine(folder, name)).FirstOrDefault(Path.Exists);
 
+    /// <summary>Its file or folder, which must be there.</summary>
+    /// <param name="folder">Where it is looked for.</param>
+    /// <param name="asker">What needs it, for the message.</param>
+    /// <param name="option">How it is named otherwise, for the message.</param>
+    /// <exception cref="UnusableFileException">It is not there.</exception>
+    public string Require(string folder, string asker, string option) => Find(folder)
+        ?? throw new UnusableFileException(
+        folder, $"{(Directory.Exists(folder) ? "it holds no" : "there is no such folder to look in for")} {Files[0]}, "
+        + $"which {asker} needs ({Model}, {For})", $"download it, or name it with {option}; 'reasongen score weights' "
+        + "lists what is needed and where it is published");
+
     /// <summary>What a file or folder holds, in words; null where it is none of the judges.</summary>
     /// <exception cref="UnusableFileException">It is unsound.</exception>
     public static string? Describe(string path)

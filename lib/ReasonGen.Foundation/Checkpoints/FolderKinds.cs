@@ -65,7 +65,7 @@ internal static class FolderKinds
         if (File.Exists(Path.Combine(folder, Adapter)))
         {
             return new(folder, $"it is {DescribeAdapter(folder)}, not a whole model",
-                "merge it into its base (PEFT: merge_and_unload, then save_pretrained) and give the merged folder");
+                "merge it into its base (reasongen merge, or PEFT's merge_and_unload) and give the merged folder");
         }
 
         var sign = Signs.FirstOrDefault(sign => Directory.GetFiles(folder, sign.Pattern).Length > 0);
@@ -112,7 +112,7 @@ internal static class FolderKinds
             if (name.Contains(".lora_A.") || name.Contains(".lora_B.") || name.Contains(".lora_magnitude_vector"))
             {
                 return ("they are LoRA additions that were not merged",
-                    "merge them into their base (PEFT: merge_and_unload, then save_pretrained) and give the merged "
+                    "merge them into their base (reasongen merge, or PEFT's merge_and_unload) and give the merged "
                     + "folder");
             }
 

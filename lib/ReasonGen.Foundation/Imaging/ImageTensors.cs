@@ -48,27 +48,30 @@ public static class ImageTensors
 
     /// <summary>Images of one size as one square image, row by row.</summary>
     /// <exception cref="ArgumentException">They form no square, or differ in size.</exception>
-    public static RgbImage Grid(IReadOnlyList<RgbImage> images)
+    public static RgbImage Grid(IReadOnlyList<RgbImage> images) => Grid(images, SquareSide(images.Count)
+        ?? throw new ArgumentException($"{images.Count} images form no square", nameof(images)));
+
+    /// <summary>Images of one size as one image, so many a row; what is left of the last row is black.</summary>
+    /// <exception cref="ArgumentException">They differ in size.</exception>
+    public static RgbImage Grid(IReadOnlyList<RgbImage> images, int columns)
     {
-        var side = SquareSide(images.Count)
-            ?? throw new ArgumentException($"{images.Count} images form no square", nameof(images));
-        var (width, height) = (images[0].Width, images[0].Height);
-        var rgb = new byte[side * width * side * height * 3];
+        var (width, height, rows) = (images[0].Width, images[0].Height, (images.Count + columns - 1) / columns);
+        var rgb = new byte[columns * width * rows * height * 3];
         foreach (var (i, image) in images.Index())
         {
             if ((image.Width, image.Height) != (width, height))
             {
                 throw new ArgumentException(
-                    $"images of one square have one size, not {width}x{height} and {image.Width}x{image.Height}");
+                    $"images of one grid have one size, not {width}x{height} and {image.Width}x{image.Height}");
             }
 
             for (var y = 0; y < height; y++)
             {
                 image.Rgb.AsSpan(y * width * 3, width * 3)
-                    .CopyTo(rgb.AsSpan(((i / side * height + y) * side + i % side) * width * 3));
+                    .CopyTo(rgb.AsSpan(((i / columns * height + y) * columns + i % columns) * width * 3));
             }
         }
 
-        return new(side * width, side * height, rgb);
+        return new(columns * width, rows * height, rgb);
     }
 }

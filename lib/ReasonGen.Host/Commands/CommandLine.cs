@@ -4,6 +4,7 @@ using System.CommandLine.Invocation;
 using System.CommandLine.Parsing;
 using Newtonsoft.Json;
 using Newtonsoft.Json.Serialization;
+using ReasonGen.Core;
 
 namespace ReasonGen.Host.Commands;
 
@@ -50,9 +51,7 @@ internal static class CommandLine
         var command = parsed.CommandResult.Command;
         string[] names = [.. command.Subcommands.Where(sub => !sub.Hidden).Select(sub => sub.Name),
             .. command.Options.SelectMany(option => option.Aliases.Prepend(option.Name))];
-        string Suggestion(string word) => names.Where(name => name.Length > 2)
-            .Select(name => (Name: name, Far: Distance(word, name))).OrderBy(pair => pair.Far)
-            .FirstOrDefault() is { Name: { } near } best && best.Far <= Math.Max(1, word.Length / 3)
+        string Suggestion(string word) => NearestNames.Of(word, names.Where(name => name.Length > 2)) is [var near]
             ? $" Did you mean '{near}'?" : "";
         // a command that takes words takes a misspelt option for one
         var strays = parsed.CommandResult.Children.OfType<ArgumentResult>().SelectMany(argument => argument.Tokens)
@@ -80,23 +79,6 @@ internal static class CommandLine
 
         Console.Error.WriteLine($"See 'reasongen {names}--help'.");
         return Wrong;
-    }
-
-    // insertions, deletions and exchanges between two words
-    private static int Distance(string one, string other)
-    {
-        var row = Enumerable.Range(0, other.Length + 1).ToArray();
-        for (var i = 1; i <= one.Length; i++)
-        {
-            var (before, diagonal) = (row[0] = i, i - 1);
-            for (var j = 1; j <= other.Length; j++)
-            {
-                var cost = Math.Min(Math.Min(row[j], before) + 1, diagonal + (one[i - 1] == other[j - 1] ? 0 : 1));
-                (diagonal, row[j], before) = (row[j], cost, cost);
-            }
-        }
-
-        return row[^1];
     }
 
     /// <summary>The option of commands whose output a script would read.</summary>

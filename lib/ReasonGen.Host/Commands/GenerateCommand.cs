@@ -89,8 +89,6 @@ internal static class GenerateCommand
                 GuidanceScale = parsed.GetValue(guidance), Temperature = parsed.GetValue(temperature),
             };
             config.Validate();
-            var template = config.MaxTextTokens > 0 ? PromptTemplate.JanusRl
-                : many is null ? PromptTemplate.JanusImage : PromptTemplate.JanusBaseline;
             foreach (var name in suite.LeftOut)
             {
                 Console.Error.WriteLine($"{Plain(name)} is no text file (*.txt) and not drawn.");
@@ -98,6 +96,10 @@ internal static class GenerateCommand
 
             suite.CheckWritable();
             using var pipeline = model.Open(parsed);
+            var style = pipeline.Style;
+            var template = config.MaxTextTokens > 0 ? style.Rationale : many is null ? style.Image : style.Baseline;
+            config = parsed.GetResult(budget)?.Implicit == false ? config
+                : config with { MaxTextTokens = Math.Min(config.MaxTextTokens, style.MaxTextTokens) };
             foreach (var item in suite.Items)
             {
                 pipeline.PromptTokens(item.Prompt, template, config);

@@ -4,6 +4,7 @@ using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.JanusPro;
 using ReasonGen.Setups;
+using ReasonGen.Studies;
 using TorchSharp;
 
 namespace ReasonGen.Host.Commands;
@@ -16,8 +17,9 @@ internal sealed class ModelOptions
     private readonly Option<string> model = new("--model", "-m")
     {
         Description = "Folder with config.json, weights and tokenizer.json: Janus-Pro or ReasonGen-R1, in the "
-            + "original layout or that of transformers; or tiny, a built-in model of random weights that shows how "
-            + "everything runs.", Required = true,
+            + "original layout or that of transformers; an adapter of PEFT, or the model folder of a training run; "
+            + "mini, the shipped miniature; or tiny, a built-in model of random weights that shows how everything "
+            + "runs.",
     };
 
     private readonly Option<string> type = new("--dtype")
@@ -25,7 +27,12 @@ internal sealed class ModelOptions
         Description = "auto: bf16 on a GPU, fp32 without one.", DefaultValueFactory = _ => "auto",
     };
 
-    internal ModelOptions() => type.AcceptOnlyFromAmong("auto", "fp32", "bf16");
+    /// <param name="required">Whether the model must be given for the command to run at all.</param>
+    internal ModelOptions(bool required = true)
+    {
+        model.Required = required;
+        type.AcceptOnlyFromAmong("auto", "fp32", "bf16");
+    }
 
     internal void AddTo(Command command)
     {
@@ -55,10 +62,10 @@ internal sealed class ModelOptions
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         try
         {
-            foreach (var file
-                in (File.Exists(folder) ? [folder] : Directory.Exists(folder) ? Directory.GetFiles(folder) : [])
-                .Order(StringComparer.Ordinal)
-                .Where(file => Path.GetExtension(file) is ".safetensors" or ".bin" or ".pt" or ".pth" or ".json"))
+            string[] files = File.Exists(folder) ? [folder] : !Directory.Exists(folder) ? []
+                : [.. Directory.GetFiles(folder).Order(StringComparer.Ordinal).Where(file =>
+                    Path.GetExtension(file) is ".safetensors" or ".bin" or ".pt" or ".pth" or ".json")];
+            foreach (var file in files)
             {
                 using var bytes = File.OpenHandle(file);
                 var length = RandomAccess.GetLength(bytes);
@@ -80,7 +87,12 @@ internal sealed class ModelOptions
         return Convert.ToHexStringLower(hash.GetHashAndReset())[..16];
     }
 
-    internal JanusPipeline Open(ParseResult parsed) =>
-        Folder(parsed) == "tiny" && !Directory.Exists("tiny") ? TinyJanus.Open(Target(parsed))
-        : JanusPipeline.Open(Folder(parsed), Target(parsed));
+    /// <summary>Opens what was given; "mini" stands for the paper's method.</summary>
+    internal JanusPipeline Open(ParseResult parsed) => Folder(parsed) switch
+    {
+        "tiny" when !Directory.Exists("tiny") => TinyJanus.Open(Target(parsed)),
+        "mini" when !Directory.Exists("mini") => MiniFolder.Shipped(Study.Arms[0]),
+        var folder when MiniFolder.IsIn(folder) => MiniFolder.Open(folder, Target(parsed)),
+        var folder => JanusPipeline.Open(folder, Target(parsed)),
+    };
 }

@@ -152,15 +152,8 @@ internal sealed class OfficialOptions(bool detects = false, bool answers = false
         };
     }
 
-    private string Find(ParseResult parsed, JudgeWeights wanted, Option<string?> own)
-    {
-        var folder = parsed.GetValue(weights)!;
-        return parsed.GetValue(own) ?? wanted.Find(folder) ?? throw new UnusableFileException(folder,
-            $"{(Directory.Exists(folder) ? "it holds no" : "there is no such folder to look in for")} "
-            + $"{wanted.Files[0]}, which --judge official needs ({wanted.Model}, {wanted.For})",
-            $"download it, or name it with {own.Name}; 'reasongen score weights' lists what is needed and where it is "
-            + "published");
-    }
+    private string Find(ParseResult parsed, JudgeWeights wanted, Option<string?> own) =>
+        parsed.GetValue(own) ?? wanted.Require(parsed.GetValue(weights)!, "--judge official", own.Name);
 
     private ComputeTarget Target(ParseResult parsed)
     {

@@ -97,7 +97,16 @@ internal static class PlanCommand
 
     private static void Print(TrainingSetup setup, TrainingStage stage, QwenConfig? judge, int ranks)
     {
-        var plan = MemoryPlan.Of(setup, stage, judge, ranks);
+        if (!Print(MemoryPlan.Of(setup, stage, judge, ranks)).Fits(MemoryPlan.Gpus[0].Bytes))
+        {
+            Advise(setup, stage, judge, ranks);
+        }
+    }
+
+    /// <summary>Prints a plan as a table.</summary>
+    internal static MemoryPlan Print(MemoryPlan plan)
+    {
+        var (setup, stage, ranks) = (plan.Setup, plan.Stage, plan.Ranks);
         var trained = setup.Lora is { } lora ? $"LoRA of rank {lora.Rank}" : "all weights";
         AnsiConsole.WriteLine($"{setup.Name}, {stage.ToString().ToLowerInvariant()}, {trained}, "
             + $"activations {(setup.CheckpointActivations ? "checkpointed" : "kept")}"
@@ -119,10 +128,7 @@ internal static class PlanCommand
 
         AnsiConsole.Write(table);
         AnsiConsole.WriteLine($"The peak of {plan.PeakBytes / (1L << 30):0.0} GiB {plan.Verdict()}.");
-        if (!plan.Fits(MemoryPlan.Gpus[0].Bytes))
-        {
-            Advise(setup, stage, judge, ranks);
-        }
+        return plan;
     }
 
     // the first of a few changes, mildest first, after which it fits the smaller GPU

@@ -117,7 +117,7 @@ internal static class ScoreJudges
             var folder = text[5..];
             var model = QwenVl.Load(folder, ComputeTarget.Default);
             return new QwenScorer(Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder))), model,
-                HuggingFaceTokenizer.Load(folder), Processor(folder, model))
+                HuggingFaceTokenizer.Load(folder), Processor(folder, model.Config))
             {
                 Fingerprint = ModelOptions.Fingerprint(folder),
             };
@@ -135,13 +135,13 @@ internal static class ScoreJudges
             new() { ConcurrentCalls = parsed.GetValue(options.Concurrent) });
     }
 
-    private static QwenProcessor Processor(string folder, QwenVl model)
+    internal static QwenProcessor Processor(string folder, QwenConfig model)
     {
         var path = Path.Combine(folder, "preprocessor_config.json");
         try
         {
             return File.Exists(path) ? QwenProcessor.FromJson(JObject.Parse(File.ReadAllText(path)))
-                : QwenProcessor.For(model.Config.Vision);
+                : QwenProcessor.For(model.Vision);
         }
         catch (Exception e) when (e is JsonException or IOException or FormatException or InvalidCastException)
         {

@@ -5,6 +5,7 @@ using Microsoft.CodeAnalysis.CSharp;
 using Microsoft.CodeAnalysis.CSharp.Scripting;
 using Microsoft.CodeAnalysis.CSharp.Syntax;
 using Newtonsoft.Json.Linq;
+using ReasonGen.Core;
 using ReasonGen.Host.Engine;
 using ReasonGen.Models;
 
@@ -148,25 +149,13 @@ internal sealed class NotebookParameters
         _ => null,
     };
 
-    // 1e3 is a whole number; 1.5, 1,000 and what does not fit are not
-    private static string? Whole<T>(string value, string suffix) where T : IBinaryInteger<T>, IMinMaxValue<T>
-    {
-        const NumberStyles style =
-            NumberStyles.AllowLeadingSign | NumberStyles.AllowDecimalPoint | NumberStyles.AllowExponent;
-        return value.Length < 40 && decimal.TryParse(value, style, CultureInfo.InvariantCulture, out var number)
-            && number == decimal.Truncate(number)
-            && number >= decimal.CreateChecked(T.MinValue) && number <= decimal.CreateChecked(T.MaxValue)
-            ? number.ToString("0", CultureInfo.InvariantCulture) + suffix : null;
-    }
+    private static string? Whole<T>(string value, string suffix)
+        where T : struct, IBinaryInteger<T>, IMinMaxValue<T> =>
+        NumberText.Whole<T>(value) is { } number ? number.ToString(null, CultureInfo.InvariantCulture) + suffix : null;
 
-    private static string? Number<T>(string value, string format, string suffix) where T : INumber<T>
-    {
-        const NumberStyles style =
-            NumberStyles.AllowLeadingSign | NumberStyles.AllowDecimalPoint | NumberStyles.AllowExponent;
-        return T.TryParse(value, style, CultureInfo.InvariantCulture, out var number) && T.IsFinite(number)
-            && !(T.IsZero(number) && value.ToLowerInvariant().Split('e')[0].Any(c => c is >= '1' and <= '9'))
-            ? number.ToString(format, CultureInfo.InvariantCulture) + suffix : null;
-    }
+    private static string? Number<T>(string value, string format, string suffix) where T : struct, INumber<T> =>
+        NumberText.Fraction<T>(value) is { } number ? number.ToString(format, CultureInfo.InvariantCulture) + suffix
+            : null;
 
     private static string? Meaning(string type) => type switch
     {

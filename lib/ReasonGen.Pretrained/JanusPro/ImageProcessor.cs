@@ -1,7 +1,6 @@
 // What Janus sees of an image (deepseek-ai/Janus: image_processing_vlm.py):
 //   the longer side becomes S, the shorter int(side / longer · S), at least 14, bicubic as Pillow does it; pasted in
-//   the middle of an S×S square
-//   of colour int(255 mean); value = (fp32(byte / 255 in fp64) − mean) / std in fp32.
+//     the middle of an S×S square of colour int(255 mean); value = (fp32(byte / 255 in fp64) − mean) / std in fp32.
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Imaging;

@@ -230,10 +230,11 @@ internal static class JanusConfigJson
                 "head_dim": {{llm.HeadWidth}}, "hidden_act": "silu", "hidden_size": {{llm.Width}}, "initializer_range": 0.02, "intermediate_size": {{llm.MlpWidth}},
                 "max_position_embeddings": {{llm.Positions}}, "mlp_bias": false, "model_type": "llama", "num_attention_heads": {{llm.Heads}},
                 "num_hidden_layers": {{llm.Layers}}, "num_key_value_heads": {{llm.KeyValueHeads}}, "pad_token_id": {{ids.Pad}}, "pretraining_tp": 1,
-                "rms_norm_eps": {{Float(llm.RmsNormEpsilon)}}, "rope_scaling": null, "rope_theta": {{Float(llm.RopeTheta)}}, "use_cache": true,
+                "rms_norm_eps": {{Float(llm.RmsNormEpsilon)}}, "rope_scaling": null, "rope_theta": {{Float(llm.RopeTheta)}},
+                "tie_word_embeddings": false, "use_cache": true,
                 "vocab_size": {{llm.VocabularySize}}
               },
-              "transformers_version": "4.57.6",
+              "tie_word_embeddings": false, "transformers_version": "4.57.6",
               "vision_config": {
                 "attention_bias": true, "attention_dropout": 0.0, "depth": 2, "hidden_act": "gelu", "hidden_dropout_rate": 0.0,
                 "hidden_size": {{vision.Width}}, "image_size": {{vision.ImageSize}}, "initializer_range": 0.02, "layer_norm_eps": 1e-06,

@@ -161,7 +161,7 @@ public static class JanusFiles
     private static bool IsUnread(string name) =>
         name == UsedCodes || name.StartsWith(Tower + "attn_pool.") || name.EndsWith(".rotary_emb.inv_freq");
 
-    private static Dictionary<string, Tensor> Names(Janus model, JanusLayout layout) =>
+    internal static Dictionary<string, Tensor> Names(Janus model, JanusLayout layout) =>
         layout == JanusLayout.Original ? model.state_dict()
         : model.state_dict().Where(pair => !IsUnread(pair.Key))
             .SelectMany(pair => Native(pair.Key, pair.Value.detach())).ToDictionary();
@@ -175,7 +175,7 @@ public static class JanusFiles
             (letter, third) => KeyValuePair.Create(NativeName(name).Replace(Qkv, $".self_attn.{letter}_proj."), third))
         : [KeyValuePair.Create(NativeName(name), name == Tower + "pos_embed" ? tensor.squeeze(0) : tensor)];
 
-    private static string NativeName(string name)
+    internal static string NativeName(string name)
     {
         var (original, native) = Prefixes.First(prefix => name.StartsWith(prefix.Original, StringComparison.Ordinal));
         var parts = original == Tower + "blocks." ? TowerParts : original == "gen_vision_model." ? VqParts : [];

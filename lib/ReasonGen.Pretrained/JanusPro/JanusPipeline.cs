@@ -43,6 +43,9 @@ public sealed class JanusPipeline : IDisposable
 
     public ImageProcessor? Processor { get; }
 
+    /// <summary>How it is spoken to.</summary>
+    public PromptStyle Style { get; init; } = PromptStyle.Janus;
+
     /// <summary>Opens a folder with config.json, weights and tokenizer.json, in the original layout or that of
     /// transformers.</summary>
     /// <exception cref="UnusableFileException">A file is missing or unsound, or the parts do not belong
@@ -53,6 +56,22 @@ public sealed class JanusPipeline : IDisposable
         {
             throw new UnusableFileException(folder, "there is no such folder",
                 "give the folder of a downloaded Janus-Pro or ReasonGen-R1");
+        }
+
+        if (PeftAdapter.IsIn(folder))
+        {
+            var adapter = PeftAdapter.Read(folder);
+            var pipeline = Open(adapter.FindBase(), target);
+            try
+            {
+                adapter.MergeInto(pipeline.Model);
+                return pipeline;
+            }
+            catch
+            {
+                pipeline.Dispose();
+                throw;
+            }
         }
 
         if (!File.Exists(Path.Combine(folder, "config.json")) && FolderKinds.Explain(folder) is { } other)

@@ -1,8 +1,8 @@
 // Images → patches, as Qwen2VLImageProcessor does (transformers 4.51.0):
-//   size: multiples of patch · merge nearest to the image's (halves to even), scaled into [MinPixels, MaxPixels]; 
-//   Pillow's bicubic resize;
+//   size: multiples of patch · merge nearest to the image's (halves to even), scaled into [MinPixels, MaxPixels];
+//      Pillow's bicubic resize;
 //   value = (byte / 255 − mean) / std;  rows: 2x2 squares of patches, row by row;  columns: channel, frame, row, column
-//   of a patch.
+//     of a patch.
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Imaging;

@@ -3,12 +3,11 @@
 //   always     weights; fp32 masters and two fp32 moments of what is trained; the judge
 //   sampling   2 L rows tokens (K V width) e of keys and values; the decoder of the images
 //   training   gradients; a layer's input (n D e) for each of L layers, or its graph for each; with checkpoints one
-//   graph more; a chunk of logits
+//              graph more; a chunk of logits
 //   update     gradients; fp32 copies of one weight at a time
 // A layer's graph, a token: 2 RMSNorms of 4 D (x in fp32) + e D each, + e D where their weight is trained; q, k, v and
-// what attention gives,
-//   e (2 D + 2 KV width); the MLP's 4 e I; in its backward pass 3 e I + 2 e D more. Attention itself keeps no scores
-//   (flash).
+// what attention gives, e (2 D + 2 KV width); the MLP's 4 e I; in its backward pass 3 e I + 2 e D more. Attention
+// itself keeps no scores (flash).
 // The peak is the largest of the three phases on top of what is always there.
 using ReasonGen.Core;
 using ReasonGen.Judging;
@@ -45,7 +44,7 @@ public sealed record MemoryRow(string What, MemoryPhase When, double Bytes, stri
 }
 
 /// <summary>The memory of a run, before it starts.</summary>
-public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, IReadOnlyList<MemoryRow> Rows)
+public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, int Ranks, IReadOnlyList<MemoryRow> Rows)
 {
     /// <summary>GPUs that a plan is compared with: name and bytes.</summary>
     public static IReadOnlyList<(string Name, double Bytes)> Gpus { get; } = [("80 GB", 80e9), ("141 GB", 141e9)];
@@ -136,7 +135,7 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, IReadO
             Judge(judge, size, sft, Add);
         }
 
-        return new(setup, stage, rows);
+        return new(setup, stage, ranks, rows);
     }
 
     /// <summary>The rows as a table for a notebook: what, when, GiB, why.</summary>

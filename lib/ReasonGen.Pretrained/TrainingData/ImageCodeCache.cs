@@ -1,7 +1,6 @@
 // Image codes of a set, made once: codes = VQ(resize(centre crop(image))). One safetensors file a row group beside the
-// set,
-// "<set>.codes/00012.safetensors" with "codes" [rows, I] int32: each appears whole or not at all, and an interrupted
-// run goes on with the next.
+// set, "<set>.codes/00012.safetensors" with "codes" [rows, I] int32: each appears whole or not at all, and an
+// interrupted run goes on with the next.
 // Deviation: the reference crops at random in training, anew each epoch; codes that are kept are those of the centre.
 using System.Security.Cryptography;
 using ReasonGen.Checkpoints;

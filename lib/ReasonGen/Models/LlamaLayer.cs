@@ -1,8 +1,7 @@
 // A layer of the decoder, after Llama (transformers' modeling_llama.py):
 //   h = x + Attention(RMSNorm(x));  y = h + down( silu(gate(n)) · up(n) ) with n = RMSNorm(h).
 // Operators.cs computes norm, gate and attention; Rotary.cs the positions. Shapes: B batch, T tokens, S cached + new
-// tokens, D width, H heads,
-// K head width.
+// tokens, D width, H heads, K head width.
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;

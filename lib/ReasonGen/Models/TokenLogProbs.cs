@@ -1,7 +1,7 @@
 // Log-probability and entropy of each label under its head (verl: torch_functional.py logprobs_from_logits,
 // entropy_from_logits):
 //   ℓ = clamp(logits / temperature, −30, 30);  log π(y) = ℓ_y − lse(ℓ);  entropy = lse(ℓ) − Σ softmax(ℓ) ℓ, all in
-//   fp32.
+//     fp32.
 // The reference pads image logits with −1e9 up to the V text classes before it clamps, which lifts the P = max(0, V −
 // C) padded classes to −30:
 //   lse' = log(e^lse + P e^−30), and the padded classes take the share s = σ(log P − 30 − lse) of the probability.

@@ -1,10 +1,10 @@
 // VQ-16, the image tokenizer (deepseek-ai/Janus: vq_model.py). Encoder E, codebook e (K x 8, rows normalised at every
 // use), decoder G:
 //   ẑ = normalise(quant_conv(E(x)));  code = argmin_k |ẑ − ê_k|² (the first of equals);  x' =
-//   G(post_quant_conv(ê_code)).
+//     G(post_quant_conv(ê_code)).
 //   Training: vq = mean((ê − sg ẑ)²), commit = β mean((sg ê − ẑ)²); the gradient of ê passes straight through to ẑ.
 //   With p = softmax(−d / 0.01), d the distances: entropy = ρ (mean of the entropies of p − entropy of the mean of p);
-//   ρ is 0 as published.
+//     ρ is 0 as published.
 // Deviations: 1. The 2x enlargement does not go through bfloat16; it only copies, so values agree. 2. Distances are
 // fp32 whatever the weights are.
 using ReasonGen.Core;

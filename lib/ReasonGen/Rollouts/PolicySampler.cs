@@ -21,6 +21,10 @@ public sealed class PolicySampler(
 
     public RolloutConfig Config => sampler.Config;
 
+    /// <summary>Told after each token how many of a rollout's are done, from several threads; what it throws ends
+    /// the rollouts.</summary>
+    public Action<int>? TokenDone { get; set; }
+
     public void CheckPolicy(IImageTextModel policy, double temperature)
     {
         if (!ReferenceEquals(policy, model))
@@ -75,7 +79,7 @@ public sealed class PolicySampler(
         var (rows, parts) = (ids.shape[0], PartsOf((int)ids.shape[0]));
         long start = rows * part / parts, count = rows * (part + 1) / parts - start;
         return sampler.Generate(ids.narrow(0, start, count), mask.narrow(0, start, count),
-            parts == 1 ? seed : Seeds.Mix(seed, part));
+            parts == 1 ? seed : Seeds.Mix(seed, part), TokenDone);
     }
 
     /// <summary>Prompts as the sampler reads them: bos, the filled template, left-padded to the longest. [N·G, P]

@@ -1,13 +1,13 @@
 // Two-phase generation (modeling_vlm.py text_img_generate, hf_rollout.py):
 //   1. text ~ softmax(lm_head(h) / T) until every row has drawn eos or begin_of_image, or the budget is used up;
 //   2. each row is cut after its first begin_of_image (an eos becomes one; a row without gets one in place of its last
-//   token) and moved to the
-//      right edge; image codes ~ softmax((u + w (c − u)) / T), u from a row that keeps only bos and begin_of_image;
+//     token) and moved to the right edge; image codes ~ softmax((u + w (c − u)) / T), u from a row that keeps only bos
+//     and begin_of_image;
 //   3. each row moves back, so that the prompt stands in its old columns; a row that moved gets an eos behind its
-//   image.
+//     image.
 // Deviations: 1. The temperature of the configuration is used (the reference drops it; 1 is the default of both). 2. A
-// pad token that the
-//   policy samples in the first row does not end the run. 3. Log-probs of sampled tokens are kept; forced tokens get 0.
+// pad token that the policy samples in the first row does not end the run. 3. Log-probs of sampled tokens are kept;
+// forced tokens get 0.
 using ReasonGen.Core;
 using ReasonGen.Models;
 using ReasonGen.Tokenizers;

@@ -3,9 +3,8 @@
 //   attention = 0 on dropped text and on pads;  position = max(cumsum(attention) − 1, 0);
 //   loss mask at t governs the prediction of token t + 1: it starts with the first response token and ends with eos.
 // Deviations: 1. Masks and positions are integers, not the reference's float32. 2. A sample may leave the image out
-// (text only), which the
-//   miniature's base model needs. 3. Image codes stand in the ids from the start; the reference fills them in at each
-//   step.
+// (text only), which the miniature's base model needs. 3. Image codes stand in the ids from the start; the reference
+// fills them in at each step.
 using ReasonGen.Rollouts;
 using ReasonGen.Tokenizers;
 using TorchSharp;

@@ -1,9 +1,9 @@
 // The weighted loss (img_rl_fsdp_sft_trainer.py):  L = Σ_t s(t) m_t ce_t / (Σ_t m_t + 1e-8), sums over the whole
 // micro-batch.
 //   ce_t = −log π(y_t) with y_t = ids[t+1];  m = loss mask;  s = text, image or begin-of-image scale by the class of
-//   y_t.
+//     y_t.
 //   The begin-of-image token counts in the denominator whatever its scale. With a reference model: + w Σ m kl_t / (Σ m
-//   + 1e-8), kl low-variance.
+//     + 1e-8), kl low-variance.
 // Deviation: the reference's −1e9 padding of image logits has weight e^-1e9 = 0 here, so it is left out.
 using ReasonGen.Models;
 using ReasonGen.Training;

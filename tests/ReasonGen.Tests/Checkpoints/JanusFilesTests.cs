@@ -58,6 +58,13 @@ public sealed class JanusFilesTests : IDisposable
             var file = Path.GetFileName(path);
             var (expected, actual) =
                 (JObject.Parse(File.ReadAllText(path)), JObject.Parse(File.ReadAllText(Path.Combine(folder, file))));
+            foreach (var tied in actual.Descendants().OfType<JProperty>()
+                .Where(property => property.Name == "tie_word_embeddings").ToArray())
+            {
+                Assert.False((bool)tied.Value); // newer versions of the library tie the head unless this is said
+                tied.Remove();
+            }
+
             Assert.True(JToken.DeepEquals(Sorted(expected), Sorted(actual)), $"{file}:\n{actual}");
         }
     }

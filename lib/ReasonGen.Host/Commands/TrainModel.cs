@@ -1,0 +1,118 @@
+using ReasonGen.Checkpoints;
+using ReasonGen.Core;
+using ReasonGen.JanusPro;
+using ReasonGen.Models;
+using ReasonGen.Rollouts;
+using ReasonGen.Runs;
+using ReasonGen.Setups;
+using ReasonGen.Studies;
+using ReasonGen.World;
+
+namespace ReasonGen.Host.Commands;
+
+/// <summary>The model that a run trains, by what was given for it.</summary>
+internal sealed record TrainModel
+{
+    private const string Mini = "mini", Tiny = "tiny";
+
+    private TrainModel(string given, TrainingStage stage, string? folder, PeftAdapter? adapter, JanusConfig config) =>
+        (Given, Stage, Folder, Adapter, Config) = (given, stage, folder, adapter, config);
+
+    /// <summary>As it was given.</summary>
+    internal string Given { get; }
+
+    /// <summary>Sizes.</summary>
+    internal JanusConfig Config { get; }
+
+    /// <summary>Additions that training goes on with.</summary>
+    internal PeftAdapter? Adapter { get; }
+
+    internal bool IsMini => Folder is null ? Given == Mini : MiniFolder.IsIn(Folder);
+
+    /// <summary>Preset of a model of its size.</summary>
+    internal string Preset => IsMini || Given == Tiny && Folder is null ? "mini"
+        : Config.Language.Width <= JanusConfig.Pro1B.Language.Width ? "janus-1b" : "janus-7b";
+
+    private TrainingStage Stage { get; }
+
+    // of the weights that are loaded: of an adapter, its base; null for what ships
+    private string? Folder { get; }
+
+    /// <summary>Looks what was given, without loading a weight.</summary>
+    /// <exception cref="UnusableFileException">It is no model.</exception>
+    internal static TrainModel Find(string given, TrainingStage stage)
+    {
+        if (!Directory.Exists(given) && given is Mini or Tiny)
+        {
+            return new(given, stage, null, null, given == Tiny ? TinyJanus.Config
+                : JanusConfig.Mini(new WordTokenizer(Rationales.Words).VocabularySize));
+        }
+
+        var adapter = PeftAdapter.IsIn(given) ? PeftAdapter.Read(given) : null;
+        var folder = adapter?.FindBase() ?? given;
+        if (!Directory.Exists(folder))
+        {
+            throw new UnusableFileException(folder, "there is no such folder",
+                "give the folder of a Janus-Pro, a ReasonGen-R1 or an earlier run's model, or mini, or tiny");
+        }
+
+        return new(given, stage, folder, adapter, MiniFolder.IsIn(folder)
+            ? JanusConfig.Mini(new WordTokenizer(Rationales.Words).VocabularySize) : JanusFiles.ReadConfig(folder));
+    }
+
+    /// <summary>Tells its weights from others'.</summary>
+    internal string Fingerprint() => Folder is not null
+        ? string.Join(' ', new[] { Folder, Adapter?.Folder }.OfType<string>().Select(ModelOptions.Fingerprint))
+        : Given == Tiny ? Tiny
+        : ModelOptions.Fingerprint(Path.Combine(Study.DataFolder(), "checkpoints", Shipped + ".safetensors"));
+
+    /// <summary>Loads it. A tiny one is put into the run's folder, where an adapter finds its base.</summary>
+    /// <param name="target">Device and type.</param>
+    /// <param name="run">The run's folder.</param>
+    internal (JanusPipeline Pipeline, string? Folder) Open(ComputeTarget target, RunFolder run)
+    {
+        if (Folder is null && Given == Mini)
+        {
+            return (MiniFolder.Shipped(Shipped), null);
+        }
+
+        var folder = Folder ?? run.In("base");
+        if (Folder is null && !File.Exists(Path.Combine(folder, "tokenizer.json")))
+        {
+            TinyJanus.Write(folder);
+        }
+
+        return (IsMini ? MiniFolder.Open(folder, target) : JanusPipeline.Open(folder, target), folder);
+    }
+
+    /// <summary>What is trained of it, and how that is written so that other programs open it.</summary>
+    /// <param name="config">Settings.</param>
+    /// <param name="pipeline">The opened model.</param>
+    /// <param name="folder">Where it lies.</param>
+    /// <exception cref="ArgumentException">The settings ask for additions that this model cannot have.</exception>
+    internal (IImageTextModel Policy, Action<string> Export) Prepare(RunConfig config, JanusPipeline pipeline,
+        string? folder)
+    {
+        var model = pipeline.Model;
+        if (config.Lora is not null && IsMini)
+        {
+            throw new UsageException("the miniature has half a million weights and is trained whole: take --set "
+                + "lora=null");
+        }
+
+        var setup = config.Setup(Given, model.Config, model.Target.DType) with { Lora = Adapter is null ? config.Lora
+            : null };
+        var policy = setup.Prepare(model, config.Run.Seed);
+        policy = Adapter?.Continue(model) ?? policy;
+        if (IsMini)
+        {
+            return (policy, path => MiniFolder.Save(model, path));
+        }
+
+        var layout = JanusFiles.Check(folder!);
+        return (policy, policy is Lora lora ? path => PeftAdapter.Save(lora, path, folder!, layout)
+            : path => JanusFiles.Save(model, path, layout, from: folder));
+    }
+
+    private string Shipped => Stage == TrainingStage.Sft ? "base" : "sft";
+}

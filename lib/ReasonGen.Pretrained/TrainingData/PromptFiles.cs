@@ -1,0 +1,104 @@
+// Prompts of GRPO (ReasonGen-R1: JanusTextOnlyRLHFDataset): text files with a prompt a line; and GenEval's metadata, a
+//   json object a line, whose
+// "include" tells rewards what an image must show. Which prompt comes when is a function of its number: every epoch is
+//   shuffled anew.
+// Deviations: 1. The reference measures a prompt without its template, keeps those of up to 146 tokens and cuts what is
+//   too long on the right, the
+//   turn's marker with it; here a prompt is measured as the policy reads it, and one that is too long is left out and
+//   counted.
+//   2. "a photo of" is taken out of GenEval's prompts, as its evaluation does, since the template says it again.
+using Newtonsoft.Json;
+using Newtonsoft.Json.Linq;
+using ReasonGen.Checkpoints;
+using ReasonGen.Core;
+using ReasonGen.Rollouts;
+
+namespace ReasonGen.TrainingData;
+
+/// <summary>Prompts to train on.</summary>
+/// <param name="Prompts">In the order of the files.</param>
+/// <param name="LeftOut">How many were too long.</param>
+public sealed record PromptFiles(IReadOnlyList<Prompt> Prompts, int LeftOut)
+{
+    /// <summary>Reads files of prompts.</summary>
+    /// <param name="paths">Text files with a prompt a line; .jsonl with GenEval's metadata a line.</param>
+    /// <param name="tokens">Tokens of a prompt as the policy reads it, bos included.</param>
+    /// <param name="most">Most tokens of a prompt, bos not counted.</param>
+    /// <exception cref="UnusableFileException">A file cannot be read, a line is unsound, or no prompt is
+    /// left.</exception>
+    public static PromptFiles Read(IReadOnlyList<string> paths, Func<string, int> tokens, int most)
+    {
+        var all = paths.SelectMany(Lines).ToArray();
+        Prompt[] kept = [.. all.Where(prompt => tokens(prompt.Text) <= most + 1)];
+        return kept.Length > 0 ? new(kept, all.Length - kept.Length)
+            : throw new UnusableFileException(string.Join(", ", paths),
+            all.Length == 0 ? "there is no prompt in it"
+                : $"each of its {all.Length} prompts has more than {most} tokens, template included",
+            all.Length == 0 ? "write a prompt a line" : "shorten them, or raise promptTokens");
+    }
+
+    /// <summary>Prompt number <paramref name="index"/> of the endless sequence of shuffled epochs.</summary>
+    public Prompt At(long index, long seed)
+    {
+        var epoch = index / Prompts.Count;
+        if (order.Epoch != epoch || order.Seed != seed)
+        {
+            var shuffled = Enumerable.Range(0, Prompts.Count).ToArray();
+            Seeds.Random(seed, Purpose, epoch).Shuffle(shuffled);
+            order = (epoch, seed, shuffled);
+        }
+
+        return Prompts[order.Places[index % Prompts.Count]];
+    }
+
+    private const long Purpose = 0x7A;
+    private (long Epoch, long Seed, int[] Places) order = (-1, 0, []);
+
+    private static IEnumerable<Prompt> Lines(string path)
+    {
+        var json = Path.GetExtension(path).Equals(".jsonl", StringComparison.OrdinalIgnoreCase);
+        foreach (var (i, line) in TextFile.Read(path).Split('\n').Index())
+        {
+            if (!string.IsNullOrWhiteSpace(line))
+            {
+                yield return json ? FromJson(line, path, i + 1) : new(line.Trim(), "", []);
+            }
+        }
+    }
+
+    private static Prompt FromJson(string line, string path, int number)
+    {
+        try
+        {
+            var json = JObject.Parse(line);
+            var text = PromptTemplate.Subject((json["prompt"] as JValue)?.Value as string
+                ?? throw new FormatException("it has no text 'prompt'"));
+            var include = (json["include"] as JArray ?? []).Select(clause => Clause(clause as JObject
+                ?? throw new FormatException("an entry of 'include' is no object"))).ToArray();
+            return include.Index()
+                .Any(pair => pair.Item.Relation is not null
+                && (pair.Item.Target < 0 || pair.Item.Target >= include.Length))
+                ? throw new FormatException("a 'position' points at no entry of 'include'")
+                : text.Length > 0 ? new(text, (json["tag"] as JValue)?.Value as string ?? "", include)
+                : throw new FormatException("its 'prompt' is empty");
+        }
+        catch (Exception e) when (e
+            is JsonException or FormatException or OverflowException or InvalidCastException or ArgumentException)
+        {
+            throw new UnusableFileException(path, $"line {number} is no prompt: {e.Message.TrimEnd('.')}",
+                "write a json object a line, as GenEval's evaluation_metadata.jsonl has them");
+        }
+    }
+
+    private static Clause Clause(JObject json) =>
+        new((json["class"] as JValue)?.Value as string ?? throw new FormatException("an entry has no 'class'"),
+        json["count"] switch
+        {
+            null => 1,
+            JValue { Value: long and >= 1 and <= 1000 and var count } => (int)(long)count,
+            _ => throw new FormatException("a 'count' is no whole number from 1 to 1000"),
+        },
+        (json["color"] as JValue)?.Value as string,
+        json["position"] is JArray { Count: 2 } position ? (string?)position[0] : null,
+        json["position"] is JArray { Count: 2 } target ? (int)target[1] : 0);
+}
