@@ -49,7 +49,7 @@ internal static class RankBenchmark
         var config = study.GrpoSettings with { MicroBatchRollouts = 32, MaxRounds = 1 }; // two micro-batches an update
         using var end = new SharedCancellation(ranks, default);
         IRolloutSource policy = study.Policy(model);
-        policy = ranks.Size == 1 ? policy : new SharedRollouts((PolicySampler)policy, ranks, CPU);
+        policy = ranks.Size == 1 ? policy : new SharedRollouts((PolicySampler)policy, ranks, end, CPU);
         var collector = new RolloutCollector(policy, new SharedReward(new DetectorReward(), ranks, end),
             i => Prompts.Draw(Seeds.Random(1, 22, i)), config);
         using var trainer = new GrpoTrainer(model, collector, new RankOrderEntropy(Study.Entropy("adaptive"), ranks),

@@ -18,7 +18,7 @@ public interface IRankGroup
     /// in fp32.</summary>
     /// <param name="tensor">Floating-point, on any device; of one shape everywhere.</param>
     /// <param name="what">Names the call for people, where somebody does not come to it.</param>
-    /// <exception cref="RankException">The ranks did not come to the same call, or the library reports an
+    /// <exception cref="RankGroupException">The ranks did not come to the same call, or the library reports an
     /// error.</exception>
     void Sum(Tensor tensor, string what);
 
@@ -26,11 +26,11 @@ public interface IRankGroup
     /// <param name="tensor">Of one shape and type everywhere, on any device.</param>
     /// <param name="from">The rank that has it.</param>
     /// <param name="what">As in <see cref="Sum"/>.</param>
-    /// <exception cref="RankException">As in <see cref="Sum"/>.</exception>
+    /// <exception cref="RankGroupException">As in <see cref="Sum"/>.</exception>
     void Broadcast(Tensor tensor, int from, string what);
 
     /// <summary>What each rank gives, in the order of ranks. Below 2 GiB each.</summary>
-    /// <exception cref="RankException">As in <see cref="Sum"/>.</exception>
+    /// <exception cref="RankGroupException">As in <see cref="Sum"/>.</exception>
     byte[][] Gather(ReadOnlySpan<byte> mine, string what);
 }
 
@@ -61,4 +61,4 @@ public sealed class Alone : IRankGroup
 
 /// <summary>The ranks cannot go on together: they parted, one is missing, or the library beneath reports an
 /// error.</summary>
-public sealed class RankException(string message) : InvalidOperationException(message);
+public sealed class RankGroupException(string message) : InvalidOperationException(message);

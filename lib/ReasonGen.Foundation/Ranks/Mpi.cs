@@ -159,7 +159,7 @@ internal sealed unsafe class Mpi
             var text = stackalloc byte[LongestText];
             var length = 0;
             ((delegate* unmanaged<int, byte*, int*, int>)Function("MPI_Error_string"))(code, text, &length);
-            throw new RankException(
+            throw new RankGroupException(
                 $"{Name} reports an error between the "
                 + $"ranks: {Marshal.PtrToStringUTF8((nint)text, length).ReplaceLineEndings(" ")}.");
         }

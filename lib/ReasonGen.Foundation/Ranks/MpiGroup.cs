@@ -124,7 +124,7 @@ internal sealed class MpiGroup : IRankGroup
             mpi.Receive(other, rank);
             if (!mine.SequenceEqual(other))
             {
-                throw new RankException(
+                throw new RankGroupException(
                     $"the ranks have parted: at call {calls - 1} rank 0 came to '{what}' and rank {rank} to "
                     + $"'{Encoding.UTF8.GetString(other[8..]).TrimEnd('\0')}'; they do not see the same data, or an "
                     + $"error went unnoticed there.");

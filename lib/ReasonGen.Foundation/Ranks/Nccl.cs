@@ -22,7 +22,7 @@ internal sealed unsafe class Nccl : IDisposable
     /// <param name="rank">Of this process.</param>
     /// <param name="size">How many there are.</param>
     /// <param name="id">From the first rank's <see cref="Library.NewId"/>.</param>
-    /// <exception cref="RankException">They do not meet.</exception>
+    /// <exception cref="RankGroupException">They do not meet.</exception>
     internal Nccl(Library library, int rank, int size, ReadOnlySpan<byte> id)
     {
         this.library = library;
@@ -134,7 +134,7 @@ internal sealed unsafe class Nccl : IDisposable
             {
                 var text = Marshal.PtrToStringUTF8(
                     ((delegate* unmanaged<int, nint>)Function("ncclGetErrorString"))(code)) ?? $"error {code}";
-                throw new RankException(
+                throw new RankGroupException(
                     $"NCCL ({Name}) fails at {what}: {text.TrimEnd('.')}. NCCL_DEBUG=INFO tells more.");
             }
         }

@@ -43,7 +43,7 @@ internal static class NcclStart
             made = new Nccl(library!, rank, size, id);
             trouble = Compare(made, rank, size, device, sumOnHost);
         }
-        catch (RankException e)
+        catch (RankGroupException e)
         {
             trouble = e.Message;
         }

@@ -1,3 +1,4 @@
+using System.Reflection;
 using System.Runtime.InteropServices;
 using System.Text;
 using Newtonsoft.Json;
@@ -115,6 +116,15 @@ public static class RankOperations
         return all;
     }
 
+    /// <summary>Does on rank 0 what makes files for all, then on the others, who wait for it however long it
+    /// takes.</summary>
+    public static T AfterFirst<T>(this IRankGroup ranks, Func<T> work)
+    {
+        var first = ranks.Rank == 0 ? work() : default;
+        ranks.Gather([], RankWatch.Preparation);
+        return ranks.Rank == 0 ? first! : work();
+    }
+
     /// <summary>Refuses ranks that were not started alike.</summary>
     /// <param name="ranks">The group.</param>
     /// <param name="mine">All that must be the same: version, settings, data, the state to go on from.</param>
@@ -122,6 +132,11 @@ public static class RankOperations
     /// what.</exception>
     public static void Agree(this IRankGroup ranks, JObject mine)
     {
+        mine = (JObject)mine.DeepClone();
+        mine["kit"] = typeof(RankOperations).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?
+            .InformationalVersion;
+        (mine["torchSharp"], mine["mpi"]) =
+            ($"{typeof(torch).Assembly.GetName().Version}", (ranks as MpiGroup)?.Library);
         var all = ranks.Texts(mine.ToString(Formatting.None), "comparing versions, settings and data")
             .Select(JObject.Parse).ToArray();
         for (var other = 1; other < all.Length; other++)

@@ -16,13 +16,26 @@ internal static class RankedCommand
         try
         {
             ranks = RankGroup.Start();
+            if (ranks.Rank > 0)
+            {
+                Console.SetOut(TextWriter.Null); // the first speaks for all
+            }
+
             var code = work(ranks);
             RankGroup.End(ranks);
             return code;
         }
         catch (OperationCanceledException) when (ranks is { Size: > 1 })
         {
-            RankGroup.End(ranks); // agreed upon: all come
+            try
+            {
+                RankGroup.End(ranks); // mostly agreed upon: all come
+            }
+            catch (RankGroupException)
+            {
+                return RankGroup.Fail(ranks, "Interrupted.", CommandLine.Interrupted);
+            }
+
             throw;
         }
         catch (Exception e) when (ranks is null or { Size: > 1 })

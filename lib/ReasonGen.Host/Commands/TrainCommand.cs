@@ -5,6 +5,7 @@ using ReasonGen.Core;
 using ReasonGen.Grpo;
 using ReasonGen.JanusPro;
 using ReasonGen.Models;
+using ReasonGen.Ranks;
 using ReasonGen.Rollouts;
 using ReasonGen.Runs;
 using ReasonGen.Setups;
@@ -105,11 +106,12 @@ internal static class TrainCommand
                 command.Options.Add(option);
             }
 
-            command.SetAction((parsed, cancel) => Task.FromResult(Run(parsed, cancel)));
+            command.SetAction((parsed, cancel) =>
+                Task.FromResult(RankedCommand.Run(cancel, ranks => Run(parsed, ranks, cancel))));
             return command;
         }
 
-        private int Run(ParseResult parsed, CancellationToken cancel)
+        private int Run(ParseResult parsed, IRankGroup ranks, CancellationToken cancel)
         {
             // everything that can be wrong is looked at before a weight is read
             var given = model.Folder(parsed);
@@ -135,10 +137,16 @@ internal static class TrainCommand
             var heldOut = parsed.GetValue(validation) ?? [];
             var parts = stage == TrainingStage.Grpo ? rewards.Find(parsed, config, TrainData.IsWorld(from)) : [];
             var identity = Identity(config, settings, found, from, parts, parsed);
+            ranks.Agree(new JObject
+            {
+                ["stage"] = stage.ToString(), ["settings"] = settings.ToJson(), ["out"] = Path.GetFullPath(folder),
+                ["validation"] = new JArray(heldOut.Select(path => TrainData.Fingerprint([path]))),
+                ["run"] = new JObject(identity.Properties().Where(one => one.Value is JValue)),
+            });
             SetThreads(parsed);
             var target = model.Target(parsed);
             PlanCommand.Print(MemoryPlan.Of(config.Setup(given!, found.Config, target.DType), stage,
-                parts.Select(part => part.Qwen).FirstOrDefault(sizes => sizes is not null)));
+                parts.Select(part => part.Qwen).FirstOrDefault(sizes => sizes is not null), ranks.Size));
             Console.WriteLine(Length(config));
             if (parsed.GetValue(dryRun))
             {
@@ -146,15 +154,20 @@ internal static class TrainCommand
             }
 
             Signals.Patience = Signals.TrainingPatience;
-            using var run = RunFolder.Open(folder, identity, About(settings));
-            return Train(run, found, config, worldConfig, from, heldOut, parts, target, settings, cancel);
+            using var run = ranks.AfterFirst(() => ranks.Rank == 0 ? RunFolder.Open(folder, identity, About(settings))
+                : RunFolder.Follow(folder));
+            ranks.Agree(new JObject { ["folder"] = run.Fingerprint });
+            return Train(run, found, config, worldConfig, from, heldOut, parts, target, settings, ranks, cancel);
         }
 
         private int Train(RunFolder run, TrainModel found, RunConfig config, WorldBatchConfig world, string[] data,
             string[] heldOut,
-            IReadOnlyList<RewardPart> rewardParts, ComputeTarget target, Settings settings, CancellationToken cancel)
+            IReadOnlyList<RewardPart> rewardParts, ComputeTarget target, Settings settings, IRankGroup ranks,
+            CancellationToken asked)
         {
-            var (pipeline, folder) = found.Open(target, run);
+            using var end = new SharedCancellation(ranks, asked);
+            var cancel = end.Token;
+            var (pipeline, folder) = ranks.AfterFirst(() => found.Open(target, run));
             using var opened = pipeline;
             var (policy, export) = found.Prepare(config, pipeline, folder);
             using var additions = policy as Lora;
@@ -177,13 +190,14 @@ internal static class TrainCommand
             };
             using var reference = config.Grpo.KlWeight > 0 && stage == TrainingStage.Grpo ? found.Open(target, run)
                 .Pipeline : null;
-            parts = stage == TrainingStage.Sft ? WithSamples(parts, data, heldOut, world, pipeline, cancel)
+            parts = stage == TrainingStage.Sft
+                ? ranks.AfterFirst(() => WithSamples(parts, data, heldOut, world, pipeline, asked))
                 : WithPrompts(parts, data, heldOut, rewardParts, pipeline, target) with { Reference =
                 reference?.Model };
-            using var training = new TrainingRun(parts, run);
+            using var training = new TrainingRun(parts.SharedBy(ranks, end, pipeline.Model.Target.Device), run);
             Console.WriteLine(training.Done == 0 ? $"Training into {run.Folder}." : training.Done == training.Total
                 ? $"All {training.Total} steps are done." : $"Goes on after step {training.Done} of {training.Total}.");
-            training.Stepped += Reporter();
+            training.Stepped += Reporter(ranks.Size == 1 && !Console.IsErrorRedirected);
             try
             {
                 training.Run(cancel);
@@ -338,7 +352,7 @@ internal static class TrainCommand
     }
 
     // one line at most every few seconds in a log; where someone is looking, one that keeps changing
-    private static Action<RunProgress> Reporter()
+    private static Action<RunProgress> Reporter(bool seen)
     {
         var (watch, last) = (Stopwatch.StartNew(), TimeSpan.FromHours(-1));
         return progress =>
@@ -346,10 +360,11 @@ internal static class TrainCommand
             string[] shown = progress.Metrics.Columns.Contains("reward")
                 ? ["reward", "text_entropy", "image_entropy", "gradient_norm"]
                 : ["loss", "text_loss", "image_loss", "gradient_norm"];
-            var line = $"{progress.Done}/{progress.Total}  {string.Join("  ", shown.Select(name => $"{name} {progress.Metrics.Last(name):0.####}"))}  "
-                + $"{progress.SecondsPerStep:0.0#} s a step, about "
-                    + $"{(int)progress.Left.TotalHours}:{progress.Left:mm\\:ss} left";
-            if (!Console.IsErrorRedirected && progress.Done < progress.Total)
+            var line = $"{progress.Done}/{progress.Total}  "
+                + $"{string.Join("  ", shown.Select(name => $"{name} {progress.Metrics.Last(name):0.####}"))}  "
+                    + $"{progress.SecondsPerStep:0.0#} s a step, "
+                    + $"about {(int)progress.Left.TotalHours}:{progress.Left:mm\\:ss} left";
+            if (seen && progress.Done < progress.Total)
             {
                 Console.Error.Write($"\r{line}\x1b[K");
             }

@@ -13,21 +13,32 @@ namespace ReasonGen.Ranks;
 /// </summary>
 /// <param name="inner">The policy; each rank has one, with the same weights.</param>
 /// <param name="ranks">The group.</param>
+/// <param name="end">Looked at before each part: all ranks go on, or all end.</param>
 /// <param name="device">Of the policy's weights.</param>
-public sealed class SharedRollouts(PolicySampler inner, IRankGroup ranks, Device device) : IRolloutSource
+public sealed class SharedRollouts(PolicySampler inner, IRankGroup ranks, SharedCancellation end, Device device)
+    : IRolloutSource
 {
     public void CheckPolicy(IImageTextModel model, double temperature) => inner.CheckPolicy(model, temperature);
 
+    /// <exception cref="OperationCanceledException">A rank was asked to end.</exception>
     public RolloutBatch Generate(IReadOnlyList<Prompt> prompts, int rolloutsPerPrompt, long seed)
     {
         using var scope = NewDisposeScope();
         var parts = inner.PartsOf(prompts.Count * rolloutsPerPrompt);
         var mine = Packed(writer =>
         {
-            for (var part = ranks.Rank; part < parts; part += ranks.Size)
+            for (var part = ranks.Rank; part - ranks.Rank < parts; part += ranks.Size) // as many turns on each rank
             {
-                using var batch = inner.GeneratePart(prompts, rolloutsPerPrompt, seed, part);
-                Write(writer, batch);
+                if (end.Look())
+                {
+                    throw new OperationCanceledException(end.Token);
+                }
+
+                if (part < parts)
+                {
+                    using var batch = inner.GeneratePart(prompts, rolloutsPerPrompt, seed, part);
+                    Write(writer, batch);
+                }
             }
         });
         var all = ranks.Gather(mine, "rollouts").Select(bytes => new BinaryReader(new MemoryStream(bytes))).ToArray();
