@@ -7,7 +7,7 @@ namespace ReasonGen.Ranks;
 /// <see cref="Alone"/>.</summary>
 public static class RankGroup
 {
-    private static readonly TimeSpan Turn = TimeSpan.FromSeconds(0.25), LongestTurn = TimeSpan.FromSeconds(4);
+    private static readonly TimeSpan Turn = TimeSpan.FromSeconds(1), LongestTurn = TimeSpan.FromSeconds(5);
 
     /// <summary>Meets the others where a launcher started several; without one it does nothing. Called before CUDA
     /// starts: it chooses this rank's GPU.</summary>

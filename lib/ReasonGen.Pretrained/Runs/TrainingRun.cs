@@ -168,6 +168,7 @@ public sealed class TrainingRun : IDisposable
         }
 
         trainer.Save(folder.State);
+        parts.Ranks.Gather([], "saved state"); // nobody goes on, or ends, before it is there
     }
 
     private void Export(string path)
