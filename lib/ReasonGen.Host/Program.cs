@@ -12,7 +12,8 @@ var root = CommandLine.WithBriefHelp(new RootCommand("""
 {
     RunCommand.Create(), RunCommand.CreateExecute(), GenerateCommand.Create(), ChatCommand.Create(),
     StudyCommand.Create(), CaptionCommand.Create(),
-    ScoreCommand.Create(), TrainCommand.Create(), InspectCommand.Create(), PlanCommand.Create(), DoctorCommand.Create(),
+    ScoreCommand.Create(), TrainCommand.Create(), MergeCommand.Create(), ExportCommand.Create(),
+    InspectCommand.Create(), PlanCommand.Create(), DoctorCommand.Create(), VerifyCommand.Create(),
     KernelCommand.Create(), CompletionCommand.Create(),
 });
 root.Options.Add(Failure.VerboseOption);

@@ -1,6 +1,7 @@
 using System.Reflection;
 using System.Runtime.InteropServices;
 using ReasonGen.Core;
+using ReasonGen.JanusPro;
 using ReasonGen.Native;
 using ReasonGen.Rollouts;
 using ReasonGen.Studies;
@@ -40,7 +41,7 @@ public sealed class Lab
             $".NET {Environment.Version}, TorchSharp {Version(typeof(TorchSharp.torch))}, Plotly.NET "
             + $"{Version(typeof(Plotly.NET.GenericChart))}"],
         ["computing on",
-            $"{ComputeTarget.Default}, {TorchSharp.torch.get_num_threads()} threads,"
+            $"{ComputeTarget.Default.Exact}, {TorchSharp.torch.get_num_threads()} threads,"
             + $" {RuntimeInformation.OSArchitecture}"],
     ]);
 
@@ -50,15 +51,38 @@ public sealed class Lab
     /// <param name="output">The kernel's display function, for live updates; <see cref="Display"/> when null.</param>
     /// <exception cref="ArgumentException">There is no such preset.</exception>
     /// <exception cref="InvalidOperationException">No display function is known.</exception>
-    public static Lab Start(string preset, long seed, LiveOutput? output = null)
+    public static Lab Start(string preset, long seed, LiveOutput? output = null) => Start(preset, seed, "", output);
+
+    /// <summary>Starts a notebook on a device.</summary>
+    /// <param name="preset">smoke, quick or full.</param>
+    /// <param name="seed">Of everything that is drawn.</param>
+    /// <param name="device">
+    /// cpu, cuda or cuda:1, for all that this process computes; the type behind a comma holds for published models, the
+    /// miniature is in fp32 everywhere. Empty for what REASONGEN_DEVICE says, or a GPU where there is one.
+    /// </param>
+    /// <param name="output">As above.</param>
+    /// <exception cref="ArgumentException">There is no such preset, or no such device.</exception>
+    /// <exception cref="InvalidOperationException">No display function is known.</exception>
+    public static Lab Start(string preset, long seed, string device, LiveOutput? output = null)
     {
         NativeRuntime.EnsureLoaded();
+        if (device.Length > 0)
+        {
+            ComputeTarget.Default = ComputeTarget.Parse(device, "device =");
+        }
+
         var live = new Live(output ?? Display ?? throw new InvalidOperationException(
             "nothing says how to show progress: begin the cell with '#!import setup.cs', or set Lab.Display"));
         var study = new Study(StudyConfig.Preset(preset, seed)) { Cancellation = () => Live.Cancellation };
         study.OnStep = live.Follow();
         return new Lab(study, live);
     }
+
+    /// <summary>Opens a model by its folder: a published one, an adapter of PEFT, or what <c>reasongen train</c>
+    /// wrote, the miniature's too.</summary>
+    /// <exception cref="Checkpoints.UnusableFileException">It is no model, or an unsound one.</exception>
+    public static JanusPipeline Open(string folder) =>
+        MiniFolder.IsIn(folder) ? MiniFolder.Open(folder) : JanusPipeline.Open(folder);
 
     /// <summary>What a stage draws for prompts, framed green where the detector finds it right and red where
     /// not.</summary>

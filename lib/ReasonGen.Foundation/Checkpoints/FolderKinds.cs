@@ -31,6 +31,8 @@ internal static class FolderKinds
             "merge them with the zero_to_fp32.py that lies beside them"),
         ("mp_rank_*_model_states.pt", "it holds the parts of a training run of DeepSpeed",
             "merge them with the zero_to_fp32.py that lies beside them"),
+        ("state.safetensors", "it is the folder of a training run",
+            "give the folder model in it, or best, or one of its checkpoints"),
         ("*.gguf", "it holds GGUF files of llama.cpp", "use the safetensors or torch files of the same model"),
         ("*.msgpack", "it holds weights of Flax", "use the safetensors or torch files of the same model"),
         ("*.onnx", "it holds an ONNX graph", "use the safetensors or torch files of the same model"),

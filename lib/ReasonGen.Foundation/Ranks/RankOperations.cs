@@ -62,9 +62,20 @@ public static class RankOperations
         {
             if (known.Any(have => have[i] == 1))
             {
-                parameter.grad ??= zeros_like(parameter).DetachFromDisposeScope();
-                ranks.Sum(parameter.grad, "sum of gradients");
+                Widen(parameter);
+                ranks.Sum(parameter.grad!, "sum of gradients");
             }
+        }
+    }
+
+    // to the type that sums are made in: the same on all ranks, however many micro-batches each had
+    private static void Widen(Parameter parameter)
+    {
+        var type = parameter.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
+        using var had = parameter.grad;
+        if (had is null || had.dtype != type)
+        {
+            parameter.grad = had is null ? zeros(parameter.shape, type, parameter.device) : had.to(type);
         }
     }
 
@@ -132,6 +143,11 @@ public static class RankOperations
     /// what.</exception>
     public static void Agree(this IRankGroup ranks, JObject mine)
     {
+        if (ranks.Size == 1)
+        {
+            return;
+        }
+
         mine = (JObject)mine.DeepClone();
         mine["kit"] = typeof(RankOperations).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?
             .InformationalVersion;

@@ -14,6 +14,7 @@ namespace ReasonGen.Host.Commands;
 internal sealed record TrainModel
 {
     private const string Mini = "mini", Tiny = "tiny";
+    private const int SmallWidth = 1024;
 
     private TrainModel(string given, TrainingStage stage, string? folder, PeftAdapter? adapter, JanusConfig config) =>
         (Given, Stage, Folder, Adapter, Config) = (given, stage, folder, adapter, config);
@@ -30,8 +31,12 @@ internal sealed record TrainModel
     internal bool IsMini => Folder is null ? Given == Mini : MiniFolder.IsIn(Folder);
 
     /// <summary>Preset of a model of its size.</summary>
-    internal string Preset => IsMini || Given == Tiny && Folder is null ? "mini"
-        : Config.Language.Width <= JanusConfig.Pro1B.Language.Width ? "janus-1b" : "janus-7b";
+    internal string Preset => Config.Language.Width switch
+    {
+        < SmallWidth => "mini",
+        var width when width <= JanusConfig.Pro1B.Language.Width => "janus-1b",
+        _ => "janus-7b",
+    };
 
     private TrainingStage Stage { get; }
 
@@ -60,6 +65,17 @@ internal sealed record TrainModel
             ? JanusConfig.Mini(new WordTokenizer(Rationales.Words).VocabularySize) : JanusFiles.ReadConfig(folder));
     }
 
+    /// <summary>Whether it can be trained with these settings.</summary>
+    /// <exception cref="UsageException">It cannot.</exception>
+    internal void Expect(RunConfig config)
+    {
+        if (config.Lora is not null && IsMini)
+        {
+            throw new UsageException("the miniature has half a million weights and is trained whole: take --set "
+                + "lora=null");
+        }
+    }
+
     /// <summary>Tells its weights from others'.</summary>
     internal string Fingerprint() => Folder is not null
         ? string.Join(' ', new[] { Folder, Adapter?.Folder }.OfType<string>().Select(ModelOptions.Fingerprint))
@@ -73,7 +89,7 @@ internal sealed record TrainModel
     {
         if (Folder is null && Given == Mini)
         {
-            return (MiniFolder.Shipped(Shipped), null);
+            return (MiniFolder.Shipped(Shipped, target), null);
         }
 
         var folder = Folder ?? run.In("base");
@@ -85,6 +101,14 @@ internal sealed record TrainModel
         return (IsMini ? MiniFolder.Open(folder, target) : JanusPipeline.Open(folder, target), folder);
     }
 
+    /// <summary>Loads it once more, as it is before it is trained.</summary>
+    internal JanusPipeline OpenReference(ComputeTarget target, RunFolder run)
+    {
+        var (pipeline, _) = Open(target, run);
+        Adapter?.MergeInto(pipeline.Model);
+        return pipeline;
+    }
+
     /// <summary>What is trained of it, and how that is written so that other programs open it.</summary>
     /// <param name="config">Settings.</param>
     /// <param name="pipeline">The opened model.</param>
@@ -94,12 +118,6 @@ internal sealed record TrainModel
         string? folder)
     {
         var model = pipeline.Model;
-        if (config.Lora is not null && IsMini)
-        {
-            throw new UsageException("the miniature has half a million weights and is trained whole: take --set "
-                + "lora=null");
-        }
-
         var setup = config.Setup(Given, model.Config, model.Target.DType) with { Lora = Adapter is null ? config.Lora
             : null };
         var policy = setup.Prepare(model, config.Run.Seed);

@@ -154,7 +154,8 @@ internal sealed partial class TrainRewards
             new QwenJudge(name, QwenVl.Load(folder, target),
             HuggingFaceTokenizer.Load(folder), JudgeConfig.Paper with
             {
-                Processor = ScoreJudges.Processor(folder, sizes), MaxTokens = config.Judge.MaxTokens, ImagesPerBatch =
+                Processor = QwenProcessor.Read(folder, sizes.Vision), MaxTokens = config.Judge.MaxTokens,
+                    ImagesPerBatch =
                     config.Judge.ImagesPerBatch,
             }), sizes);
     }

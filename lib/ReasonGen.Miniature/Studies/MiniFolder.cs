@@ -20,7 +20,8 @@ public static class MiniFolder
     public static bool IsIn(string folder) => Directory.Exists(folder) && JanusFiles.ModelType(folder) == ModelType;
 
     /// <summary>Writes a miniature.</summary>
-    /// <exception cref="UnusableFileException">The folder cannot be written; an earlier one in it stays whole.</exception>
+    /// <exception cref="UnusableFileException">The folder cannot be written; an earlier one in it stays
+    /// whole.</exception>
     public static void Save(Janus model, string folder)
     {
         using var scope = NewDisposeScope();
@@ -34,7 +35,8 @@ public static class MiniFolder
     }
 
     /// <summary>Opens a miniature.</summary>
-    /// <exception cref="UnusableFileException">A file is missing or unsound, or it has other words or sizes.</exception>
+    /// <exception cref="UnusableFileException">A file is missing or unsound, or it has other words or
+    /// sizes.</exception>
     public static JanusPipeline Open(string folder, ComputeTarget? target = null)
     {
         var config = ConfigSection.Read(Path.Combine(folder, "config.json"));
@@ -61,8 +63,9 @@ public static class MiniFolder
 
     /// <summary>A stage of the shipped study as a pipeline.</summary>
     /// <exception cref="UnusableFileException">The data that ship are damaged.</exception>
-    public static JanusPipeline Shipped(string stage)
+    public static JanusPipeline Shipped(string stage, ComputeTarget? target = null)
     {
+        ComputeTarget.Default = target ?? ComputeTarget.Default; // where a study computes
         var study = new Study(StudyConfig.Quick);
         return new(study.Load(stage), study.Tokenizer, source: stage) { Style = PromptStyle.Mini };
     }

@@ -47,10 +47,43 @@ public sealed class JanusPipeline : IDisposable
     public PromptStyle Style { get; init; } = PromptStyle.Janus;
 
     /// <summary>Opens a folder with config.json, weights and tokenizer.json, in the original layout or that of
-    /// transformers.</summary>
+    /// transformers; or an adapter of PEFT with the base that it names.</summary>
     /// <exception cref="UnusableFileException">A file is missing or unsound, or the parts do not belong
     /// together.</exception>
     public static JanusPipeline Open(string folder, ComputeTarget? target = null)
+    {
+        Expect(folder);
+        return PeftAdapter.IsIn(folder) ? OpenAdapter(PeftAdapter.Read(folder), target) : OpenWhole(folder, target);
+    }
+
+    private static JanusPipeline OpenAdapter(PeftAdapter adapter, ComputeTarget? target)
+    {
+        var pipeline = Open(adapter.FindBase(), target);
+        try
+        {
+            adapter.MergeInto(pipeline.Model);
+            return pipeline;
+        }
+        catch
+        {
+            pipeline.Dispose();
+            throw;
+        }
+    }
+
+    private static JanusPipeline OpenWhole(string folder, ComputeTarget? target)
+    {
+        // the tokenizer first: it is read in no time, and may be wrong
+        var tokenizer = HuggingFaceTokenizer.Load(folder, JanusChat.SpecialNames);
+        _ = tokenizer.Special;
+        var model = JanusFiles.Load(folder, target ?? ComputeTarget.Default);
+        return new(model, tokenizer,
+            model.Config.Vision is { } vision ? ImageProcessor.Read(folder, vision.ImageSize) : null, folder);
+    }
+
+    /// <summary>Whether a folder may be one of a model, before anything of it is read.</summary>
+    /// <exception cref="UnusableFileException">There is none, or it is known to be of something else.</exception>
+    public static void Expect(string folder)
     {
         if (!Directory.Exists(folder))
         {
@@ -60,31 +93,12 @@ public sealed class JanusPipeline : IDisposable
 
         if (PeftAdapter.IsIn(folder))
         {
-            var adapter = PeftAdapter.Read(folder);
-            var pipeline = Open(adapter.FindBase(), target);
-            try
-            {
-                adapter.MergeInto(pipeline.Model);
-                return pipeline;
-            }
-            catch
-            {
-                pipeline.Dispose();
-                throw;
-            }
+            Expect(PeftAdapter.Read(folder).FindBase());
         }
-
-        if (!File.Exists(Path.Combine(folder, "config.json")) && FolderKinds.Explain(folder) is { } other)
+        else if (!File.Exists(Path.Combine(folder, "config.json")) && FolderKinds.Explain(folder) is { } other)
         {
             throw other;
         }
-
-        // the tokenizer first: it is read in no time, and may be wrong
-        var tokenizer = HuggingFaceTokenizer.Load(folder, JanusChat.SpecialNames);
-        _ = tokenizer.Special;
-        var model = JanusFiles.Load(folder, target ?? ComputeTarget.Default);
-        return new(model, tokenizer,
-            model.Config.Vision is { } vision ? ImageProcessor.Read(folder, vision.ImageSize) : null, folder);
     }
 
     /// <summary>What is said of a tokenizer with ids that a model lacks.</summary>

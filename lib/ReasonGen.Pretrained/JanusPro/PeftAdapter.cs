@@ -46,11 +46,16 @@ public sealed class PeftAdapter
 
     /// <summary>The folder of the model that it is for, as it is named or seen from the adapter.</summary>
     /// <exception cref="UnusableFileException">There is none.</exception>
-    public string FindBase() => (config.Base.Length == 0 ? []
-        : new[] { config.Base, Path.Combine(Folder, config.Base) }).FirstOrDefault(Directory.Exists)
-        ?? throw new UnusableFileException(Folder, $"it is {FolderKinds.DescribeAdapter(Folder)}, which is no folder "
-            + "here", $"download that model and merge the two: reasongen merge {Folder} --base MODEL --out MERGED "
-            + "(or PEFT's merge_and_unload)");
+    public string FindBase()
+    {
+        string[] places = config.Base.Length == 0 ? [] : [config.Base, Path.Combine(Folder, config.Base)];
+        var found = places.FirstOrDefault(Directory.Exists);
+        return found is not null && !IsIn(found) ? found : throw new UnusableFileException(Folder,
+            $"it is {FolderKinds.DescribeAdapter(Folder)}, which is {(found is null ? "no folder here" : "an adapter itself")}",
+            $"{(found is null ? "download" : "take")} the whole model and merge the two: reasongen merge {Folder} "
+                + $"--base "
+            + "MODEL --out MERGED (or PEFT's merge_and_unload)");
+    }
 
     /// <summary>Makes the additions a permanent part of a model's weights.</summary>
     /// <exception cref="UnusableFileException">It is of another model, damaged or not finite; the model is as it

@@ -1,7 +1,8 @@
 // The folder of a run:
-//   run.json            what it is made from, all settings, the command          metrics.csv, validation.csv,
-//   events.out.tfevents.*
-//   state.safetensors   what it goes on from                                     samples/step-000025.png and .txt
+//   run.json            what it is made from, the command             settings.json   every setting
+//   metrics.csv, validation.csv, events.out.tfevents.*                samples/        sheets of images, what was
+//   thought
+//   state.safetensors   what it goes on from
 //   checkpoints/step-000100/, best/, model/ (at the end)    folders that other programs open, each with a training.json
 using System.Globalization;
 using System.IO.Hashing;
@@ -16,7 +17,8 @@ namespace ReasonGen.Runs;
 /// <summary>The folder of an unattended run: one process at a time, one set of settings.</summary>
 public sealed class RunFolder : IDisposable
 {
-    private const string Description = "run.json", Claims = ".claims", Training = "training.json";
+    private const string Description = "run.json", SettingsFile = "settings.json", Claims = ".claims",
+        Training = "training.json";
     private static readonly TimeSpan Expiry = TimeSpan.FromMinutes(2), TouchInterval = TimeSpan.FromSeconds(10);
     private readonly FileLease? lease;
     private readonly Timer? touching;
@@ -41,11 +43,12 @@ public sealed class RunFolder : IDisposable
     /// <summary>Takes the folder for a run, a new one or one that was interrupted.</summary>
     /// <param name="folder">Made when missing.</param>
     /// <param name="identity">All that decides the run's numbers; a state of another identity is refused.</param>
-    /// <param name="about">What is told besides: settings, command, versions.</param>
+    /// <param name="settings">Every setting, written beside the result.</param>
+    /// <param name="about">What is told besides: command, versions.</param>
     /// <exception cref="UnusableFileException">Another process is at it, it holds something else, or a run that was
     /// begun otherwise; all differences
     /// are named, and nothing is changed.</exception>
-    public static RunFolder Open(string folder, JObject identity, JObject about)
+    public static RunFolder Open(string folder, JObject identity, JObject settings, JObject about)
     {
         folder = Path.GetFullPath(folder);
         var description = Path.Combine(folder, Description);
@@ -68,6 +71,7 @@ public sealed class RunFolder : IDisposable
                 opened.Expect(identity);
             }
 
+            opened.Write(SettingsFile, settings);
             opened.Write(Description, new JObject { ["identity"] = identity, ["about"] = about });
             return opened;
         }
@@ -123,31 +127,37 @@ public sealed class RunFolder : IDisposable
         AtomicFile.Write(Path.Combine(folder, Training), training.ToString() + "\n");
     }
 
-    /// <summary>Removes all but the newest checkpoints, and those of steps that the run has not reached
-    /// (again).</summary>
-    internal void Prune(int keep, long reached)
+    /// <summary>Removes all but the newest checkpoints.</summary>
+    internal void Prune(int keep)
     {
-        var folder = In("checkpoints");
-        var all = (Directory.Exists(folder) ? Directory.GetDirectories(folder, "step-*") : [])
-            .Select(path => (Path: path,
-            Step: long.TryParse(System.IO.Path.GetFileName(path)[5..], CultureInfo.InvariantCulture, out var step)
-                ? step : -1))
-            .Where(one => one.Step >= 0).OrderByDescending(one => one.Step).ToArray();
-        foreach (var (path, _) in all.Where(one => one.Step > reached)
-            .Concat(all.Where(one => one.Step <= reached).Skip(keep)))
+        foreach (var (_, path) in Steps("checkpoints").OrderByDescending(one => one.Step).Skip(keep))
         {
             Directory.Delete(path, true);
         }
     }
 
-    /// <summary>Removes the events that are there: they are written anew.</summary>
-    internal void RemoveEvents()
+    /// <summary>Removes what a killed run made of steps that it goes on before, and the events, which are written
+    /// anew.</summary>
+    internal void Forget(long reached)
     {
-        foreach (var file in Directory.GetFiles(Folder, "events.out.tfevents.*"))
+        foreach (var (_, path) in Steps("checkpoints").Concat(Steps("samples")).Where(one => one.Step > reached)
+            .Concat(Directory.GetFiles(Folder, "events.out.tfevents.*").Select(path => (reached, path))))
         {
-            File.Delete(file);
+            if (Directory.Exists(path))
+            {
+                Directory.Delete(path, true);
+            }
+            else
+            {
+                File.Delete(path);
+            }
         }
     }
+
+    private (long Step, string Path)[] Steps(string folder) => !Directory.Exists(In(folder)) ? []
+        : [.. Directory.GetFileSystemEntries(In(folder), "step-*").Select(path =>
+            (long.TryParse(System.IO.Path.GetFileNameWithoutExtension(path)[5..], CultureInfo.InvariantCulture,
+                out var step) ? step : -1, path)).Where(one => one.Item1 >= 0)];
 
     public void Dispose()
     {

@@ -55,7 +55,7 @@ public sealed class TrainingRun : IDisposable
 
         if (First)
         {
-            folder.RemoveEvents();
+            folder.Forget(Done);
         }
 
         var events = First ? utils.tensorboard.SummaryWriter(folder.Folder) : null;
@@ -155,7 +155,7 @@ public sealed class TrainingRun : IDisposable
         if (First && step > 0 && IsDue(control.CheckpointEvery) && RunFolder.StepOf(folder.Checkpoint(step)) is null)
         {
             Export(folder.Checkpoint(step));
-            folder.Prune(control.Keep, step);
+            folder.Prune(control.Keep);
         }
     }
 

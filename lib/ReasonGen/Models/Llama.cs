@@ -33,7 +33,7 @@ internal sealed class LlamaModel : Module
     /// <summary>Whether layers keep their input alone for the backward pass.</summary>
     internal bool CheckpointActivations { get; set; }
 
-    internal Tensor Embed(Tensor ids) => embed_tokens.forward(ids);
+    internal Tensor Embed(Tensor ids) => embed_tokens.forward(ComputeTarget.Place(ids, embed_tokens.weight!));
 
     /// <summary>The embedding as a text head: […, D] → […, V].</summary>
     internal Tensor Unembed(Tensor hidden) => functional.linear(hidden, embed_tokens.weight!);

@@ -131,7 +131,7 @@ internal sealed class SigLipTower : Module<Tensor, Tensor>
     public override Tensor forward(Tensor images)
     {
         using var scope = NewDisposeScope();
-        var x = patch_embed.forward(images.to(pos_embed.dtype)).add(pos_embed);
+        var x = patch_embed.forward(ComputeTarget.Place(images, pos_embed)).add(pos_embed);
         foreach (var block in blocks)
         {
             x = block.forward(x);

@@ -57,7 +57,7 @@ public sealed class RolloutSampler
 
         // rationale
         var thinks = Config.MaxTextTokens > 0;
-        var nothing = zeros([promptIds.shape[0], 0]);
+        var nothing = zeros([promptIds.shape[0], 0], device: CPU);
         var (text, textLogProbs) = thinks ? SampleText(promptIds, promptMask, generator, tokenDone)
             : (nothing.to(ScalarType.Int64), nothing);
         layout.CutAndMoveRight(text);

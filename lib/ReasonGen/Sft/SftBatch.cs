@@ -103,6 +103,14 @@ public sealed record SftBatch(Tensor Ids, Tensor AttentionMask, Tensor PositionI
         new(Ids.narrow(0, start, count), AttentionMask.narrow(0, start, count),
         PositionIds.narrow(0, start, count), LossMask.narrow(0, start, count), ImageMask.narrow(0, start, count));
 
+    /// <summary>The batch on a device; the old one is used up.</summary>
+    public SftBatch To(Device device)
+    {
+        using var old = this;
+        return new(Ids.to(device), AttentionMask.to(device), PositionIds.to(device), LossMask.to(device),
+            ImageMask.to(device));
+    }
+
     public void Dispose()
     {
         foreach (var tensor in new[] { Ids, AttentionMask, PositionIds, LossMask, ImageMask })

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
+using ReasonGen.Core;
 using ReasonGen.Models;
 using ReasonGen.Optimization;
 using ReasonGen.Ranks;
@@ -74,25 +75,25 @@ public sealed class SftTrainer : IDisposable
         var watch = Stopwatch.StartNew();
         using var turn = guard.Step();
         using var scope = NewDisposeScope();
-        using var batch = batchOfStep(StepCount);
+        using var batch = batchOfStep(StepCount).To(model.Device);
         optimizer.ZeroGradients();
         int micro = Math.Min(Config.MicroBatchSamples, batch.Count), parts = (batch.Count + micro - 1) / micro;
-        var mine = new List<(double Loss, double Text, double Image)>();
+        List<Tensor> watched = [];
         for (var start = ranks.Rank * micro; start < batch.Count; start += ranks.Size * micro)
         {
             using var pass = NewDisposeScope();
+            optimizer.WidenGradients();
             var part = SftLoss.Compute(model, batch.Slice(start, Math.Min(micro, batch.Count - start)), beginOfImage,
                 Config.TextScale, Config.ImageScale, Config.BeginOfImageScale);
             ActivationCheckpoint.Backward(Config.SumMicroBatches ? part.Total : part.Total.div(parts));
-            mine.Add((part.Total.ToDouble() / parts, part.Text / parts, part.Image / parts));
+            watched.Add(part.Watched.MoveToOuterDisposeScope());
         }
 
-        double loss = 0, text = 0, image = 0;
-        foreach (var part in ranks.Dealt(mine, "losses of a step"))
-        {
-            (loss, text, image) = (loss + part.Loss, text + part.Text, image + part.Image);
-        }
-
+        var read = watched.Count == 0 ? [] : cat(watched).Values<float>(); // at once: each read waits for the device
+        var losses = ranks.Dealt([.. read.Chunk(SftLossParts.Numbers)
+            .Select(one => (Loss: one[0], Text: one[1], Image: one[2]))], "losses of a step");
+        double loss = losses.Sum(one => one.Loss / (double)parts), text = losses.Sum(one => one.Text / (double)parts),
+            image = losses.Sum(one => one.Image / (double)parts);
         ranks.SumGradients(model.TrainableParameters().Select(p => p.Parameter));
         var norm = GradientClip.Apply(model.TrainableParameters().Select(p => p.Parameter), Config.GradientClip);
         if (!double.IsFinite(loss) || !double.IsFinite(norm))

@@ -25,6 +25,10 @@ public sealed class KillTests(ITestOutputHelper report) : IDisposable
     [InlineData("tokenizer", "study tokenizer --trial --threads 1 --out {0}")]
     [InlineData("sft", "study sft --trial --threads 1 --start {data} --out {0}")]
     [InlineData("grpo", "study rl-adaptive --trial --threads 1 --start {data} --out {0}")]
+    [InlineData("train", "train grpo --model mini --threads 1 --steps 4 --set grpo.promptsPerStep=2 "
+        + "--set grpo.promptsPerUpdate=1 --set grpo.promptsPerRound=3 --set grpo.rolloutsPerPrompt=4 "
+        + "--set grpo.maxEmptySteps=10 --set run.saveEvery=1 --set run.checkpointEvery=2 --set run.validateEvery=2 "
+        + "--set run.validationSamples=4 --set run.sampleImages=1 --out {0}")]
     [InlineData("generate",
         "generate --model tiny --prompts {given}/prompts.txt --count 2 --text-budget 8 --out {0}/images")]
     [InlineData("run", "run {given}/a.ipynb {given}/b.ipynb --out {0}")]
@@ -124,6 +128,7 @@ public sealed class KillTests(ITestOutputHelper report) : IDisposable
 
     private static string[] Files(string root) => !Directory.Exists(root) ? []
         : [.. Directory.GetFiles(root, "*", SearchOption.AllDirectories)
+            .Where(file => !Path.GetFileName(file).StartsWith("events.out.tfevents")) // the clock is in their names
             .Select(file => Path.GetRelativePath(root, file)).Order(StringComparer.Ordinal)];
 
     // what a killed process may leave until the next one: half-written files under names of their own, locks and
@@ -161,11 +166,15 @@ public sealed class KillTests(ITestOutputHelper report) : IDisposable
         switch (Path.GetExtension(file))
         {
             case ".csv":
-                return string.Join('\n', File.ReadLines(file).Select(line => line[..line.LastIndexOf(',')]));
+                var clocks = File.ReadLines(file).First().Split(',').Count(name => name.EndsWith("seconds"));
+                return string.Join('\n',
+                    File.ReadLines(file).Select(line => string.Join(',', line.Split(',').SkipLast(clocks))));
             case ".jsonl" when Path.GetFileName(file).Contains("parquet"):
                 return string.Join('\n', File.ReadLines(file).Where(IsJson).Distinct().Order(StringComparer.Ordinal));
             case ".json" when Path.GetFileName(file) == "generation.json":
                 return JObject.Parse(File.ReadAllText(file))["settings"]!.ToString();
+            case ".json" when Path.GetFileName(file) == "run.json":
+                return JObject.Parse(File.ReadAllText(file))["identity"]!.ToString();
             case ".json":
                 var record = JObject.Parse(File.ReadAllText(file));
                 record.Remove("seconds");

@@ -1,0 +1,162 @@
+using System.Diagnostics;
+using Newtonsoft.Json.Linq;
+using ReasonGen.Checkpoints;
+using ReasonGen.Core;
+using ReasonGen.JanusPro;
+using ReasonGen.Models;
+using ReasonGen.Notebook;
+using ReasonGen.Setups;
+using ReasonGen.Studies;
+using TorchSharp;
+using Xunit;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Tests.Host;
+
+/// <summary>train, merge and export as a user meets them: processes of their own on small models.</summary>
+public sealed class TrainCommandTests : IDisposable
+{
+    private static readonly string[] FewSft = ["--steps", "3", "--set", "world.samplesPerStep=4", "--set",
+        "run.validationSamples=4", "--set", "run.sampleImages=1"];
+
+    private static readonly string[] FewGrpo = ["--steps", "2", "--set", "grpo.promptsPerStep=2", "--set",
+        "grpo.promptsPerUpdate=1", "--set", "grpo.promptsPerRound=2", "--set", "grpo.rolloutsPerPrompt=3", "--set",
+        "grpo.maxEmptySteps=9", "--set", "run.validationSamples=2", "--set", "run.sampleImages=1"];
+
+    private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
+
+    [Theory]
+    [InlineData("train sft --model mini", 2, "wants --model and --out")]
+    [InlineData("train sft --model mini --out {0}/o --set grpo.learnigRate=1", 2, "did you mean grpo.learningRate")]
+    [InlineData("train sft --model mini --out {0}/o --set grpo.learningRate", 2, "write a name and a value")]
+    [InlineData("train sft --model mini --out {0}/o --set sft.learningRate=fast", 2, "is a number")]
+    [InlineData("train sft --model mini --out {0}/o --set sft.learningRate=-1", 2, "it must be above 0")]
+    [InlineData("train sft --model mini --out {0}/o --set lora.rank=4", 2, "is trained whole")]
+    [InlineData("train sft --model mini --out {0}/o --preset big", 2, "there is no preset 'big'")]
+    [InlineData("train sft --model mini --out {0}/o --config {0}/none.json", 2, "none.json")]
+    [InlineData("train sft --model {0}/none --out {0}/o", 2, "there is no such folder")]
+    [InlineData("train sft --model tiny --out {0}/o", 2, "--data is missing")]
+    [InlineData("train sft --model tiny --data {0}/none.parquet --out {0}/o", 2, "there is no such file")]
+    [InlineData("train grpo --model tiny --data {0}/prompts.txt --out {0}/o", 2, "needs a reward")]
+    [InlineData("train grpo --model mini --judge wisdom --out {0}/o", 2, "there is no such reward")]
+    [InlineData("train grpo --model mini --judge heavy*detector --out {0}/o", 2, "'heavy' is no weight")]
+    [InlineData("train grpo --model mini --judge hps --weights {0} --out {0}/o", 2, "HPS_v2.1_compressed.pt")]
+    [InlineData("train grpo --model mini --judge https://somewhere/v1 --out {0}/o", 2, "--judge-model")]
+    [InlineData("train grpo --model mini --out {0}", 2, "holds other files")]
+    [InlineData("train grpo --model mini --out {0}/o --dry-run", 0, "200 steps of 16 prompts")]
+    [InlineData("train sft --preset janus-7b --help-settings", 0, "lora.rank = 16")]
+    [InlineData("merge {0}/none --out {0}/o", 2, "none")]
+    [InlineData("export verl --model tiny --out {0}/o --set nothing=1", 2, "there is no setting 'nothing'")]
+    public async Task Bad_input_is_answered_before_anything_is_made(string arguments, int exitCode, string message)
+    {
+        File.WriteAllText(At("prompts.txt"), "a red apple\n");
+        var (code, output) = await Reasongen.RunAsync(string.Format(arguments, folder).Split(' '));
+        Assert.True(code == exitCode, output);
+        Assert.Contains(message, output);
+        Assert.DoesNotContain("   at ", output);
+        Assert.False(Path.Exists(At("o")));
+        Assert.Equal(["prompts.txt"], Directory.GetFileSystemEntries(folder).Select(Path.GetFileName));
+    }
+
+    [Fact]
+    public async Task The_miniature_is_fine_tuned_then_reinforced_and_draws()
+    {
+        Succeeded(await Reasongen.RunAsync(["train", "sft", "--model", "mini", "--out", At("sft"), .. FewSft]));
+        var rewarded = await Reasongen.RunAsync(["train", "grpo", "--model", At("sft/model"), "--judge",
+            "detector,0.5*judge-small", "--out", At("rl"), .. FewGrpo]);
+        Succeeded(rewarded);
+        var training = JObject.Parse(File.ReadAllText(At("rl/model/training.json")));
+        Assert.Equal("detector + 0.5 judge-small", (string?)training["reward"]);
+        Assert.Equal(2, (int)training["settings"]!["run"]!["steps"]!);
+        Assert.Contains("reward: judge-small", File.ReadLines(At("rl/metrics.csv")).First());
+        Succeeded(await Reasongen.RunAsync("generate", "--model", At("rl/model"), "--prompt", "a photo of a red circle",
+            "--count", "1", "--out", At("images")));
+        Assert.True(File.Exists(At("images/0000.png")));
+        Lab.Open(At("rl/best")).Dispose();
+
+        var (code, output) = await Reasongen.RunAsync(["train", "grpo", "--model", "mini", "--judge", "detector",
+            "--out", At("rl"), .. FewGrpo, "--set", "grpo.clipRange=0.3"]);
+        Assert.Equal(2, code);
+        Assert.Contains("grpo.clipRange was 0.2 and is 0.3", output);
+        Assert.Contains("reward was", output);
+        Assert.Contains("model was", output);
+    }
+
+    [Fact]
+    public async Task Additions_trained_on_parquet_are_trained_on_by_prompts_merged_and_handed_over()
+    {
+        File.Copy(Path.Combine(Study.DataFolder(), "sft-sample.parquet"), At("set.parquet"));
+        File.WriteAllText(At("prompts.txt"), $"a red apple\ntwo cups\n{new string('x', 500)}\n");
+        Succeeded(await Reasongen.RunAsync("train", "sft", "--model", "tiny", "--data", At("set.parquet"),
+            "--validation", At("set.parquet"), "--out", At("sft"), "--set", "lora.rank=3", "--set",
+            "data.samplesPerStep=2", "--set", "data.maxTokens=1280", "--steps", "2", "--set",
+            "run.validationSamples=2", "--set", "run.sampleImages=1"));
+        Assert.True(File.Exists(At("sft/model/adapter_config.json")));
+        TinyJudge(At("judge"));
+        var (code, output) = await Reasongen.RunAsync(["train", "grpo", "--model", At("sft/model"), "--data",
+            At("prompts.txt"), "--judge", At("judge"), "--out", At("rl"), "--set", "judge.maxTokens=4", .. FewGrpo]);
+        Succeeded((code, output));
+        Assert.Contains("1 longer than 156 tokens are left out", output);
+        Assert.Equal("judge", (string?)JObject.Parse(File.ReadAllText(At("rl/model/training.json")))["reward"]);
+
+        Succeeded(await Reasongen.RunAsync("merge", At("rl/model"), "--layout", "native", "--out", At("merged")));
+        Assert.Equal("janus", JanusFiles.ModelType(At("merged")));
+        Assert.True(File.Exists(At("merged/training.json")) && File.Exists(At("merged/tokenizer.json")));
+        Succeeded(await Reasongen.RunAsync("export", "verl", "--model", At("rl/model"), "--data", At("prompts.txt"),
+            "--set", "grpo.learningRate=1e-6", "--out", At("verl")));
+        Assert.Equal(JanusLayout.Original, JanusFiles.Check(At("verl/janus-model")));
+        Assert.Equal("a red apple\ntwo cups\n" + new string('x', 500) + "\n",
+            File.ReadAllText(At("verl/prompts/prompts.txt")));
+        var lines = File.ReadAllLines(At("verl/janus_rl.settings"));
+        Assert.Contains($"MODEL_PATH={At("verl/janus-model")}", lines);
+        Assert.Contains($"    data.train_files=\"[{At("verl/prompts/prompts.txt")}]\" \\", lines);
+        Assert.Contains("    actor_rollout_ref.actor.optim.lr=1E-06 \\", lines);
+        using Janus merged = JanusFiles.Load(At("merged"), Cpu), handed = JanusFiles.Load(At("verl/janus-model"), Cpu);
+        Assert.All(merged.TrainableParameters().Zip(handed.TrainableParameters()),
+            pair => Golden.Equal(pair.First.Parameter, pair.Second.Parameter, pair.First.Name));
+    }
+
+    [Fact]
+    public async Task A_run_that_is_told_to_end_saves_its_state_and_goes_on()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "no signal can be sent to another process there");
+        string[] command = ["train", "sft", "--model", "mini", "--out", At("run"),
+            .. FewSft[2..], "--steps", "4000",
+            "--set", "run.sampleEvery=0"];
+        using var run = Process.Start(new ProcessStartInfo("dotnet", [Reasongen.Assembly, .. command])
+        {
+            RedirectStandardOutput = true, RedirectStandardError = true,
+        })!;
+        while (await run.StandardOutput.ReadLineAsync() is { } line && !line.Contains("s a step"))
+        {
+        }
+
+        var second = await Reasongen.RunAsync(command);
+        Assert.Equal(2, second.Code);
+        Assert.Contains("another process is training there", second.Output);
+        using (var kill = Process.Start("kill", ["-TERM", $"{run.Id}"]))
+        {
+            await kill.WaitForExitAsync();
+        }
+
+        var (rest, error) = (run.StandardOutput.ReadToEndAsync(), run.StandardError.ReadToEndAsync());
+        await run.WaitForExitAsync();
+        await rest;
+        Assert.True(run.ExitCode == 143, await error);
+        Assert.Contains("the same command goes on from there", await error);
+        Assert.NotEmpty(SafetensorsHeader.Read(At("run/state.safetensors")).Entries);
+        Assert.False(Directory.Exists(At("run/model")));
+    }
+
+    public void Dispose() => Directory.Delete(folder, true);
+
+    private static ComputeTarget Cpu { get; } = new(CPU, ScalarType.Float32);
+
+    // a Janus of noise, which boxes nothing: all rewards are 0
+    private static void TinyJudge(string folder) => TinyJanus.Write(folder, seed: 5);
+
+    private static void Succeeded((int Code, string Output) ended) =>
+        Assert.True(ended.Code == 0, $"exit code {ended.Code}\n{ended.Output}");
+
+    private string At(string name) => Path.Combine(folder, name);
+}

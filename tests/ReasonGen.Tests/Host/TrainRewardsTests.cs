@@ -1,0 +1,75 @@
+using System.CommandLine;
+using ReasonGen.Host;
+using ReasonGen.Host.Commands;
+using ReasonGen.Imaging;
+using ReasonGen.Judges.Clip;
+using ReasonGen.Rewards;
+using ReasonGen.Rollouts;
+using ReasonGen.Runs;
+using ReasonGen.Tests.Judges;
+using Xunit;
+
+namespace ReasonGen.Tests.Host;
+
+/// <summary>Rewards by their names on the command line, with small models under the published files' names.</summary>
+public sealed class TrainRewardsTests : IDisposable
+{
+    private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
+
+    public TrainRewardsTests()
+    {
+        Copy("clip/openai/ViT-tiny.pt", "ViT-B-32.pt");
+        Copy("clip/openai/ViT-tiny.pt", "ViT-L-14.pt");
+        Copy("clip/hf/vocab.json", "vocab.json");
+        Copy("clip/hf/merges.txt", "merges.txt");
+        Copy("mask2former/mmdet.pth", "mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco.pth");
+    }
+
+    [Fact]
+    public void Parts_are_weighted_as_they_are_written()
+    {
+        var parts = Find("detector, 0.5*clipscore");
+        Assert.Equal([("detector", 1), ("clipscore", 0.5)], parts.Select(part => (part.Spec, part.Weight)));
+        var reward = Assert.IsType<EnsembleReward>(TrainRewards.Load(parts, ClipFixture.Cpu));
+        var request = new RewardRequest(new("a photo of a red circle", "single_object", [new("circle")]), "",
+            new RgbImage(32, 32, new byte[32 * 32 * 3]));
+        using var clip = ClipScorer.ForClipScore(Path.Combine(folder, "ViT-B-32.pt"), ClipFixture.Cpu, true);
+        Assert.Equal(0.5f * clip.Score([request])[0], reward.Score([request])[0], 1e-6f);
+        Assert.Equal(2, reward.Parts.Count);
+    }
+
+    [Theory]
+    [InlineData("geneval", "GenEval's verdict by")]
+    [InlineData("geneval-share", "GenEval's share by")]
+    public void GenEvals_reward_is_asked_by_its_own_models_and_of_prompts_that_say_what_they_want(string name,
+        string expected)
+    {
+        var part = Assert.Single(Find(name));
+        Assert.True(part.NeedsInclude);
+        var reward = TrainRewards.Load([part], ClipFixture.Cpu);
+        Assert.StartsWith(expected, reward.Name);
+        var image = new RgbImage(64, 64, new byte[64 * 64 * 3]);
+        var scores = reward.Score([new(new("a photo of a dog", "single_object", [new("dog")]), "", image),
+            new(new("a photo of a dog", "", []), "", image)]);
+        Assert.Equal((0, float.NaN), (scores[0], scores[1]));
+    }
+
+    [Theory]
+    [InlineData("pickscore", "PickScore_v1")]
+    [InlineData("imagereward", "ImageReward.pt")]
+    [InlineData("blip-vqa", "model_base_vqa_capfilt_large.pth")]
+    public void Missing_weights_are_named_before_anything_is_loaded(string name, string file) =>
+        Assert.Contains(file, Assert.Throws<ReasonGen.Checkpoints.UnusableFileException>(() => Find(name)).Message);
+
+    public void Dispose() => Directory.Delete(folder, true);
+
+    private IReadOnlyList<RewardPart> Find(string judge)
+    {
+        var (rewards, command) = (new TrainRewards(), new Command("grpo"));
+        rewards.AddTo(command);
+        return rewards.Find(command.Parse(["--judge", judge, "--weights", folder, "--any-model"]),
+            RunConfig.Preset("mini"), world: true);
+    }
+
+    private void Copy(string golden, string name) => File.Copy(Golden.Path(golden), Path.Combine(folder, name));
+}

@@ -1,0 +1,193 @@
+using Newtonsoft.Json.Linq;
+using ReasonGen.Checkpoints;
+using ReasonGen.Core;
+using ReasonGen.JanusPro;
+using ReasonGen.Models;
+using ReasonGen.Notebook;
+using ReasonGen.Rewards;
+using ReasonGen.Rollouts;
+using ReasonGen.Runs;
+using ReasonGen.Setups;
+using ReasonGen.Sft;
+using ReasonGen.World;
+using TorchSharp;
+using Xunit;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Tests.Runs;
+
+/// <summary>An unattended run on the tiny model: what it writes, and that a broken-off one ends with the same
+/// bits.</summary>
+public sealed class TrainingRunTests : IDisposable
+{
+    private static readonly ComputeTarget Cpu = new(CPU, ScalarType.Float32);
+
+    private static readonly Prompt[] Prompts =
+        [.. new[] { "a red apple", "two cups", "a dog" }.Select(text => new Prompt(text, "", []))];
+
+    private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
+
+    [Theory]
+    [InlineData(TrainingStage.Sft, false)]
+    [InlineData(TrainingStage.Sft, true)]
+    [InlineData(TrainingStage.Grpo, false)]
+    [InlineData(TrainingStage.Grpo, true)]
+    public void A_run_that_was_broken_off_ends_with_the_same_bits(TrainingStage stage, bool lora)
+    {
+        Run(At("whole"), stage, lora, CancellationToken.None);
+        using (var stop = new CancellationTokenSource())
+        {
+            Assert.Throws<OperationCanceledException>(() => Run(At("cut"), stage, lora, stop.Token, done =>
+            {
+                if (done == 3)
+                {
+                    stop.Cancel();
+                }
+            }));
+        }
+
+        Assert.False(Directory.Exists(At("cut/model")));
+        Run(At("cut"), stage, lora, CancellationToken.None);
+        string[] files = [.. Files("whole").Where(file => !file.StartsWith("events"))];
+        Assert.Equal(files, Files("cut").Where(file => !file.StartsWith("events")));
+        Assert.All(files, file => Assert.Equal(Content("whole", file), Content("cut", file)));
+        Assert.Equal(["step-000002", "step-000004", "step-000006"],
+            Directory.GetDirectories(At("whole/checkpoints")).Select(Path.GetFileName).Order());
+    }
+
+    [Fact]
+    public void What_a_run_writes_opens_and_tells_what_it_is()
+    {
+        Run(At("run"), TrainingStage.Grpo, lora: true, CancellationToken.None);
+        var training = JObject.Parse(File.ReadAllText(At("run/model/training.json")));
+        Assert.Equal(("grpo", 6, "bright"),
+            ((string?)training["stage"], (int)training["step"]!, (string?)training["reward"]));
+        using var opened = JanusPipeline.Open(At("run/model"), Cpu);
+        using var start = JanusPipeline.Open(At("run/base"), Cpu);
+        Assert.Contains(start.Model.TrainableParameters().Zip(opened.Model.TrainableParameters()),
+            pair => !pair.First.Parameter.equal(pair.Second.Parameter).all().ToBoolean());
+        JanusMerge.Write(At("run/model"), At("merged"), JanusLayout.Native);
+        using var merged = JanusPipeline.Open(At("merged"), Cpu);
+        Assert.All(opened.Model.TrainableParameters().Zip(merged.Model.TrainableParameters()),
+            pair => Golden.Equal(pair.First.Parameter, pair.Second.Parameter, pair.First.Name));
+        Assert.Contains("folder of a training run",
+            Assert.Throws<UnusableFileException>(() => JanusPipeline.Open(At("run"), Cpu)).Message);
+        var sheet = ImageFile.Read(At("run/samples/step-000000.png"));
+        Assert.Equal((2 * 32, 3 * 32), (sheet.Width, sheet.Height));
+        Assert.Contains("two cups", File.ReadAllText(At("run/samples/step-000000.txt")));
+    }
+
+    [Fact]
+    public void Only_so_many_checkpoints_are_kept_and_the_best_stays()
+    {
+        Run(At("run"), TrainingStage.Sft, lora: false, CancellationToken.None, keep: 1);
+        Assert.Equal("step-000006", Path.GetFileName(Assert.Single(Directory.GetDirectories(At("run/checkpoints")))));
+        var rows = File.ReadAllLines(At("run/validation.csv")).Skip(1).Select(line => line.Split(',')).ToArray();
+        Assert.Equal(["2", "4", "6"], rows.Select(row => row[0]));
+        Assert.Equal(rows.MinBy(row => double.Parse(row[1]))![0], $"{RunFolder.StepOf(At("run/best"))}");
+    }
+
+    [Fact]
+    public void A_folder_is_refused_while_another_run_is_in_it_or_where_it_was_begun_otherwise()
+    {
+        Run(At("run"), TrainingStage.Sft, lora: false, CancellationToken.None);
+        var error = Assert.Throws<UnusableFileException>(() => RunFolder.Open(At("run"),
+            new() { ["sft"] = new JObject { ["learningRate"] = 1e-3 }, ["model"] = "other" }, [], []));
+        Assert.Contains("sft.learningRate was 0.01 and is 0.001", error.Message);
+        Assert.Contains("model was \"tiny\" and is \"other\"", error.Message);
+        using (RunFolder.Open(At("run"), Identity(), [], []))
+        {
+            var held = Assert.Throws<UnusableFileException>(() => RunFolder.Open(At("run"), Identity(), [], []));
+            Assert.Contains("another process", held.Message);
+        }
+
+        File.WriteAllText(Path.Combine(Directory.CreateDirectory(At("mine")).FullName, "thesis.txt"), "");
+        Assert.Contains("holds other files",
+            Assert.Throws<UnusableFileException>(() => RunFolder.Open(At("mine"), [], [], [])).Message);
+        Assert.Equal(["thesis.txt"], Files("mine"));
+    }
+
+    [Fact]
+    public void A_finished_run_that_is_given_more_steps_goes_on()
+    {
+        Run(At("run"), TrainingStage.Grpo, lora: false, CancellationToken.None, steps: 4);
+        Run(At("run"), TrainingStage.Grpo, lora: false, CancellationToken.None, steps: 6);
+        Run(At("whole"), TrainingStage.Grpo, lora: false, CancellationToken.None);
+        Assert.Equal(Content("whole", "model/model.safetensors"), Content("run", "model/model.safetensors"));
+        Assert.Equal(6, RunFolder.StepOf(At("run/model")));
+    }
+
+    public void Dispose() => Directory.Delete(folder, true);
+
+    private static JObject Identity() =>
+        new() { ["sft"] = new JObject { ["learningRate"] = 1e-2 }, ["model"] = "tiny" };
+
+    private static void Run(string path, TrainingStage stage, bool lora, CancellationToken cancel,
+        Action<long>? stepped = null, int keep = 3, int steps = 6)
+    {
+        using var run = RunFolder.Open(path, Identity(), [], []);
+        var start = run.In("base");
+        if (!Directory.Exists(start))
+        {
+            TinyJanus.Write(start);
+        }
+
+        var config = new RunConfig
+        {
+            Sft = new() { TotalSteps = steps, LearningRate = 1e-2, MicroBatchSamples = 2 },
+            Grpo = new()
+            {
+                PromptsPerStep = 2, PromptsPerUpdate = 1, RolloutsPerPrompt = 3, MaxRounds = 1, MaxEmptySteps = 9,
+                LearningRate = 1e-2,
+            },
+            Rollout = new() { MaxTextTokens = 5, ImageTokens = TinyJanus.Config.ImageTokens },
+            Lora = lora ? new() { Rank = 2 } : null,
+            Run = new()
+            {
+                Steps = steps, SaveEvery = 2, CheckpointEvery = 2, ValidateEvery = 2, ValidationSamples = 3, Keep =
+                    keep,
+                SampleEvery = 3, SampleImages = 2,
+            },
+        };
+        using var pipeline = JanusPipeline.Open(start, Cpu);
+        var policy = config.Setup("tiny", TinyJanus.Config, ScalarType.Float32).Prepare(pipeline.Model);
+        using var additions = policy as Lora;
+        var special = pipeline.Tokenizer.Special;
+        SftBatch Batch(long step) => SftBatch.Build([.. Enumerable.Range(0, 3).Select(i => new SftSample(
+            [65 + (int)step, 66], [67 + i], [.. Enumerable.Range(0, 16).Select(code => (code * i + step) % 64)]))],
+                special);
+        using var training = new TrainingRun(new()
+        {
+            Stage = stage, Config = config, Policy = policy, Special = special,
+            Source = new PolicySampler(policy, pipeline.Tokenizer, PromptTemplate.JanusRl, config.Rollout, CPU),
+            Export = policy is Lora some ? to => PeftAdapter.Save(some, to, start, JanusLayout.Original)
+                : to => JanusFiles.Save(pipeline.Model, to, JanusLayout.Original, from: start),
+            Provenance = new() { ["reward"] = "bright" }, SamplePrompts = Prompts, Batches = Batch,
+            HeldOut = number => Batch(100 + number), HeldOutSamples = 3, PromptAt = i => Prompts[i % Prompts.Length],
+            HeldOutPrompts = Prompts, Entropy = config.Entropy.Build(),
+            Reward = new LambdaReward("bright", request => request.Image.Rgb.Sum(value => value) % 2),
+        }, run);
+        training.Stepped += progress => stepped?.Invoke(progress.Done);
+        training.Run(cancel);
+    }
+
+    private string At(string name) => Path.Combine(folder, name);
+
+    private string[] Files(string root) => [.. Directory.GetFiles(At(root), "*", SearchOption.AllDirectories)
+        .Select(file => Path.GetRelativePath(At(root), file)).Order(StringComparer.Ordinal)];
+
+    // without clocks, and paths of the folder itself
+    private string Content(string root, string file)
+    {
+        var bytes = File.ReadAllBytes(Path.Combine(At(root), file));
+        return Path.GetFileName(file) switch
+        {
+            "metrics.csv" => string.Join('\n', System.Text.Encoding.UTF8.GetString(bytes).Split('\n')
+                .Select(line => string.Join(',', line.Split(',').SkipLast(Clocks)))),
+            "adapter_config.json" => System.Text.Encoding.UTF8.GetString(bytes).Replace(At(root), ""),
+            _ => Convert.ToBase64String(bytes),
+        };
+    }
+
+    private const int Clocks = 4;
+}
