@@ -108,8 +108,7 @@ public sealed class GrpoTrainer : IDisposable
     {
         using var scope = NewDisposeScope();
         var values = groups.SelectMany(group => group.Rewards).ToArray();
-        long[] shape = [groups.Count, groups[0].Rewards.Length];
-        var rewards = tensor(values, shape, device: rollouts.Ids.device); // [P, G]
+        var rewards = tensor(values, [groups.Count, groups[0].Rewards.Length], device: rollouts.Ids.device); // [P, G]
         var advantages = GroupAdvantage.Compute(rewards); // [P, G]
         var oldLogProbs = RolloutLogProbs.Old(model, rollouts, Config.Temperature, Config.MicroBatchRollouts, ranks);
         return new(rollouts, groups, rewards.DetachFromDisposeScope(), advantages.DetachFromDisposeScope(),

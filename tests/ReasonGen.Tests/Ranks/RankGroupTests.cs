@@ -9,6 +9,7 @@ using ReasonGen.Rollouts;
 using ReasonGen.Served;
 using ReasonGen.Setups;
 using ReasonGen.Tests.Host;
+using ReasonGen.World;
 using Xunit;
 using static TorchSharp.torch;
 
