@@ -12,6 +12,7 @@
 //   detector [rounds]     GenEval's detector at full size, likewise
 //   unidet [rounds]       T2I-CompBench's detector RS200 at full size, likewise
 //   gpu, gpu-table        what environment/gpu-check.sh measures, and its table
+//   ranks                 two ranks of one thread beside one, and a sum through the host (needs mpirun)
 using System.Diagnostics;
 using ReasonGen.Benchmarks;
 using ReasonGen.Benchmarks.Gpu;
@@ -51,6 +52,12 @@ if (args is ["memory-1b" or "memory-1b-step", ..])
 if (args is ["kernel", .. var cells])
 {
     return KernelBenchmark.Run(cells is [var count] ? int.Parse(count) : 10_000);
+}
+
+if (args is ["ranks" or "rank-step" or "rank-sum"])
+{
+    return args[0] == "ranks" ? RankBenchmark.Run()
+        : args[0] == "rank-step" ? RankBenchmark.Step() : RankBenchmark.Sum();
 }
 
 if (args is ["decode-1b", ..])

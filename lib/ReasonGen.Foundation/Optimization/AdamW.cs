@@ -1,6 +1,9 @@
 // AdamW as torch's single-tensor path computes it (reference 4.6), step t from 1:
 //   p ← p (1 − η λ);  m ← lerp(m, g, 1 − β₁);  v ← β₂ v + (1 − β₂) g²;  p ← p − η/(1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε)
 // Moments live in the type of the parameter, or in fp32 with an fp32 master copy of the weights.
+// Over several ranks they may be spread by whole parameters (ZeRO stage 1, Rajbhandari et al. 2020): each has one
+// owner, which updates it and hands it to the others. The numbers are the same.
+using ReasonGen.Ranks;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -10,7 +13,9 @@ namespace ReasonGen.Optimization;
 /// <summary>AdamW whose whole state can be saved and restored.</summary>
 public sealed class AdamW : IDisposable
 {
-    private readonly (string Name, Parameter Parameter)[] parameters;
+    private readonly (string Name, Parameter Parameter)[] all, parameters; // of all ranks, and of this one
+    private readonly IRankGroup ranks;
+    private readonly int[] owners;
     private readonly Tensor[] first, second;
     private readonly Tensor?[] masters;
 
@@ -21,11 +26,14 @@ public sealed class AdamW : IDisposable
     /// <param name="epsilon">ε.</param>
     /// <param name="keepMasters">Whether weights narrower than fp32 get an fp32 copy, which the moments follow. False
     /// is the reference's SFT.</param>
+    /// <param name="ranks">Spreads the state over ranks that train the same parameters; null keeps all of it
+    /// here.</param>
     public AdamW(IEnumerable<(string Name, Parameter Parameter)> parameters, double beta1 = 0.9, double beta2 = 0.999,
-        double weightDecay = 0.01,
-        double epsilon = 1e-8, bool keepMasters = true)
+        double weightDecay = 0.01, double epsilon = 1e-8, bool keepMasters = true, IRankGroup? ranks = null)
     {
-        this.parameters = parameters.ToArray();
+        (all, this.ranks) = (parameters.ToArray(), ranks ?? Alone.Group);
+        owners = RankOperations.Owners([.. all.Select(p => p.Parameter.numel())], this.ranks.Size);
+        this.parameters = [.. all.Where((_, i) => owners[i] == this.ranks.Rank)];
         (Beta1, Beta2, WeightDecay, Epsilon) = (beta1, beta2, weightDecay, epsilon);
         using var free = no_grad();
         masters = this.parameters.Select(p => keepMasters && p.Parameter.dtype != ScalarType.Float32
@@ -49,7 +57,7 @@ public sealed class AdamW : IDisposable
     /// <summary>Forgets all gradients.</summary>
     public void ZeroGradients()
     {
-        foreach (var (_, parameter) in parameters)
+        foreach (var (_, parameter) in all)
         {
             parameter.grad?.Dispose();
             parameter.grad = null;
@@ -63,7 +71,7 @@ public sealed class AdamW : IDisposable
     public void WidenGradients()
     {
         using var free = no_grad();
-        foreach (var (_, parameter) in parameters)
+        foreach (var (_, parameter) in all)
         {
             if (parameter.grad is { } gradient && gradient.dtype != ScalarType.Float32)
             {
@@ -100,6 +108,11 @@ public sealed class AdamW : IDisposable
                 parameters[i].Parameter.copy_(master);
             }
         }
+
+        foreach (var (i, (_, parameter)) in all.Index())
+        {
+            ranks.Broadcast(parameter, owners[i], "updated weights");
+        }
     }
 
     // Each of lerp, mul and addcmul in fp32 and rounded once, as torch does for narrower types.
@@ -125,7 +138,7 @@ public sealed class AdamW : IDisposable
         moment.copy_(change(moment.to(ScalarType.Float32)));
     }
 
-    /// <summary>Moments and master weights, by name; the tensors are the optimizer's own.</summary>
+    /// <summary>Moments and master weights of this rank, by name; the tensors are the optimizer's own.</summary>
     public Dictionary<string, Tensor> State()
     {
         var state = new Dictionary<string, Tensor>();
@@ -141,6 +154,17 @@ public sealed class AdamW : IDisposable
 
         return state;
     }
+
+    /// <summary>The state of all ranks, as one rank would have it, on rank 0; every rank calls it. Copies where it is
+    /// spread.</summary>
+    public Dictionary<string, Tensor> WholeState() =>
+        ranks.Size == 1 ? State() : ranks.Collect(State(), "the optimizer's state");
+
+    /// <summary>Whether a name of <see cref="WholeState"/> belongs to another rank.</summary>
+    public bool IsElsewhere(string name) => ranks.Size > 1 && all.Where((_, i) => owners[i] != ranks.Rank)
+        .Any(p =>
+            name.StartsWith(p.Name, StringComparison.Ordinal)
+                && name[p.Name.Length..] is ".exp_avg" or ".exp_avg_sq" or ".master");
 
     public void Dispose()
     {

@@ -4,6 +4,7 @@ using System.Runtime.InteropServices;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Native;
+using ReasonGen.Ranks;
 using ReasonGen.Studies;
 using Spectre.Console;
 using static TorchSharp.torch;
@@ -93,6 +94,7 @@ internal static class DoctorCommand
         }
 
         facts.Add(("Native library", NativeRuntime.Preparation));
+        facts.AddRange(RankGroup.Libraries());
         facts.Add(("Memory", $"{memory.TotalAvailableMemoryBytes / 1073741824.0:0.0} GiB"));
         facts.Add(
             ("Disk here",

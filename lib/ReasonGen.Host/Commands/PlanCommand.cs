@@ -9,6 +9,8 @@ namespace ReasonGen.Host.Commands;
 /// <summary>reasongen plan: the memory of a training run, before it starts.</summary>
 internal static class PlanCommand
 {
+    private const int MostRanks = 65536;
+
     private const string Help = """
         Prints what a training run will hold in GPU memory, and whether it fits one GPU. Nothing is loaded and no GPU is needed.
 
@@ -16,6 +18,7 @@ internal static class PlanCommand
           reasongen plan --model janus-7b --stage grpo --judge 7b
           reasongen plan --model janus-7b --stage sft --lora 0
           reasongen plan --model janus-1b --stage sft --lora 16 --micro-batch 8 --no-checkpointing
+          reasongen plan --model janus-7b --lora 0 --ranks 8
           reasongen plan --model janus-7b --json
         """;
 
@@ -45,8 +48,13 @@ internal static class PlanCommand
         var rows = new Option<int?>("--rows") { Description = "Rollouts sampled together. Default: 16." };
         var plain =
             new Option<bool>("--no-checkpointing") { Description = "Keeps the whole graph for the backward pass." };
+        var ranks = new Option<int>("--ranks")
+        {
+            Description = "GPUs that train together, one rank each; the plan is of one of them. Default: 1.",
+            DefaultValueFactory = _ => 1,
+        };
         var json = CommandLine.JsonOption();
-        var command = new Command("plan", Help) { model, stage, lora, judge, micro, rows, plain, json };
+        var command = new Command("plan", Help) { model, stage, lora, judge, micro, rows, plain, ranks, json };
         command.SetAction(parsed =>
         {
             var setup = TrainingSetup.Preset(parsed.GetValue(model)!);
@@ -63,12 +71,14 @@ internal static class PlanCommand
                 Rollout = setup.Rollout with { RowsAtATime = parsed.GetValue(rows) ?? setup.Rollout.RowsAtATime },
             };
             var (trained, judged) = (Stage(parsed.GetValue(stage)!), Judge(parsed.GetValue(judge)!));
+            var size = parsed.GetValue(ranks) is >= 1 and <= MostRanks and var given ? given
+                : throw new UsageException($"--ranks is {parsed.GetValue(ranks)}; it must be 1 to {MostRanks}");
             if (parsed.GetValue(json))
             {
-                var plan = MemoryPlan.Of(setup, trained, judged);
+                var plan = MemoryPlan.Of(setup, trained, judged, size);
                 CommandLine.PrintJson(new
                 {
-                    model = setup.Name, stage = trained.ToString().ToLowerInvariant(), loraRank = setup.Lora?.Rank ?? 0,
+                    model = setup.Name, stage = trained.ToString().ToLowerInvariant(), loraRank = setup.Lora?.Rank ?? 0, ranks = size,
                         setup.CheckpointActivations,
                     rows = plan.Rows.Select(row => new
                     {
@@ -80,26 +90,27 @@ internal static class PlanCommand
                 return;
             }
 
-            Print(setup, trained, judged);
+            Print(setup, trained, judged, size);
         });
         return command;
     }
 
-    private static void Print(TrainingSetup setup, TrainingStage stage, QwenConfig? judge)
+    private static void Print(TrainingSetup setup, TrainingStage stage, QwenConfig? judge, int ranks)
     {
-        if (!Print(MemoryPlan.Of(setup, stage, judge)).Fits(MemoryPlan.Gpus[0].Bytes))
+        if (!Print(MemoryPlan.Of(setup, stage, judge, ranks)).Fits(MemoryPlan.Gpus[0].Bytes))
         {
-            Advise(setup, stage, judge);
+            Advise(setup, stage, judge, ranks);
         }
     }
 
     /// <summary>Prints a plan as a table.</summary>
     internal static MemoryPlan Print(MemoryPlan plan)
     {
-        var (setup, stage) = (plan.Setup, plan.Stage);
+        var (setup, stage, ranks) = (plan.Setup, plan.Stage, plan.Ranks);
         var trained = setup.Lora is { } lora ? $"LoRA of rank {lora.Rank}" : "all weights";
         AnsiConsole.WriteLine($"{setup.Name}, {stage.ToString().ToLowerInvariant()}, {trained}, "
-            + $"activations {(setup.CheckpointActivations ? "checkpointed" : "kept")}");
+            + $"activations {(setup.CheckpointActivations ? "checkpointed" : "kept")}"
+            + (ranks == 1 ? "" : $", on each of {ranks} GPUs"));
         var table = new Table().Border(TableBorder.Simple).AddColumn("").AddColumn("when")
             .AddColumn(new TableColumn("GiB").RightAligned())
             .AddColumn("");
@@ -121,7 +132,7 @@ internal static class PlanCommand
     }
 
     // the first of a few changes, mildest first, after which it fits the smaller GPU
-    private static void Advise(TrainingSetup setup, TrainingStage stage, QwenConfig? judge)
+    private static void Advise(TrainingSetup setup, TrainingStage stage, QwenConfig? judge, int ranks)
     {
         var (name, bytes) = MemoryPlan.Gpus[0];
         (string How, TrainingSetup Setup)[] ways =
@@ -132,7 +143,7 @@ internal static class PlanCommand
             ("with --lora 16", setup.WithLora(16)),
             ("with --lora 16 and checkpointed activations", setup.WithLora(16) with { CheckpointActivations = true }),
         ];
-        var way = ways.FirstOrDefault(way => MemoryPlan.Of(way.Setup, stage, judge).Fits(bytes));
+        var way = ways.FirstOrDefault(way => MemoryPlan.Of(way.Setup, stage, judge, ranks).Fits(bytes));
         AnsiConsole.WriteLine(way.How is null ? $"It would need more than one {name} GPU, or a judge elsewhere."
             : $"It would fit one {name} GPU {way.How}.");
     }

@@ -2,6 +2,7 @@ using System.CommandLine;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Core;
 using ReasonGen.Models;
+using ReasonGen.Ranks;
 using ReasonGen.Runs;
 using ReasonGen.Setups;
 using ReasonGen.Studies;
@@ -94,12 +95,13 @@ internal sealed class TrainCommand(TrainingStage stage)
             command.Options.Add(option);
         }
 
-        command.SetAction((parsed, cancel) => Task.FromResult(Run(parsed, cancel)));
+        command.SetAction((parsed, cancel) =>
+            Task.FromResult(RankedCommand.Run(cancel, ranks => Run(parsed, ranks, cancel))));
         return command;
     }
 
     // everything that can be wrong is looked at before a weight is read
-    private int Run(ParseResult parsed, CancellationToken cancel)
+    private int Run(ParseResult parsed, IRankGroup ranks, CancellationToken cancel)
     {
         var given = model.Folder(parsed);
         var found = given is null ? null : TrainModel.Find(given, stage);
@@ -124,9 +126,8 @@ internal sealed class TrainCommand(TrainingStage stage)
         TrainData.Expect(stage, from, heldOut);
         var parts = stage == TrainingStage.Grpo ? rewards.Find(parsed, config, TrainData.IsWorld(from)) : [];
         SetThreads(parsed);
-        var session = new TrainSession(stage, found, all, from, heldOut, parts, model.Target(parsed));
-        using var run = parsed.GetValue(dryRun) ? null
-            : RunFolder.Open(folder, session.Identity(), all.ToJson(), About());
+        var session = new TrainSession(stage, found, all, from, heldOut, parts, model.Target(parsed), ranks);
+        using var run = parsed.GetValue(dryRun) ? null : session.Open(folder, About());
         session.ShowPlan();
         if (run is null)
         {

@@ -3,6 +3,7 @@ using Newtonsoft.Json.Linq;
 using ReasonGen.Core;
 using ReasonGen.JanusPro;
 using ReasonGen.Models;
+using ReasonGen.Ranks;
 using ReasonGen.Rollouts;
 using ReasonGen.Runs;
 using ReasonGen.Setups;
@@ -19,8 +20,9 @@ namespace ReasonGen.Host.Commands;
 /// <param name="heldOut">What it is held against; none for none, or the world's own.</param>
 /// <param name="rewards">Parts of the reward.</param>
 /// <param name="target">Device and type.</param>
+/// <param name="ranks">The processes that train together.</param>
 internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settings settings, string[] data,
-    string[] heldOut, IReadOnlyList<RewardPart> rewards, ComputeTarget target)
+    string[] heldOut, IReadOnlyList<RewardPart> rewards, ComputeTarget target, IRankGroup ranks)
 {
     private static readonly TimeSpan Report = TimeSpan.FromSeconds(10);
     private const int SampleCount = 4;
@@ -48,11 +50,28 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
         return identity;
     }
 
+    /// <summary>Takes the folder: the first rank does, the others follow when all were started alike.</summary>
+    /// <exception cref="ArgumentException">They were not.</exception>
+    internal RunFolder Open(string folder, JObject about)
+    {
+        var identity = Identity();
+        ranks.Agree(new JObject
+        {
+            ["stage"] = $"{stage}", ["settings"] = settings.ToJson(), ["out"] = Path.GetFullPath(folder),
+            ["validation"] = TrainData.Fingerprint(heldOut),
+            ["run"] = new JObject(identity.Properties().Where(one => one.Value is JValue)),
+        });
+        var opened = ranks.AfterFirst(() => ranks.Rank == 0
+            ? RunFolder.Open(folder, identity, settings.ToJson(), about) : RunFolder.Follow(folder));
+        ranks.Agree(new JObject { ["folder"] = opened.Fingerprint });
+        return opened;
+    }
+
     /// <summary>What the run will hold and how long it is.</summary>
     internal void ShowPlan()
     {
         var judge = rewards.Select(part => part.Qwen).FirstOrDefault(sizes => sizes is not null);
-        PlanCommand.Print(MemoryPlan.Of(config.Setup(found.Given, found.Config, target.DType), stage, judge));
+        PlanCommand.Print(MemoryPlan.Of(config.Setup(found.Given, found.Config, target.DType), stage, judge, ranks.Size));
         var (sft, grpo) = (config.Sft, config.Grpo);
         Console.WriteLine(stage == TrainingStage.Sft ? $"{sft.TotalSteps} steps, learning rate {sft.LearningRate:G3}."
             : $"{config.Run.Steps} steps of {grpo.PromptsPerStep} prompts, {grpo.RolloutsPerPrompt} rollouts each, "
@@ -62,28 +81,33 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
 
     /// <summary>Trains to the end.</summary>
     /// <returns>The exit code.</returns>
-    internal int Run(RunFolder folder, CancellationToken cancel)
+    internal int Run(RunFolder folder, CancellationToken asked)
     {
-        var (pipeline, place) = found.Open(target, folder);
+        using var end = new SharedCancellation(ranks, asked);
+        var (pipeline, place) = ranks.AfterFirst(() => found.Open(target, folder));
         using var opened = pipeline;
         var (policy, export) = found.Prepare(config, pipeline, place);
         using var additions = policy as Lora;
         using var reference = config.Grpo.KlWeight > 0 && stage == TrainingStage.Grpo
             ? found.OpenReference(target, folder) : null;
-        using var run = new TrainingRun(Parts(pipeline, policy, export, cancel) with { Reference = reference?.Model },
-            folder);
+        var parts = Parts(pipeline, policy, export, end.Token, asked) with { Reference = reference?.Model };
+        using var run = new TrainingRun(parts.SharedBy(ranks, end, pipeline.Model.Target.Device), folder);
         Console.WriteLine(run.Done == 0 ? $"Training into {folder.Folder}."
             : run.Done == run.Total ? $"All {run.Total} steps are done."
             : $"Goes on after step {run.Done} of {run.Total}.");
-        run.Stepped += Reporter();
+        run.Stepped += Reporter(ranks.Size == 1 && !Console.IsErrorRedirected);
         try
         {
-            run.Run(cancel);
+            run.Run(end.Token);
         }
         catch (OperationCanceledException)
         {
-            Console.Error.WriteLine($"Interrupted after step {run.Done} of {run.Total}. What was done is in "
-                + $"{folder.Folder}; the same command goes on from there.");
+            if (ranks.Rank == 0)
+            {
+                Console.Error.WriteLine($"Interrupted after step {run.Done} of {run.Total}. What was done is in "
+                    + $"{folder.Folder}; the same command goes on from there.");
+            }
+
             return CommandLine.Interrupted;
         }
 
@@ -94,7 +118,7 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
     }
 
     private RunParts Parts(JanusPipeline pipeline, IImageTextModel policy, Action<string> export,
-        CancellationToken cancel)
+        CancellationToken cancel, CancellationToken asked)
     {
         var style = stage == TrainingStage.Sft ? pipeline.Style.Sft : pipeline.Style.Rl;
         var sampling = config.Rollout with { ImageTokens = pipeline.Model.Config.ImageTokens };
@@ -111,7 +135,8 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
                 ["commit"] = RunRecord.CurrentCommit,
             },
         };
-        return stage == TrainingStage.Sft ? WithSamples(parts, pipeline, cancel) : WithPrompts(parts, pipeline);
+        return stage == TrainingStage.Sft ? ranks.AfterFirst(() => WithSamples(parts, pipeline, asked))
+            : WithPrompts(parts, pipeline);
     }
 
     private RunParts WithSamples(RunParts parts, JanusPipeline pipeline, CancellationToken cancel)
@@ -159,7 +184,7 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
         ? config.Run.SamplePrompts : otherwise.Take(SampleCount)).Select(text => new Prompt(text, "", []))];
 
     // one line at most every few seconds in a log; where someone is looking, one that keeps changing
-    private static Action<RunProgress> Reporter()
+    private static Action<RunProgress> Reporter(bool seen)
     {
         var (watch, last) = (Stopwatch.StartNew(), -Report);
         return progress =>
@@ -171,14 +196,14 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
             var line = $"{progress.Done}/{progress.Total}  {string.Join("  ", numbers)}  "
                 + $"{progress.SecondsPerStep:0.0#} "
                 + $"s a step, about {(int)progress.Left.TotalHours}:{progress.Left:mm\\:ss} left";
-            if (!Console.IsErrorRedirected && progress.Done < progress.Total)
+            if (seen && progress.Done < progress.Total)
             {
                 Console.Error.Write($"\r{line}\x1b[K");
             }
             else if (watch.Elapsed - last > Report || progress.Done == progress.Total)
             {
                 last = watch.Elapsed;
-                Console.WriteLine(Console.IsErrorRedirected ? line : $"\r{line}\x1b[K");
+                Console.WriteLine(seen ? $"\r{line}\x1b[K" : line);
             }
         };
     }

@@ -93,6 +93,10 @@ public sealed record EntropyConfig
     /// <summary>Controller of image entropy, where it is adaptive.</summary>
     public EntropyControllerConfig Image { get; init; } = new() { Target = 7 };
 
+    /// <summary>Of several GPUs each has controllers of its own, which see its micro-batches alone, as in the paper.
+    /// Default false: α is what one GPU would have.</summary>
+    public bool PerRank { get; init; }
+
     /// <summary>The term itself.</summary>
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public IEntropyStrategy Build() => Kind switch

@@ -5,6 +5,8 @@
 //   state.safetensors   what it goes on from
 //   checkpoints/step-000100/, best/, model/ (at the end)    folders that other programs open, each with a training.json
 using System.Globalization;
+using System.IO.Hashing;
+using System.Text;
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
@@ -18,13 +20,13 @@ public sealed class RunFolder : IDisposable
     private const string Description = "run.json", SettingsFile = "settings.json", Claims = ".claims",
         Training = "training.json";
     private static readonly TimeSpan Expiry = TimeSpan.FromMinutes(2), TouchInterval = TimeSpan.FromSeconds(10);
-    private readonly FileLease lease;
-    private readonly Timer touching;
+    private readonly FileLease? lease;
+    private readonly Timer? touching;
 
-    private RunFolder(string folder, FileLease lease)
+    private RunFolder(string folder, FileLease? lease)
     {
         (Folder, this.lease) = (folder, lease);
-        touching = new Timer(_ => lease.Touch(), null, TouchInterval, TouchInterval);
+        touching = lease is null ? null : new Timer(_ => lease.Touch(), null, TouchInterval, TouchInterval);
     }
 
     public string Folder { get; }
@@ -79,6 +81,14 @@ public sealed class RunFolder : IDisposable
             throw;
         }
     }
+
+    /// <summary>The folder as the other ranks of a run see it: the first has taken it and writes there.</summary>
+    public static RunFolder Follow(string folder) => new(Path.GetFullPath(folder), null);
+
+    /// <summary>Tells this run and its state from others, so that ranks see whether they see the same.</summary>
+    public string Fingerprint => string.Join(' ', new[] { In(Description), State }.Select(path =>
+        File.Exists(path) ? Convert.ToHexStringLower(XxHash128.Hash(Encoding.UTF8.GetBytes(path == State
+            ? string.Join(' ', SafetensorsHeader.Read(path).Metadata.Values) : File.ReadAllText(path)))) : "none"));
 
     /// <summary>A path in the folder.</summary>
     public string In(params ReadOnlySpan<string> names) => Path.Combine([Folder, .. names]);
@@ -151,7 +161,12 @@ public sealed class RunFolder : IDisposable
 
     public void Dispose()
     {
-        touching.Dispose();
+        if (lease is null)
+        {
+            return;
+        }
+
+        touching!.Dispose();
         lease.Dispose();
         FileLease.Sweep(In(Claims), Expiry);
     }

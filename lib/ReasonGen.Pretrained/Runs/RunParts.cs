@@ -1,6 +1,7 @@
 using Newtonsoft.Json.Linq;
 using ReasonGen.Grpo;
 using ReasonGen.Models;
+using ReasonGen.Ranks;
 using ReasonGen.Rewards;
 using ReasonGen.Rollouts;
 using ReasonGen.Setups;
@@ -61,6 +62,27 @@ public sealed record RunParts
 
     /// <summary>GRPO: held-out prompts; none for no validation.</summary>
     public IReadOnlyList<Prompt> HeldOutPrompts { get; init; } = [];
+
+    /// <summary>The processes that train together; the first alone writes.</summary>
+    public IRankGroup Ranks { get; init; } = Alone.Group;
+
+    /// <summary>Where each looks whether one of them has been asked to end; null for one process.</summary>
+    public SharedCancellation? End { get; init; }
+
+    /// <summary>The optimizer's state is shared out where it is large: that of additions stays whole.</summary>
+    internal bool ShardOptimizer => Ranks.Size > 1 && Policy is not Lora;
+
+    /// <summary>The same work, shared by several processes: rollouts, rewards, and entropies in one order.</summary>
+    /// <param name="ranks">The group; of one nothing changes.</param>
+    /// <param name="end">How they agree to end.</param>
+    /// <param name="device">Of the policy's weights.</param>
+    public RunParts SharedBy(IRankGroup ranks, SharedCancellation end, Device device) =>
+        ranks.Size == 1 ? this : this with
+    {
+        Ranks = ranks, End = end, Source = new SharedRollouts((PolicySampler)Source, ranks, end, device),
+        Reward = Reward is null ? null : new SharedReward(Reward, ranks, end),
+        Entropy = Config.Entropy.PerRank ? Entropy : new RankOrderEntropy(Entropy, ranks),
+    };
 }
 
 /// <summary>A trainer of either stage, as a run steps it.</summary>
@@ -79,7 +101,8 @@ internal sealed record RunTrainer(long Total, Func<long> Done, Func<Cancellation
 
     private static RunTrainer Sft(RunParts parts)
     {
-        var trainer = new SftTrainer(parts.Policy, parts.Batches!, parts.Special.BeginOfImage, parts.Config.Sft);
+        var trainer = new SftTrainer(parts.Policy, parts.Batches!, parts.Special.BeginOfImage, parts.Config.Sft,
+            parts.Ranks, parts.ShardOptimizer);
         return new(parts.Config.Sft.TotalSteps, () => trainer.StepCount, _ =>
         {
             var step = trainer.Step();
@@ -96,7 +119,7 @@ internal sealed record RunTrainer(long Total, Func<long> Done, Func<Cancellation
     {
         var collector = new RolloutCollector(parts.Source, parts.Reward!, parts.PromptAt!, parts.Config.Grpo);
         var trainer = new GrpoTrainer(parts.Policy, collector, parts.Entropy, parts.Special.BeginOfImage,
-            parts.Reference);
+            parts.Reference, parts.Ranks, parts.ShardOptimizer);
         return new(parts.Config.Run.Steps, () => trainer.StepCount, cancel =>
         {
             var step = trainer.Step(cancel);

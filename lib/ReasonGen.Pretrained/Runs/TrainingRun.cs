@@ -2,6 +2,7 @@ using Newtonsoft.Json.Linq;
 using ReasonGen.Core;
 using ReasonGen.Files;
 using ReasonGen.Imaging;
+using ReasonGen.Ranks;
 using ReasonGen.Rewards;
 using ReasonGen.Rollouts;
 using ReasonGen.Served;
@@ -52,11 +53,18 @@ public sealed class TrainingRun : IDisposable
             trainer.Resume(folder.State);
         }
 
-        folder.Forget(Done);
-        var events = utils.tensorboard.SummaryWriter(folder.Folder);
+        if (First)
+        {
+            folder.Forget(Done);
+        }
+
+        var events = First ? utils.tensorboard.SummaryWriter(folder.Folder) : null;
         metrics = new(folder.In("metrics.csv"), Done, events);
         validations = new(folder.In("validation.csv"), Done + 1, events, "validation");
     }
+
+    // the one that writes
+    private bool First => parts.Ranks.Rank == 0;
 
     /// <summary>Steps done so far.</summary>
     public long Done => trainer.Done();
@@ -77,7 +85,9 @@ public sealed class TrainingRun : IDisposable
     /// <summary>Told after each step.</summary>
     public event Action<RunProgress>? Stepped;
 
-    /// <summary>Trains to the end.</summary>
+    /// <summary>Trains to the end. Several ranks all call it.</summary>
+    /// <param name="cancel">Asks it to end; of several ranks what they agree on
+    /// (<see cref="SharedCancellation"/>).</param>
     /// <exception cref="OperationCanceledException">It was asked to end; its state is saved.</exception>
     public void Run(CancellationToken cancel = default)
     {
@@ -86,6 +96,7 @@ public sealed class TrainingRun : IDisposable
             AfterStep(cancel);
             while (Done < Total)
             {
+                parts.End?.Look();
                 cancel.ThrowIfCancellationRequested();
                 metrics.Add(Done, trainer.Step(cancel));
                 Stepped?.Invoke(Progress());
@@ -102,7 +113,7 @@ public sealed class TrainingRun : IDisposable
             throw;
         }
 
-        if (RunFolder.StepOf(folder.Final) != Done)
+        if (First && RunFolder.StepOf(folder.Final) != Done)
         {
             Export(folder.Final);
         }
@@ -125,7 +136,7 @@ public sealed class TrainingRun : IDisposable
     {
         var (last, step) = (Done == Total, Done);
         if (parts.SamplePrompts.Count > 0 && control.SampleEvery > 0 && (IsDue(control.SampleEvery) || last)
-            && !File.Exists(folder.Samples(step) + ".png"))
+            && parts.Ranks.Any(First && !File.Exists(folder.Samples(step) + ".png"), "whether samples are due"))
         {
             DrawSamples(cancel);
         }
@@ -135,13 +146,13 @@ public sealed class TrainingRun : IDisposable
         {
             validations.Add(step,
                 [(Measure.Value.Name, parts.Stage == TrainingStage.Sft ? HeldOutLoss(cancel) : HeldOutReward(cancel))]);
-            if (Best?.Step == step)
+            if (First && Best?.Step == step)
             {
                 Export(folder.Best);
             }
         }
 
-        if (step > 0 && IsDue(control.CheckpointEvery) && RunFolder.StepOf(folder.Checkpoint(step)) is null)
+        if (First && step > 0 && IsDue(control.CheckpointEvery) && RunFolder.StepOf(folder.Checkpoint(step)) is null)
         {
             Export(folder.Checkpoint(step));
             folder.Prune(control.Keep);
@@ -150,9 +161,14 @@ public sealed class TrainingRun : IDisposable
 
     private void SaveState()
     {
-        metrics.Save();
-        validations.Save();
+        if (First)
+        {
+            metrics.Save();
+            validations.Save();
+        }
+
         trainer.Save(folder.State);
+        parts.Ranks.Gather([], "saved state"); // nobody goes on, or ends, before it is there
     }
 
     private void Export(string path)
@@ -170,7 +186,7 @@ public sealed class TrainingRun : IDisposable
     private double HeldOutLoss(CancellationToken cancel)
     {
         using var free = no_grad();
-        var (config, losses) = (parts.Config.Sft, new List<double>());
+        var (config, losses, ranks, number) = (parts.Config.Sft, new List<double>(), parts.Ranks, 0);
         var batches = (control.ValidationSamples + parts.HeldOutSamples - 1) / parts.HeldOutSamples;
         for (var i = 0; i < batches; i++)
         {
@@ -178,6 +194,11 @@ public sealed class TrainingRun : IDisposable
             for (var start = 0; start < batch.Count; start += config.MicroBatchSamples)
             {
                 cancel.ThrowIfCancellationRequested();
+                if (number++ % ranks.Size != ranks.Rank)
+                {
+                    continue;
+                }
+
                 using var scope = NewDisposeScope();
                 var some = batch.Slice(start, Math.Min(config.MicroBatchSamples, batch.Count - start));
                 losses.Add(SftLoss.Compute(parts.Policy, some, parts.Special.BeginOfImage, config.TextScale,
@@ -186,7 +207,7 @@ public sealed class TrainingRun : IDisposable
             }
         }
 
-        return losses.Average();
+        return ranks.Dealt(losses, "losses of a validation").Average();
     }
 
     private double HeldOutReward(CancellationToken cancel)
@@ -216,8 +237,11 @@ public sealed class TrainingRun : IDisposable
         var words = parts.SamplePrompts.Select((prompt, p) =>
             string.Join('\n', rationales.Skip(p * control.SampleImages).Take(control.SampleImages)
             .Select((rationale, i) => $"  {i + 1}: {rationale.ReplaceLineEndings(" ")}").Prepend(prompt.Text)) + "\n");
-        AtomicFile.Write(path + ".txt", string.Join('\n', words));
-        AtomicFile.Write(path + ".png",
-            Png.Encode(ImageTensors.Grid(parts.Source.Images(rollouts), control.SampleImages)));
+        var images = parts.Source.Images(rollouts);
+        if (First)
+        {
+            AtomicFile.Write(path + ".txt", string.Join('\n', words));
+            AtomicFile.Write(path + ".png", Png.Encode(ImageTensors.Grid(images, control.SampleImages)));
+        }
     }
 }

@@ -15,6 +15,7 @@ using ReasonGen.Models;
 using ReasonGen.Native;
 using ReasonGen.Optimization;
 using ReasonGen.Qwen;
+using ReasonGen.Ranks;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -43,7 +44,7 @@ public sealed record MemoryRow(string What, MemoryPhase When, double Bytes, stri
 }
 
 /// <summary>The memory of a run, before it starts.</summary>
-public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, IReadOnlyList<MemoryRow> Rows)
+public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, int Ranks, IReadOnlyList<MemoryRow> Rows)
 {
     /// <summary>GPUs that a plan is compared with: name and bytes.</summary>
     public static IReadOnlyList<(string Name, double Bytes)> Gpus { get; } = [("80 GB", 80e9), ("141 GB", 141e9)];
@@ -65,8 +66,10 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, IReadO
     /// <param name="setup">Model and settings.</param>
     /// <param name="stage">The stage.</param>
     /// <param name="judge">A judge on the same device in GRPO; null for none, or one elsewhere.</param>
+    /// <param name="ranks">GPUs that train together, at least 1; the plan is of the fullest. They share the optimizer's
+    /// state out where all weights are trained.</param>
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
-    public static MemoryPlan Of(TrainingSetup setup, TrainingStage stage, QwenConfig? judge = null)
+    public static MemoryPlan Of(TrainingSetup setup, TrainingStage stage, QwenConfig? judge = null, int ranks = 1)
     {
         setup.Validate();
         NativeRuntime.EnsureLoaded();
@@ -81,12 +84,21 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, IReadO
         bool sft = stage == TrainingStage.Sft, masters = size < 4 && (!sft || setup.Sft.KeepMasters);
         double weights = model.state_dict().Values.Sum(tensor => (double)tensor.numel() * tensor.element_size()),
             all = trained.Sum();
-        double largest = trained.Max();
+        double largest = trained.Max(), kept = all;
+        var shared = "";
+        if (ranks > 1 && policy is null)
+        {
+            kept = RankOperations.Owners(trained, ranks).Zip(trained).GroupBy(one => one.First, one => one.Second)
+                .Max(load => load.Sum());
+            shared = $", shared out over {ranks} ranks";
+        }
+
         Add("weights", MemoryPhase.Always, weights + (policy is null ? 0 : all * size), 
             policy is null ? $"{setup.DType}" : $"{setup.DType}, LoRA of rank {setup.Lora!.Rank} included");
-        Add("fp32 masters", MemoryPhase.Always, masters ? 4 * all : 0,
-            masters ? $"of {all / 1e6:0} million trained weights" : "none are kept");
-        Add("AdamW moments", MemoryPhase.Always, 2 * all * (masters ? 4 : size), "two of each trained weight");
+        Add("fp32 masters", MemoryPhase.Always, masters ? 4 * kept : 0,
+            masters ? $"of {all / 1e6:0} million trained weights{shared}" : "none are kept");
+        Add("AdamW moments", MemoryPhase.Always, 2 * kept * (masters ? 4 : size),
+            $"two of each trained weight{shared}");
         foreach (var phase in new[] { MemoryPhase.Training, MemoryPhase.Update })
         {
             Add("gradients", phase, all * size, "one of each trained weight");
@@ -123,7 +135,7 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, IReadO
             Judge(judge, size, sft, Add);
         }
 
-        return new(setup, stage, rows);
+        return new(setup, stage, ranks, rows);
     }
 
     /// <summary>The rows as a table for a notebook: what, when, GiB, why.</summary>

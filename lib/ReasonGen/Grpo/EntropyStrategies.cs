@@ -31,6 +31,11 @@ public interface IEntropyStrategy
     /// afterwards.</summary>
     EntropyCoefficients Next(double textEntropy, double imageEntropy);
 
+    /// <summary>In place of <see cref="Next"/>, on a rank that has no micro-batch in a turn of all ranks.</summary>
+    void Skip()
+    {
+    }
+
     /// <summary>All that must be kept to go on after an interruption.</summary>
     JObject SaveState();
 

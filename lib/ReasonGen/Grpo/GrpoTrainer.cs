@@ -14,6 +14,7 @@ using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Models;
 using ReasonGen.Optimization;
+using ReasonGen.Ranks;
 using ReasonGen.Rollouts;
 using ReasonGen.Training;
 using TorchSharp;
@@ -30,6 +31,7 @@ public sealed class GrpoTrainer : IDisposable
     private readonly IEntropyStrategy entropy;
     private readonly long beginOfImage;
     private readonly AdamW optimizer;
+    private readonly IRankGroup ranks;
     private readonly StepGuard guard = new();
     private string? lastSaved;
 
@@ -38,28 +40,26 @@ public sealed class GrpoTrainer : IDisposable
     /// <param name="entropy">The entropy term.</param>
     /// <param name="beginOfImage">Id of the begin-of-image token.</param>
     /// <param name="reference">A frozen model for the KL term; needed when its weight is above 0.</param>
+    /// <param name="ranks">Ranks that train it together, micro-batch m on rank m mod W; null for one process.</param>
+    /// <param name="shardOptimizer">Whether they share the optimizer's state out (ZeRO-1).</param>
     /// <exception cref="ArgumentException">A setting is out of range, the reference model is missing, or the collector
     /// samples from another model or at another temperature.</exception>
-    public GrpoTrainer(
-        IImageTextModel model, RolloutCollector collector, IEntropyStrategy entropy, long beginOfImage,
-        IImageTextModel? reference = null)
+    public GrpoTrainer(IImageTextModel model, RolloutCollector collector, IEntropyStrategy entropy, long beginOfImage,
+        IImageTextModel? reference = null, IRankGroup? ranks = null, bool shardOptimizer = false)
     {
         Config = collector.Config;
         Config.Validate();
         if (Config.KlWeight > 0 && reference is null)
         {
-            throw new ArgumentException(
-                $"{nameof(GrpoConfig.KlWeight)} is {Config.KlWeight}, so a reference model is needed",
-                nameof(reference));
+            throw new ArgumentException($"{nameof(GrpoConfig.KlWeight)} is {Config.KlWeight}, which needs a reference "
+                + "model", nameof(reference));
         }
 
         collector.Source.CheckPolicy(model, Config.Temperature);
-        this.model = model;
-        this.reference = reference;
-        this.collector = collector;
-        this.entropy = entropy;
-        this.beginOfImage = beginOfImage;
-        optimizer = new AdamW(model.TrainableParameters(), 0.9, 0.999, Config.WeightDecay);
+        (this.model, this.reference, this.collector) = (model, reference, collector);
+        (this.entropy, this.beginOfImage, this.ranks) = (entropy, beginOfImage, ranks ?? Alone.Group);
+        var sharing = shardOptimizer ? ranks : null;
+        optimizer = new AdamW(model.TrainableParameters(), 0.9, 0.999, Config.WeightDecay, ranks: sharing);
     }
 
     public GrpoConfig Config { get; }
@@ -67,15 +67,12 @@ public sealed class GrpoTrainer : IDisposable
     /// <summary>Iterations done so far.</summary>
     public long StepCount { get; private set; }
 
-    /// <summary>What the last iteration trained on; null where no rewards differed. It is disposed when the next
-    /// begins.</summary>
+    /// <summary>What the last iteration trained on, until the next begins; null where no rewards differed.</summary>
     public GrpoBatch? LastBatch { get; private set; }
 
-    /// <summary>Does up to <paramref name="count"/> iterations, each when it is asked for; ends early when
-    /// cancelled.</summary>
+    /// <summary>Does up to so many iterations, each when it is asked for; ends early when cancelled.</summary>
     /// <exception cref="NonFiniteLossException">A loss or gradient is not finite.</exception>
-    /// <exception cref="InvalidOperationException">Several iterations in a row found no group of differing
-    /// rewards.</exception>
+    /// <exception cref="InvalidOperationException">Several iterations in a row found no differing rewards.</exception>
     public IEnumerable<GrpoStep> Steps(int count, CancellationToken cancel = default)
     {
         for (var i = 0; i < count && !cancel.IsCancellationRequested; i++)
@@ -111,10 +108,9 @@ public sealed class GrpoTrainer : IDisposable
     {
         using var scope = NewDisposeScope();
         var values = groups.SelectMany(group => group.Rewards).ToArray();
-        long[] shape = [groups.Count, groups[0].Rewards.Length];
-        var rewards = tensor(values, shape, device: rollouts.Ids.device); // [P, G]
+        var rewards = tensor(values, [groups.Count, groups[0].Rewards.Length], device: rollouts.Ids.device); // [P, G]
         var advantages = GroupAdvantage.Compute(rewards); // [P, G]
-        var oldLogProbs = RolloutLogProbs.Old(model, rollouts, Config.Temperature, Config.MicroBatchRollouts); // [N, R]
+        var oldLogProbs = RolloutLogProbs.Old(model, rollouts, Config.Temperature, Config.MicroBatchRollouts, ranks);
         return new(rollouts, groups, rewards.DetachFromDisposeScope(), advantages.DetachFromDisposeScope(),
             oldLogProbs.DetachFromDisposeScope());
     }
@@ -123,24 +119,32 @@ public sealed class GrpoTrainer : IDisposable
     {
         var perUpdate = Config.PromptsPerUpdate * batch.GroupSize;
         var rate = Config.LearningRate * LearningRate.Constant(StepCount, Config.WarmupSteps);
-        var metrics = new List<UpdateMetrics>();
-        var norms = new List<double>();
+        var (metrics, norms) = (new List<UpdateMetrics>(), new List<double>());
         for (var start = 0; start < batch.Rollouts.Count; start += perUpdate)
         {
             var end = Math.Min(start + perUpdate, batch.Rollouts.Count);
             var microBatches = (end - start + Config.MicroBatchRollouts - 1) / Config.MicroBatchRollouts;
             optimizer.ZeroGradients();
-            for (var at = start; at < end; at += Config.MicroBatchRollouts)
+            var mine = new List<UpdateMetrics>();
+            for (var m = ranks.Rank; m - ranks.Rank < microBatches; m += ranks.Size) // as many turns on each rank
             {
+                var at = start + m * Config.MicroBatchRollouts;
+                if (at >= end)
+                {
+                    entropy.Skip();
+                    continue;
+                }
+
                 optimizer.WidenGradients();
-                metrics.Add(Backward(batch, at, Math.Min(Config.MicroBatchRollouts, end - at), microBatches));
+                mine.Add(Backward(batch, at, Math.Min(Config.MicroBatchRollouts, end - at), microBatches));
             }
 
+            metrics.AddRange(ranks.Dealt(mine, "what an update did"));
+            ranks.SumGradients(model.TrainableParameters().Select(p => p.Parameter));
             var norm = GradientClip.Apply(model.TrainableParameters().Select(p => p.Parameter), Config.GradientClip);
             if (!double.IsFinite(norm))
             {
-                throw new NonFiniteLossException("the gradient", StepCount, $"rollouts {start} to {end - 1}",
-                    lastSaved);
+                throw new NonFiniteLossException("the gradient", StepCount, $"rollouts {start}–{end - 1}", lastSaved);
             }
 
             norms.Add(norm);
@@ -180,8 +184,7 @@ public sealed class GrpoTrainer : IDisposable
 
         if (!Array.TrueForAll(read, float.IsFinite))
         {
-            throw new NonFiniteLossException("the loss", StepCount, $"rollouts {start} to {start + count - 1}",
-                lastSaved);
+            throw new NonFiniteLossException("the loss", StepCount, $"rollouts {start}–{start + count - 1}", lastSaved);
         }
 
         ActivationCheckpoint.Backward(loss / microBatches);
@@ -206,9 +209,8 @@ public sealed class GrpoTrainer : IDisposable
         RunState.Save(path, model.TrainableParameters(), optimizer, new JObject
         {
             ["step"] = StepCount, ["next_prompt"] = collector.NextPrompt, ["empty_steps"] = collector.EmptySteps,
-            ["entropy"] = entropy.SaveState(),
-            ["config"] = Settings(),
-        });
+            ["entropy"] = entropy.SaveState(), ["config"] = Settings(),
+        }, ranks: ranks);
         lastSaved = path;
     }
 

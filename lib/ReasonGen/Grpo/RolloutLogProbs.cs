@@ -1,4 +1,5 @@
 using ReasonGen.Models;
+using ReasonGen.Ranks;
 using ReasonGen.Rollouts;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -36,13 +37,16 @@ public static class RolloutLogProbs
     /// <param name="rollouts">The N rollouts.</param>
     /// <param name="temperature">As in <see cref="Compute"/>.</param>
     /// <param name="microBatch">Rollouts of one forward pass, at least 1.</param>
-    /// <returns>[N, R] fp32.</returns>
-    public static Tensor Old(IImageTextModel model, RolloutBatch rollouts, double temperature, int microBatch)
+    /// <param name="ranks">Ranks that share the micro-batches out; null for one.</param>
+    /// <returns>[N, R] fp32, the whole of it on each rank.</returns>
+    public static Tensor Old(IImageTextModel model, RolloutBatch rollouts, double temperature, int microBatch,
+        IRankGroup? ranks = null)
     {
         using var free = no_grad();
         using var scope = NewDisposeScope();
         var old = zeros(rollouts.Count, rollouts.ResponseColumns, ScalarType.Float32, rollouts.Ids.device);
-        for (var start = 0; start < rollouts.Count; start += microBatch)
+        ranks ??= Alone.Group;
+        for (var start = ranks.Rank * microBatch; start < rollouts.Count; start += ranks.Size * microBatch)
         {
             using var pass = NewDisposeScope();
             var micro = rollouts.Slice(start, Math.Min(microBatch, rollouts.Count - start));
@@ -50,6 +54,7 @@ public static class RolloutLogProbs
             old.narrow(0, start, micro.Count).narrow(1, 0, micro.ResponseColumns).copy_(logProbs);
         }
 
+        ranks.Sum(old, "log-probs of the policy that sampled");
         return old.MoveToOuterDisposeScope();
     }
 }

@@ -46,20 +46,11 @@ public sealed class PolicySampler(
     {
         using var scope = NewDisposeScope();
         var (ids, mask) = PromptRows(prompts.Select(prompt => prompt.Text), rolloutsPerPrompt);
-        var rows = ids.shape[0];
-        var parts = (int)Math.Max(Math.Min(Config.Parts, rows), Math.Ceiling(rows / (double)Config.RowsAtATime));
+        var parts = PartsOf((int)ids.shape[0]);
+        RolloutBatch Sample(int part) => GeneratePart(ids, mask, seed, part);
         if (parts == 1)
         {
-            return sampler.Generate(ids, mask, seed, TokenDone);
-        }
-
-        long Start(int part) => rows * part / parts;
-        RolloutBatch Sample(int part)
-        {
-            using var some = NewDisposeScope();
-            var count = Start(part + 1) - Start(part);
-            return sampler.Generate(ids.narrow(0, Start(part), count), mask.narrow(0, Start(part), count),
-                Seeds.Mix(seed, part), TokenDone);
+            return Sample(0);
         }
 
         RolloutBatch[] batches =
@@ -68,6 +59,27 @@ public sealed class PolicySampler(
         var joined = RolloutBatch.Join([.. batches.Select(batch => (batch, AllRows(batch)))]);
         Array.ForEach(batches, batch => batch.Dispose());
         return joined;
+    }
+
+    /// <summary>Parts that so many rows are sampled in, each with a seed of its own.</summary>
+    public int PartsOf(int rows) =>
+        (int)Math.Max(Math.Min(Config.Parts, rows), Math.Ceiling(rows / (double)Config.RowsAtATime));
+
+    /// <summary>One part of what <see cref="Generate"/> gives: its rows, as they come there.</summary>
+    public RolloutBatch GeneratePart(IReadOnlyList<Prompt> prompts, int rolloutsPerPrompt, long seed, int part)
+    {
+        using var scope = NewDisposeScope();
+        var (ids, mask) = PromptRows(prompts.Select(prompt => prompt.Text), rolloutsPerPrompt);
+        return GeneratePart(ids, mask, seed, part);
+    }
+
+    private RolloutBatch GeneratePart(Tensor ids, Tensor mask, long seed, int part)
+    {
+        using var scope = NewDisposeScope();
+        var (rows, parts) = (ids.shape[0], PartsOf((int)ids.shape[0]));
+        long start = rows * part / parts, count = rows * (part + 1) / parts - start;
+        return sampler.Generate(ids.narrow(0, start, count), mask.narrow(0, start, count),
+            parts == 1 ? seed : Seeds.Mix(seed, part), TokenDone);
     }
 
     /// <summary>Prompts as the sampler reads them: bos, the filled template, left-padded to the longest. [N·G, P]

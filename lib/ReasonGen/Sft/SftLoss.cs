@@ -17,6 +17,8 @@ namespace ReasonGen.Sft;
 /// <param name="Watched">[4] fp32 without a graph, where the model is: total, and the three below.</param>
 public readonly record struct SftLossParts(Tensor Total, Tensor Watched)
 {
+    internal const int Numbers = 4; // that are watched
+
     /// <summary>Mean cross-entropy of text tokens, unscaled, in nats.</summary>
     public double Text => Watched[1].ToDouble();
 

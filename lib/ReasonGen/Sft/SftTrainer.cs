@@ -4,6 +4,7 @@ using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Models;
 using ReasonGen.Optimization;
+using ReasonGen.Ranks;
 using ReasonGen.Training;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -29,6 +30,7 @@ public sealed class SftTrainer : IDisposable
     private readonly Func<long, SftBatch> batchOfStep;
     private readonly long beginOfImage;
     private readonly AdamW optimizer;
+    private readonly IRankGroup ranks;
     private readonly StepGuard guard = new();
     private string? lastSaved;
 
@@ -37,12 +39,17 @@ public sealed class SftTrainer : IDisposable
     /// trainer disposes it.</param>
     /// <param name="beginOfImage">Id of the begin-of-image token.</param>
     /// <param name="config">Settings.</param>
-    public SftTrainer(IImageTextModel model, Func<long, SftBatch> batchOfStep, long beginOfImage, SftConfig config)
+    /// <param name="ranks">The ranks that train the model together, micro-batch m on rank m mod W; null for
+    /// one.</param>
+    /// <param name="shardOptimizer">Whether they share the optimizer's state out (ZeRO-1).</param>
+    public SftTrainer(IImageTextModel model, Func<long, SftBatch> batchOfStep, long beginOfImage, SftConfig config,
+        IRankGroup? ranks = null, bool shardOptimizer = false)
     {
         config.Validate();
+        this.ranks = ranks ?? Alone.Group;
         (this.model, this.batchOfStep, this.beginOfImage, Config) = (model, batchOfStep, beginOfImage, config);
         optimizer = new AdamW(model.TrainableParameters(), config.Beta1, config.Beta2, config.WeightDecay,
-            keepMasters: config.KeepMasters);
+            keepMasters: config.KeepMasters, ranks: shardOptimizer ? ranks : null);
     }
 
     public SftConfig Config { get; }
@@ -72,7 +79,7 @@ public sealed class SftTrainer : IDisposable
         optimizer.ZeroGradients();
         int micro = Math.Min(Config.MicroBatchSamples, batch.Count), parts = (batch.Count + micro - 1) / micro;
         List<Tensor> watched = [];
-        for (var start = 0; start < batch.Count; start += micro)
+        for (var start = ranks.Rank * micro; start < batch.Count; start += ranks.Size * micro)
         {
             using var pass = NewDisposeScope();
             optimizer.WidenGradients();
@@ -82,10 +89,12 @@ public sealed class SftTrainer : IDisposable
             watched.Add(part.Watched.MoveToOuterDisposeScope());
         }
 
-        var read = cat(watched).Values<float>(); // at once: each read waits for the device
-        double Mean(int which) =>
-            Enumerable.Range(0, parts).Sum(part => read[part * watched[0].shape[0] + which] / (double)parts);
-        double loss = Mean(0), text = Mean(1), image = Mean(2);
+        var read = watched.Count == 0 ? [] : cat(watched).Values<float>(); // at once: each read waits for the device
+        var losses = ranks.Dealt([.. read.Chunk(SftLossParts.Numbers)
+            .Select(one => (Loss: one[0], Text: one[1], Image: one[2]))], "losses of a step");
+        double loss = losses.Sum(one => one.Loss / (double)parts), text = losses.Sum(one => one.Text / (double)parts),
+            image = losses.Sum(one => one.Image / (double)parts);
+        ranks.SumGradients(model.TrainableParameters().Select(p => p.Parameter));
         var norm = GradientClip.Apply(model.TrainableParameters().Select(p => p.Parameter), Config.GradientClip);
         if (!double.IsFinite(loss) || !double.IsFinite(norm))
         {
@@ -113,7 +122,7 @@ public sealed class SftTrainer : IDisposable
     {
         using var turn = guard.Save();
         RunState.Save(path, model.TrainableParameters(), optimizer,
-            new JObject { ["step"] = StepCount, ["config"] = JObject.FromObject(Config) });
+            new JObject { ["step"] = StepCount, ["config"] = JObject.FromObject(Config) }, ranks: ranks);
         lastSaved = path;
     }
 

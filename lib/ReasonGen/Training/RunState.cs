@@ -2,6 +2,7 @@ using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Optimization;
+using ReasonGen.Ranks;
 using Parameter = TorchSharp.Modules.Parameter;
 using static TorchSharp.torch;
 
@@ -13,24 +14,29 @@ namespace ReasonGen.Training;
 /// </summary>
 public static class RunState
 {
-    private const string Key = "reasongen_state";
+    private const string Key = "reasongen_state", Mine = "optimizer.";
 
     /// <param name="path">The file; its folder is made when missing.</param>
     /// <param name="weights">What is trained.</param>
     /// <param name="optimizer">Its moments and steps are kept too.</param>
     /// <param name="state">Counters and settings.</param>
     /// <param name="more">Tensors that are neither weights nor the optimizer's.</param>
+    /// <param name="ranks">The ranks that train together: all call it, the first writes.</param>
     /// <exception cref="UnusableFileException">The file cannot be written; an earlier state stays as it
     /// was.</exception>
     public static void Save(string path, IEnumerable<(string Name, Parameter Parameter)> weights, AdamW optimizer,
-        JObject state,
-        IReadOnlyDictionary<string, Tensor>? more = null)
+        JObject state, IReadOnlyDictionary<string, Tensor>? more = null, IRankGroup? ranks = null)
     {
         state = (JObject)state.DeepClone();
         state["optimizer_steps"] = optimizer.StepCount;
+        using var scope = NewDisposeScope();
+        var tensors = Targets(weights, optimizer.WholeState(), more);
         try
         {
-            ChecksummedFile.Save(path, Targets(weights, optimizer, more), [(Key, state.ToString(Formatting.None))]);
+            if (ranks is null or { Rank: 0 })
+            {
+                ChecksummedFile.Save(path, tensors, [(Key, state.ToString(Formatting.None))]);
+            }
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -61,13 +67,15 @@ public static class RunState
         }
 
         ChecksummedFile.Verify(path);
-        var (targets, files) = (Targets(weights, optimizer, more), CheckpointFiles.Open(path));
-        files.Check(targets);
+        var (targets, files) = (Targets(weights, optimizer.State(), more), CheckpointFiles.Open(path));
+        bool Elsewhere(string name) => name.StartsWith(Mine, StringComparison.Ordinal)
+            && optimizer.IsElsewhere(name[Mine.Length..]);
+        files.Check(targets, Elsewhere);
         try
         {
             var state = JObject.Parse(text);
             var (result, steps) = (read(state), Count(state, "optimizer_steps"));
-            files.LoadInto(targets, finite: false);
+            files.LoadInto(targets, Elsewhere, finite: false);
             optimizer.StepCount = steps;
             return result;
         }
@@ -101,11 +109,10 @@ public static class RunState
     }
 
     private static Dictionary<string, Tensor> Targets(IEnumerable<(string Name, Parameter Parameter)> weights,
-        AdamW optimizer,
-        IReadOnlyDictionary<string, Tensor>? more)
+        Dictionary<string, Tensor> optimizer, IReadOnlyDictionary<string, Tensor>? more)
     {
         var tensors = weights.ToDictionary(pair => pair.Name, pair => (Tensor)pair.Parameter);
-        foreach (var (name, tensor) in optimizer.State().Select(pair => ($"optimizer.{pair.Key}", pair.Value))
+        foreach (var (name, tensor) in optimizer.Select(pair => (Mine + pair.Key, pair.Value))
             .Concat(more?.Select(pair => (pair.Key, pair.Value)) ?? []))
         {
             tensors.Add(name, tensor);
