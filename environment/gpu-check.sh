@@ -44,7 +44,7 @@ pack() {
     done
     # what neither the tests of a device nor the figures need; without the list of dependencies nobody misses it
     (cd "$to/kit" && rm -rf ./*.pdb ./*.xml ./*.deps.json ./cs ./data ./ReasonGen.Host ./ReasonGen.Tests ./ReasonGen.Benchmarks \
-        Microsoft.CodeAnalysis*.dll Plotly.NET*.dll OpenAI.dll FSharp.Core.dll System.ServiceModel*.dll Microsoft.CodeCoverage* \
+        Microsoft.CodeAnalysis*.dll System.ServiceModel*.dll Microsoft.CodeCoverage* \
         Microsoft.TestPlatform* Microsoft.VisualStudio* testhost* ./*testadapter* Jint.dll AngleSharp*.dll)
 
     version=$(dotnet --list-runtimes | awk '/^Microsoft\.NETCore\.App 10\./ { found = $0 } END { print found }')
@@ -66,7 +66,7 @@ pack() {
     (cd "$root" && git rev-parse --short HEAD 2>/dev/null || echo unknown) > "$to/revision.txt"
 
     echo "compressing …"
-    tar -C "$work" --owner=0 --group=0 --sort=name -cf - gpu-check | xz -6 > "$file"
+    tar -C "$work" --owner=0 --group=0 --sort=name -cf - gpu-check | xz -9e > "$file"
     local bytes=$(wc -c < "$file")
     echo "$file: $((bytes / 1048576)).$((bytes % 1048576 * 10 / 1048576)) MiB"
     if [ "$bytes" -gt $((LIMIT_MIB * 1048576)) ]; then
@@ -109,11 +109,11 @@ run() {
     device=cuda out=gpu-check-results patience=1
     while [ $# -gt 0 ]; do
         case $1 in
-            --device) device=${2:?"--device wants cuda or cpu"}; shift ;;
+            --device) [ $# -gt 1 ] || fail "--device wants cuda or cpu"; device=$2; shift ;;
             --small) small=--small ;;
-            --python) python=${2:?"--python wants a program"}; shift ;;
+            --python) [ $# -gt 1 ] || fail "--python wants a program"; python=$2; shift ;;
             --no-peer) peer="" ;;
-            --out) out=${2:?"--out wants a folder"}; shift ;;
+            --out) [ $# -gt 1 ] || fail "--out wants a folder"; out=$2; shift ;;
             -*) fail "there is no option $1; see --help" ;;
             *) [ -z "$file" ] || fail "run takes one file; see --help"; file=$1 ;;
         esac
