@@ -28,7 +28,7 @@ internal static class NativePackages
 
     /// <summary>The folder that the user names, or null.</summary>
     internal static string? Named { get; } = Environment.GetEnvironmentVariable(Variable) is { Length: > 0 } named
-        ? named : null;
+        ? Path.GetFullPath(named) : null;
 
     private static string TorchSharpVersion { get; } = typeof(torch).Assembly.GetName().Version!.ToString(3);
 
