@@ -96,6 +96,7 @@ internal static class GenerateCommand
                 Console.Error.WriteLine($"{Plain(name)} is no text file (*.txt) and not drawn.");
             }
 
+            _ = model.Target(parsed); // before any work
             suite.CheckWritable();
             using var pipeline = model.Open(parsed);
             foreach (var item in suite.Items)

@@ -110,7 +110,8 @@ public sealed class QwenJudge(string name, QwenVl model, ITokenizer tokenizer, J
             left ? Enumerable.Repeat(fill, columns - count).Concat(row)
                 : row.Concat(Enumerable.Repeat(fill, columns - count));
         Tensor Stack(Func<long[], IEnumerable<long>> of, long fill) =>
-            tensor(rows.SelectMany(row => Filled(of(row), row.Length, fill)).ToArray(), [rows.Count, columns]);
+            tensor(rows.SelectMany(row => Filled(of(row), row.Length, fill)).ToArray(),
+                [rows.Count, columns], device: CPU);
         return (Stack(row => row, pad), Stack(row => row.Select(_ => 1L), 0));
     }
 

@@ -63,6 +63,39 @@ internal static class TestDevice
         }
     }
 
+    /// <summary>
+    /// Lets the lazy device compute what it has put off whenever a number is read of it: it would compute all since the
+    /// start anew otherwise. Not where its gaps may be met, since what it throws then would end the process.
+    /// </summary>
+    internal static unsafe void ComputeAtReads()
+    {
+        if (Name == Lazy && executor == 0)
+        {
+            var library = NativeLibrary.Load("libtorch_cpu.so");
+            nint Export(string name) => NativeLibrary.GetExport(library, "_ZN5torch4lazy17LazyGraphExecutor" + name);
+            executor = ((delegate* unmanaged<nint>)Export("3GetEv"))();
+            sync = (delegate* unmanaged<nint, nint, nint, nint, byte, void>)Export("20SyncLiveTensorsGraphEPKNS0_"
+                + "13BackendDeviceEN3c108ArrayRefINSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEEEEb");
+            OperatorLog.Watch(&BeforeOperator);
+        }
+    }
+
+    private static nint executor;
+    private static unsafe delegate* unmanaged<nint, nint, nint, nint, byte, void> sync;
+
+    [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
+    private static unsafe nint BeforeOperator(nint result, nint function)
+    {
+        *(nint*)result = 0;
+        var name = OperatorLog.Name(function);
+        if (name.SequenceEqual("aten::_to_copy"u8) || name.SequenceEqual("aten::_local_scalar_dense"u8))
+        {
+            sync(executor, 0, 0, 0, 1); // all devices, no names, and wait
+        }
+
+        return result;
+    }
+
     private static readonly string[] Gaps = ["aten::logical_and.out", "itensor_view_from_dense expects"];
 
     private static unsafe ComputeTarget OpenLazy()
