@@ -1,8 +1,6 @@
 using ReasonGen.Core;
-using ReasonGen.Grpo;
 using ReasonGen.Kernels;
 using ReasonGen.Models;
-using ReasonGen.Rollouts;
 using ReasonGen.Setups;
 using ReasonGen.Sft;
 using TorchSharp;
@@ -19,8 +17,8 @@ public sealed class LaunchTests
     [InlineData(16)] // additions are merged while sampling
     public void A_token_of_the_1B_model_takes_at_most_500_launches(int rank)
     {
-        var names = DecodeStep(JanusConfig.Pro1B.Language, rank);
-        Assert.True(names.Count <= 500, $"{names.Count}: {Counts(names)}");
+        var names = DecodeLaunches.OfToken(JanusConfig.Pro1B.Language, rank);
+        Assert.True(names.Count <= 500, $"{names.Count}: {DecodeLaunches.Counts(names)}");
     }
 
     [Fact]
@@ -71,39 +69,5 @@ public sealed class LaunchTests
         Assert.Same(visible, DeviceKernels.Additive(visible, ScalarType.Float32)); // on a CPU
         Assert.Equal(128, DeviceKernels.RoundUp(65, DeviceType.CUDA));
         Assert.Equal(65, DeviceKernels.RoundUp(65, DeviceType.CPU));
-    }
-
-    internal static string Counts(IEnumerable<string> names) => string.Join(", ",
-        names.CountBy(name => name).OrderByDescending(pair => pair.Value).Select(pair => $"{pair.Value} {pair.Key}"));
-
-    // an image token of two rows, as a GPU is asked for it. The number of operators does not depend on widths; fp16 is
-    // to the CPU what bf16 is to the GPU, a type without kernels of our own.
-    internal static List<string> DecodeStep(LlamaConfig language, int rank)
-    {
-        using var free = no_grad();
-        using var scope = NewDisposeScope();
-        var small = TinyJanus.Config with
-        {
-            Vision = null, Language = TinyJanus.Config.Language with { Layers = language.Layers },
-        };
-        using var model = new Janus(small, new ComputeTarget(CPU, ScalarType.Float16));
-        using var lora = rank == 0 ? null : new Lora(model, new() { Rank = rank });
-        IImageTextModel policy = lora is null ? model : lora;
-        DeviceKernels.OnCpuToo = true;
-        try
-        {
-            using var generator = Seeds.Torch(1);
-            var prompt = ones(2, 3, ScalarType.Int64, CPU);
-            using var state = new DecodeState(policy, policy.Embed(prompt), prompt, 8);
-            var (next, _) = TokenSampler.Draw(policy.ImageLogits(state.Hidden).squeeze(1), 1, false, generator);
-            using var log = new OperatorLog();
-            state.Append(policy.EmbedImageCodes(next));
-            _ = TokenSampler.Draw(policy.ImageLogits(state.Hidden).squeeze(1), 1, false, generator);
-            return log.Launches;
-        }
-        finally
-        {
-            DeviceKernels.OnCpuToo = false;
-        }
     }
 }

@@ -45,7 +45,7 @@ internal static class TestDevice
 
     /// <summary>Fixtures where tests compute.</summary>
     internal static Dictionary<string, Tensor> Here(this Dictionary<string, Tensor> tensors) =>
-        tensors.ToDictionary(pair => pair.Key, pair => pair.Value.Here());
+        IsCpu ? tensors : tensors.ToDictionary(pair => pair.Key, pair => pair.Value.Here());
 
     /// <summary>
     /// Trains, as far as the device can: the backward passes of a clamp and of a convolution under a scalar loss are
@@ -81,6 +81,7 @@ internal static class TestDevice
     }
 
     private static nint executor;
+    private static int syncing;
     private static unsafe delegate* unmanaged<nint, nint, nint, nint, byte, void> sync;
 
     [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
@@ -90,7 +91,11 @@ internal static class TestDevice
         var name = OperatorLog.Name(function);
         if (name.SequenceEqual("aten::_to_copy"u8) || name.SequenceEqual("aten::_local_scalar_dense"u8))
         {
-            sync(executor, 0, 0, 0, 1); // all devices, no names, and wait
+            if (Interlocked.Exchange(ref syncing, 1) == 0) // what it computes begins with operators too
+            {
+                sync(executor, 0, 0, 0, 1); // all devices, no names, and wait
+                syncing = 0;
+            }
         }
 
         return result;
