@@ -2,6 +2,7 @@
 //   (nothing)             the miniature's hot paths; sft: training alone
 //   memory-1b [full]      one training step at the size of Janus-Pro-1B (6 to 16 GB of memory)
 //   decode-1b             decoding at that size
+//   launches              kernels that a GPU is asked for a token, counted without one
 //   checkpoint 1b|7b      loading at full size (4 or 15 GB of disk and memory)
 //   tokenizer FILES       a tokenizer over texts
 //   kernel [10000]        the Jupyter kernel, with long sessions of so many cells
@@ -23,6 +24,11 @@ using ReasonGen.Sft;
 using ReasonGen.Studies;
 using ReasonGen.World;
 using static TorchSharp.torch;
+
+if (args is ["launches"])
+{
+    return LaunchBenchmark.Run();
+}
 
 if (args is ["checkpoint", ..])
 {

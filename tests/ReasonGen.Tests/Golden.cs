@@ -3,6 +3,7 @@ using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Studies;
+using ReasonGen.Tests.Devices;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -19,7 +20,8 @@ internal static class Golden
 
     internal static string Path(string name) => System.IO.Path.Combine(Folder, name);
 
-    internal static Dictionary<string, Tensor> Tensors(string name) => Safetensors.Load(Path(name + ".safetensors"));
+    internal static Dictionary<string, Tensor> Tensors(string name) =>
+        Safetensors.Load(Path(name + ".safetensors")).Here();
 
     internal static JObject Json(string name) => (JObject)Token(name);
 
@@ -39,8 +41,8 @@ internal static class Golden
         Assert.True(expected.shape.SequenceEqual(actual.shape),
             $"{what}: [{string.Join(", ", actual.shape)}] instead of [{string.Join(", ", expected.shape)}]");
         using var scope = NewDisposeScope();
-        var worst = expected.numel() == 0 ? 0
-            : expected.to(ScalarType.Float64).sub(actual.detach().to(ScalarType.Float64)).abs().max().ToDouble();
+        Tensor Wide(Tensor values) => values.detach().cpu().to(ScalarType.Float64);
+        var worst = expected.numel() == 0 ? 0 : Wide(expected).sub(Wide(actual)).abs().max().ToDouble();
         Assert.True(worst <= tolerance, $"{what}: off by {worst:G4}, more than {tolerance:G4}");
     }
 

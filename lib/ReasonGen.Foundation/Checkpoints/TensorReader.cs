@@ -21,7 +21,7 @@ namespace ReasonGen.Checkpoints;
 internal sealed class TensorReader(bool finite, MappedFiles? mapped = null, Func<string, bool>? filled = null)
     : IDisposable
 {
-    private const int ChunkBytes = 1 << 18;
+    private const int ChunkBytes = 1 << 18, DeviceChunkBytes = 1 << 23; // a copy to a GPU has a price of its own
 
     private readonly ConcurrentDictionary<string, SafeFileHandle> files = [];
     private readonly ConcurrentDictionary<StoredBytes, bool> intact = [];
@@ -102,7 +102,8 @@ internal sealed class TensorReader(bool finite, MappedFiles? mapped = null, Func
     {
         var direct = flat.dtype == entry.Type && flat.device_type == DeviceType.CPU;
         var there = mapped?.Holds(entry, flat) ?? false;
-        long width = ElementTypes.SizeOf(entry.Type), step = ChunkBytes / width;
+        long width = ElementTypes.SizeOf(entry.Type),
+            step = (flat.device_type == DeviceType.CPU ? ChunkBytes : DeviceChunkBytes) / width;
         using var chunk = direct ? null : empty(Math.Min(step, entry.Elements), entry.Type, CPU);
         var crc = entry.Storage is { Crc: not 0 } storage && storage.Bytes == entry.Bytes ? new Crc32() : null;
         var blank = entry.Shape.Length > 1 && filled?.Invoke(entry.Name) == true;

@@ -24,7 +24,8 @@ public static class ImageTensors
             images[i].Rgb.CopyTo(bytes, i * images[i].Rgb.Length);
         }
 
-        var values = tensor(bytes, [images.Count, height, width, 3], ScalarType.Byte).to(device).to(ScalarType.Float32)
+        var values = tensor(bytes, [images.Count, height, width, 3], ScalarType.Byte, device)
+            .to(ScalarType.Float32)
             .div(127.5f).sub(1);
         return values.permute(0, 3, 1, 2).contiguous().MoveToOuterDisposeScope();
     }

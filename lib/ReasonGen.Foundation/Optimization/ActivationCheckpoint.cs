@@ -77,7 +77,7 @@ public static class ActivationCheckpoint
             {
                 // a gradient of no shape that fits, on which libtorch gives up
                 Interlocked.CompareExchange(ref failure, ExceptionDispatchInfo.Capture(e), null);
-                handedOut = [zeros(0).DetachFromDisposeScope()];
+                handedOut = [zeros(0, device: CPU).DetachFromDisposeScope()];
                 return [null!, handedOut[0],
                     .. Enumerable.Repeat<Tensor>(null!, context.get_saved_variables().Count - 1)];
             }

@@ -94,6 +94,7 @@ internal static class GenerateCommand
                 Console.Error.WriteLine($"{Plain(name)} is no text file (*.txt) and not drawn.");
             }
 
+            _ = model.Target(parsed); // before any work
             suite.CheckWritable();
             using var pipeline = model.Open(parsed);
             var style = pipeline.Style;

@@ -9,17 +9,19 @@ namespace ReasonGen.Host.Commands;
 /// <summary>reasongen plan: the memory of a training run, before it starts.</summary>
 internal static class PlanCommand
 {
-    private const int MostRanks = 65536;
+    private const int MostRanks = 65536, UsualSteps = 100;
 
     private const string Help = """
-        Prints what a training run will hold in GPU memory, and whether it fits one GPU. Nothing is loaded and no GPU is needed.
+        Prints what a training run will hold in GPU memory, whether it fits one GPU, and how long it will take there by
+        the figures of that GPU. Nothing is loaded and no GPU is needed.
 
         Examples:
           reasongen plan --model janus-7b --stage grpo --judge 7b
           reasongen plan --model janus-7b --stage sft --lora 0
           reasongen plan --model janus-1b --stage sft --lora 16 --micro-batch 8 --no-checkpointing
           reasongen plan --model janus-7b --lora 0 --ranks 8
-          reasongen plan --model janus-7b --json
+          reasongen plan --model janus-7b --judge 7b --gpu h200 --steps 300 --price 3.5
+          reasongen plan --model janus-1b --bandwidth 2.9 --tflops 620 --json
         """;
 
     internal static Command Create()
@@ -53,8 +55,30 @@ internal static class PlanCommand
             Description = "GPUs that train together, one rank each; the plan is of one of them. Default: 1.",
             DefaultValueFactory = _ => 1,
         };
+        var gpu = new Option<string>("--gpu")
+        {
+            Description = "Whose figures the time is estimated by: "
+                + $"{string.Join(", ", GpuSpeed.Known.Select(known => known.Name))}.",
+            DefaultValueFactory = _ => GpuSpeed.Known[0].Name,
+        }.Suggesting([.. GpuSpeed.Known.Select(known => known.Name)]);
+        var bandwidth = new Option<double?>("--bandwidth")
+        {
+            Description = "TB/s of memory that sampling really reads, where you measured it.",
+        };
+        var flops = new Option<double?>("--tflops")
+        {
+            Description = "TFLOPS in bf16 that training really does, where you measured it.",
+        };
+        var steps = new Option<int?>("--steps")
+        {
+            Description = "Steps of the run. Default: 1790 in sft, 100 in grpo.",
+        };
+        var price = new Option<double?>("--price") { Description = "What an hour of the GPU costs." };
         var json = CommandLine.JsonOption();
-        var command = new Command("plan", Help) { model, stage, lora, judge, micro, rows, plain, ranks, json };
+        var command = new Command("plan", Help)
+        {
+            model, stage, lora, judge, micro, rows, plain, ranks, gpu, bandwidth, flops, steps, price, json,
+        };
         command.SetAction(parsed =>
         {
             var setup = TrainingSetup.Preset(parsed.GetValue(model)!);
@@ -64,7 +88,7 @@ internal static class PlanCommand
                 >= 0 and var rank => setup.WithLora(rank),
                 var rank => throw new UsageException($"--lora is {rank}; it must be at least 0"),
             };
-            setup = parsed.GetValue(micro) is { } count ? setup.WithMicroBatch(count) : setup;
+            setup = parsed.GetValue(micro) is { } samples ? setup.WithMicroBatch(samples) : setup;
             setup = setup with
             {
                 CheckpointActivations = !parsed.GetValue(plain),
@@ -73,26 +97,67 @@ internal static class PlanCommand
             var (trained, judged) = (Stage(parsed.GetValue(stage)!), Judge(parsed.GetValue(judge)!));
             var size = parsed.GetValue(ranks) is >= 1 and <= MostRanks and var given ? given
                 : throw new UsageException($"--ranks is {parsed.GetValue(ranks)}; it must be 1 to {MostRanks}");
+            var speed = Speed(parsed.GetValue(gpu)!, parsed.GetValue(bandwidth), parsed.GetValue(flops));
+            var count = parsed.GetValue(steps) ?? (trained == TrainingStage.Sft ? setup.Sft.TotalSteps : UsualSteps);
+            if (count < 1 || parsed.GetValue(price) is not (null or > 0 and < 1e6))
+            {
+                throw new UsageException("--steps must be at least 1, and --price above 0");
+            }
+
+            var time = RunEstimate.Of(setup, trained, judged, speed, count);
             if (parsed.GetValue(json))
             {
                 var plan = MemoryPlan.Of(setup, trained, judged, size);
                 CommandLine.PrintJson(new
                 {
-                    model = setup.Name, stage = trained.ToString().ToLowerInvariant(), loraRank = setup.Lora?.Rank ?? 0, ranks = size,
-                        setup.CheckpointActivations,
+                    model = setup.Name, stage = trained.ToString().ToLowerInvariant(), loraRank = setup.Lora?.Rank ?? 0,
+                    ranks = size, setup.CheckpointActivations,
                     rows = plan.Rows.Select(row => new
                     {
                         what = row.What, when = row.When.ToString().ToLowerInvariant(), row.GiB, why = row.Why,
                     }),
                     peakBytes = plan.PeakBytes,
                     fits = MemoryPlan.Gpus.ToDictionary(gpu => gpu.Name, gpu => plan.Fits(gpu.Bytes)),
+                    gpu = speed, tokensPerSecond = time.TokensPerSecond, stepSeconds = time.StepSeconds,
+                    hours = time.Hours, cost = parsed.GetValue(price) * time.Hours,
                 });
                 return;
             }
 
             Print(setup, trained, judged, size);
+            if (size == 1)
+            {
+                PrintTime(time, speed, parsed.GetValue(price));
+            }
         });
         return command;
+    }
+
+    private static GpuSpeed Speed(string name, double? bandwidth, double? flops)
+    {
+        var gpu = GpuSpeed.Known.FirstOrDefault(gpu => gpu.Name.Equals(name, StringComparison.OrdinalIgnoreCase))
+            ?? throw new UsageException($"there are no figures of '{name}'; choose "
+                + $"{string.Join(", ", GpuSpeed.Known.Select(known => known.Name))}, or give --bandwidth and --tflops");
+        if (bandwidth is not (null or > 0 and < 1e3) || flops is not (null or > 0 and < 1e6))
+        {
+            throw new UsageException("--bandwidth is in TB/s and --tflops in TFLOPS; both are above 0");
+        }
+
+        // what was measured is reached wholly
+        gpu = bandwidth is { } tera ? gpu with { Bandwidth = tera * 1e12, SamplingShare = 1 } : gpu;
+        return flops is { } operations ? gpu with { Flops = operations * 1e12, TrainingShare = 1 } : gpu;
+    }
+
+    private static void PrintTime(RunEstimate time, GpuSpeed gpu, double? price)
+    {
+        var parts = string.Join(", ", time.Parts.Select(part => $"{part.What} {part.Seconds:0} s"));
+        var sampled = time.TokensPerSecond > 0 ? $" {time.TokensPerSecond:#,0} tokens/s are sampled." : "";
+        AnsiConsole.WriteLine($"On one {gpu.Name} ({gpu.Bandwidth / 1e12:0.##} TB/s of which sampling reaches "
+            + $"{gpu.SamplingShare:0%}, {gpu.Flops / 1e12:0} TFLOPS of which training reaches "
+            + $"{gpu.TrainingShare:0%}) a step takes some {time.StepSeconds:0} s: {parts}.{sampled} "
+            + $"{time.Steps:#,0} steps: {time.Hours:0.0} hours"
+            + (price is { } hour ? $", {hour * time.Hours:#,0.00} at {hour} an hour." : ".")
+            + " An estimate by these figures, not a measurement.");
     }
 
     private static void Print(TrainingSetup setup, TrainingStage stage, QwenConfig? judge, int ranks)

@@ -98,7 +98,7 @@ public sealed class ClipModel : Module
         var (rows, width, flat) = ((int)ids.shape[0], (int)ids.shape[1], ids.Values<long>());
         return tensor(Enumerable.Range(0, rows).Select(row => (long)flat.AsSpan(row * width, width)
             .IndexOf(flat.AsSpan(row * width, width).ToArray().Max()))
-            .ToArray());
+            .ToArray(), device: CPU);
     }
 }
 

@@ -129,7 +129,7 @@ public sealed class ClipScorer : IReward, IDisposable
         var length = texts.Max(ids => ids.Length);
         return tensor(texts.SelectMany(ids => ids.Concat(Enumerable.Repeat(fill, length - ids.Length))).Select(id =>
             (long)id).ToArray(),
-            [texts.Count, length]);
+            [texts.Count, length], device: CPU);
     }
 
     internal static Tensor Embed<T>(IReadOnlyList<T> items, int perBatch, Func<T[], Tensor> encode,

@@ -58,7 +58,7 @@ public sealed record ClipTransform(int Size, ClipImageRules Rules)
     {
         using var scope = NewDisposeScope();
         var bytes = tensor(images.SelectMany(image => image.Rgb).ToArray(),
-            [images.Count, images[0].Height, images[0].Width, 3], ScalarType.Byte);
+            [images.Count, images[0].Height, images[0].Width, 3], ScalarType.Byte, device: CPU);
         return Normalise(bytes.to(ScalarType.Float32).div_(255f).permute(0, 3, 1, 2)).MoveToOuterDisposeScope();
     }
 
@@ -66,7 +66,8 @@ public sealed record ClipTransform(int Size, ClipImageRules Rules)
     internal static Tensor Normalise(Tensor values)
     {
         using var scope = NewDisposeScope();
-        return values.sub(tensor(Mean).view(1, 3, 1, 1)).div_(tensor(Deviation).view(1, 3, 1, 1)).contiguous()
+        var (mean, deviation) = (tensor(Mean, device: CPU), tensor(Deviation, device: CPU));
+        return values.sub(mean.view(1, 3, 1, 1)).div_(deviation.view(1, 3, 1, 1)).contiguous()
             .MoveToOuterDisposeScope();
     }
 

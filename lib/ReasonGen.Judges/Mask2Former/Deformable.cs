@@ -77,7 +77,7 @@ internal static unsafe class Deformable
         (values, locations, weights) = (values.contiguous(), locations.contiguous(), weights.contiguous());
         int queries = (int)locations.shape[0], heads = (int)values.shape[1], width = (int)values.shape[2],
             points = (int)locations.shape[3];
-        var sums = empty(queries, heads, width);
+        var sums = empty(queries, heads, width, device: CPU);
         nint from = MetaTensors.Address(values), to = MetaTensors.Address(sums),
             places = MetaTensors.Address(locations), shares = MetaTensors.Address(weights);
         var parts = Math.Min(queries, 8 * get_num_threads());

@@ -129,7 +129,7 @@ internal sealed record DetectorImage(Tensor Pixels, (int Height, int Width) Resi
             }
         }
 
-        return tensor(values, [1, 3, height, width]);
+        return tensor(values, [1, 3, height, width], device: CPU);
     }
 
     /// <summary>As mmdetection 3.x does it, [1, 3, H, W].</summary>
@@ -149,7 +149,7 @@ internal sealed record DetectorImage(Tensor Pixels, (int Height, int Width) Resi
             values[(channel * paddedHeight + y) * paddedWidth + x] = (value - Mean[channel]) / Deviation[channel];
         }
 
-        return tensor(values, [1, 3, paddedHeight, paddedWidth]);
+        return tensor(values, [1, 3, paddedHeight, paddedWidth], device: CPU);
     }
 
     // two neighbours along an axis, the share of the second, and both shares of 2048

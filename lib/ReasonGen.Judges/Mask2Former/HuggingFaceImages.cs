@@ -78,7 +78,7 @@ internal sealed class HuggingFaceImages
             values[i] = (value - mean[channel]) / deviation[channel];
         }
 
-        return new(tensor(values, [1, 3, height, width]), (height, width), (image.Height, image.Width));
+        return new(tensor(values, [1, 3, height, width], device: CPU), (height, width), (image.Height, image.Width));
     }
 
     private (int Width, int Height) Size(int width, int height)

@@ -36,7 +36,8 @@ public sealed record HpsTransform(int Size, bool Antialias = true)
     public Tensor PixelValues(IReadOnlyList<SourceImage> images)
     {
         using var scope = NewDisposeScope();
-        return ClipTransform.Normalise(stack(images.Select(image => tensor(Padded(image), [3, Size, Size]))))
+        return ClipTransform.Normalise(stack(images.Select(image => tensor(Padded(image), [3, Size, Size],
+            device: CPU))))
             .MoveToOuterDisposeScope();
     }
 

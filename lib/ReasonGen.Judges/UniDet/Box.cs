@@ -73,5 +73,5 @@ internal readonly record struct Box(float X1, float Y1, float X2, float Y2)
 
     /// <summary>As a tensor [n, 4].</summary>
     internal static Tensor ToTensor(IReadOnlyList<Box> boxes) =>
-        tensor(MemoryMarshal.Cast<Box, float>(boxes.ToArray()).ToArray(), [boxes.Count, 4]);
+        tensor(MemoryMarshal.Cast<Box, float>(boxes.ToArray()).ToArray(), [boxes.Count, 4], device: CPU);
 }

@@ -42,7 +42,7 @@ internal sealed class CascadeHeads(Weights weights, UniDetConfig config, Compute
         var (proposals, kept) = Suppression.Proposals(levels, size, config.ProposalsPerLevel, config.Proposals,
             mostShifted);
         Trace?.Invoke("proposals", Box.ToTensor(proposals));
-        Trace?.Invoke("proposal_logits", tensor(kept));
+        Trace?.Invoke("proposal_logits", tensor(kept, device: CPU));
         return proposals;
     }
 
@@ -84,7 +84,7 @@ internal sealed class CascadeHeads(Weights weights, UniDetConfig config, Compute
             var map = maps[level.Key].squeeze(0).permute(1, 2, 0).contiguous();
             using var part = RoiAlign.Pool(map, [.. level.Select(i => regions[i])], 1f / (8 << level.Key),
                 (Side, Side));
-            pooled.index_copy_(0, tensor(level.Select(i => (long)i).ToArray()).to(map.device), part);
+            pooled.index_copy_(0, tensor(level.Select(i => (long)i).ToArray(), device: CPU).to(map.device), part);
         }
 
         return pooled.permute(0, 3, 1, 2).MoveToOuterDisposeScope();

@@ -45,7 +45,7 @@ internal static unsafe class RoiAlign
         using var scope = NewDisposeScope();
         map = map.contiguous();
         var (width, channels) = ((int)map.shape[1], (int)map.shape[2]);
-        var pooled = zeros(rows.Length, output.Rows, output.Columns, channels);
+        var pooled = zeros(rows.Length, output.Rows, output.Columns, channels, device: CPU);
         if (rows.Length > 0)
         {
             nint from = MetaTensors.Address(map), to = MetaTensors.Address(pooled);
@@ -99,7 +99,7 @@ internal static unsafe class RoiAlign
             all[region].Weights[bin].CopyTo(values, (region * bins + bin) * size + all[region].First[bin]);
         }
 
-        return tensor(values, [all.Length, bins, size]).to(like.dtype, like.device);
+        return tensor(values, [all.Length, bins, size], device: CPU).to(like.dtype, like.device);
     }
 
     private static void Add(float* from, float weight, float* to, int count)

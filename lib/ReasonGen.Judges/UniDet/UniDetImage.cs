@@ -60,6 +60,6 @@ internal static class UniDetImage
             }
         }
 
-        return tensor(values, [images.Count, 3, height, width]);
+        return tensor(values, [images.Count, 3, height, width], device: CPU);
     }
 }

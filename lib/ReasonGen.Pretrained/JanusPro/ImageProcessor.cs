@@ -76,11 +76,12 @@ public sealed record ImageProcessor
         using var scope = NewDisposeScope();
         var side = ImageSize;
         var bytes = tensor(images.SelectMany(image => Prepare(image).Rgb).ToArray(), [images.Count, side, side, 3],
-            ScalarType.Byte);
+            ScalarType.Byte, device: CPU);
         var values = bytes.to(ScalarType.Float64).mul(1 / 255.0).to(ScalarType.Float32);
         values = Mean is null ? values : values.sub(Single(Mean)).div(Single(Deviation));
         return values.permute(0, 3, 1, 2).contiguous().to(device).MoveToOuterDisposeScope();
     }
 
-    private static Tensor Single(IEnumerable<double> values) => tensor(values.Select(value => (float)value).ToArray());
+    private static Tensor Single(IEnumerable<double> values) =>
+        tensor(values.Select(value => (float)value).ToArray(), device: CPU);
 }

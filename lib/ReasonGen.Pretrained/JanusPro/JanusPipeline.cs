@@ -3,6 +3,7 @@ using ReasonGen.Core;
 using ReasonGen.Imaging;
 using ReasonGen.Models;
 using ReasonGen.Rollouts;
+using ReasonGen.Setups;
 using ReasonGen.Tokenizers;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -137,10 +138,13 @@ public sealed class JanusPipeline : IDisposable
         var sampler = new RolloutSampler(Model, Tokenizer.Special, config);
         var tokens = PromptTokens(prompt, template, config).Select(id => (long)id).ToArray();
         var drawings = new List<Drawing>();
-        for (var start = 0; start < count; start += RowsAtATime)
+        var most = Model.Target.Bytes is not { } bytes ? RowsAtATime : MemoryPlan.DrawingRows(Model.Config,
+            Model.Target.DType == ScalarType.Float32 ? 4 : 2, tokens.Length + config.MaxTextTokens + config.ImageTokens,
+            config.GuidanceScale != 1, bytes);
+        for (var start = 0; start < count; start += most)
         {
             using var scope = NewDisposeScope();
-            var (done, rows) = (start, Math.Min(RowsAtATime, count - start));
+            var (done, rows) = (start, Math.Min(most, count - start));
             var ids = tensor(tokens, device: Model.Target.Device).unsqueeze(0).repeat(rows, 1);
             using var rollouts = sampler.Generate(ids, ones_like(ids), Seeds.Mix(seed, start), token =>
             {

@@ -30,6 +30,12 @@ public sealed record JudgeConfig
     /// <summary>The paper's judge: 384 → 512 → 504 pixels, 324 tokens an image.</summary>
     public static JudgeConfig Paper { get; } = new() { Prompt = JudgePrompt.Paper, Image = new(), Processor = new() };
 
+    /// <summary>The same on a GPU, where a step of many images costs hardly more than one of few.</summary>
+    public static JudgeConfig OnGpu { get; } = Paper with { ImagesPerBatch = 32 };
+
+    /// <summary>The paper's judge on a device.</summary>
+    public static JudgeConfig On(ComputeTarget target) => target.IsCpu ? Paper : OnGpu;
+
     /// <summary>A miniature judge, which reads the world's images as they are.</summary>
     public static JudgeConfig Mini(QwenConfig model) => new()
     {
@@ -110,7 +116,8 @@ public sealed class QwenJudge(string name, QwenVl model, ITokenizer tokenizer, J
             left ? Enumerable.Repeat(fill, columns - count).Concat(row)
                 : row.Concat(Enumerable.Repeat(fill, columns - count));
         Tensor Stack(Func<long[], IEnumerable<long>> of, long fill) =>
-            tensor(rows.SelectMany(row => Filled(of(row), row.Length, fill)).ToArray(), [rows.Count, columns]);
+            tensor(rows.SelectMany(row => Filled(of(row), row.Length, fill)).ToArray(),
+                [rows.Count, columns], device: CPU);
         return (Stack(row => row, pad), Stack(row => row.Select(_ => 1L), 0));
     }
 

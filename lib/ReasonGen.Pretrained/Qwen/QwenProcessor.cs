@@ -138,10 +138,12 @@ public sealed record QwenProcessor
     {
         int height = images[0].Height, width = images[0].Width, unit = PatchSize * MergeSize;
         var bytes =
-            tensor(images.SelectMany(image => image.Rgb).ToArray(), [images.Length, height, width, 3], ScalarType.Byte);
+            tensor(images.SelectMany(image => image.Rgb).ToArray(),
+                [images.Length, height, width, 3], ScalarType.Byte, device: CPU);
         // scaled in fp64, normalised in fp32
-        var values = bytes.to(ScalarType.Float64).mul(1 / 255.0).to(ScalarType.Float32).sub(tensor(Mean.ToArray()))
-            .div(tensor(Deviation.ToArray()));
+        var values = bytes.to(ScalarType.Float64).mul(1 / 255.0).to(ScalarType.Float32)
+            .sub(tensor(Mean.ToArray(), device: CPU))
+            .div(tensor(Deviation.ToArray(), device: CPU));
         return values.view(images.Length, height / unit, MergeSize, PatchSize, width / unit, MergeSize, PatchSize, 3)
             // image, block row and column, row and column in it, channel, frame, y, x
             .permute(0, 1, 4, 2, 5, 7, 3, 6).unsqueeze(6)

@@ -3,6 +3,7 @@
 // it.
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
+using ReasonGen.Kernels;
 using ReasonGen.Models;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -135,9 +136,10 @@ public sealed class QwenVl : Module
         int rows = (int)input.Ids.shape[0], columns = (int)input.Ids.shape[1];
         using var own = cache is null ? NewCache(rows, columns + maxTokens) : null;
         cache ??= own!;
-        var mask = cat([input.Mask, ones(rows, maxTokens, ScalarType.Int64, input.Mask.device)], 1);
+        using var mask = new DecodeMask(input.Mask, maxTokens, Target.DType);
         var positions = QwenPositions.Of(input.Ids, input.Mask, input.Grids, Config);
-        var hidden = Hidden(Embed(input), input.Mask, positions.Ids, cache).narrow(1, columns - 1, 1);
+        var hidden = Hidden(Embed(input), mask.IsNeeded ? input.Mask : null, positions.Ids, cache)
+            .narrow(1, columns - 1, 1);
         var ending = tensor((ends ?? Config.EndTokens).Select(id => (long)id).ToArray(), device: input.Ids.device);
         var ended = zeros(rows, 1, ScalarType.Bool, input.Ids.device);
         List<Tensor> tokens = [], probabilities = [];
@@ -157,7 +159,7 @@ public sealed class QwenVl : Module
             }
 
             var at = columns + tokens.Count;
-            hidden = Hidden(model.Embed(next), mask.narrow(1, 0, at), positions.Deltas.add(at - 1), cache)
+            hidden = Hidden(model.Embed(next), mask.Next(), positions.Deltas.add(at - 1), cache)
                 .MoveToOuterDisposeScope();
         }
 

@@ -1,21 +1,25 @@
 // What a training run holds, in bytes, and when. e is the size of a weight or activation (2 in bf16), n the tokens of a
 // micro-batch, r a LoRA's rank.
 //   always     weights; fp32 masters and two fp32 moments of what is trained; the judge
-//   sampling   2 L rows tokens (K V width) e of keys and values; the decoder of the images
-//   training   gradients; a layer's input (n D e) for each of L layers, or its graph for each; with checkpoints one
-//              graph more; a chunk of logits
+//   sampling   2 L rows tokens (K V width) e of keys and values; copies of weights that are joined, or with a LoRA's
+//              additions in them (SamplingWeights), on a GPU; the decoder of the images
+//   judging    the same of the judge
+//   training   gradients, summed in fp32; a layer's input (n D e) for each of L layers, or its graph for each; with
+//              checkpoints one graph more; a chunk of logits
 //   update     gradients; fp32 copies of one weight at a time
 // A layer's graph, a token: 2 RMSNorms of 4 D (x in fp32) + e D each, + e D where their weight is trained; q, k, v and
 // what attention gives, e (2 D + 2 KV width); the MLP's 4 e I; in its backward pass 3 e I + 2 e D more. Attention
 // itself keeps no scores (flash).
-// The peak is the largest of the three phases on top of what is always there.
+// The peak is the largest of the phases on top of what is always there.
 using ReasonGen.Core;
 using ReasonGen.Judging;
+using ReasonGen.Kernels;
 using ReasonGen.Models;
 using ReasonGen.Native;
 using ReasonGen.Optimization;
 using ReasonGen.Qwen;
 using ReasonGen.Ranks;
+using ReasonGen.Rollouts;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -33,6 +37,7 @@ public enum MemoryPhase
 {
     Always,
     Sampling,
+    Judging,
     Training,
     Update,
 }
@@ -101,7 +106,7 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, int Ra
             $"two of each trained weight{shared}");
         foreach (var phase in new[] { MemoryPhase.Training, MemoryPhase.Update })
         {
-            Add("gradients", phase, all * size, "one of each trained weight");
+            Add("gradients", phase, all * 4, "one of each trained weight, summed in fp32");
         }
 
         double micro = sft ? setup.Sft.MicroBatchSamples : setup.Grpo.MicroBatchRollouts;
@@ -168,10 +173,49 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, int Ra
             $"{guided * rows} rows of {tokens} tokens");
         add("logits while sampling", MemoryPhase.Sampling, rows * language.VocabularySize * 16,
             "probabilities and noise in fp32");
-        var pixels = (double)setup.Model.ImageTokens * image.PixelsPerCode * image.PixelsPerCode;
-        add("decoding images", MemoryPhase.Sampling, rows * pixels * image.Channels * (2 * size + 8),
+        var joined = SampledLayer(language, setup.Lora is not null);
+        add("weights while sampling", MemoryPhase.Sampling, language.Layers * joined * size,
+            setup.Lora is null ? "copies, joined" : "copies with the additions in them");
+        add("decoding images", MemoryPhase.Sampling,
+            Math.Min(rows, PolicySampler.PicturesAtATime) * Picture(setup.Model, size),
             "the finest level, norms in fp32");
     }
+
+    private static double Picture(JanusConfig model, double size) => (double)model.ImageTokens
+        * model.ImageTokenizer.PixelsPerCode * model.ImageTokenizer.PixelsPerCode * model.ImageTokenizer.Channels
+        * (2 * size + 8);
+
+    // weights of a layer that sampling keeps a copy of
+    private static double SampledLayer(LlamaConfig language, bool additions)
+    {
+        double width = language.Width, heads = width + 2.0 * language.KeyValueHeads * language.HeadWidth;
+        double[] joined = [width * heads, 2 * width * language.MlpWidth];
+        return joined.Where(weights => additions || weights <= SamplingWeights.LargestJoined).Sum()
+            + (additions ? width * width + width * language.MlpWidth : 0);
+    }
+
+    /// <summary>
+    /// Rows to draw together on a GPU: as many as fit, up to 64, since a step of many costs hardly more than one of
+    /// few. It follows from the GPU's size alone, so that the same seed draws the same images again.
+    /// </summary>
+    /// <param name="model">Sizes.</param>
+    /// <param name="size">Bytes of a weight.</param>
+    /// <param name="tokens">Of a sequence, prompt included.</param>
+    /// <param name="guided">Whether each row has an unconditional one beside it.</param>
+    /// <param name="bytes">Of the GPU.</param>
+    public static int DrawingRows(JanusConfig model, double size, double tokens, bool guided, double bytes)
+    {
+        var language = model.Language;
+        using var bare = new Janus(model, new ComputeTarget(META, ScalarType.BFloat16));
+        var held = size * (bare.parameters().Sum(parameter => parameter.numel())
+            + language.Layers * SampledLayer(language, false));
+        var keys = 2.0 * language.Layers * tokens * language.KeyValueHeads * language.HeadWidth * size;
+        var row = (guided ? 2 : 1) * keys + language.VocabularySize * 16.0;
+        var pictures = PolicySampler.PicturesAtATime * Picture(model, size);
+        return (int)Math.Clamp((bytes - GpuReserve - held - pictures) / row, 1, MostRows);
+    }
+
+    private const int MostRows = 64;
 
     private static void Judge(QwenConfig judge, double size, bool sft, Action<string, MemoryPhase, double, string> add)
     {
@@ -183,9 +227,11 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, int Ra
 
         using var model = new QwenVl(judge, new ComputeTarget(META, ScalarType.BFloat16));
         add("judge", MemoryPhase.Always, model.Weights().Sum(p => p.Parameter.numel()) * 2.0, "bf16");
-        var (config, language) = (JudgeConfig.Paper, judge.Language);
+        var (config, language) = (JudgeConfig.OnGpu, judge.Language);
         double rows = config.ImagesPerBatch, tokens = JudgePromptTokens + config.MaxTokens;
-        add("judge's KV cache", MemoryPhase.Sampling,
+        add("judge's weights while it answers", MemoryPhase.Judging,
+            language.Layers * SampledLayer(language, false) * size, "copies, joined");
+        add("judge's KV cache", MemoryPhase.Judging,
             2 * language.Layers * rows * tokens * language.KeyValueHeads * language.HeadWidth * size,
             $"{config.ImagesPerBatch} images at a time");
     }

@@ -1,6 +1,7 @@
 using ReasonGen.Grpo;
 using ReasonGen.Models;
 using ReasonGen.Native;
+using ReasonGen.Qwen;
 using ReasonGen.Rollouts;
 using ReasonGen.Sft;
 using ReasonGen.Training;
@@ -87,6 +88,18 @@ public sealed record TrainingSetup
     {
         Sft = Sft with { MicroBatchSamples = rows }, Grpo = Grpo with { MicroBatchRollouts = rows },
     };
+
+    /// <summary>The same setup with as many rollouts sampled together as a GPU has room for, up to all of a round: a
+    /// step of 64 rows costs hardly more than one of 16.</summary>
+    /// <param name="bytes">Of the GPU; null leaves all as it is.</param>
+    /// <param name="judge">A judge on the same GPU.</param>
+    public TrainingSetup WithRows(double? bytes, QwenConfig? judge = null)
+    {
+        var all = Grpo.PromptsPerRound * Grpo.RolloutsPerPrompt;
+        TrainingSetup With(int rows) => this with { Rollout = Rollout with { RowsAtATime = rows } };
+        return bytes is not { } there ? this : new[] { 128, 64, 32 }.Where(rows => rows <= all).Select(With)
+            .FirstOrDefault(setup => MemoryPlan.Of(setup, TrainingStage.Grpo, judge).Fits(there)) ?? this;
+    }
 
     private const long LargeModel = 100_000_000; // weights
 

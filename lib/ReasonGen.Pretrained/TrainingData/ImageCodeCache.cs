@@ -21,7 +21,7 @@ namespace ReasonGen.TrainingData;
 /// none.</param>
 public sealed class ImageCodeCache(SftParquet set, VqTokenizer tokenizer, int pixels, Func<byte[], RgbImage?> decode)
 {
-    private const int ImagesPerPass = 8;
+    private const int ImagesPerPass = 8, ImagesPerPassOfGpu = 32;
     private readonly string fingerprint = Fingerprint(set, tokenizer, pixels);
 
     /// <summary>Where they are kept.</summary>
@@ -42,7 +42,8 @@ public sealed class ImageCodeCache(SftParquet set, VqTokenizer tokenizer, int pi
         using var free = no_grad();
         using var scope = NewDisposeScope();
         var first = set.GroupRows.Take(group).Sum(count => (long)count);
-        var codes = cat(Squares(rows?.Invoke() ?? set.ReadGroup(group), first).Chunk(ImagesPerPass).Select(some =>
+        var codes = cat(Squares(rows?.Invoke() ?? set.ReadGroup(group), first).Chunk(
+            tokenizer.Device.type == DeviceType.CPU ? ImagesPerPass : ImagesPerPassOfGpu).Select(some =>
         {
             using var pass = NewDisposeScope();
             return tokenizer.Encode(ImageTensors.ToTensor(some, tokenizer.Device)).to(ScalarType.Int32).cpu()

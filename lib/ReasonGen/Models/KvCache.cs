@@ -1,3 +1,4 @@
+using ReasonGen.Kernels;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -11,6 +12,8 @@ public sealed class KvCache : IDisposable
 
     public KvCache(int layerCount, int rows, int heads, int tokens, int headWidth, Device device, ScalarType type)
     {
+        tokens = DeviceKernels.RoundUp(tokens, device.type);
+        Weights = DeviceKernels.PayFor(device.type) ? new() : null;
         layers = Enumerable.Range(0, layerCount).Select(_ => (
             zeros(rows, heads, tokens, headWidth, type, device).DetachFromDisposeScope(),
             zeros(rows, heads, tokens, headWidth, type, device).DetachFromDisposeScope())).ToArray();
@@ -19,6 +22,9 @@ public sealed class KvCache : IDisposable
 
     /// <summary>Tokens the cache can hold.</summary>
     public int Capacity { get; }
+
+    /// <summary>Weights as sampling wants them, which live as long; null on a CPU.</summary>
+    internal SamplingWeights? Weights { get; }
 
     /// <summary>Tokens held by every layer.</summary>
     public int Length { get; private set; }
@@ -34,14 +40,15 @@ public sealed class KvCache : IDisposable
     /// <param name="layer">Layer index.</param>
     /// <param name="keys">[B, heads, T, head width].</param>
     /// <param name="values">[B, heads, T, head width].</param>
-    internal (Tensor Keys, Tensor Values) Extend(int layer, Tensor keys, Tensor values)
+    /// <param name="seen">How many are given, some of them not yet there and masked; null gives those that are.</param>
+    internal (Tensor Keys, Tensor Values) Extend(int layer, Tensor keys, Tensor values, long? seen = null)
     {
         var added = keys.shape[2];
         var at = EnsureCapacity(added);
         var (allKeys, allValues) = layers[layer];
         allKeys.narrow(2, at, added).copy_(keys);
         allValues.narrow(2, at, added).copy_(values);
-        return (allKeys.narrow(2, 0, at + added), allValues.narrow(2, 0, at + added));
+        return (allKeys.narrow(2, 0, seen ?? at + added), allValues.narrow(2, 0, seen ?? at + added));
     }
 
     /// <summary>Where the next <paramref name="added"/> tokens are stored.</summary>
@@ -58,6 +65,7 @@ public sealed class KvCache : IDisposable
 
     public void Dispose()
     {
+        Weights?.Dispose();
         foreach (var (keys, values) in layers)
         {
             keys.Dispose();

@@ -33,11 +33,20 @@ internal sealed class Linear : nn.Module<Tensor, Tensor>
     /// <summary>Makes of x and W x + b what the layer gives; null for no change.</summary>
     internal Func<Tensor, Tensor, Tensor>? Adapter { get; set; }
 
-    public override Tensor forward(Tensor x) => ForwardMany(x, this)[0];
+    /// <summary>Makes W with what the adapter adds; null without one.</summary>
+    internal Func<Tensor>? Merged { get; set; }
 
-    /// <summary>What each of several layers gives for the same x.</summary>
-    internal static Tensor[] ForwardMany(Tensor x, params Linear[] layers)
+    public override Tensor forward(Tensor x) => ForwardMany(x, null, this)[0];
+
+    /// <summary>What each of several layers gives for the same x; one tensor where sampling joins them.</summary>
+    internal static Tensor[] ForwardMany(Tensor x, SamplingWeights? sampling, params Linear[] layers)
     {
+        if (sampling is not null)
+        {
+            return sampling.Products(x, layers[0], () => Array.ConvertAll(layers, layer =>
+                layer.Merged is { } merged ? (layer.Dense with { Weight = merged() }, true) : (layer.Dense, false)));
+        }
+
         var products = Operators.Linear(x, Array.ConvertAll(layers, layer => layer.Dense));
         for (var i = 0; i < layers.Length; i++)
         {

@@ -2,6 +2,7 @@
 // of Qwen2.5-VL's: token embedding, layers (LlamaLayer.cs), a last RMSNorm, text head. Shapes: B batch, T tokens, S
 // cached + new tokens, D width.
 using ReasonGen.Core;
+using ReasonGen.Kernels;
 using ReasonGen.Optimization;
 using ReasonGen.Training;
 using TorchSharp;
@@ -59,7 +60,10 @@ internal sealed class LlamaModel : Module
         }
 
         // [B, S] says which keys exist; [B, 1, T, S] says which key each query may see
-        if (attentionMask is not null && (attentionMask.shape[0] != rows || attentionMask.shape[^1] != cached + tokens))
+        // (where one of a device is longer, what is not there yet is hidden by it)
+        if (attentionMask is not null && (attentionMask.shape[0] != rows
+            || (attentionMask.is_floating_point() ? attentionMask.shape[^1] < cached + tokens
+                : attentionMask.shape[^1] != cached + tokens)))
         {
             throw new ArgumentException(
                 $"the attention mask is "
@@ -71,7 +75,8 @@ internal sealed class LlamaModel : Module
         positionIds ??= arange(first, next, device: embeddings.device).unsqueeze(0);
         var (cos, sin) = Rotary.CosSin(Rotary.Angles(positionIds, config.HeadWidth, config.RopeTheta,
             config.RopeSections), embeddings.dtype);
-        var mask = AttentionMask(attentionMask, tokens, cached, embeddings.device);
+        var mask = DeviceKernels.Additive(AttentionMask(attentionMask, tokens, cached, embeddings.device),
+            embeddings.dtype);
         var causal = attentionMask is null && tokens > 1 && cached == 0;
         var pass = new PassContext(cos.unsqueeze(1), sin.unsqueeze(1), mask, causal, cache);
         var x = embeddings;

@@ -2,6 +2,7 @@
 //   h = x + Attention(RMSNorm(x));  y = h + down( silu(gate(n)) · up(n) ) with n = RMSNorm(h).
 // Operators.cs computes norm, gate and attention; Rotary.cs the positions. Shapes: B batch, T tokens, S cached + new
 // tokens, D width, H heads, K head width.
+using ReasonGen.Kernels;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -52,10 +53,9 @@ internal sealed class LlamaAttention : Module
     internal Tensor Forward(Tensor x, PassContext pass)
     {
         using var scope = NewDisposeScope();
-        var projected = Linear.ForwardMany(x, q_proj, k_proj, v_proj);
-        // [B, T, H K]
-        var mixed = Operators.Attention(projected[0], projected[1], projected[2], headWidth, pass, layer);
-        return o_proj.forward(mixed).MoveToOuterDisposeScope();
+        var projected = Linear.ForwardMany(x, pass.Cache?.Weights, q_proj, k_proj, v_proj);
+        var mixed = Operators.Attention(projected, q_proj.Outputs / headWidth, headWidth, pass, layer); // [B, T, H K]
+        return Linear.ForwardMany(mixed, pass.Cache?.Weights, o_proj)[0].MoveToOuterDisposeScope();
     }
 }
 
@@ -71,11 +71,11 @@ internal sealed class LlamaMlp : Module
         RegisterComponents();
     }
 
-    internal Tensor Forward(Tensor x)
+    internal Tensor Forward(Tensor x, SamplingWeights? sampling)
     {
         using var scope = NewDisposeScope();
-        var inner = Linear.ForwardMany(x, gate_proj, up_proj);
-        return down_proj.forward(Operators.SiluGate(inner[0], inner[1])).MoveToOuterDisposeScope();
+        var inner = Linear.ForwardMany(x, sampling, gate_proj, up_proj);
+        return Linear.ForwardMany(Operators.SiluGate(inner), sampling, down_proj)[0].MoveToOuterDisposeScope();
     }
 }
 
@@ -98,6 +98,7 @@ internal sealed class LlamaLayer : Module
     {
         using var scope = NewDisposeScope();
         var h = Operators.Add(x, self_attn.Forward(input_layernorm.forward(x), pass));
-        return Operators.Add(h, mlp.Forward(post_attention_layernorm.forward(h))).MoveToOuterDisposeScope();
+        var inner = mlp.Forward(post_attention_layernorm.forward(h), pass.Cache?.Weights);
+        return Operators.Add(h, inner).MoveToOuterDisposeScope();
     }
 }

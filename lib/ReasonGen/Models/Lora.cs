@@ -107,18 +107,25 @@ public sealed class Lora : IImageTextModel, IDisposable
         using var free = no_grad();
         foreach (var addition in additions)
         {
-            using var scope = NewDisposeScope();
-            var product = addition.B.to(ScalarType.Float32).matmul(addition.A.to(ScalarType.Float32));
-            addition.Layer.Weight.copy_(addition.Layer.Weight.to(ScalarType.Float32).add(product, scale));
+            using var merged = Merged(addition);
+            addition.Layer.Weight.copy_(merged);
             addition.B.zero_();
         }
+    }
+
+    private Tensor Merged(Addition addition)
+    {
+        using var scope = NewDisposeScope();
+        var (weight, product) = (addition.Layer.Weight,
+            addition.B.to(ScalarType.Float32).matmul(addition.A.to(ScalarType.Float32)));
+        return weight.to(ScalarType.Float32).add(product, scale).to(weight.dtype).MoveToOuterDisposeScope();
     }
 
     public void Dispose()
     {
         foreach (var addition in additions)
         {
-            addition.Layer.Adapter = null;
+            (addition.Layer.Adapter, addition.Layer.Merged) = (null, null);
             addition.A.Dispose();
             addition.B.Dispose();
         }
@@ -142,6 +149,7 @@ public sealed class Lora : IImageTextModel, IDisposable
             return y.add(nn.functional.linear(nn.functional.linear(x, addition.A), addition.B), scale)
                 .MoveToOuterDisposeScope();
         };
+        layer.Merged = () => Merged(addition);
         return addition;
     }
 

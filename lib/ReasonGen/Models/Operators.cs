@@ -39,6 +39,11 @@ internal static class Operators
             return Bf16Kernels.Norm(x, weight, epsilon.ToDouble());
         }
 
+        if (DeviceKernels.CanHandle(x))
+        {
+            return DeviceKernels.RmsNorm(x, weight, epsilon.ToDouble());
+        }
+
         using var scope = NewDisposeScope();
         var x32 = x.to(ScalarType.Float32);
         var norm = linalg.vector_norm(x32, 2, [-1], true); // […, 1]
@@ -46,38 +51,52 @@ internal static class Operators
         return ((x32 * scale).to(x.dtype) * weight).MoveToOuterDisposeScope();
     }
 
-    /// <summary>silu(gate) · up.</summary>
-    internal static Tensor SiluGate(Tensor gate, Tensor up) => Bf16Kernels.CanHandle(gate, (int)gate.shape[^1])
-        ? Bf16Kernels.Gated(gate, up) : functional.silu(gate) * up;
+    /// <summary>silu(gate) · up, of both apart or joined along the last dimension.</summary>
+    internal static Tensor SiluGate(Tensor[] inner)
+    {
+        var half = inner[0].shape[^1] / 2;
+        var (gate, up) = inner is [var joined] ? (joined.narrow(-1, 0, half), joined.narrow(-1, half, half))
+            : (inner[0], inner[1]);
+        return Bf16Kernels.CanHandle(gate, (int)gate.shape[^1]) ? Bf16Kernels.Gated(gate, up)
+            : functional.silu(gate) * up;
+    }
 
     /// <summary>RoPE, storing in the cache where there is one, and attention.</summary>
-    /// <param name="q">[B, T, H K], before RoPE.</param>
-    /// <param name="k">[B, T, key-value heads · K], before RoPE.</param>
-    /// <param name="v">As <paramref name="k"/>.</param>
+    /// <param name="projected">Query, key and value, [B, T, heads · K] each, before RoPE; or the three joined.</param>
+    /// <param name="heads">H, of the query.</param>
     /// <param name="headWidth">K.</param>
     /// <param name="pass">Angles, mask and cache.</param>
     /// <param name="layer">Index of the layer, for the cache.</param>
     /// <returns>[B, T, H K].</returns>
-    internal static Tensor Attention(Tensor q, Tensor k, Tensor v, int headWidth, PassContext pass, int layer)
+    internal static Tensor Attention(Tensor[] projected, int heads, int headWidth, PassContext pass, int layer)
     {
-        if (pass.Cache is { } cache && cache.Whole(layer) is var (keys, values)
-            && DecodeAttention.CanHandle(q, headWidth, pass.Cos, pass.Sin, pass.Mask, keys))
+        if (projected is [var a, var b, var c] && pass.Cache is { } cache && cache.Whole(layer) is var (keys, values)
+            && DecodeAttention.CanHandle(a, headWidth, pass.Cos, pass.Sin, pass.Mask, keys))
         {
             var at = cache.EnsureCapacity(1);
-            return DecodeAttention.Attend(q, k, v, headWidth, pass.Cos, pass.Sin, pass.Mask, keys, values, at);
+            return DecodeAttention.Attend(a, b, c, headWidth, pass.Cos, pass.Sin, pass.Mask, keys, values, at);
         }
 
-        long rows = q.shape[0], tokens = q.shape[1];
-        Tensor Heads(Tensor y) => y.view(rows, tokens, -1, headWidth).transpose(1, 2); // [B, H, T, K]
-        q = Rotary.Turn(Heads(q), pass.Cos, pass.Sin);
-        k = Rotary.Turn(Heads(k), pass.Cos, pass.Sin);
-        v = Heads(v);
+        long rows = projected[0].shape[0], tokens = projected[0].shape[1];
+        // [B, heads, T, K]
+        var parts = Array.ConvertAll(projected, y => y.view(rows, tokens, -1, headWidth).transpose(1, 2));
+        var stored = parts is [var all] ? (all.shape[1] - heads) / 2 : parts[1].shape[1]; // key-value heads
+        var turned = parts.Length == 1 ? Rotary.Turn(parts[0].narrow(1, 0, heads + stored), pass.Cos, pass.Sin) : null;
+        var q = turned?.narrow(1, 0, heads) ?? Rotary.Turn(parts[0], pass.Cos, pass.Sin);
+        var k = turned?.narrow(1, heads, stored) ?? Rotary.Turn(parts[1], pass.Cos, pass.Sin);
+        var v = parts.Length == 1 ? parts[0].narrow(1, heads + stored, stored) : parts[2];
         if (pass.Cache is not null)
         {
-            (k, v) = pass.Cache.Extend(layer, k, v); // [B, key-value heads, S, K]
+            (k, v) = pass.Cache.Extend(layer, k, v, pass.Mask?.shape[^1]); // [B, key-value heads, S, K]
         }
 
-        var group = q.shape[1] / k.shape[1];
+        var group = heads / stored;
+        if (group > 1 && tokens == 1 && DeviceKernels.PayFor(q.device_type))
+        {
+            q = q.reshape(rows, stored, group, headWidth); // those that share keys ask as so many tokens
+            return functional.scaled_dot_product_attention(q, k, v, pass.Mask, 0, false).reshape(rows, tokens, -1);
+        }
+
         if (group > 1)
         {
             k = k.repeat_interleave(group, 1);

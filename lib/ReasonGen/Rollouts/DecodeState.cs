@@ -1,3 +1,4 @@
+using ReasonGen.Kernels;
 using ReasonGen.Models;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -10,9 +11,8 @@ internal sealed class DecodeState : IDisposable
 {
     private readonly IImageTextModel model;
     private readonly KvCache? cache;
-    private readonly Tensor mask; // [N, P + room]
+    private readonly DecodeMask mask;
     private Tensor position; // [N, 1], of the last column
-    private int columns;
 
     /// <param name="model">Reads the tokens.</param>
     /// <param name="embeddings">[N, P, D].</param>
@@ -21,15 +21,14 @@ internal sealed class DecodeState : IDisposable
     internal DecodeState(IImageTextModel model, Tensor embeddings, Tensor attentionMask, int room)
     {
         using var scope = NewDisposeScope();
-        var rows = (int)attentionMask.shape[0];
-        (this.model, columns) = (model, (int)attentionMask.shape[1]);
+        var (rows, columns) = ((int)attentionMask.shape[0], (int)attentionMask.shape[1]);
+        this.model = model;
         cache = model.NewCache(rows, columns + room);
-        mask = cat([attentionMask, ones(rows, room, attentionMask.dtype, attentionMask.device)], 1)
-            .DetachFromDisposeScope();
+        mask = new DecodeMask(attentionMask, room, embeddings.dtype);
         var positions = attentionMask.cumsum(1).sub(1).clamp_min(0);
         position = positions.narrow(1, columns - 1, 1).DetachFromDisposeScope();
-        Hidden = model.Hidden(embeddings, attentionMask, positions, cache).narrow(1, columns - 1, 1)
-            .DetachFromDisposeScope();
+        Hidden = model.Hidden(embeddings, mask.IsNeeded ? attentionMask : null, positions, cache)
+            .narrow(1, columns - 1, 1).DetachFromDisposeScope();
     }
 
     /// <summary>[N, 1, D], the hidden state that decides what follows.</summary>
@@ -41,7 +40,7 @@ internal sealed class DecodeState : IDisposable
         using var scope = NewDisposeScope();
         var (before, hidden) = (position, Hidden);
         position = before.add(1).DetachFromDisposeScope();
-        Hidden = model.Hidden(embeddings, mask.narrow(1, 0, ++columns), position, cache).DetachFromDisposeScope();
+        Hidden = model.Hidden(embeddings, mask.Next(), position, cache).DetachFromDisposeScope();
         before.Dispose();
         hidden.Dispose();
     }

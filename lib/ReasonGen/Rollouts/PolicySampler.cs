@@ -19,6 +19,8 @@ public sealed class PolicySampler(
 {
     private readonly RolloutSampler sampler = new(model, tokenizer.Special, config);
 
+    internal const int PicturesAtATime = 16; // decoded together on a GPU
+
     public RolloutConfig Config => sampler.Config;
 
     /// <summary>Told after each token how many of a rollout's are done, from several threads; what it throws ends
@@ -112,7 +114,8 @@ public sealed class PolicySampler(
     public RgbImage[] Images(RolloutBatch rollouts)
     {
         using var scope = NewDisposeScope();
-        int rows = Math.Min(Config.RowsAtATime, rollouts.Count), passes = (rollouts.Count + rows - 1) / rows;
+        var most = device.type == DeviceType.CPU ? Config.RowsAtATime : Math.Min(Config.RowsAtATime, PicturesAtATime);
+        int rows = Math.Min(most, rollouts.Count), passes = (rollouts.Count + rows - 1) / rows;
         return [.. Enumerable.Range(0, passes).SelectMany(pass =>
         {
             using var some = NewDisposeScope();

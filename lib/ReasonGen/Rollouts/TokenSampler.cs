@@ -1,3 +1,4 @@
+using ReasonGen.Kernels;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -27,8 +28,7 @@ internal static class TokenSampler
         }
 
         var ids = greedy ? p.argmax(-1, keepdim: true)
-            : p.div(empty(p.shape, ScalarType.Float32, CPU).exponential_(1, generator).to(p.device)).argmax(-1,
-                keepdim: true);
+            : p.div(DeviceKernels.Noise(p, generator)).argmax(-1, keepdim: true);
         return (ids.MoveToOuterDisposeScope(), p.gather(1, ids).log().MoveToOuterDisposeScope());
     }
 }

@@ -34,6 +34,7 @@ public sealed class DeviceTests : IDisposable
     public void Fine_tuning_takes_the_same_steps(int rank, bool checkpoint)
     {
         Assert.SkipWhen(TestDevice.IsCpu, Why);
+        TestDevice.ComputeAtReads();
         float[][] Train(ComputeTarget target)
         {
             using var model = Tiny(target);
@@ -130,6 +131,7 @@ public sealed class DeviceTests : IDisposable
     public void Greedy_drawing_gives_the_same_tokens_and_images(double guidance, int words, bool lora)
     {
         Assert.SkipWhen(TestDevice.IsCpu, Why);
+        TestDevice.ComputeAtReads();
         (long[] Ids, byte[] Pixels) Draw(ComputeTarget target)
         {
             using var model = Tiny(target);
@@ -159,6 +161,7 @@ public sealed class DeviceTests : IDisposable
     public void A_chat_about_an_image_says_the_same()
     {
         Assert.SkipWhen(TestDevice.IsCpu, Why);
+        TestDevice.ComputeAtReads();
         string Talk(ComputeTarget target)
         {
             using var pipeline = TinyJanus.Open(target);
@@ -174,6 +177,7 @@ public sealed class DeviceTests : IDisposable
     public void A_judge_says_the_same()
     {
         Assert.SkipWhen(TestDevice.IsCpu, Why);
+        TestDevice.ComputeAtReads();
         var study = new Study(StudyConfig.Smoke, folder);
         var world = new WorldConfig();
         var requests = ReasonGen.World.Prompts.Benchmark(1).Take(3).Select((prompt, i) => new RewardRequest(prompt, "",
@@ -203,6 +207,7 @@ public sealed class DeviceTests : IDisposable
     public void A_saved_run_goes_on_elsewhere()
     {
         Assert.SkipWhen(TestDevice.IsCpu, Why);
+        TestDevice.ComputeAtReads();
         float[][] Train(ComputeTarget first, ComputeTarget then, string name)
         {
             var path = Path.Combine(folder, name);
@@ -229,6 +234,7 @@ public sealed class DeviceTests : IDisposable
     public void The_study_trains_on_the_drawn_world()
     {
         Assert.SkipWhen(TestDevice.IsCpu, Why);
+        TestDevice.ComputeAtReads();
         var study = new Study(StudyConfig.Trial, folder);
         using var model = study.Untrained();
         Assert.Equal(ScalarType.Float32, model.Target.DType);

@@ -14,9 +14,9 @@ internal sealed unsafe class OperatorLog : IDisposable
     [
         "view", "as_strided", "_unsafe_view", "reshape", "_reshape_alias", "transpose", "t", "permute", "expand",
         "squeeze", "unsqueeze", "select", "narrow", "slice", "split", "chunk", "unbind", "detach", "alias",
-        "lift_fresh", "view_as", "unflatten", "flatten", "empty", "empty_like", "empty_strided", "resize_", "set_", "result_type",
-        "is_nonzero", "resolve_conj", "resolve_neg", "to", "contiguous", "expand_as", "broadcast_to", "size", "numel",
-        "requires_grad_",
+        "lift_fresh", "view_as", "unflatten", "flatten", "empty", "empty_like", "empty_strided", "resize_", "set_",
+        "result_type", "is_nonzero", "resolve_conj", "resolve_neg", "to", "contiguous", "expand_as", "broadcast_to",
+        "size", "numel", "requires_grad_",
     ];
 
     // one kernel on a GPU, several operators elsewhere
@@ -24,7 +24,7 @@ internal sealed unsafe class OperatorLog : IDisposable
         ["scaled_dot_product_attention", "_fused_rms_norm", "native_group_norm"];
 
     private static readonly delegate* unmanaged<nint, nint> NameOf;
-    private static readonly delegate* unmanaged<Callback, ulong> Add;
+    private static readonly delegate* unmanaged<Callback, ulong> Add, AddEverywhere;
     private static readonly delegate* unmanaged<ulong, void> Remove;
 
     [ThreadStatic]
@@ -40,19 +40,37 @@ internal sealed unsafe class OperatorLog : IDisposable
         NameOf = (delegate* unmanaged<nint, nint>)NativeLibrary.GetExport(library, "_ZNK2at14RecordFunction4nameEv");
         Add = (delegate* unmanaged<Callback, ulong>)NativeLibrary.GetExport(library,
             "_ZN2at22addThreadLocalCallbackENS_22RecordFunctionCallbackE");
+        AddEverywhere = (delegate* unmanaged<Callback, ulong>)NativeLibrary.GetExport(library,
+            "_ZN2at17addGlobalCallbackENS_22RecordFunctionCallbackE");
         Remove = (delegate* unmanaged<ulong, void>)NativeLibrary.GetExport(library, "_ZN2at14removeCallbackEm");
     }
 
     internal OperatorLog()
     {
         current = this;
-        var callback = new Callback
-        {
-            Start = (nint)(delegate* unmanaged[Cdecl]<nint, nint, nint>)&Begin,
-            End = (nint)(delegate* unmanaged[Cdecl]<nint, nint, void>)&Finish, Share = 1,
-        };
+        handle = Add(Of(&Begin, &Finish));
+    }
+
+    /// <summary>Calls a function before each operator, on every thread, from here on.</summary>
+    /// <param name="before">Given where a 0 is to be written, and what <see cref="Name"/> takes.</param>
+    internal static void Watch(delegate* unmanaged[Cdecl]<nint, nint, nint> before) =>
+        AddEverywhere(Of(before, &Nothing));
+
+    /// <summary>The name of an operator that begins, such as "aten::add".</summary>
+    internal static ReadOnlySpan<byte> Name(nint function) =>
+        MemoryMarshal.CreateReadOnlySpanFromNullTerminated((byte*)NameOf(function));
+
+    private static Callback Of(delegate* unmanaged[Cdecl]<nint, nint, nint> start,
+        delegate* unmanaged[Cdecl]<nint, nint, void> end)
+    {
+        var callback = new Callback { Start = (nint)start, End = (nint)end, Share = 1 };
         callback.Flags[0] = 1; // functions, and no other scope
-        handle = Add(callback);
+        return callback;
+    }
+
+    [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
+    private static void Nothing(nint function, nint context)
+    {
     }
 
     /// <summary>Names of what a GPU would start a kernel for, in order.</summary>

@@ -65,7 +65,7 @@ public sealed class BlipFilesTests
     [Fact]
     public void A_vocabulary_of_another_size_is_refused() =>
         Assert.Contains("30524", Assert.Throws<UnusableFileException>(() =>
-        BlipVqaJudge.Load(Golden.Path("blip_vqa/hf"), ClipFixture.Cpu, Golden.Path("blip_vqa/vocab.txt"))).Message);
+        BlipVqaJudge.Load(Golden.Path("blip_vqa/hf"), ClipFixture.Target, Golden.Path("blip_vqa/vocab.txt"))).Message);
 
     [Fact]
     public void A_missing_weight_is_named_and_superfluous_ones_are_told()
@@ -91,7 +91,7 @@ public sealed class BlipFilesTests
         var (json, own) = (BlipFixture.Small, BlipFixture.OpenSmall().Config.Vision);
         var files = BlipFiles.Open(Golden.Path("blip_vqa/blip_vqa_small.pth"), own.ImageSize + own.PatchSize,
             BlipFixture.Heads(json));
-        using var model = files.Load(ClipFixture.Cpu);
+        using var model = files.Load(ClipFixture.Target);
         using var states =
             model.EncodeImages(zeros(1, 3, own.ImageSize + own.PatchSize, own.ImageSize + own.PatchSize));
         Assert.Equal((own.Grid + 1) * (own.Grid + 1) + 1, states.shape[1]);

@@ -25,7 +25,7 @@ internal static class BlipFixture
     internal static BlipVqaJudge Judge(string name, PromptNouns? nouns = null)
     {
         var json = Golden.Json($"blip_vqa/{name}");
-        return BlipVqaJudge.Load(Golden.Path("blip_vqa/" + (string)json["checkpoint"]!), ClipFixture.Cpu,
+        return BlipVqaJudge.Load(Golden.Path("blip_vqa/" + (string)json["checkpoint"]!), ClipFixture.Target,
             Golden.Path("blip_vqa/" + ((string?)json["vocabulary"] ?? "vocab.txt")), heads: Heads(json), nouns: nouns);
     }
 

@@ -82,7 +82,7 @@ public sealed class BlipVqaGoldenTests
     [InlineData(true)]
     public void Both_layouts_give_the_states_logits_and_answers_of_the_reference(bool huggingFace)
     {
-        using var model = BlipFixture.OpenSmall(huggingFace).Load(ClipFixture.Cpu);
+        using var model = BlipFixture.OpenSmall(huggingFace).Load(ClipFixture.Target);
         using var scope = NewDisposeScope();
         var (t, json) = (Golden.Tensors("blip_vqa/small"), BlipFixture.Small);
         var seen = new Dictionary<string, Tensor>();
@@ -151,7 +151,7 @@ public sealed class BlipVqaGoldenTests
             var config = JObject.Parse(File.ReadAllText(copy.In("config.json")));
             config["text_config"]!["num_attention_heads"] = json["wrong.heads"];
             File.WriteAllText(copy.In("config.json"), config.ToString());
-            using var other = BlipFiles.Open(copy.Folder).Load(ClipFixture.Cpu);
+            using var other = BlipFiles.Open(copy.Folder).Load(ClipFixture.Target);
             Golden.Close(t["wrong.heads"],
                 judge.Yes(other.Logits(other.EncodeImages(t["pixel_values"]), ids, mask, start)), 1e-5, mistake);
             return;

@@ -18,7 +18,7 @@ public sealed class ClipFilesTests
     public void Another_model_is_refused_with_what_it_is_and_what_was_expected(string path)
     {
         var error =
-            Assert.Throws<UnusableFileException>(() => ClipScorer.ForColors(Golden.Path(path), ClipFixture.Cpu));
+            Assert.Throws<UnusableFileException>(() => ClipScorer.ForColors(Golden.Path(path), ClipFixture.Target));
         Assert.Contains("no published size", error.Message);
         Assert.Contains("ViT-L/14", error.Message);
     }
@@ -80,7 +80,7 @@ public sealed class ClipFilesTests
     [InlineData("clip/images")]
     [InlineData("clip/nowhere")]
     public void What_is_no_CLIP_is_refused(string path) =>
-        Assert.Throws<UnusableFileException>(() => ClipScorer.ForClipScore(Golden.Path(path), ClipFixture.Cpu,
+        Assert.Throws<UnusableFileException>(() => ClipScorer.ForClipScore(Golden.Path(path), ClipFixture.Target,
             anyModel: true));
 
     [Fact]
@@ -88,7 +88,7 @@ public sealed class ClipFilesTests
     {
         using var copy = new ClipFixture.Copy("clip/open_clip/open_clip_model.safetensors",
             "clip/open_clip/open_clip_config.json");
-        var error = Assert.Throws<UnusableFileException>(() => ClipScorer.ForColors(copy.Folder, ClipFixture.Cpu,
+        var error = Assert.Throws<UnusableFileException>(() => ClipScorer.ForColors(copy.Folder, ClipFixture.Target,
             anyModel: true));
         Assert.Contains("49408", error.Message);
     }

@@ -3,6 +3,7 @@ using ReasonGen.Judges.Clip;
 using ReasonGen.Judges.Images;
 using ReasonGen.Core;
 using ReasonGen.Imaging;
+using ReasonGen.Tests.Devices;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -14,7 +15,7 @@ internal static class ClipFixture
 {
     internal const string Folder = "clip/hf", Archive = "clip/openai/ViT-tiny.pt";
 
-    internal static ComputeTarget Cpu { get; } = new(CPU, ScalarType.Float32);
+    internal static ComputeTarget Target => TestDevice.Target;
 
     /// <summary>Where each layout of the one tiny model lies.</summary>
     internal static TheoryData<string> Layouts => new(new[]
@@ -24,7 +25,7 @@ internal static class ClipFixture
         "clip/hf", "clip/hf/model.safetensors",
     }.Where(path => Path.Exists(Golden.Path(path))));
 
-    internal static ClipModel Load(string path) => ClipFiles.Open(Golden.Path(path)).Load(Cpu);
+    internal static ClipModel Load(string path) => ClipFiles.Open(Golden.Path(path)).Load(Target);
 
     /// <summary>The tiny vocabulary, which lies in the folder of Hugging Face alone.</summary>
     internal static ClipTokenizer Tokenizer(ClipTextRules rules, string folder = Folder) =>

@@ -66,7 +66,7 @@ public sealed class ClipModelGoldenTests
             "\"quick_gelu\": false"));
         var files = ClipFiles.Open(copy.Folder);
         Assert.Equal(Activation.Gelu, files.Config.Activation);
-        using var model = files.Load(ClipFixture.Cpu);
+        using var model = files.Load(ClipFixture.Target);
         using var scope = NewDisposeScope();
         var t = Golden.Tensors("clip/model");
         Golden.Close(t["wrong_gelu.image_embeds"], model.EncodeImages(t["pixel_values"]), 2e-5);

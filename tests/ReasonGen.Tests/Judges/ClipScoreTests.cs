@@ -51,6 +51,6 @@ public sealed class ClipScoreTests
     private static ClipScorer Load(out ClipFixture.Copy copy)
     {
         copy = new(ClipFixture.Archive, "clip/hf/vocab.json", "clip/hf/merges.txt");
-        return ClipScorer.ForClipScore(copy.In("ViT-tiny.pt"), ClipFixture.Cpu, anyModel: true);
+        return ClipScorer.ForClipScore(copy.In("ViT-tiny.pt"), ClipFixture.Target, anyModel: true);
     }
 }

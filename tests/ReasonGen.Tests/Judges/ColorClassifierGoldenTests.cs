@@ -54,7 +54,7 @@ public sealed class ColorClassifierGoldenTests
 
     private static ColorClassifier Chain(out ClipScorer clip)
     {
-        clip = ClipScorer.ForColors(Golden.Path("clip/hf"), ClipFixture.Cpu, anyModel: true);
+        clip = ClipScorer.ForColors(Golden.Path("clip/hf"), ClipFixture.Target, anyModel: true);
         return new(clip);
     }
 }

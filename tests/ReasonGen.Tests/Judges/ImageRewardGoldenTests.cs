@@ -22,7 +22,7 @@ public sealed class ImageRewardGoldenTests
 
     private static ImageRewardScorer Load(string? path = null) =>
         ImageRewardScorer.Load(path ?? Golden.Path("preference/imagereward/ImageReward.pt"),
-        ClipFixture.Cpu,
+        ClipFixture.Target,
         heads: ((int)Scores["vit"]!["heads"]!,
             (int)Golden.Json("preference/imagereward/med_config")["num_attention_heads"]!));
 
@@ -141,5 +141,5 @@ public sealed class ImageRewardGoldenTests
     [Fact]
     public void Heads_of_another_width_must_be_said() =>
         Assert.Contains("how many heads", Assert.Throws<UnusableFileException>(() =>
-        ImageRewardScorer.Load(Golden.Path("preference/imagereward/ImageReward.pt"), ClipFixture.Cpu)).Message);
+        ImageRewardScorer.Load(Golden.Path("preference/imagereward/ImageReward.pt"), ClipFixture.Target)).Message);
 }

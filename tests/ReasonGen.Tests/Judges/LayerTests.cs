@@ -15,7 +15,7 @@ public sealed class LayerTests
         using var scope = NewDisposeScope();
         using var free = no_grad();
         var block = new TransformerBlock(new(12, 3, 20, Activation.Gelu, 1e-12) { NormLast = true, ContextWidth = 8 },
-            ClipFixture.Cpu);
+            ClipFixture.Target);
         var (x, context) = (Values(2, 5, 12), Values(2, 4, 8));
         var mask = tensor(new[] { true, true, true, false, false, true, true, true, true, true }, [2, 1, 1, 5]);
         var parts = block.named_modules().ToDictionary(part => part.name, part => part.module);
@@ -46,7 +46,7 @@ public sealed class LayerTests
     {
         using var scope = NewDisposeScope();
         using var free = no_grad();
-        var embedding = new PatchEmbedding(4, 6, hasBias: true, ClipFixture.Cpu);
+        var embedding = new PatchEmbedding(4, 6, hasBias: true, ClipFixture.Target);
         foreach (var (_, parameter) in embedding.named_parameters())
         {
             parameter.copy_(Values(parameter.shape));

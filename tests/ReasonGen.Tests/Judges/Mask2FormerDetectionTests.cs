@@ -94,7 +94,7 @@ public sealed class Mask2FormerDetectionTests
     {
         var json = Golden.Json("mask2former/detections")[name]!;
         var config = json["img_scale"] is null ? Mask2FormerFixture.Config : Mask2FormerFixture.RealScale;
-        using var detector = Mask2FormerDetector.Load(Mask2FormerFixture.File, Mask2FormerFixture.Cpu, config);
+        using var detector = Mask2FormerDetector.Load(Mask2FormerFixture.File, Mask2FormerFixture.Target, config);
         SameObjects(Golden.Tensors("mask2former/detections"), name,
             detector.Find(Read((string?)json["picture"] ?? name)), 2e-4);
     }
@@ -102,7 +102,7 @@ public sealed class Mask2FormerDetectionTests
     [Fact]
     public void GenEval_keeps_the_same_boxes()
     {
-        using var detector = Mask2FormerDetector.Load(Mask2FormerFixture.File, Mask2FormerFixture.Cpu,
+        using var detector = Mask2FormerDetector.Load(Mask2FormerFixture.File, Mask2FormerFixture.Target,
             Mask2FormerFixture.Config);
         Assert.All(Golden.Json("mask2former/geneval_kept").Properties(), image =>
         {
@@ -149,7 +149,7 @@ public sealed class Mask2FormerDetectionTests
         try
         {
             var folder = Mask2FormerFixture.HuggingFaceFolder(room);
-            var (model, kind) = Mask2FormerFiles.Load(folder, Mask2FormerFixture.Cpu, Mask2FormerFixture.Config);
+            var (model, kind) = Mask2FormerFiles.Load(folder, Mask2FormerFixture.Target, Mask2FormerFixture.Config);
             using var owned = model;
             Assert.False(kind.IsOfficial);
             Assert.Contains("not GenEval's official detector", kind.Label);
@@ -177,7 +177,7 @@ public sealed class Mask2FormerDetectionTests
                     segment.Mask));
             }
 
-            using var detector = Mask2FormerDetector.Load(folder, Mask2FormerFixture.Cpu, Mask2FormerFixture.Config);
+            using var detector = Mask2FormerDetector.Load(folder, Mask2FormerFixture.Target, Mask2FormerFixture.Config);
             Assert.Equal(100, detector.Detect(Read("a")).Count);
         }
         finally
@@ -195,7 +195,7 @@ public sealed class Mask2FormerDetectionTests
             var path = Path.Combine(room, "renamed.safetensors");
             Safetensors.Save(path, CheckpointFiles.Open(Mask2FormerFixture.File).Load()
                 .ToDictionary(pair => Mask2FormerNames.Mmdetection3(pair.Key), pair => pair.Value));
-            var (model, kind) = Mask2FormerFiles.Load(path, Mask2FormerFixture.Cpu, Mask2FormerFixture.Config);
+            var (model, kind) = Mask2FormerFiles.Load(path, Mask2FormerFixture.Target, Mask2FormerFixture.Config);
             using var owned = model;
             Assert.Equal(Mask2FormerLayout.Mmdetection3, kind.Layout);
             var t = Golden.Tensors("mask2former/detections");

@@ -114,6 +114,6 @@ public sealed class Mask2FormerFilesTests : IDisposable
     public void Dispose() => Directory.Delete(room, recursive: true);
 
     private static string Refused(string path, Mask2FormerConfig? expected = null) =>
-        Assert.Throws<UnusableFileException>(() => Mask2FormerDetector.Load(path, Mask2FormerFixture.Cpu, expected))
+        Assert.Throws<UnusableFileException>(() => Mask2FormerDetector.Load(path, Mask2FormerFixture.Target, expected))
             .Message;
 }

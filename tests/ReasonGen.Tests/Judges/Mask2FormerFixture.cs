@@ -4,6 +4,7 @@ using ReasonGen.Judges.Mask2Former;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Imaging;
+using ReasonGen.Tests.Devices;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -12,7 +13,7 @@ namespace ReasonGen.Tests.Judges;
 /// <summary>The small detector of the fixtures.</summary>
 internal static class Mask2FormerFixture
 {
-    internal static ComputeTarget Cpu { get; } = new(CPU, ScalarType.Float32);
+    internal static ComputeTarget Target => TestDevice.Target;
 
     internal static string File => Golden.Path("mask2former/mmdet.pth");
 

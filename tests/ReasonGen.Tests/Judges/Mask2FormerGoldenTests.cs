@@ -58,7 +58,7 @@ public sealed class Mask2FormerGoldenTests
     public void Every_step_equals_the_reference()
     {
         var t = Golden.Tensors("mask2former/trace");
-        var (model, _) = Mask2FormerFiles.Load(Mask2FormerFixture.File, Mask2FormerFixture.Cpu,
+        var (model, _) = Mask2FormerFiles.Load(Mask2FormerFixture.File, Mask2FormerFixture.Target,
             Mask2FormerFixture.Config);
         using var owned = model;
         var seen = new Dictionary<string, Tensor>();
@@ -88,7 +88,7 @@ public sealed class Mask2FormerGoldenTests
     public void The_network_of_published_size_equals_the_reference()
     {
         var (t, json) = (Golden.Tensors("mask2former/large"), Golden.Json("mask2former/large"));
-        using var model = new Mask2FormerModel(Mask2FormerConfig.Published, Mask2FormerFixture.Cpu);
+        using var model = new Mask2FormerModel(Mask2FormerConfig.Published, Mask2FormerFixture.Target);
         using var scope = NewDisposeScope();
         using var free = no_grad();
         foreach (var (name, weight) in model.Tensors)

@@ -13,7 +13,8 @@ namespace ReasonGen.Tests.Judges;
 [Trait("Category", "Golden")]
 public sealed class MplugGoldenTests
 {
-    private static MplugJudge Load(string folder) => MplugJudge.Load(Golden.Path("mplug/" + folder), ClipFixture.Cpu);
+    private static MplugJudge Load(string folder) =>
+        MplugJudge.Load(Golden.Path("mplug/" + folder), ClipFixture.Target);
 
     private static SourceImage Image(string name) => ImageReader.Read(Golden.Path($"mplug/images/{name}.png"));
 
@@ -223,7 +224,7 @@ public sealed class MplugGoldenTests
         Assert.Contains(from, text);
         File.WriteAllText(copy.In(file), text.Replace(from, to));
         Assert.Contains(expected,
-            Assert.Throws<UnusableFileException>(() => MplugJudge.Load(copy.Folder, ClipFixture.Cpu)).Message);
+            Assert.Throws<UnusableFileException>(() => MplugJudge.Load(copy.Folder, ClipFixture.Target)).Message);
     }
 
     [Fact]

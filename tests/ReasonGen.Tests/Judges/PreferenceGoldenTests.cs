@@ -20,9 +20,9 @@ public sealed class PreferenceGoldenTests
     private static ClipConfig TinyHps => ClipConfigFiles.ReadOpenClip(Golden.Path("preference/hps/model_config.json"));
 
     private static HpsScorer Hps(string file = "HPS_tiny_compressed.pt", bool antialias = true) =>
-        HpsScorer.Load(Golden.Path("preference/hps/" + file), ClipFixture.Cpu, TinyHps, antialias);
+        HpsScorer.Load(Golden.Path("preference/hps/" + file), ClipFixture.Target, TinyHps, antialias);
 
-    private static PickScorer Pick() => PickScorer.Load(Golden.Path("preference/pickscore"), ClipFixture.Cpu,
+    private static PickScorer Pick() => PickScorer.Load(Golden.Path("preference/pickscore"), ClipFixture.Target,
         anyModel: true);
 
     [Theory]
@@ -206,19 +206,19 @@ public sealed class PreferenceGoldenTests
     public void Other_files_are_refused_as_HPS_and_as_PickScore()
     {
         Assert.Contains("LAION", Assert.Throws<UnusableFileException>(() =>
-            HpsScorer.Load(Golden.Path("clip/open_clip/open_clip_model.safetensors"), ClipFixture.Cpu,
+            HpsScorer.Load(Golden.Path("clip/open_clip/open_clip_model.safetensors"), ClipFixture.Target,
                 TinyHps)).Message);
         Assert.Contains("state_dict", Assert.Throws<UnusableFileException>(() => HpsScorer.Load(Golden.Path("clip/hf"),
-            ClipFixture.Cpu)).Message);
+            ClipFixture.Target)).Message);
         Assert.Contains("do not fit", Assert.Throws<UnusableFileException>(() =>
-            HpsScorer.Load(Golden.Path("preference/hps/HPS_tiny.pt"), ClipFixture.Cpu, TinyHps with { Embedding =
+            HpsScorer.Load(Golden.Path("preference/hps/HPS_tiny.pt"), ClipFixture.Target, TinyHps with { Embedding =
                 TinyHps.Embedding + 1 })).Message);
         Assert.Throws<UnusableFileException>(() => HpsScorer.Load(Golden.Path("preference/hps/HPS_tiny.pt"),
-            ClipFixture.Cpu));
+            ClipFixture.Target));
         Assert.Contains("ViT-H/14", Assert.Throws<UnusableFileException>(() =>
-            PickScorer.Load(Golden.Path("preference/pickscore"), ClipFixture.Cpu)).Message);
+            PickScorer.Load(Golden.Path("preference/pickscore"), ClipFixture.Target)).Message);
         Assert.Contains("Hugging Face", Assert.Throws<UnusableFileException>(() =>
-            PickScorer.Load(Golden.Path("clip/open_clip"), ClipFixture.Cpu, true)).Message);
+            PickScorer.Load(Golden.Path("clip/open_clip"), ClipFixture.Target, true)).Message);
     }
 
     private static void Matrix(JToken expected, string[] prompts, Func<IReadOnlyList<SourceImage>,

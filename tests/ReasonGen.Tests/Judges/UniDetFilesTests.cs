@@ -122,7 +122,7 @@ public sealed class UniDetFilesTests : IDisposable
     [Fact]
     public void Another_number_of_names_than_classes_is_refused() =>
         Assert.Contains("722 classes", Assert.Throws<UnusableFileException>(() =>
-        UniDetDetector.Load(UniDetFixture.File("R50"), new(["cat"]), UniDetFixture.Cpu, UniDetFixture.Config("R50")))
+        UniDetDetector.Load(UniDetFixture.File("R50"), new(["cat"]), UniDetFixture.Target, UniDetFixture.Config("R50")))
             .Message);
 
     [Fact]
@@ -139,7 +139,7 @@ public sealed class UniDetFilesTests : IDisposable
     public void Dispose() => Directory.Delete(room, recursive: true);
 
     private static string Refused(string path, UniDetConfig? expected = null) =>
-        Assert.Throws<UnusableFileException>(() => UniDetFiles.Load(path, UniDetFixture.Cpu, expected)).Message;
+        Assert.Throws<UnusableFileException>(() => UniDetFiles.Load(path, UniDetFixture.Target, expected)).Message;
 
     private string Save(Dictionary<string, Tensor> tensors)
     {

@@ -6,6 +6,7 @@ using ReasonGen.Core;
 using ReasonGen.Imaging;
 using ReasonGen.Judges.UniDet;
 using ReasonGen.Scoring;
+using ReasonGen.Tests.Devices;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -15,7 +16,7 @@ namespace ReasonGen.Tests.Judges;
 /// <summary>The small detectors of the fixtures.</summary>
 internal static class UniDetFixture
 {
-    internal static ComputeTarget Cpu { get; } = new(CPU, ScalarType.Float32);
+    internal static ComputeTarget Target => TestDevice.Target;
 
     internal static string[] Kinds => [.. ((JObject)Golden.Json("unidet/config")["tiny"]!).Properties()
         .Select(kind => kind.Name)];
@@ -51,9 +52,10 @@ internal static class UniDetFixture
         + "bicycle - bicycles,vase - vases,sheep - sheep,car - cars,dog - dogs,cat - cats,person - people,"
         + "chair - chairs,boat - boats").Split(',');
 
-    internal static UniDetModel Model(string kind) => UniDetFiles.Load(File(kind), Cpu, Config(kind));
+    internal static UniDetModel Model(string kind) => UniDetFiles.Load(File(kind), Target, Config(kind));
 
-    internal static UniDetDetector Detector(string kind) => UniDetDetector.Load(File(kind), Labels, Cpu, Config(kind));
+    internal static UniDetDetector Detector(string kind) =>
+        UniDetDetector.Load(File(kind), Labels, Target, Config(kind));
 
     internal static RgbImage Image(string name) => UniDetImage.Read(Golden.Path("unidet/" + name));
 

@@ -27,7 +27,7 @@ public sealed class Bf16KernelsTests
         using var free = no_grad();
         Assert.Equal(rows <= Bf16Kernels.MostRows && System.Numerics.Vector.IsHardwareAccelerated,
             Bf16Kernels.CanHandle(x, inputs) && Bf16Kernels.CanHandle(one.Dense));
-        Tensor[] fast = [.. Linear.ForwardMany(x, one, two), norm.forward(x)];
+        Tensor[] fast = [.. Linear.ForwardMany(x, null, one, two), norm.forward(x)];
         Assert.All(slow.Zip(fast), pair =>
         {
             Assert.Equal(pair.First.shape, pair.Second.shape);
@@ -36,7 +36,7 @@ public sealed class Bf16KernelsTests
                 atol: 1e-3));
         });
         one.Adapter = (_, y) => y.add(1);
-        Assert.True(allclose(fast[0].add(1), Linear.ForwardMany(x, one, two)[0]));
+        Assert.True(allclose(fast[0].add(1), Linear.ForwardMany(x, null, one, two)[0]));
     }
 
     [Fact]

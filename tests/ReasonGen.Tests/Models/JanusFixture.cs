@@ -3,6 +3,7 @@ using ReasonGen.Imaging;
 using ReasonGen.JanusPro;
 using ReasonGen.Models;
 using ReasonGen.Tokenizers;
+using ReasonGen.Tests.Devices;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -13,13 +14,13 @@ namespace ReasonGen.Tests.Models;
 /// <summary>The tiny Janus of the fixtures, and what its tests share.</summary>
 internal static class JanusFixture
 {
-    internal static ComputeTarget Cpu { get; } = new(CPU, ScalarType.Float32);
+    internal static ComputeTarget Target => TestDevice.Target;
 
     /// <summary>The checkpoint in the original layout, perhaps with a configuration changed in what is no
     /// size.</summary>
     internal static Janus Load(Func<JanusConfig, JanusConfig>? change = null, ComputeTarget? target = null)
     {
-        var loaded = JanusFiles.Load(Golden.Path("janus/checkpoint"), target ?? Cpu);
+        var loaded = JanusFiles.Load(Golden.Path("janus/checkpoint"), target ?? Target);
         if (change is null)
         {
             return loaded;

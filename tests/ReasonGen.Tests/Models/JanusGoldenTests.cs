@@ -180,7 +180,7 @@ public sealed class JanusGoldenTests
     [Fact]
     public void Sharded_bf16_weights_of_the_native_layout_give_the_reference_values()
     {
-        using var model = JanusFiles.Load(Golden.Path("janus_hf/sharded_bf16"), JanusFixture.Cpu);
+        using var model = JanusFiles.Load(Golden.Path("janus_hf/sharded_bf16"), JanusFixture.Target);
         var t = Golden.Tensors("janus_hf/sharded_bf16_as_fp32");
         Dictionary<string, Tensor> text = Golden.Tensors("janus/text"), image = Golden.Tensors("janus/image_logits");
         using var free = no_grad();
@@ -202,7 +202,7 @@ public sealed class JanusGoldenTests
     [Fact]
     public void The_native_layout_gives_the_values_of_the_original_one()
     {
-        using var model = JanusFiles.Load(Golden.Path("janus_hf/model"), JanusFixture.Cpu);
+        using var model = JanusFiles.Load(Golden.Path("janus_hf/model"), JanusFixture.Target);
         Dictionary<string, Tensor> image = Golden.Tensors("janus/image_logits"),
             vq = Golden.Tensors("janus_hf/vq_encode");
         using var free = no_grad();

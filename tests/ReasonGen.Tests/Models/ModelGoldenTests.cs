@@ -1,6 +1,7 @@
 using Newtonsoft.Json.Linq;
 using ReasonGen.Core;
 using ReasonGen.Models;
+using ReasonGen.Tests.Devices;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -38,7 +39,7 @@ public sealed class ModelGoldenTests
             Heads = (int)json["num_attention_heads"]!, RopeTheta = (double)json["rope_theta"]!,
             RmsNormEpsilon = (double)json["rms_norm_eps"]!,
         };
-        using var model = new Llama(config, new ComputeTarget(CPU, ScalarType.Float32));
+        using var model = new Llama(config, TestDevice.Target);
         using var free = no_grad();
         using var scope = NewDisposeScope();
         foreach (var (name, parameter) in model.named_parameters())
@@ -47,7 +48,7 @@ public sealed class ModelGoldenTests
         }
 
         using var cache = new KvCache(config.Layers, (int)t["input_ids"].shape[0], config.Heads,
-            (int)t["input_ids"].shape[1], config.HeadWidth, CPU, ScalarType.Float32);
+            (int)t["input_ids"].shape[1], config.HeadWidth, TestDevice.Device, ScalarType.Float32);
         var hidden = model.Hidden(model.Embed(t["input_ids"]), null, t["position_ids"], cache);
         Golden.Close(t["logits"], model.Logits(hidden), 1e-4, "logits");
         Golden.Close(t["hidden_last"],
@@ -57,7 +58,8 @@ public sealed class ModelGoldenTests
             Golden.Close(t[name], cache.Layer(0).Keys.select(1, int.Parse(name["key_head".Length..])), 1e-4, name);
         }
 
-        Golden.Close(t["inv_freq"], Rotary.Frequencies(config.HeadWidth, config.RopeTheta, CPU), 1e-7, "frequencies");
+        Golden.Close(t["inv_freq"], Rotary.Frequencies(config.HeadWidth, config.RopeTheta, TestDevice.Device), 1e-7,
+            "frequencies");
         var (cos, sin) = Rotary.CosSin(Rotary.Angles(t["rope_positions"].unsqueeze(0), config.HeadWidth,
             config.RopeTheta, null), ScalarType.Float32);
         Golden.Close(t["rope_cos"], cos[0], 1e-6, "cos");

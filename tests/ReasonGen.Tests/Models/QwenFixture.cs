@@ -1,6 +1,7 @@
 using ReasonGen.Core;
 using ReasonGen.Imaging;
 using ReasonGen.Qwen;
+using ReasonGen.Tests.Devices;
 using SkiaSharp;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -13,7 +14,7 @@ internal static class QwenFixture
     internal static QwenVl Untied() => Model("untied");
 
     internal static QwenVl Model(string folder) =>
-        QwenVl.Load(Golden.Path("qwen25vl/" + folder), new ComputeTarget(CPU, ScalarType.Float32));
+        QwenVl.Load(Golden.Path("qwen25vl/" + folder), TestDevice.Target);
 
     /// <summary>A case of logits.safetensors: text, and the pixels of its images.</summary>
     internal static QwenInput Input(Dictionary<string, Tensor> t, string name)

@@ -53,7 +53,7 @@ public sealed class SigLipGoldenTests
                 ImageSize = (int)shape[2], Width = visionWidth, Heads = visionWidth / 64,
                 Layers = (int)Golden.Json("siglip/large")["layers_built"]!,
             },
-        }, JanusFixture.Cpu);
+        }, JanusFixture.Target);
         using var free = no_grad();
         foreach (var (name, parameter) in model.named_parameters()
             .Where(p =>

@@ -21,7 +21,7 @@ public sealed class VqGoldenTests
             {
                 CodebookSize = (int)c["codes"]!, Channels = (int)c["ch"]!, Multipliers = c["mult"]!.ToObject<int[]>()!,
                 ResidualBlocks = (int)c["res"]!, LatentChannels = (int)c["z"]!,
-            }, JanusFixture.Cpu);
+            }, JanusFixture.Target);
             using (no_grad())
             {
                 foreach (var (parameterName, parameter) in model.named_parameters())
@@ -55,7 +55,7 @@ public sealed class VqGoldenTests
         using var model = new VqTokenizer(VqConfig.Mini with
         {
             CodebookSize = (int)codebook.shape[0], CodeWidth = (int)codebook.shape[1],
-        }, JanusFixture.Cpu);
+        }, JanusFixture.Target);
         using var free = no_grad();
         model.CodebookWeight.copy_(codebook);
         long height = latent.shape[2], width = latent.shape[3];

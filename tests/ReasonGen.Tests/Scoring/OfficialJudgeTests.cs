@@ -230,7 +230,7 @@ public sealed class OfficialJudgeTests : IDisposable
 
     private static string[] Colors(RgbImage image, IEnumerable<Detection> boxes, string name)
     {
-        using var colors = new ColorClassifier(ClipScorer.ForColors(Golden.Path(ClipFixture.Folder), ClipFixture.Cpu,
+        using var colors = new ColorClassifier(ClipScorer.ForColors(Golden.Path(ClipFixture.Folder), ClipFixture.Target,
             anyModel: true));
         return [.. colors.Classify(image, [.. GenEval.Keep(boxes, "colors", new())[name]], name).Select(a => a.Color)];
     }

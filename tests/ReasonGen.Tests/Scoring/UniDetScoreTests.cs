@@ -37,7 +37,7 @@ public sealed class UniDetScoreTests : IDisposable
         Assert.True(code == 0, output);
         Assert.Contains($"UniDet {kind} of other sizes: not T2I-CompBench's official detector", output);
         Assert.Contains("not comparable with published T2I-CompBench scores", output);
-        using var detector = UniDetDetector.Load(UniDetFixture.File(kind), UniDetFixture.Labels, UniDetFixture.Cpu,
+        using var detector = UniDetDetector.Load(UniDetFixture.File(kind), UniDetFixture.Labels, UniDetFixture.Target,
             anyModel: true);
         var scores = ScoreReport.Read(Path.Combine(folder, "samples-scores", "t2i-" + category)).Images;
         Assert.Equal(Directory.GetFiles(images).Length, scores.Count);

@@ -27,7 +27,7 @@ public sealed class MemoryPlanTests
         Assert.InRange(Bytes("weights", MemoryPhase.Always), 2.0 * all, 2.0 * (all + unread));
         Assert.Equal(4.0 * trained, Bytes("fp32 masters", MemoryPhase.Always));
         Assert.Equal(8.0 * trained, Bytes("AdamW moments", MemoryPhase.Always));
-        Assert.Equal(2.0 * trained, Bytes("gradients", MemoryPhase.Training));
+        Assert.Equal(4.0 * trained, Bytes("gradients", MemoryPhase.Training)); // summed in fp32
     }
 
     [Fact]
@@ -60,6 +60,34 @@ public sealed class MemoryPlanTests
             plan.Rows.Single(row => row is { What: "gradients", When: MemoryPhase.Update }).Bytes);
         Assert.Equal(1e-4, setup.Sft.LearningRate, 1e-12);
         Assert.Equal(1e-5, setup.WithLora(0).Sft.LearningRate, 1e-12);
+    }
+
+    [Theory]
+    [InlineData(24e9, 1, 20)]
+    [InlineData(80e9, 64, 64)]
+    [InlineData(141e9, 64, 64)]
+    public void Rows_follow_from_the_memory_of_the_gpu(double bytes, int least, int most)
+    {
+        Assert.InRange(MemoryPlan.DrawingRows(JanusConfig.Pro7B, 2, 1100, true, bytes), least, most);
+        var setup = TrainingSetup.Janus7B.WithRows(bytes, QwenConfig.Qwen7B);
+        Assert.Equal(bytes < 80e9 ? 16 : setup.Rollout.RowsAtATime, setup.Rollout.RowsAtATime);
+        Assert.True(bytes < 80e9 || MemoryPlan.Of(setup, TrainingStage.Grpo, QwenConfig.Qwen7B).Fits(bytes));
+        Assert.Same(setup, setup.WithRows(null));
+    }
+
+    [Fact]
+    public void A_run_takes_longer_on_a_slower_gpu_and_with_more_to_do()
+    {
+        var (setup, h100) = (TrainingSetup.Janus7B, GpuSpeed.Known[0]);
+        RunEstimate Of(GpuSpeed gpu, TrainingSetup? other = null, QwenConfig? judge = null) =>
+            RunEstimate.Of(other ?? setup, TrainingStage.Grpo, judge, gpu, 10);
+        var usual = Of(h100);
+        Assert.Equal(usual.StepSeconds * 10 / 3600, usual.Hours, 1e-9);
+        Assert.True(Of(h100 with { Bandwidth = h100.Bandwidth / 2 }).StepSeconds > usual.StepSeconds);
+        Assert.True(Of(h100, judge: QwenConfig.Qwen7B).StepSeconds > usual.StepSeconds);
+        Assert.True(Of(h100, setup.WithLora(0)).StepSeconds > usual.StepSeconds);
+        Assert.True(Of(h100, setup.WithRows(141e9)).TokensPerSecond > 2 * usual.TokensPerSecond);
+        Assert.Equal(0, RunEstimate.Of(setup, TrainingStage.Sft, null, h100, 1).TokensPerSecond);
     }
 
     [Fact]

@@ -1,0 +1,71 @@
+// What a GPU does in one kernel and TorchSharp does not wrap, reached through TorchScript, which knows every operator.
+// A source that does not compile ends the process: it is a constant, and a test compiles it.
+//   RMSNorm: x / sqrt(mean(x²) + ε) in fp32, rounded once, then times the weight: LLaMA's order, to the bit.
+//   Noise: exponential, from a generator of the device's own that is made for this draw and seeded by a number of the
+//     caller's, so that a run repeats and nothing draws from a global generator. TorchSharp's own ignores its device.
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Kernels;
+
+/// <summary>Operators for tensors that are not on the CPU, where each operator costs the start of a kernel.</summary>
+internal static class DeviceKernels
+{
+    // lengths that vary are rounded up to a multiple of this: fewer kinds of blocks, and aligned masks
+    private const int Step = 64;
+
+    internal const string Source = """
+        def rms_norm(x: Tensor, epsilon: float):
+            return torch.rms_norm(x, [x.size(-1)], None, epsilon)
+
+        def noise(like: Tensor, seed: int):
+            generator = torch.Generator(device=like.device)
+            generator.manual_seed(seed)
+            return torch.empty_like(like).exponential_(1.0, generator=generator)
+
+        """;
+
+    private static readonly Lazy<jit.CompilationUnit> Compiled = new(() => jit.compile(Source));
+
+    /// <summary>Lets this thread's CPU do what a GPU is asked to do, to count it.</summary>
+    [ThreadStatic]
+    internal static bool OnCpuToo;
+
+    /// <summary>Whether each operator costs the start of a kernel there.</summary>
+    internal static bool PayFor(DeviceType device) => device != DeviceType.CPU || OnCpuToo;
+
+    /// <summary>Whether they pay for x, and no graph is recorded.</summary>
+    internal static bool CanHandle(Tensor x) => PayFor(x.device_type) && !is_grad_enabled();
+
+    /// <summary>RMSNorm over the last dimension: [..., D] and [D] → [..., D].</summary>
+    internal static Tensor RmsNorm(Tensor x, Tensor weight, double epsilon)
+    {
+        using var scope = NewDisposeScope();
+        return Compiled.Value.invoke<Tensor>("rms_norm", x, epsilon)!.mul(weight).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Noise of mean 1 in the shape of p, fp32, where p is.</summary>
+    /// <param name="p">On a CPU the generator itself draws, on a GPU one of the GPU's that it seeds.</param>
+    /// <param name="generator">Of the CPU.</param>
+    internal static Tensor Noise(Tensor p, Generator generator)
+    {
+        using var scope = NewDisposeScope();
+        var noise = p.device_type == DeviceType.CUDA
+            ? Seeded(p, randint(0, int.MaxValue, [1], ScalarType.Int64, CPU, generator: generator).item<long>())
+            : empty(p.shape, ScalarType.Float32, CPU).exponential_(1, generator).to(p.device);
+        return noise.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Noise of a seed alone.</summary>
+    internal static Tensor Seeded(Tensor like, long seed) => Compiled.Value.invoke<Tensor>("noise", like, seed)!;
+
+    /// <summary>A mask of truth values as the attention kernels of a GPU want it: 0 where a key may be seen and −∞
+    /// where not, made once a pass; on a CPU, and where there is none, as it is.</summary>
+    internal static Tensor? Additive(Tensor? visible, ScalarType type) =>
+        visible is null || !PayFor(visible.device_type) || visible.dtype != ScalarType.Bool ? visible
+        : zeros(visible.shape, type, visible.device).masked_fill_(visible.logical_not(), float.NegativeInfinity);
+
+    /// <summary>So many tokens or more, by the device's liking.</summary>
+    internal static int RoundUp(int tokens, DeviceType device) =>
+        !PayFor(device) ? tokens : (tokens + Step - 1) / Step * Step;
+}
