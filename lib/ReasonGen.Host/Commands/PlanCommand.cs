@@ -78,7 +78,8 @@ internal static class PlanCommand
                 var plan = MemoryPlan.Of(setup, trained, judged, size);
                 CommandLine.PrintJson(new
                 {
-                    model = setup.Name, stage = trained.ToString().ToLowerInvariant(), loraRank = setup.Lora?.Rank ?? 0, ranks = size,
+                    model = setup.Name, stage = trained.ToString().ToLowerInvariant(), loraRank = setup.Lora?.Rank ?? 0,
+                        ranks = size,
                         setup.CheckpointActivations,
                     rows = plan.Rows.Select(row => new
                     {
