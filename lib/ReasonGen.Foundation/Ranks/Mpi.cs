@@ -38,6 +38,10 @@ internal sealed unsafe class Mpi
 
     private readonly nint errorsReturn;
 
+    /// <summary>What the variable says, for a message; empty where it is not set.</summary>
+    internal static string Named =>
+        Environment.GetEnvironmentVariable(Variable) is { Length: > 0 } chosen ? $" ({Variable} names {chosen})" : "";
+
     /// <summary>File name of the library.</summary>
     internal string Name { get; }
 

@@ -23,11 +23,10 @@ public static class RankGroup
 
         Environment.SetEnvironmentVariable("TERM", "dumb"); // a launcher's pipe may look like a terminal, and is none
         var gpu = launcher.ChooseGpu();
-        var mpi = Mpi.Load(launcher.IsOpenMpi)
-            ?? throw new PlatformNotSupportedException(
-                $"{launcher.Name} started {launcher.Size} ranks, but no MPI library loads here"
-            + $"{(Environment.GetEnvironmentVariable(Mpi.Variable) is { Length: > 0 } chosen ? $" ({Mpi.Variable} names {chosen})" : "")}: install the one that the "
-            + $"launcher belongs to (Debian and Ubuntu: openmpi-bin, or mpich), or name its file in {Mpi.Variable}.");
+        var mpi = Mpi.Load(launcher.IsOpenMpi) ?? throw new PlatformNotSupportedException(
+            $"{launcher.Name} started {launcher.Size} ranks, but no MPI library loads here{Mpi.Named}: install the one "
+            + "that the launcher belongs to (Debian and Ubuntu: openmpi-bin, or mpich), or name its file in "
+            + $"{Mpi.Variable}.");
         var (rank, size) = mpi.Start();
         if (size != launcher.Size)
         {
@@ -61,8 +60,9 @@ public static class RankGroup
     /// <returns>The exit code, where this process is to end by itself.</returns>
     public static int Fail(IRankGroup? ranks, string words, int code, CancellationToken ending = default)
     {
-        var (rank, size) = ranks is MpiGroup ? (ranks.Rank, ranks.Size) : Launcher.Place(Environment.GetEnvironmentVariable);
-        if (!ending.WaitHandle.WaitOne(Turn * rank < LongestTurn ? Turn * rank : LongestTurn))
+        var (rank, size) =
+            ranks is MpiGroup ? (ranks.Rank, ranks.Size) : Launcher.Place(Environment.GetEnvironmentVariable);
+        if (rank == 0 || !ending.WaitHandle.WaitOne(Turn * rank < LongestTurn ? Turn * rank : LongestTurn))
         {
             Console.Error.WriteLine(size == 1 ? words : $"Rank {rank} of {size}: {words}");
             Console.Error.Flush();

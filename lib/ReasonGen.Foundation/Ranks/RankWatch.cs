@@ -41,18 +41,25 @@ internal sealed class RankWatch
     {
         Interlocked.Exchange(ref since, Stopwatch.GetTimestamp());
         call = what;
-        work();
-        call = null;
+        try
+        {
+            work();
+        }
+        finally
+        {
+            call = null;
+        }
     }
 
     /// <summary>What to say of a call that did not end.</summary>
-    internal static string Words(int rank, int size, int missing, string call, double seconds) =>
-        string.Create(CultureInfo.InvariantCulture,
-        $"Rank {rank} of {size}: "
-        + $"{(missing < 0 ? $"all ranks came to '{call}', and it has not ended" : $"rank {missing} has not come to '{call}', where rank {rank} waits,")} for {seconds:0.#} s: ")
-        + $"{(missing < 0 ? "the connection between them" : $"rank {missing}")} hangs, or is slower than that. All "
-        + $"ranks end; start the same command again, and it goes on from the last saved state. {Variable} sets how "
-        + $"many seconds are waited.";
+    internal static string Words(int rank, int size, int missing, string call, double seconds)
+    {
+        var (what, who) = missing < 0 ? ($"all ranks came to '{call}', and it has not ended", "the connection")
+            : ($"rank {missing} has not come to '{call}', where rank {rank} waits,", $"rank {missing}");
+        return string.Create(CultureInfo.InvariantCulture, $"Rank {rank} of {size}: {what} for {seconds:0.#} s: {who} ")
+            + "hangs, or is slower than that. All ranks end; start the same command again, and it goes on from the "
+            + $"last saved state. {Variable} sets how many seconds are waited.";
+    }
 
     private void Watch()
     {

@@ -31,29 +31,27 @@ namespace ReasonGen.Host.Commands;
 /// <param name="NeedsInclude">Whether it scores prompts alone that say what is asked for, as GenEval's metadata
 /// do.</param>
 internal sealed record RewardPart(string Spec, double Weight, string Fingerprint, Func<ComputeTarget, IReward> Load,
-    QwenConfig? Qwen = null,
-    bool NeedsInclude = false);
+    QwenConfig? Qwen = null, bool NeedsInclude = false);
 
 /// <summary>The rewards of <c>train grpo</c>, alone or weighted together.</summary>
 internal sealed partial class TrainRewards
 {
+    private const string Detector = "detector", Verdict = "geneval", Share = "geneval-share", Blip = "blip-vqa";
+
     private static readonly Dictionary<string, JudgeWeights[]> Official = new()
     {
-        ["geneval"] = [JudgeWeights.Detector, JudgeWeights.ClipL14], ["geneval-share"] =
-            [JudgeWeights.Detector, JudgeWeights.ClipL14],
-        ["clipscore"] = [JudgeWeights.ClipB32], ["hps"] = [JudgeWeights.Hps], ["pickscore"] = [JudgeWeights.PickScore],
-        ["imagereward"] = [JudgeWeights.ImageReward], ["blip-vqa"] = [JudgeWeights.BlipVqa],
+        [Verdict] = [JudgeWeights.Detector, JudgeWeights.ClipL14],
+        [Share] = [JudgeWeights.Detector, JudgeWeights.ClipL14], ["clipscore"] = [JudgeWeights.ClipB32],
+        ["hps"] = [JudgeWeights.Hps], ["pickscore"] = [JudgeWeights.PickScore],
+        ["imagereward"] = [JudgeWeights.ImageReward], [Blip] = [JudgeWeights.BlipVqa],
     };
 
     private readonly Option<string?> judge = new("--judge", "-j")
     {
         Description = "Who rewards: detector (the drawn world's), judge-large or judge-small (the miniature's), a "
-            + "folder with a Qwen2.5-VL or a "
-            + "Janus, the address of an endpoint (https://…/v1), or a benchmark's own model: geneval (verdict), "
-                + "geneval-share, clipscore, hps, "
-            + "pickscore, imagereward, blip-vqa. Several with commas are added up, each with a weight: "
-                + "\"geneval-share,0.5*hps\". "
-            + "Default for the drawn world: detector.",
+            + "folder with a Qwen2.5-VL or a Janus, the address of an endpoint (https://…/v1), or a benchmark's own "
+            + $"model: {string.Join(", ", Official.Keys)}. Several with commas are added up, each with a weight: "
+            + "\"geneval-share,0.5*hps\". Default for the drawn world: detector.",
     };
 
     private readonly Option<string?> served = new("--judge-model") { Description = "Model as the endpoint names it." };
@@ -65,7 +63,7 @@ internal sealed partial class TrainRewards
 
     internal void AddTo(Command command)
     {
-        command.Options.Add(judge.Suggesting(["detector", "judge-large", "judge-small", .. Official.Keys]));
+        command.Options.Add(judge.Suggesting([Detector, .. Study.Judges, .. Official.Keys]));
         command.Options.Add(served);
         command.Options.Add(weights);
         command.Options.Add(anyModel);
@@ -75,7 +73,7 @@ internal sealed partial class TrainRewards
     /// <exception cref="UsageException">Nothing is given, or a part is none.</exception>
     internal IReadOnlyList<RewardPart> Find(ParseResult parsed, RunConfig config, bool world)
     {
-        var text = parsed.GetValue(judge) ?? (world ? "detector"
+        var text = parsed.GetValue(judge) ?? (world ? Detector
             : throw new UsageException("train grpo needs a reward: --judge FOLDER, an endpoint's address, or a name; "
                 + "see --help"));
         var parts = text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
@@ -101,7 +99,7 @@ internal sealed partial class TrainRewards
             name = match.Groups[2].Value;
         }
 
-        if (name == "detector")
+        if (name == Detector)
         {
             return new(name, weight, name, _ => new DetectorReward());
         }
@@ -115,9 +113,15 @@ internal sealed partial class TrainRewards
         {
             var (folder, any) = (parsed.GetValue(weights)!, parsed.GetValue(anyModel));
             string[] paths = [.. files.Select(file => file.Require(folder, $"--judge {name}", "--weights FOLDER"))];
-            return new(name, weight, $"{name} {string.Join(' ', paths.Select(ModelOptions.Fingerprint))}",
-                target => LoadOfficial(name, paths, target with { DType = torch.ScalarType.Float32 }, any),
-                    NeedsInclude: name.StartsWith("geneval"));
+            if (name == Blip && !any && !BlipFiles.Open(paths[0]).HasOfficialForm)
+            {
+                throw new UnusableFileException(paths[0], $"it is {BlipFiles.Open(paths[0]).Name}, not the published "
+                    + "one", "give the published file, or say --any-model, and the reward's name tells what it is");
+            }
+
+            return new(name, weight, $"{name} {string.Join(' ', paths.Select(ModelOptions.Fingerprint))}", target =>
+                LoadOfficial(name, paths, target with { DType = torch.ScalarType.Float32 }, any),
+                NeedsInclude: name is Verdict or Share);
         }
 
         if (name.StartsWith("http://") || name.StartsWith("https://"))
@@ -126,18 +130,18 @@ internal sealed partial class TrainRewards
                 $"the judge {name} is an endpoint; say --judge-model, as GET {name.TrimEnd('/')}/models lists it");
             var called = new RemoteJudgeConfig
             {
-                Model = model, MaxAnswerTokens = config.Judge.MaxTokens, OnFailure = config.Judge.SkipFailed
-                    ? FailedCall.SkipGroup : FailedCall.Stop,
+                Model = model, MaxAnswerTokens = config.Judge.MaxTokens,
+                OnFailure = config.Judge.SkipFailed ? FailedCall.SkipGroup : FailedCall.Stop,
                 Calls = new() { ConcurrentCalls = config.Judge.Concurrent },
             };
-            return new(name, weight, $"endpoint {model}", _ =>
-                new RemoteJudge(ChatEndpoint.Connect(name, model), called));
+            return new(name, weight, $"endpoint {model}",
+                _ => new RemoteJudge(ChatEndpoint.Connect(name, model), called));
         }
 
-        return Directory.Exists(name) ? Folder(name, weight, config)
-            : throw new UsageException($"--judge {spec}: there is no such reward and no such "
-            + $"folder; there are detector, {string.Join(", ", Study.Judges.Concat(Official.Keys))}, folders of a "
-                + $"Qwen2.5-VL or a Janus, and endpoints");
+        return Directory.Exists(name) ? Folder(name, weight, config) : throw new UsageException(
+            $"--judge {spec}: there is no such reward and no such folder; there are {Detector}, "
+            + $"{string.Join(", ", Study.Judges.Concat(Official.Keys))}, folders of a Qwen2.5-VL or a Janus, and "
+            + "endpoints");
     }
 
     private static RewardPart Folder(string folder, double weight, RunConfig config)
@@ -150,14 +154,13 @@ internal sealed partial class TrainRewards
         }
 
         var sizes = QwenConfig.FromFolder(folder);
+        var asked = JudgeConfig.Paper with
+        {
+            Processor = QwenProcessor.Read(folder, sizes.Vision), MaxTokens = config.Judge.MaxTokens,
+            ImagesPerBatch = config.Judge.ImagesPerBatch,
+        };
         return new(folder, weight, ModelOptions.Fingerprint(folder), target =>
-            new QwenJudge(name, QwenVl.Load(folder, target),
-            HuggingFaceTokenizer.Load(folder), JudgeConfig.Paper with
-            {
-                Processor = QwenProcessor.Read(folder, sizes.Vision), MaxTokens = config.Judge.MaxTokens,
-                    ImagesPerBatch =
-                    config.Judge.ImagesPerBatch,
-            }), sizes);
+            new QwenJudge(name, QwenVl.Load(folder, target), HuggingFaceTokenizer.Load(folder), asked), sizes);
     }
 
     private static IReward LoadOfficial(string name, string[] paths, ComputeTarget target, bool any) => name switch
@@ -166,10 +169,10 @@ internal sealed partial class TrainRewards
         "hps" => HpsScorer.Load(paths[0], target),
         "pickscore" => PickScorer.Load(paths[0], target, any),
         "imagereward" => ImageRewardScorer.Load(paths[0], target),
-        "blip-vqa" => BlipVqaJudge.Load(paths[0], target),
+        Blip => BlipVqaJudge.Load(paths[0], target),
         _ => new GenEvalReward(new GenEvalJudge(Mask2FormerDetector.Load(paths[0], target, anyModel: any),
             new ColorClassifier(ClipScorer.ForColors(paths[1], target, any), new())),
-            name == "geneval" ? GenEvalRewardKind.Verdict : GenEvalRewardKind.Share),
+            name == Verdict ? GenEvalRewardKind.Verdict : GenEvalRewardKind.Share),
     };
 
     [GeneratedRegex(@"^([^*/:]+?)\s*\*\s*(.+)$")]

@@ -71,7 +71,8 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
     internal void ShowPlan()
     {
         var judge = rewards.Select(part => part.Qwen).FirstOrDefault(sizes => sizes is not null);
-        PlanCommand.Print(MemoryPlan.Of(config.Setup(found.Given, found.Config, target.DType), stage, judge, ranks.Size));
+        PlanCommand.Print(MemoryPlan.Of(config.Setup(found.Given, found.Config, target.DType), stage, judge,
+            ranks.Size));
         var (sft, grpo) = (config.Sft, config.Grpo);
         Console.WriteLine(stage == TrainingStage.Sft ? $"{sft.TotalSteps} steps, learning rate {sft.LearningRate:G3}."
             : $"{config.Run.Steps} steps of {grpo.PromptsPerStep} prompts, {grpo.RolloutsPerPrompt} rollouts each, "

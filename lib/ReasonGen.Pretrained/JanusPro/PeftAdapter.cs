@@ -50,11 +50,16 @@ public sealed class PeftAdapter
     {
         string[] places = config.Base.Length == 0 ? [] : [config.Base, Path.Combine(Folder, config.Base)];
         var found = places.FirstOrDefault(Directory.Exists);
-        return found is not null && !IsIn(found) ? found : throw new UnusableFileException(Folder,
-            $"it is {FolderKinds.DescribeAdapter(Folder)}, which is {(found is null ? "no folder here" : "an adapter itself")}",
-            $"{(found is null ? "download" : "take")} the whole model and merge the two: reasongen merge {Folder} "
-                + $"--base "
-            + "MODEL --out MERGED (or PEFT's merge_and_unload)");
+        if (found is not null && !IsIn(found))
+        {
+            return found;
+        }
+
+        var (what, remedy) =
+            found is null ? ("no folder here", "download that") : ("an adapter itself", "take a whole");
+        throw new UnusableFileException(Folder, $"it is {FolderKinds.DescribeAdapter(Folder)}, which is {what}",
+            $"{remedy} model and merge the two: reasongen merge {Folder} --base MODEL --out MERGED (or PEFT's "
+            + "merge_and_unload)");
     }
 
     /// <summary>Makes the additions a permanent part of a model's weights.</summary>

@@ -16,7 +16,7 @@ public sealed class MetricsTable
     private readonly string path;
     private readonly string? prefix;
     private readonly TorchSharp.Modules.SummaryWriter? events;
-    private readonly List<string> columns = [];
+    private readonly List<string> columns = ["step"];
     private readonly List<double[]> rows = [];
 
     /// <summary>Opens a table with the rows before a step; those from there on will be made again.</summary>
@@ -31,7 +31,7 @@ public sealed class MetricsTable
         if (steps > 0 && File.Exists(path))
         {
             var lines = TextFile.Read(path).TrimEnd().Split('\n');
-            columns.AddRange(lines[0].Split(','));
+            columns.AddRange(lines[0].Split(',').Skip(1));
             foreach (var (i, line) in lines.Skip(1).Index())
             {
                 double[] row = [.. line.Split(',')

@@ -8,14 +8,14 @@ using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using YamlDotNet.Core;
-using YamlDotNet.RepresentationModel;
+using YamlDotNet.Core.Events;
 
 namespace ReasonGen.Runs;
 
 /// <summary>Settings as people read and write them: files in json or YAML, and their documentation.</summary>
 public static class SettingsText
 {
-    private const int Depth = 64, MostNodes = 10_000;
+    private const int Depth = 64;
 
     /// <summary>Reads a file of settings, as <see cref="Settings.ToJson"/> writes them, or a part of them; YAML where
     /// its name ends in .yaml or
@@ -126,47 +126,59 @@ public static class SettingsText
         return reader.Read() ? throw new FormatException("there is more behind its end") : token;
     }
 
-    private static JToken? Yaml(string text)
+    // event by event, since a file may nest as deep as it likes
+    private static JToken Yaml(string text)
     {
-        var stream = new YamlStream();
-        stream.Load(new StringReader(text));
-        var nodes = 0; // an alias may stand for as much as it likes
-        return stream.Documents.Count == 1 ? Token(stream.Documents[0].RootNode, 0, ref nodes)
-            : throw new FormatException($"it holds {stream.Documents.Count} documents of YAML, not one");
+        var parser = new Parser(new StringReader(text));
+        parser.Consume<StreamStart>();
+        if (!parser.TryConsume<DocumentStart>(out _))
+        {
+            throw new FormatException("it is empty");
+        }
+
+        var token = Token(parser, 0);
+        parser.Consume<DocumentEnd>();
+        return parser.Accept<StreamEnd>(out _) ? token
+            : throw new FormatException("it holds several documents of YAML");
     }
 
     // a plain null or ~ is null; every other scalar keeps its text, which the setting's type reads
-    private static JToken Token(YamlNode node, int depth, ref int nodes)
+    private static JToken Token(Parser parser, int depth)
     {
-        if (depth > Depth || ++nodes > MostNodes)
+        if (depth > Depth)
         {
-            throw new FormatException("it is nested too deep, or holds more than any settings do");
+            throw new FormatException($"it is nested deeper than {Depth} times");
         }
 
-        switch (node)
+        if (parser.TryConsume<MappingStart>(out _))
         {
-            case YamlMappingNode map:
-                var json = new JObject();
-                foreach (var (key, value) in map.Children)
+            var map = new JObject();
+            while (!parser.TryConsume<MappingEnd>(out _))
+            {
+                var name = parser.TryConsume<Scalar>(out var key) ? key.Value
+                    : throw new FormatException("a name in it is no text");
+                if (!map.TryAdd(name, Token(parser, depth + 1)))
                 {
-                    json.Add((key as YamlScalarNode)?.Value ?? throw new FormatException("a name in it is no text"),
-                        Token(value, depth + 1, ref nodes));
+                    throw new FormatException($"'{name}' stands in it twice");
                 }
+            }
 
-                return json;
-            case YamlSequenceNode list:
-                var items = new JArray();
-                foreach (var item in list.Children)
-                {
-                    items.Add(Token(item, depth + 1, ref nodes));
-                }
-
-                return items;
-            case YamlScalarNode scalar:
-                return scalar is { Style: ScalarStyle.Plain, Value: null or "" or "null" or "~" } ? JValue.CreateNull()
-                    : new JValue(scalar.Value);
-            default:
-                throw new FormatException("it refers to a node by an alias");
+            return map;
         }
+
+        if (parser.TryConsume<SequenceStart>(out _))
+        {
+            var list = new JArray();
+            while (!parser.TryConsume<SequenceEnd>(out _))
+            {
+                list.Add(Token(parser, depth + 1));
+            }
+
+            return list;
+        }
+
+        return !parser.TryConsume<Scalar>(out var scalar) ? throw new FormatException("it refers to a part by an alias")
+            : scalar is { Style: ScalarStyle.Plain, Value: "" or "null" or "~" } ? JValue.CreateNull()
+            : new JValue(scalar.Value);
     }
 }

@@ -56,6 +56,17 @@ internal sealed class LaunchedRanks : IDisposable
         kill.WaitForExit();
     }
 
+    /// <summary>Waits for a file that the ranks make.</summary>
+    internal async Task AppearsAsync(string file)
+    {
+        for (var watch = Stopwatch.StartNew(); !File.Exists(file);)
+        {
+            Assert.True(!launcher.HasExited && watch.Elapsed < Longest, $"{file} does not appear\n"
+                + (launcher.HasExited ? await output + await error : ""));
+            await Task.Delay(250, TestContext.Current.CancellationToken);
+        }
+    }
+
     /// <summary>Waits for the end of all.</summary>
     /// <returns>The launcher's exit code, all that was said, and how long it took.</returns>
     internal async Task<(int Code, string Text, TimeSpan Took)> EndAsync()

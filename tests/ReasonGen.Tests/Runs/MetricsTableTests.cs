@@ -53,6 +53,16 @@ public sealed class MetricsTableTests : IDisposable
         Assert.Empty(new MetricsTable(Csv, 0, null).Rows);
     }
 
+    [Fact]
+    public void A_table_that_is_still_empty_is_taken_up_again()
+    {
+        new MetricsTable(Csv, 0, null).Save();
+        var table = new MetricsTable(Csv, 2, null);
+        table.Add(2, [("loss", 3)]);
+        Assert.Equal(["step", "loss"], table.Columns);
+        Assert.Equal([2, 3], Assert.Single(table.Rows));
+    }
+
     [Theory]
     [InlineData("step,loss\n0,1\n1\n")]
     [InlineData("step,loss\n0,one\n")]

@@ -126,11 +126,19 @@ public sealed class SettingsTests : IDisposable
     [InlineData("a.yaml", "- 1")]
     [InlineData("a.yaml", "a: [")]
     [InlineData("a.yaml", "? [1]\n: 2")]
-    [InlineData("a.yaml", "a: &a [1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c "
-        + "[*b,*b,*b,*b,*b,*b,*b,*b]\n"
-        + "d: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d]")]
+    [InlineData("a.yaml", "")]
+    [InlineData("a.yaml", "a: 1\na: 2")]
+    [InlineData("a.yaml", "a: 1\n---\nb: 2")]
+    [InlineData("a.yaml", "a: &a [1, 1]\nb: [*a, *a]")]
     public void A_file_that_holds_no_settings_is_refused(string name, string text) =>
         Assert.Throws<UnusableFileException>(() => SettingsText.Read(Write(name, text)));
+
+    [Theory]
+    [InlineData("a.json", '[')]
+    [InlineData("a.yaml", '[')]
+    [InlineData("a.yaml", '{')]
+    public void A_file_may_nest_as_deep_as_it_likes(string name, char nest) =>
+        Assert.Throws<UnusableFileException>(() => SettingsText.Read(Write(name, "a: " + new string(nest, 100_000))));
 
     [Fact]
     public void The_mini_preset_is_the_study()
