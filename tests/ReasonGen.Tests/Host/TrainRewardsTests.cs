@@ -7,6 +7,7 @@ using ReasonGen.Rewards;
 using ReasonGen.Rollouts;
 using ReasonGen.Runs;
 using ReasonGen.Tests.Judges;
+using ReasonGen.Tests.Devices;
 using Xunit;
 
 namespace ReasonGen.Tests.Host;
@@ -30,10 +31,10 @@ public sealed class TrainRewardsTests : IDisposable
     {
         var parts = Find("detector, 0.5*clipscore");
         Assert.Equal([("detector", 1), ("clipscore", 0.5)], parts.Select(part => (part.Spec, part.Weight)));
-        var reward = Assert.IsType<EnsembleReward>(TrainRewards.Load(parts, ClipFixture.Cpu));
+        var reward = Assert.IsType<EnsembleReward>(TrainRewards.Load(parts, TestDevice.Cpu));
         var request = new RewardRequest(new("a photo of a red circle", "single_object", [new("circle")]), "",
             new RgbImage(32, 32, new byte[32 * 32 * 3]));
-        using var clip = ClipScorer.ForClipScore(Path.Combine(folder, "ViT-B-32.pt"), ClipFixture.Cpu, true);
+        using var clip = ClipScorer.ForClipScore(Path.Combine(folder, "ViT-B-32.pt"), TestDevice.Cpu, true);
         Assert.Equal(0.5f * clip.Score([request])[0], reward.Score([request])[0], 1e-6f);
         Assert.Equal(2, reward.Parts.Count);
     }
@@ -46,7 +47,7 @@ public sealed class TrainRewardsTests : IDisposable
     {
         var part = Assert.Single(Find(name));
         Assert.True(part.NeedsInclude);
-        var reward = TrainRewards.Load([part], ClipFixture.Cpu);
+        var reward = TrainRewards.Load([part], TestDevice.Cpu);
         Assert.StartsWith(expected, reward.Name);
         var image = new RgbImage(64, 64, new byte[64 * 64 * 3]);
         var scores = reward.Score([new(new("a photo of a dog", "single_object", [new("dog")]), "", image),

@@ -4,6 +4,7 @@ using ReasonGen.JanusPro;
 using ReasonGen.Models;
 using ReasonGen.Setups;
 using TorchSharp;
+using ReasonGen.Tests.Devices;
 using Xunit;
 using static TorchSharp.torch;
 
@@ -23,7 +24,7 @@ public sealed class PeftGoldenTests : IDisposable
     [MemberData(nameof(Cases))]
     public void A_merged_adapter_gives_the_logits_and_weights_of_the_library(string name)
     {
-        using var model = JanusFiles.Load(Golden.Path("janus_hf/model"), JanusFixture.Cpu);
+        using var model = JanusFiles.Load(Golden.Path("janus_hf/model"), TestDevice.Cpu);
         PeftAdapter.Read(Golden.Path($"peft/{name}")).MergeInto(model);
         Same(name, model);
         using var free = no_grad();
@@ -42,7 +43,7 @@ public sealed class PeftGoldenTests : IDisposable
     [InlineData("original_names")]
     public void Uniform_additions_are_trained_on_and_written_as_they_were_read(string name)
     {
-        using var model = JanusFiles.Load(Golden.Path("janus_hf/model"), JanusFixture.Cpu);
+        using var model = JanusFiles.Load(Golden.Path("janus_hf/model"), TestDevice.Cpu);
         using (var lora = PeftAdapter.Read(Golden.Path($"peft/{name}")).Continue(model))
         {
             Same(name, lora);
@@ -61,7 +62,7 @@ public sealed class PeftGoldenTests : IDisposable
         var modules = was.Keys.Select(key => key["base_model.model.".Length..key.IndexOf(".lora_")]).ToArray();
         Assert.All(modules, module => Assert.Matches(expression, module));
         Assert.DoesNotMatch(expression, "model.vision_model.encoder.layers.0.self_attn.q_proj");
-        using var opened = JanusFiles.Load(PeftAdapter.Read(folder).FindBase(), JanusFixture.Cpu);
+        using var opened = JanusFiles.Load(PeftAdapter.Read(folder).FindBase(), TestDevice.Cpu);
         PeftAdapter.Read(folder).MergeInto(opened);
         Same(name, opened);
     }
@@ -73,7 +74,7 @@ public sealed class PeftGoldenTests : IDisposable
     [InlineData("list_of_names")] // the vision tower has additions too
     public void Additions_that_training_cannot_go_on_with_are_refused(string name)
     {
-        using var model = JanusFiles.Load(Golden.Path("janus_hf/model"), JanusFixture.Cpu);
+        using var model = JanusFiles.Load(Golden.Path("janus_hf/model"), TestDevice.Cpu);
         Assert.Contains("Merge it first", Assert.Throws<UnusableFileException>(() =>
             PeftAdapter.Read(Golden.Path($"peft/{name}")).Continue(model)).Message);
         Assert.NotEmpty(model.TrainableParameters().Where(pair => pair.Parameter.requires_grad));
@@ -99,7 +100,7 @@ public sealed class PeftGoldenTests : IDisposable
         var config = Config(folder);
         config[key] = JToken.Parse(value);
         File.WriteAllText(Path.Combine(folder, "adapter_config.json"), config.ToString());
-        using var model = JanusFiles.Load(Golden.Path("janus_hf/model"), JanusFixture.Cpu);
+        using var model = JanusFiles.Load(Golden.Path("janus_hf/model"), TestDevice.Cpu);
         var before = model.state_dict().ToDictionary(pair => pair.Key, pair => pair.Value.detach().clone());
         var error = Assert.Throws<UnusableFileException>(() => PeftAdapter.Read(folder).MergeInto(model));
         Assert.Contains(expected, error.Message);
