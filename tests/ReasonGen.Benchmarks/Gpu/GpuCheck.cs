@@ -29,7 +29,16 @@ internal static class GpuCheck
         string? Value(string option) =>
             Array.IndexOf(arguments, option) is >= 0 and var at ? arguments.ElementAtOrDefault(at + 1) : null;
         Small = arguments.Contains("--small");
-        NativeRuntime.EnsureLoaded();
+        try
+        {
+            NativeRuntime.EnsureLoaded();
+        }
+        catch (PlatformNotSupportedException e)
+        {
+            Console.Error.WriteLine(e.Message);
+            return 2;
+        }
+
         var wanted = Value("--device") ?? "cuda";
         if (wanted != "cpu" && !cuda.is_available())
         {

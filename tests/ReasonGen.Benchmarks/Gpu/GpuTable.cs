@@ -6,8 +6,8 @@ namespace ReasonGen.Benchmarks.Gpu;
 /// <summary>
 /// The table of environment/gpu-check.sh: the kit's figures beside the peer's, and what it must reach.
 /// <code>gpu-table FOLDER [--small] [--no-peer]</code> of a folder with checks.txt (name, tab, ok or failed, tab,
-/// words), kit.jsonl and peer.jsonl. Exit code 0 where all is right and reached, 1 where something is wrong or missing,
-/// 3 where it is right but slower or larger.
+/// words), kit.jsonl and peer.jsonl. Exit code 0 where all is right and reached, 1 where something is wrong or
+/// missing, 3 where it is right but slower or larger.
 /// </summary>
 internal static class GpuTable
 {
