@@ -34,7 +34,7 @@ public sealed class DeviceTests : IDisposable
     public void Fine_tuning_takes_the_same_steps(int rank, bool checkpoint)
     {
         Assert.SkipWhen(TestDevice.IsCpu, Why);
-        TestDevice.ComputeAtReads();
+        using var reads = TestDevice.ComputeAtReads();
         float[][] Train(ComputeTarget target)
         {
             using var model = Tiny(target);
@@ -131,7 +131,7 @@ public sealed class DeviceTests : IDisposable
     public void Greedy_drawing_gives_the_same_tokens_and_images(double guidance, int words, bool lora)
     {
         Assert.SkipWhen(TestDevice.IsCpu, Why);
-        TestDevice.ComputeAtReads();
+        using var reads = TestDevice.ComputeAtReads();
         (long[] Ids, byte[] Pixels) Draw(ComputeTarget target)
         {
             using var model = Tiny(target);
@@ -161,10 +161,10 @@ public sealed class DeviceTests : IDisposable
     public void A_chat_about_an_image_says_the_same()
     {
         Assert.SkipWhen(TestDevice.IsCpu, Why);
-        TestDevice.ComputeAtReads();
         string Talk(ComputeTarget target)
         {
             using var pipeline = TinyJanus.Open(target);
+            using var reads = TestDevice.ComputeAtReads();
             var image = new RgbImage(20, 30, [.. Enumerable.Range(0, 1800).Select(i => (byte)(i * 7))]);
             var chat = pipeline.Chat(new() { MaxTokens = 12 });
             return string.Concat(chat.Ask("What is this?", [image])) + string.Concat(chat.Ask("And that?"));
@@ -177,7 +177,7 @@ public sealed class DeviceTests : IDisposable
     public void A_judge_says_the_same()
     {
         Assert.SkipWhen(TestDevice.IsCpu, Why);
-        TestDevice.ComputeAtReads();
+        using var reads = TestDevice.ComputeAtReads();
         var study = new Study(StudyConfig.Smoke, folder);
         var world = new WorldConfig();
         var requests = ReasonGen.World.Prompts.Benchmark(1).Take(3).Select((prompt, i) => new RewardRequest(prompt, "",
@@ -207,7 +207,6 @@ public sealed class DeviceTests : IDisposable
     public void A_saved_run_goes_on_elsewhere()
     {
         Assert.SkipWhen(TestDevice.IsCpu, Why);
-        TestDevice.ComputeAtReads();
         float[][] Train(ComputeTarget first, ComputeTarget then, string name)
         {
             var path = Path.Combine(folder, name);
@@ -234,7 +233,7 @@ public sealed class DeviceTests : IDisposable
     public void The_study_trains_on_the_drawn_world()
     {
         Assert.SkipWhen(TestDevice.IsCpu, Why);
-        TestDevice.ComputeAtReads();
+        using var reads = TestDevice.ComputeAtReads();
         var study = new Study(StudyConfig.Trial, folder);
         using var model = study.Untrained();
         Assert.Equal(ScalarType.Float32, model.Target.DType);
