@@ -50,16 +50,14 @@ public sealed class DeviceTests : IDisposable
         Same(Train(TestDevice.Cpu), Train(TestDevice.Target));
     }
 
-    [Theory]
-    [InlineData(0)]
-    [InlineData(2)]
-    public void Updates_on_given_rollouts_are_the_same(int rank)
+    [Fact]
+    public void Updates_on_given_rollouts_are_the_same()
     {
         Assert.SkipWhen(TestDevice.IsCpu, Why);
         float[][] Train(ComputeTarget target)
         {
             using var model = Tiny(target);
-            var policy = (Setup with { Lora = rank == 0 ? null : new() { Rank = rank } }).Prepare(model);
+            var policy = (Setup with { Lora = new() { Rank = 2 } }).Prepare(model);
             using var lora = policy as Lora;
             using var reference = Tiny(target, 2);
             var config = new GrpoConfig
@@ -101,7 +99,7 @@ public sealed class DeviceTests : IDisposable
 
         var first = TestDevice.AsFarAsItGoes(Run);
         Assert.All(first ?? [], value => Assert.True(double.IsFinite(value)));
-        Assert.Equal(first?[0], TestDevice.AsFarAsItGoes(Run)?[0]);
+        Assert.Equal(first?[0], first is null ? null : Run()[0]);
     }
 
     [Fact]
@@ -224,9 +222,7 @@ public sealed class DeviceTests : IDisposable
             return Values(other);
         }
 
-        var expected = Train(TestDevice.Cpu, TestDevice.Cpu, "cpu");
-        Same(expected, Train(TestDevice.Target, TestDevice.Target, "device"));
-        Same(expected, Train(TestDevice.Target, TestDevice.Cpu, "moved"));
+        Same(Train(TestDevice.Cpu, TestDevice.Cpu, "cpu"), Train(TestDevice.Target, TestDevice.Cpu, "moved"));
     }
 
     [Fact]
