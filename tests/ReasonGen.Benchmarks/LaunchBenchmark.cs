@@ -1,3 +1,4 @@
+using ReasonGen.Kernels;
 using ReasonGen.Models;
 using ReasonGen.Tests.Devices;
 
@@ -14,7 +15,11 @@ internal static class LaunchBenchmark
             {
                 var (plain, gpu) = (DecodeLaunches.OfToken(config.Language, rank, asCpu: true),
                     DecodeLaunches.OfToken(config.Language, rank));
-                Console.WriteLine($"{name}{(rank == 0 ? "" : $", LoRA of rank {rank}")}: {gpu.Count} launches a token, "
+                // counted on narrow layers, which are joined; where the real ones are not, there are six more a layer:
+                // three products, and three of RoPE
+                var joined = 2L * config.Language.MlpWidth * config.Language.Width <= SamplingWeights.LargestJoined;
+                var count = gpu.Count + (joined ? 0 : 6 * config.Language.Layers);
+                Console.WriteLine($"{name}{(rank == 0 ? "" : $", LoRA of rank {rank}")}: {count} launches a token, "
                     + $"where the operators of a CPU are {plain.Count}");
                 Console.WriteLine($"  {DecodeLaunches.Counts(gpu)}");
             }

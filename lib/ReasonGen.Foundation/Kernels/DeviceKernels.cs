@@ -59,6 +59,25 @@ internal static class DeviceKernels
     /// <summary>Noise of a seed alone.</summary>
     internal static Tensor Seeded(Tensor like, long seed) => Compiled.Value.invoke<Tensor>("noise", like, seed)!;
 
+    /// <summary>Attention of one token a row, whose heads share keys in groups: those of a group ask as so many tokens,
+    /// and no key is copied.</summary>
+    /// <param name="q">[B, H, 1, K].</param>
+    /// <param name="k">[B, key-value heads, S, K].</param>
+    /// <param name="v">As <paramref name="k"/>.</param>
+    /// <param name="mask">[B, 1, 1, S], added; null for none.</param>
+    /// <returns>[B, 1, H K].</returns>
+    internal static Tensor AttendInGroups(Tensor q, Tensor k, Tensor v, Tensor? mask)
+    {
+        using var scope = NewDisposeScope();
+        var grouped = q.reshape(q.shape[0], k.shape[1], -1, q.shape[3]);
+        return nn.functional.scaled_dot_product_attention(grouped, k, v, mask, 0, false).reshape(q.shape[0], 1, -1)
+            .MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Whether a mask is of so many keys; one that is added may be of more, which it hides.</summary>
+    internal static bool Covers(Tensor mask, long keys) =>
+        mask.is_floating_point() ? mask.shape[^1] >= keys : mask.shape[^1] == keys;
+
     /// <summary>A mask of truth values as the attention kernels of a GPU want it: 0 where a key may be seen and −∞
     /// where not, made once a pass; on a CPU, and where there is none, as it is.</summary>
     internal static Tensor? Additive(Tensor? visible, ScalarType type) =>

@@ -60,5 +60,32 @@ internal sealed class SamplingWeights : IDisposable
         return [new(weight, layers[0].Layer.Bias is null ? null : Joined(layer => layer.Bias!), inputs, outputs)];
     }
 
+    /// <summary>Gate and up of what their joined layers give.</summary>
+    internal static (Tensor Gate, Tensor Up) Halves(Tensor joined)
+    {
+        var half = joined.shape[^1] / 2;
+        return (joined.narrow(-1, 0, half), joined.narrow(-1, half, half));
+    }
+
+    /// <summary>Query, key and value of their joined heads, the first two turned together.</summary>
+    /// <param name="joined">[B, H + 2 key-value heads, T, K].</param>
+    /// <param name="heads">H.</param>
+    /// <param name="turn">RoPE.</param>
+    internal static (Tensor Q, Tensor K, Tensor V) Heads(Tensor joined, long heads, Func<Tensor, Tensor> turn)
+    {
+        var stored = (joined.shape[1] - heads) / 2;
+        var turned = turn(joined.narrow(1, 0, heads + stored));
+        return (turned.narrow(1, 0, heads), turned.narrow(1, heads, stored),
+            joined.narrow(1, heads + stored, stored));
+    }
+
+    /// <summary>W + s B A in fp32, rounded once to the type of W.</summary>
+    internal static Tensor Merged(Tensor weight, Tensor a, Tensor b, double scale)
+    {
+        using var scope = NewDisposeScope();
+        var product = b.to(ScalarType.Float32).matmul(a.to(ScalarType.Float32));
+        return weight.to(ScalarType.Float32).add(product, scale).to(weight.dtype).MoveToOuterDisposeScope();
+    }
+
     public void Dispose() => owned.ForEach(tensor => tensor.Dispose());
 }

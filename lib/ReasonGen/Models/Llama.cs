@@ -60,10 +60,8 @@ internal sealed class LlamaModel : Module
         }
 
         // [B, S] says which keys exist; [B, 1, T, S] says which key each query may see
-        // (where one of a device is longer, what is not there yet is hidden by it)
-        if (attentionMask is not null && (attentionMask.shape[0] != rows
-            || (attentionMask.is_floating_point() ? attentionMask.shape[^1] < cached + tokens
-                : attentionMask.shape[^1] != cached + tokens)))
+        if (attentionMask is not null && !(attentionMask.shape[0] == rows
+            && DeviceKernels.Covers(attentionMask, cached + tokens)))
         {
             throw new ArgumentException(
                 $"the attention mask is "

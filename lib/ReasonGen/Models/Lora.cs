@@ -2,6 +2,7 @@
 // exactly the model.
 // Only A and B are trained. Merging: W ← W + (α / r) B A, in fp32 and rounded once to the type of W.
 using ReasonGen.Core;
+using ReasonGen.Kernels;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -113,13 +114,8 @@ public sealed class Lora : IImageTextModel, IDisposable
         }
     }
 
-    private Tensor Merged(Addition addition)
-    {
-        using var scope = NewDisposeScope();
-        var (weight, product) = (addition.Layer.Weight,
-            addition.B.to(ScalarType.Float32).matmul(addition.A.to(ScalarType.Float32)));
-        return weight.to(ScalarType.Float32).add(product, scale).to(weight.dtype).MoveToOuterDisposeScope();
-    }
+    private Tensor Merged(Addition addition) =>
+        SamplingWeights.Merged(addition.Layer.Weight, addition.A, addition.B, scale);
 
     public void Dispose()
     {

@@ -54,9 +54,7 @@ internal static class Operators
     /// <summary>silu(gate) · up, of both apart or joined along the last dimension.</summary>
     internal static Tensor SiluGate(Tensor[] inner)
     {
-        var half = inner[0].shape[^1] / 2;
-        var (gate, up) = inner is [var joined] ? (joined.narrow(-1, 0, half), joined.narrow(-1, half, half))
-            : (inner[0], inner[1]);
+        var (gate, up) = inner is [var joined] ? SamplingWeights.Halves(joined) : (inner[0], inner[1]);
         return Bf16Kernels.CanHandle(gate, (int)gate.shape[^1]) ? Bf16Kernels.Gated(gate, up)
             : functional.silu(gate) * up;
     }
@@ -78,23 +76,19 @@ internal static class Operators
         }
 
         long rows = projected[0].shape[0], tokens = projected[0].shape[1];
-        // [B, heads, T, K]
-        var parts = Array.ConvertAll(projected, y => y.view(rows, tokens, -1, headWidth).transpose(1, 2));
-        var stored = parts is [var all] ? (all.shape[1] - heads) / 2 : parts[1].shape[1]; // key-value heads
-        var turned = parts.Length == 1 ? Rotary.Turn(parts[0].narrow(1, 0, heads + stored), pass.Cos, pass.Sin) : null;
-        var q = turned?.narrow(1, 0, heads) ?? Rotary.Turn(parts[0], pass.Cos, pass.Sin);
-        var k = turned?.narrow(1, heads, stored) ?? Rotary.Turn(parts[1], pass.Cos, pass.Sin);
-        var v = parts.Length == 1 ? parts[0].narrow(1, heads + stored, stored) : parts[2];
+        Tensor Heads(Tensor y) => y.view(rows, tokens, -1, headWidth).transpose(1, 2); // [B, H, T, K]
+        Tensor Turned(Tensor y) => Rotary.Turn(y, pass.Cos, pass.Sin);
+        var (q, k, v) = projected is [var joined] ? SamplingWeights.Heads(Heads(joined), heads, Turned)
+            : (Turned(Heads(projected[0])), Turned(Heads(projected[1])), Heads(projected[2]));
         if (pass.Cache is not null)
         {
             (k, v) = pass.Cache.Extend(layer, k, v, pass.Mask?.shape[^1]); // [B, key-value heads, S, K]
         }
 
-        var group = heads / stored;
+        var group = heads / k.shape[1];
         if (group > 1 && tokens == 1 && DeviceKernels.PayFor(q.device_type))
         {
-            q = q.reshape(rows, stored, group, headWidth); // those that share keys ask as so many tokens
-            return functional.scaled_dot_product_attention(q, k, v, pass.Mask, 0, false).reshape(rows, tokens, -1);
+            return DeviceKernels.AttendInGroups(q, k, v, pass.Mask);
         }
 
         if (group > 1)

@@ -34,7 +34,7 @@ public sealed class DeviceTests : IDisposable
     public void Fine_tuning_takes_the_same_steps(int rank, bool checkpoint)
     {
         Assert.SkipWhen(TestDevice.IsCpu, Why);
-        TestDevice.ComputeAtReads();
+        using var reads = TestDevice.ComputeAtReads();
         float[][] Train(ComputeTarget target)
         {
             using var model = Tiny(target);
@@ -50,16 +50,14 @@ public sealed class DeviceTests : IDisposable
         Same(Train(TestDevice.Cpu), Train(TestDevice.Target));
     }
 
-    [Theory]
-    [InlineData(0)]
-    [InlineData(2)]
-    public void Updates_on_given_rollouts_are_the_same(int rank)
+    [Fact]
+    public void Updates_on_given_rollouts_are_the_same()
     {
         Assert.SkipWhen(TestDevice.IsCpu, Why);
         float[][] Train(ComputeTarget target)
         {
             using var model = Tiny(target);
-            var policy = (Setup with { Lora = rank == 0 ? null : new() { Rank = rank } }).Prepare(model);
+            var policy = (Setup with { Lora = new() { Rank = 2 } }).Prepare(model);
             using var lora = policy as Lora;
             using var reference = Tiny(target, 2);
             var config = new GrpoConfig
@@ -101,7 +99,7 @@ public sealed class DeviceTests : IDisposable
 
         var first = TestDevice.AsFarAsItGoes(Run);
         Assert.All(first ?? [], value => Assert.True(double.IsFinite(value)));
-        Assert.Equal(first?[0], TestDevice.AsFarAsItGoes(Run)?[0]);
+        Assert.Equal(first?[0], first is null ? null : Run()[0]);
     }
 
     [Fact]
@@ -131,7 +129,7 @@ public sealed class DeviceTests : IDisposable
     public void Greedy_drawing_gives_the_same_tokens_and_images(double guidance, int words, bool lora)
     {
         Assert.SkipWhen(TestDevice.IsCpu, Why);
-        TestDevice.ComputeAtReads();
+        using var reads = TestDevice.ComputeAtReads();
         (long[] Ids, byte[] Pixels) Draw(ComputeTarget target)
         {
             using var model = Tiny(target);
@@ -161,10 +159,10 @@ public sealed class DeviceTests : IDisposable
     public void A_chat_about_an_image_says_the_same()
     {
         Assert.SkipWhen(TestDevice.IsCpu, Why);
-        TestDevice.ComputeAtReads();
         string Talk(ComputeTarget target)
         {
             using var pipeline = TinyJanus.Open(target);
+            using var reads = TestDevice.ComputeAtReads();
             var image = new RgbImage(20, 30, [.. Enumerable.Range(0, 1800).Select(i => (byte)(i * 7))]);
             var chat = pipeline.Chat(new() { MaxTokens = 12 });
             return string.Concat(chat.Ask("What is this?", [image])) + string.Concat(chat.Ask("And that?"));
@@ -177,7 +175,7 @@ public sealed class DeviceTests : IDisposable
     public void A_judge_says_the_same()
     {
         Assert.SkipWhen(TestDevice.IsCpu, Why);
-        TestDevice.ComputeAtReads();
+        using var reads = TestDevice.ComputeAtReads();
         var study = new Study(StudyConfig.Smoke, folder);
         var world = new WorldConfig();
         var requests = ReasonGen.World.Prompts.Benchmark(1).Take(3).Select((prompt, i) => new RewardRequest(prompt, "",
@@ -207,7 +205,6 @@ public sealed class DeviceTests : IDisposable
     public void A_saved_run_goes_on_elsewhere()
     {
         Assert.SkipWhen(TestDevice.IsCpu, Why);
-        TestDevice.ComputeAtReads();
         float[][] Train(ComputeTarget first, ComputeTarget then, string name)
         {
             var path = Path.Combine(folder, name);
@@ -225,16 +222,14 @@ public sealed class DeviceTests : IDisposable
             return Values(other);
         }
 
-        var expected = Train(TestDevice.Cpu, TestDevice.Cpu, "cpu");
-        Same(expected, Train(TestDevice.Target, TestDevice.Target, "device"));
-        Same(expected, Train(TestDevice.Target, TestDevice.Cpu, "moved"));
+        Same(Train(TestDevice.Cpu, TestDevice.Cpu, "cpu"), Train(TestDevice.Target, TestDevice.Cpu, "moved"));
     }
 
     [Fact]
     public void The_study_trains_on_the_drawn_world()
     {
         Assert.SkipWhen(TestDevice.IsCpu, Why);
-        TestDevice.ComputeAtReads();
+        using var reads = TestDevice.ComputeAtReads();
         var study = new Study(StudyConfig.Trial, folder);
         using var model = study.Untrained();
         Assert.Equal(ScalarType.Float32, model.Target.DType);

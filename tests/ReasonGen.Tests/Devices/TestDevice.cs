@@ -64,11 +64,13 @@ internal static class TestDevice
     }
 
     /// <summary>
-    /// Lets the lazy device compute what it has put off whenever a number is read of it: it would compute all since the
-    /// start anew otherwise. Not where its gaps may be met, since what it throws then would end the process.
+    /// Lets the lazy device compute what it has put off whenever a number is read of it, until it is disposed: it would
+    /// compute all since the start anew otherwise. Not where its gaps may be met, since what it throws then would end
+    /// the process, nor beside other threads.
     /// </summary>
-    internal static unsafe void ComputeAtReads()
+    internal static unsafe IDisposable ComputeAtReads()
     {
+        atReads = true;
         if (Name == Lazy && executor == 0)
         {
             var library = NativeLibrary.Load("libtorch_cpu.so");
@@ -78,8 +80,16 @@ internal static class TestDevice
                 + "13BackendDeviceEN3c108ArrayRefINSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEEEEb");
             OperatorLog.Watch(&BeforeOperator);
         }
+
+        return new AtReads();
     }
 
+    private sealed class AtReads : IDisposable
+    {
+        public void Dispose() => atReads = false;
+    }
+
+    private static volatile bool atReads;
     private static nint executor;
     private static int syncing;
     private static unsafe delegate* unmanaged<nint, nint, nint, nint, byte, void> sync;
@@ -89,7 +99,7 @@ internal static class TestDevice
     {
         *(nint*)result = 0;
         var name = OperatorLog.Name(function);
-        if (name.SequenceEqual("aten::_to_copy"u8) || name.SequenceEqual("aten::_local_scalar_dense"u8))
+        if (atReads && (name.SequenceEqual("aten::_to_copy"u8) || name.SequenceEqual("aten::_local_scalar_dense"u8)))
         {
             if (Interlocked.Exchange(ref syncing, 1) == 0) // what it computes begins with operators too
             {

@@ -64,7 +64,7 @@ public sealed class MemoryPlanTests
 
     [Theory]
     [InlineData(24e9, 1, 20)]
-    [InlineData(80e9, 64, 64)]
+    [InlineData(80e9, 32, 64)]
     [InlineData(141e9, 64, 64)]
     public void Rows_follow_from_the_memory_of_the_gpu(double bytes, int least, int most)
     {
