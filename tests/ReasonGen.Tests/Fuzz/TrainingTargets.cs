@@ -37,7 +37,7 @@ internal static class TrainingTargets
             Adapter)
         {
             Tokens = ["\"r\":0", "\"use_dora\":true", "\"rank_pattern\":{\"(\":1}", "\"bias\":\"all\"", "(a+)+$"],
-            Share = 0.5,
+            Share = 0.2, // a model is read for each
         },
         FuzzTarget.OfFile("prompts-json", "prompts.jsonl", () => [Prompt], path =>
             _ = PromptFiles.Read([path], prompt => prompt.Length, 200).At(5, 1)) with
