@@ -31,7 +31,8 @@ public static class SettingsText
                 ?? throw new FormatException("it holds no object of settings, such as {\"grpo\": {\"learningRate\": "
                     + "1e-5}}");
         }
-        catch (Exception e) when (e is JsonException or YamlException or FormatException)
+        catch (Exception e)
+            when (e is JsonException or YamlException or FormatException or InvalidOperationException) // YamlDotNet's
         {
             throw new UnusableFileException(path, $"it is no file of settings: {e.Message.TrimEnd('.')}",
                 "write json, or YAML in a file named .yaml; settings.json of a run is an example", e);

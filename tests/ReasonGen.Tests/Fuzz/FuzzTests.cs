@@ -16,7 +16,7 @@ public sealed class FuzzTests(ITestOutputHelper report)
     private const int Few = 60;
 
     private static readonly FuzzTarget[] All = [.. CheckpointTargets.All, .. SettingTargets.All, .. DataTargets.All,
-        .. ScoringTargets.All, .. HostTargets.All];
+        .. ScoringTargets.All, .. HostTargets.All, .. TrainingTargets.All];
 
     private static readonly string[]? Chosen = 
         Environment.GetEnvironmentVariable("REASONGEN_FUZZ_TARGETS") is { Length: > 0 } names
