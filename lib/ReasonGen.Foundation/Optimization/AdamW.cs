@@ -109,9 +109,10 @@ public sealed class AdamW : IDisposable
             }
         }
 
-        foreach (var (i, (_, parameter)) in all.Index())
+        for (var owner = 0; owner < ranks.Size && ranks.Size > 1; owner++)
         {
-            ranks.Broadcast(parameter, owners[i], "updated weights");
+            ranks.Broadcast(all.Where((_, i) => owners[i] == owner).Select(p => (Tensor)p.Parameter), owner,
+                "updated weights");
         }
     }
 

@@ -118,16 +118,13 @@ internal sealed unsafe class Mpi
         }
     }
 
-    /// <summary>A number of each rank.</summary>
-    internal long[] Gather(long mine, int size)
+    /// <summary>A few bytes of each rank, as many on each.</summary>
+    internal void Gather(ReadOnlySpan<byte> mine, Span<byte> all)
     {
-        var all = new long[size];
-        fixed (long* place = all)
+        fixed (byte* given = mine, place = all)
         {
-            Check(allGather((nint)(&mine), sizeof(long), bytes, (nint)place, sizeof(long), bytes, world));
+            Check(allGather((nint)given, mine.Length, bytes, (nint)place, mine.Length, bytes, world));
         }
-
-        return all;
     }
 
     /// <summary>A few bytes to one rank.</summary>

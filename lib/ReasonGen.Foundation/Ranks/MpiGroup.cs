@@ -13,7 +13,7 @@ namespace ReasonGen.Ranks;
 /// where it cannot.</summary>
 internal sealed class MpiGroup : IRankGroup
 {
-    private const int NameBytes = 56, ArrivalBytes = 8 + NameBytes;
+    private const int NameBytes = 56, ArrivalBytes = 8 + NameBytes, ShortBlock = 512;
     private readonly Mpi mpi;
     private readonly RankWatch watch;
     private readonly Lock turn = new();
@@ -73,13 +73,25 @@ internal sealed class MpiGroup : IRankGroup
 
     private unsafe void Gather(byte[] mine, byte[][] all)
     {
-        var lengths = mpi.Gather(mine.LongLength, Size);
+        // lengths go round with the bytes themselves where they are few, as they mostly are
+        var (block, blocks) = (new byte[ShortBlock], new byte[ShortBlock * Size]);
+        BinaryPrimitives.WriteInt64LittleEndian(block, mine.LongLength);
+        mine.AsSpan(0, Math.Min(mine.Length, ShortBlock - 8)).CopyTo(block.AsSpan(8));
+        mpi.Gather(block, blocks);
         for (var rank = 0; rank < Size; rank++)
         {
-            all[rank] = rank == Rank ? mine : new byte[lengths[rank]];
+            var one = blocks.AsSpan(rank * ShortBlock, ShortBlock);
+            var length = BinaryPrimitives.ReadInt64LittleEndian(one);
+            if (length <= ShortBlock - 8)
+            {
+                all[rank] = one.Slice(8, (int)length).ToArray();
+                continue;
+            }
+
+            all[rank] = rank == Rank ? mine : new byte[length];
             fixed (byte* data = all[rank])
             {
-                mpi.Broadcast((nint)data, lengths[rank], rank);
+                mpi.Broadcast((nint)data, length, rank);
             }
         }
     }

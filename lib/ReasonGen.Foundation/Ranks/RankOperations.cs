@@ -13,6 +13,8 @@ namespace ReasonGen.Ranks;
 /// <summary>What training asks of a group, made of its three calls.</summary>
 public static class RankOperations
 {
+    private const long LargestBucket = 1 << 22; // elements
+
     /// <summary>Whether it is so on any rank.</summary>
     public static bool Any(this IRankGroup ranks, bool mine, string what) =>
         ranks.Size == 1 ? mine : ranks.Gather([mine ? (byte)1 : (byte)0], what).Any(one => one[0] == 1);
@@ -45,8 +47,8 @@ public static class RankOperations
         return (first, (int)((long)rows * (ranks.Rank + 1) / ranks.Size) - first);
     }
 
-    /// <summary>Adds the gradients of all ranks up, tensor by tensor. A weight without a gradient here that has one
-    /// elsewhere counts as 0.</summary>
+    /// <summary>Adds the gradients of all ranks up. A weight without a gradient here that has one elsewhere counts as
+    /// 0.</summary>
     public static void SumGradients(this IRankGroup ranks, IEnumerable<Parameter> parameters)
     {
         if (ranks.Size == 1)
@@ -55,16 +57,59 @@ public static class RankOperations
         }
 
         using var free = no_grad();
+        using var scope = NewDisposeScope(); // each look at a gradient would keep its memory
         Parameter[] all = [.. parameters];
-        var known = ranks.Gather([.. all.Select(parameter => parameter.grad is null ? (byte)0 : (byte)1)],
-            "which weights have gradients");
-        foreach (var (i, parameter) in all.Index())
+        byte[] have = [.. all.Select(parameter => parameter.grad is null ? (byte)0 : (byte)1)];
+        var known = ranks.Gather(have, "which weights have gradients");
+        Parameter[] summed = [.. all.Where((_, i) => known.Any(one => one[i] == 1))];
+        Array.ForEach(summed, Widen);
+        InBuckets(summed.Select(parameter => parameter.grad!), one => ranks.Sum(one, "sum of gradients"));
+    }
+
+    /// <summary>Replaces tensors by those of one rank.</summary>
+    /// <param name="ranks">The group.</param>
+    /// <param name="tensors">Of the same shapes and types everywhere.</param>
+    /// <param name="from">The rank that has them.</param>
+    /// <param name="what">Names the call for people.</param>
+    public static void Broadcast(this IRankGroup ranks, IEnumerable<Tensor> tensors, int from, string what) =>
+        InBuckets(tensors, one => ranks.Broadcast(one, from, what));
+
+    // Small tensors side by side, since each call waits for all ranks; a large one by itself.
+    private static void InBuckets(IEnumerable<Tensor> tensors, Action<Tensor> call)
+    {
+        using var free = no_grad();
+        List<Tensor> bucket = [];
+        foreach (var tensor in tensors)
         {
-            if (known.Any(have => have[i] == 1))
+            if (bucket.Count > 0 && (bucket[0].dtype != tensor.dtype
+                || bucket.Sum(one => one.numel()) + tensor.numel() > LargestBucket))
             {
-                Widen(parameter);
-                ranks.Sum(parameter.grad!, "sum of gradients");
+                Call(bucket, call);
+                bucket = [];
             }
+
+            bucket.Add(tensor);
+        }
+
+        Call(bucket, call);
+    }
+
+    private static void Call(List<Tensor> bucket, Action<Tensor> call)
+    {
+        if (bucket.Count < 2)
+        {
+            bucket.ForEach(call);
+            return;
+        }
+
+        using var scope = NewDisposeScope();
+        var flat = cat(bucket.Select(one => one.detach().reshape(-1)).ToArray());
+        call(flat);
+        long at = 0;
+        foreach (var tensor in bucket)
+        {
+            tensor.copy_(flat.narrow(0, at, tensor.numel()).view(tensor.shape));
+            at += tensor.numel();
         }
     }
 
