@@ -1,6 +1,7 @@
 using ReasonGen.Checkpoints;
 using ReasonGen.JanusPro;
 using ReasonGen.Runs;
+using ReasonGen.Tests.Devices;
 using ReasonGen.Tests.Models;
 using ReasonGen.TrainingData;
 
@@ -55,12 +56,12 @@ internal static class TrainingTargets
     {
         File.Copy(Golden.Path("peft/plain/adapter_model.safetensors"),
             Path.Combine(folder, "adapter_model.safetensors"));
-        using var model = JanusFiles.Load(Golden.Path("janus_hf/model"), JanusFixture.Cpu);
+        using var model = JanusFiles.Load(Golden.Path("janus_hf/model"), TestDevice.Cpu);
         JanusFiles.Save(model, Path.Combine(folder, "base"), JanusLayout.Native);
         return input =>
         {
             File.WriteAllBytes(Path.Combine(folder, "adapter_config.json"), input);
-            using var fresh = JanusFiles.Load(Path.Combine(folder, "base"), JanusFixture.Cpu);
+            using var fresh = JanusFiles.Load(Path.Combine(folder, "base"), TestDevice.Cpu);
             PeftAdapter.Read(folder).MergeInto(fresh);
         };
     }
