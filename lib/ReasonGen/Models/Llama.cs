@@ -4,7 +4,6 @@
 using ReasonGen.Core;
 using ReasonGen.Kernels;
 using ReasonGen.Optimization;
-using ReasonGen.Training;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
