@@ -208,18 +208,18 @@ def judge():
         tie_word_embeddings=False)
     model = build(Qwen2_5_VLForConditionalGeneration, config)
     side = 4 if small else 28
-    for pictures in (2, 8) if small else (8, 64):
-        ids = torch.cat((torch.randint(10, 1000, (pictures, 39), device=device),
-                         torch.full((pictures, 1), config.vision_start_token_id, device=device),
-                         torch.full((pictures, side * side // 4), config.image_token_id, device=device),
-                         torch.randint(10, 1000, (pictures, 80), device=device)), 1)
+    for images in (2, 8) if small else (8, 64):
+        ids = torch.cat((torch.randint(10, 1000, (images, 39), device=device),
+                         torch.full((images, 1), config.vision_start_token_id, device=device),
+                         torch.full((images, side * side // 4), config.image_token_id, device=device),
+                         torch.randint(10, 1000, (images, 80), device=device)), 1)
         given = dict(input_ids=ids, attention_mask=torch.ones_like(ids), logits_to_keep=1, use_cache=True,
-                     pixel_values=torch.randn(pictures * side * side, 1176, device=device, dtype=BF16),
-                     image_grid_thw=torch.tensor([[1, side, side]] * pictures, device=device))
+                     pixel_values=torch.randn(images * side * side, 1176, device=device, dtype=BF16),
+                     image_grid_thw=torch.tensor([[1, side, side]] * images, device=device))
         if int(transformers.__version__.split(".")[0]) >= 5:  # asks which tokens are of images
             given["mm_token_type_ids"] = (ids == config.image_token_id).int()
         took = clock(lambda: model(**given).logits.argmax(-1))
-        say(part="judge", shape="7b", pictures=pictures, tokens=ids.numel(), ms=1e3 * took, pictures_per_s=pictures / took)
+        say(part="judge", shape="7b", images=images, tokens=ids.numel(), ms=1e3 * took, images_per_s=images / took)
 
 
 if on_gpu and not torch.cuda.is_available():

@@ -15,11 +15,11 @@ namespace ReasonGen.Host.Commands;
 internal static class VerifyCommand
 {
     private const string Help = """
-        Looks within minutes whether a downloaded model works here as it should: names and shapes, tokenizer,
-            plain text, image tokenizer,
-        questions about drawn pictures, and four images of a plain prompt. Each check has a value,
-            the band it should lie in, and what a
-        miss suggests. It ends in one sentence, and in a page with all of it that can be sent with a report of a fault.
+        Looks within minutes whether a downloaded model works here as it should: names and shapes, tokenizer, plain
+        text, image tokenizer, questions about drawn images, and four images of a plain prompt. Each check has a value,
+        the band it should lie in, and what a miss suggests. It ends in one sentence, and in a page with all of it that
+        can be sent with a report of a fault.
+
         Exit code 0 where all checks passed, 1 where one missed, 2 where there is no model to look at.
 
         Examples:
@@ -35,8 +35,7 @@ internal static class VerifyCommand
         var folder = new Argument<string>("folder")
         {
             Description = "Folder with config.json, weights and tokenizer.json of a Janus-Pro or ReasonGen-R1; or "
-                + "miniature, the trained "
-                + "models that ship; or tiny, a built-in model of random weights.",
+                + "miniature, the trained models that ship; or tiny, a built-in model of random weights.",
         };
         var judge = new Option<string?>("--judge", "-j")
         {

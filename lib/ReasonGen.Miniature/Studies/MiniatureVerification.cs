@@ -34,7 +34,7 @@ public static class MiniatureVerification
             Texts = [.. samples.Select(sample => (template.Fill(sample.Prompt.Text), sample.Rationale))],
             Perplexity = VerifyBand.AtMost(2.2), Turn = (Wanted, ["red circle", "blue square"]), Chat = template.Chat,
                 AnswerTokens = 36,
-            Pictures = [.. samples.Select(sample =>
+            Images = [.. samples.Select(sample =>
                 ($"{template.Fill(sample.Prompt.Text)} {sample.Rationale}", sample.Image(study.World)))],
             Psnr = VerifyBand.AtLeast(26), ImageLoss = VerifyBand.AtMost(3.5),
             Questions = [.. samples.Index()

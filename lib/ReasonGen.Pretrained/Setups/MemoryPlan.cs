@@ -177,11 +177,11 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, int Ra
         add("weights while sampling", MemoryPhase.Sampling, language.Layers * joined * size,
             setup.Lora is null ? "copies, joined" : "copies with the additions in them");
         add("decoding images", MemoryPhase.Sampling,
-            Math.Min(rows, PolicySampler.PicturesAtATime) * Picture(setup.Model, size),
+            Math.Min(rows, PolicySampler.ImagesAtATime) * Image(setup.Model, size),
             "the finest level, norms in fp32");
     }
 
-    private static double Picture(JanusConfig model, double size) => (double)model.ImageTokens
+    private static double Image(JanusConfig model, double size) => (double)model.ImageTokens
         * model.ImageTokenizer.PixelsPerCode * model.ImageTokenizer.PixelsPerCode * model.ImageTokenizer.Channels
         * (2 * size + 8);
 
@@ -211,8 +211,8 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, int Ra
             + language.Layers * SampledLayer(language, false));
         var keys = 2.0 * language.Layers * tokens * language.KeyValueHeads * language.HeadWidth * size;
         var row = (guided ? 2 : 1) * keys + language.VocabularySize * 16.0;
-        var pictures = PolicySampler.PicturesAtATime * Picture(model, size);
-        return (int)Math.Clamp((bytes - GpuReserve - held - pictures) / row, 1, MostRows);
+        var images = PolicySampler.ImagesAtATime * Image(model, size);
+        return (int)Math.Clamp((bytes - GpuReserve - held - images) / row, 1, MostRows);
     }
 
     private const int MostRows = 64;

@@ -13,11 +13,11 @@ internal sealed class ImageMeasures(JanusPipeline pipeline, VerifySuite suite)
     /// <summary>Images through the image tokenizer and back.</summary>
     internal VerifyCheck RoundTrip()
     {
-        RgbImage[] before = [.. suite.Pictures.Select(item => item.Picture)];
+        RgbImage[] before = [.. suite.Images.Select(item => item.Image)];
         var codes = Codes(before);
         var after = ImageTensors.FromTensor(pipeline.Model.DecodeImage(codes));
         var psnr = before.Zip(after, Psnr).Average();
-        var check = VerifyCheck.Of("image tokenizer", $"{before.Length} pictures to image tokens and back: signal "
+        var check = VerifyCheck.Of("image tokenizer", $"{before.Length} images to image tokens and back: signal "
             + "against error.", psnr, " dB",
             suite.Psnr, Diagnosis(before, after));
         return check with
@@ -33,9 +33,9 @@ internal sealed class ImageMeasures(JanusPipeline pipeline, VerifySuite suite)
     internal VerifyCheck Loss()
     {
         var model = pipeline.Model;
-        var codes = Codes([.. suite.Pictures.Select(item => item.Picture)]);
+        var codes = Codes([.. suite.Images.Select(item => item.Image)]);
         var losses = new List<double>();
-        foreach (var (i, (text, _)) in suite.Pictures.Index())
+        foreach (var (i, (text, _)) in suite.Images.Index())
         {
             using var scope = NewDisposeScope();
             var (own, begin) = (codes.narrow(0, i, 1), pipeline.Tokenizer.Special.BeginOfImage);
@@ -50,14 +50,14 @@ internal sealed class ImageMeasures(JanusPipeline pipeline, VerifySuite suite)
         }
 
         var noise = Math.Log(model.CodebookSize).ToString("0.0", CultureInfo.InvariantCulture);
-        return VerifyCheck.Of("image tokens", "Mean loss of the tokens of the same pictures after their captions.",
+        return VerifyCheck.Of("image tokens", "Mean loss of the tokens of the same images after their captions.",
             losses.Average(), " nats",
             suite.ImageLoss, "gen_head, gen_embed or gen_aligner of another model, a shuffled codebook, or what "
                 + "the text check suggests; noise "
             + $"gives {noise}");
     }
 
-    /// <summary>Whether drawn images are pictures: in noise a pixel says nothing of its neighbour.</summary>
+    /// <summary>Whether drawn images are images: in noise a pixel says nothing of its neighbour.</summary>
     internal static VerifyCheck Neighbours(IReadOnlyList<RgbImage> drawn, VerifySuite suite)
     {
         var check = VerifyCheck.Of("drawing", $"{drawn.Count} images of \"{suite.Prompt}\", guidance "
@@ -79,8 +79,8 @@ internal sealed class ImageMeasures(JanusPipeline pipeline, VerifySuite suite)
                 + "near 0)");
     }
 
-    private Tensor Codes(IReadOnlyList<RgbImage> pictures) =>
-        pipeline.Model.ImageTokenizer.Encode(ImageTensors.ToTensor(pictures, pipeline.Model.Target.Device));
+    private Tensor Codes(IReadOnlyList<RgbImage> images) =>
+        pipeline.Model.ImageTokenizer.Encode(ImageTensors.ToTensor(images, pipeline.Model.Target.Device));
 
     private static double Psnr(RgbImage one, RgbImage other) =>
         10 * Math.Log10(255.0 * 255 / Math.Max(1e-9,

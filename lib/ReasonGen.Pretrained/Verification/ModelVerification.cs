@@ -55,7 +55,7 @@ public sealed class ModelVerification(JanusPipeline pipeline, VerifySuite suite,
 
         RgbImage[] drawn = [];
         var asksItself = pipeline.Processor is not null;
-        const string Questioned = "Questions about drawn pictures.";
+        const string Questioned = "Questions about drawn images.";
         yield return Guarded("questions", () =>
             suite.Questions.Count == 0 ? VerifyCheck.Skip("questions", Questioned, "this model answers nothing")
             : asksItself ? Questions("questions", suite.LeastRight, AskModel)
@@ -102,10 +102,10 @@ public sealed class ModelVerification(JanusPipeline pipeline, VerifySuite suite,
             }
         }
 
-        string AskModel(RgbImage picture, string question) => string.Concat(
-            pipeline.Ask(picture, question, new TextConfig { MaxTokens = suite.AnswerTokens }).TakeWhile(_ =>
+        string AskModel(RgbImage image, string question) => string.Concat(
+            pipeline.Ask(image, question, new TextConfig { MaxTokens = suite.AnswerTokens }).TakeWhile(_ =>
                 !cancel.IsCancellationRequested));
-        string AskJudge(RgbImage picture, string question) => judge!.Ask(picture, question, cancel);
+        string AskJudge(RgbImage image, string question) => judge!.Ask(image, question, cancel);
     }
 
     // A matrix of a layer is about as large as the same one of the other layers.
@@ -143,16 +143,16 @@ public sealed class ModelVerification(JanusPipeline pipeline, VerifySuite suite,
     private VerifyCheck Questions(string name, int least, Func<RgbImage, string, string> ask)
     {
         var asked = suite.Questions
-            .Select(question => (question, Answer: ask(question.Picture, question.Question + suite.QuestionEnd)))
+            .Select(question => (question, Answer: ask(question.Image, question.Question + suite.QuestionEnd)))
             .Select(pair => (pair.question, pair.Answer, Said: IsYes(pair.Answer))).ToArray();
         var right = asked.Count(pair => pair.Said == pair.question.Yes);
         var same = asked.Select(pair => pair.Said).Distinct().Count() == 1;
         var where = name == "judge" ? "the judge's preprocessor_config.json or chat template"
             : "preprocessor_config.json";
-        var check = VerifyCheck.Of(name, $"{asked.Length} questions about pictures of which the answer is known, "
+        var check = VerifyCheck.Of(name, $"{asked.Length} questions about images of which the answer is known, "
             + "half of them yes.", right,
             $" of {asked.Length} right", VerifyBand.AtLeast(least), same
-                ? $"all answers are the same: the picture is not seen. Normalisation of pixels ({where}), the "
+                ? $"all answers are the same: the image is not seen. Normalisation of pixels ({where}), the "
                     + "aligner, or the places of "
                     + "image tokens in the template"
                 : $"normalisation of pixels ({where}: mean and deviation, size), rotary layout, or a wrong shard "
@@ -162,8 +162,8 @@ public sealed class ModelVerification(JanusPipeline pipeline, VerifySuite suite,
             Details = [.. asked.Select(pair => $"{(pair.Said == pair.question.Yes ? "right" : "wrong")}: "
                 + $"{pair.question.Question} → "
                 + TextMeasures.Quote(pair.Answer))],
-            Images = [.. asked.Select(pair => (pair.question.Question, pair.question.Picture)).DistinctBy(pair =>
-                pair.Picture)],
+            Images = [.. asked.Select(pair => (pair.question.Question, pair.question.Image)).DistinctBy(pair =>
+                pair.Image)],
         };
     }
 
@@ -176,7 +176,7 @@ public sealed class ModelVerification(JanusPipeline pipeline, VerifySuite suite,
 
     private VerifyCheck Named(string name, IReadOnlyList<RgbImage> drawn, Func<RgbImage, string, string> ask)
     {
-        string[] answers = [.. drawn.Select(picture => ask(picture, suite.Describe))];
+        string[] answers = [.. drawn.Select(image => ask(image, suite.Describe))];
         bool Names(string answer) => suite.Nouns.Any(noun => TextMeasures.Place(answer, noun) >= 0);
         var wanted = string.Join(" or ", suite.Nouns.Select(TextMeasures.Quote));
         var check = VerifyCheck.Of(name, $"{TextMeasures.Quote(suite.Describe)}, asked about each drawn image, is "
@@ -184,11 +184,11 @@ public sealed class ModelVerification(JanusPipeline pipeline, VerifySuite suite,
             + $"with {wanted}.", answers.Count(Names), $" of {drawn.Count}",
             VerifyBand.AtLeast(LeastNamed), "images that do not show their prompt: guidance or template, the "
                 + "codebook, gen_head or gen_embed of "
-            + "another model; or the picture is not seen, where the questions were missed too");
+            + "another model; or the image is not seen, where the questions were missed too");
         return check with
         {
             Details = [.. answers.Select(TextMeasures.Quote)],
-                Images = [.. drawn.Zip(answers, (picture, answer) => (answer, picture))],
+                Images = [.. drawn.Zip(answers, (image, answer) => (answer, image))],
         };
     }
 }

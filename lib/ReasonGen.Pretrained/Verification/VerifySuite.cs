@@ -45,7 +45,7 @@ public sealed record VerifySuite
     /// <summary>
     /// Images to take there and back through the image tokenizer, each with the text it is drawn after.
     /// </summary>
-    public required IReadOnlyList<(string Text, RgbImage Picture)> Pictures { get; init; }
+    public required IReadOnlyList<(string Text, RgbImage Image)> Images { get; init; }
 
     /// <summary>Peak signal-to-noise ratio of an image there and back, in dB, the mean over the images.</summary>
     public required VerifyBand Psnr { get; init; }
@@ -53,7 +53,7 @@ public sealed record VerifySuite
     /// <summary>Mean negative log-probability of an image's tokens after its text, in nats.</summary>
     public required VerifyBand ImageLoss { get; init; }
 
-    /// <summary>Questions about pictures, with as many yes as no.</summary>
+    /// <summary>Questions about images, with as many yes as no.</summary>
     public IReadOnlyList<VerifyQuestion> Questions { get; init; } = [];
 
     /// <summary>What stands for yes and for no in an answer.</summary>
@@ -100,9 +100,9 @@ public sealed record VerifySuite
         Texts = [("", Paragraph)], Perplexity = VerifyBand.AtMost(40),
         Sentence = ("The capital of France is", ["Paris"]), Turn = ("What is the capital of France?", ["Paris"]),
         Chat = turn => JanusChat.Prompt(turn),
-        Pictures = [.. DrawnPictures.Scenes()
-            .Select(scene => (PromptTemplate.JanusImage.Fill(scene.Caption), scene.Picture))],
-        Psnr = VerifyBand.AtLeast(15), ImageLoss = VerifyBand.AtMost(8), Questions = DrawnPictures.Questions(),
+        Images = [.. DrawnImages.Scenes()
+            .Select(scene => (PromptTemplate.JanusImage.Fill(scene.Caption), scene.Image))],
+        Psnr = VerifyBand.AtLeast(15), ImageLoss = VerifyBand.AtMost(8), Questions = DrawnImages.Questions(),
         Prompt = "A red apple on a wooden table.", Nouns = ["apple"], Template = PromptTemplate.JanusImage,
         Drawing = new() { MaxTextTokens = 0, GuidanceScale = 5 }, Neighbours = VerifyBand.AtLeast(.9),
     };
@@ -119,8 +119,8 @@ public sealed record VerifySuite
         SingleTokens = [JanusChat.User, JanusChat.Assistant, JanusChat.BeginOfImage, JanusChat.EndOfImage,
             JanusChat.ImagePlaceholder],
         Texts = [("", Paragraph)], Perplexity = VerifyBand.Near(612, 20), Chat = turn => JanusChat.Prompt(turn),
-        Pictures = [.. DrawnPictures.Scenes().Select(scene => (PromptTemplate.JanusImage.Fill(scene.Caption),
-            Resampling.Resize(scene.Picture, TinySide, TinySide)))],
+        Images = [.. DrawnImages.Scenes().Select(scene => (PromptTemplate.JanusImage.Fill(scene.Caption),
+            Resampling.Resize(scene.Image, TinySide, TinySide)))],
         Psnr = VerifyBand.Near(7.1, .3), ImageLoss = VerifyBand.Near(5.63, .1),
         Prompt = "A red apple on a wooden table.", Template = PromptTemplate.JanusImage,
         Drawing = new() { MaxTextTokens = 0, GuidanceScale = 5 }, Neighbours = VerifyBand.Near(.8, .15),

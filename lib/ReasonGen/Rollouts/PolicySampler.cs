@@ -19,7 +19,7 @@ public sealed class PolicySampler(
 {
     private readonly RolloutSampler sampler = new(model, tokenizer.Special, config);
 
-    internal const int PicturesAtATime = 16; // decoded together on a GPU
+    internal const int ImagesAtATime = 16; // decoded together on a GPU
 
     public RolloutConfig Config => sampler.Config;
 
@@ -114,7 +114,7 @@ public sealed class PolicySampler(
     public RgbImage[] Images(RolloutBatch rollouts)
     {
         using var scope = NewDisposeScope();
-        var most = device.type == DeviceType.CPU ? Config.RowsAtATime : Math.Min(Config.RowsAtATime, PicturesAtATime);
+        var most = device.type == DeviceType.CPU ? Config.RowsAtATime : Math.Min(Config.RowsAtATime, ImagesAtATime);
         int rows = Math.Min(most, rollouts.Count), passes = (rollouts.Count + rows - 1) / rows;
         return [.. Enumerable.Range(0, passes).SelectMany(pass =>
         {

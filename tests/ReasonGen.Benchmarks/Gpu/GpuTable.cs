@@ -97,14 +97,14 @@ internal static class GpuTable
         figures.FirstOrDefault(figure => (string?)figure["part"] == part && figure[key] is not null)?[key]?.ToString()
             ?? "none";
 
-    private static double? Rate(JObject figure) => (double?)(figure["tokens_per_s"] ?? figure["pictures_per_s"]);
+    private static double? Rate(JObject figure) => (double?)(figure["tokens_per_s"] ?? figure["images_per_s"]);
 
     private static string Name(JObject figure) => (string?)figure["part"] switch
     {
         "decode" => $"decode {figure["shape"]} x{figure["batch"]} "
             + $"{figure["phase"]}{((bool?)figure["guided"] == true ? " guided" : "")}",
         "train" => $"train {figure["shape"]} LoRA, {figure["rows"]} rows",
-        "judge" => $"judge {figure["shape"]}, {figure["pictures"]} pictures",
+        "judge" => $"judge {figure["shape"]}, {figure["images"]} images",
         _ => $"{figure["part"]}",
     };
 

@@ -86,14 +86,14 @@ public sealed class VerifyTests : IDisposable
     }
 
     [Fact]
-    public void Questions_about_drawn_pictures_are_as_often_yes_as_no()
+    public void Questions_about_drawn_images_are_as_often_yes_as_no()
     {
         var suite = VerifySuite.Published();
 
         Assert.Equal((12, 6), (suite.Questions.Count, suite.Questions.Count(question => question.Yes)));
         Assert.All(suite.Questions, question =>
-            Assert.Equal((384, 384), (question.Picture.Width, question.Picture.Height)));
-        Assert.Equal(6, suite.Questions.Select(question => Convert.ToHexString(question.Picture.Rgb))
+            Assert.Equal((384, 384), (question.Image.Width, question.Image.Height)));
+        Assert.Equal(6, suite.Questions.Select(question => Convert.ToHexString(question.Image.Rgb))
             .Distinct().Count());
     }
 

@@ -2,11 +2,11 @@ using ReasonGen.Imaging;
 
 namespace ReasonGen.Verification;
 
-/// <summary>A question that has a yes or a no, about a picture of which the answer is known.</summary>
-public sealed record VerifyQuestion(RgbImage Picture, string Question, bool Yes);
+/// <summary>A question that has a yes or a no, about a image of which the answer is known.</summary>
+public sealed record VerifyQuestion(RgbImage Image, string Question, bool Yes);
 
-/// <summary>The pictures that published models are checked on: drawn here, so that what they show is known.</summary>
-internal static class DrawnPictures
+/// <summary>The images that published models are checked on: drawn here, so that what they show is known.</summary>
+internal static class DrawnImages
 {
     internal const int Side = 384;
     private const int Samples = 3; // a side of the square that a pixel's colour is the mean of
@@ -16,7 +16,7 @@ internal static class DrawnPictures
         Green = (34, 150, 70), Blue = (36, 74, 200), Yellow = (246, 208, 40), Sky = (126, 180, 236),
             Grass = (92, 156, 70);
 
-    /// <summary>Twelve questions about six pictures, half of them to be answered with yes.</summary>
+    /// <summary>Twelve questions about six images, half of them to be answered with yes.</summary>
     internal static IReadOnlyList<VerifyQuestion> Questions()
     {
         var redSquare = Draw(White, (Red, (x, y) => Square(x, y, .5, .5, .24)));
@@ -38,8 +38,8 @@ internal static class DrawnPictures
         ];
     }
 
-    /// <summary>Pictures to take there and back, each with a caption: smooth colours, edges, several shapes.</summary>
-    internal static IReadOnlyList<(string Caption, RgbImage Picture)> Scenes() =>
+    /// <summary>Images to take there and back, each with a caption: smooth colours, edges, several shapes.</summary>
+    internal static IReadOnlyList<(string Caption, RgbImage Image)> Scenes() =>
     [
         ("a yellow sun in a blue sky above a green hill", Paint((x, y) =>
             Circle(x, y, .7, .25, .1) ? Yellow : y > .62 + .12 * Math.Sin(3 * x + .4) ? Shade(Grass, 1.25 - .5 * y)
