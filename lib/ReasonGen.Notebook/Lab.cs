@@ -66,6 +66,7 @@ public sealed class Lab
     public static Lab Start(string preset, long seed, string device, LiveOutput? output = null)
     {
         NativeRuntime.EnsureLoaded();
+        KernelBridge.LoadExtension(); // another kernel of this process may have begun since
         if (device.Length > 0)
         {
             ComputeTarget.Default = ComputeTarget.Parse(device, "device =");

@@ -175,7 +175,8 @@ internal static class CellParts
                 : Path.GetExtension(full) != ".ipynb" ? Split(File.ReadAllText(full), folder, chain)
                 : [.. Notebooks.NotebookFile.Read(full).Runnable().SelectMany(cell => Split(cell, folder, chain))];
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or UsageException)
+        catch (Exception e)
+            when (e is IOException or UnauthorizedAccessException or UsageException or ArgumentException)
         {
             throw new CellSyntaxException($"#!import {path}: {e.Message}");
         }

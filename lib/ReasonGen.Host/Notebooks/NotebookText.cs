@@ -124,7 +124,7 @@ internal sealed class NotebookText
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
         {
             first = first == 0 ? (int)reader.TokenStartIndex : first;
-            var name = reader.GetString()!;
+            var name = NameAt(ref reader);
             reader.Read();
             var from = (int)reader.TokenStartIndex;
             if (descend(name) && reader.TokenType == JsonTokenType.StartArray)
@@ -144,6 +144,18 @@ internal sealed class NotebookText
         }
 
         return new Place(start, first, (int)reader.BytesConsumed, members);
+    }
+
+    private static string NameAt(ref Utf8JsonReader reader)
+    {
+        try
+        {
+            return reader.GetString()!;
+        }
+        catch (InvalidOperationException e)
+        {
+            throw new System.Text.Json.JsonException("a name holds half of a character", e);
+        }
     }
 
     // Python writes NaN and Infinity, which are no json: numbers of the same length stand in for them while places are

@@ -160,7 +160,7 @@ public sealed record DpgQuestions(IReadOnlyDictionary<string, IReadOnlyList<DpgQ
             var idText = Cell(row, id) ?? throw Stop("ValueError", "it has no proposition_id");
             // a column of numbers is cut to whole ones; in one with text each must be whole
             var number = Numbers(id) ? (int)double.Parse(idText, NumberStyles.Float, CultureInfo.InvariantCulture)
-                : (int)Whole(idText, "proposition_id");
+                : Whole(idText, "proposition_id");
             var parents = Cell(row, dependency);
             if (parents is null || (!tolerant && Numbers(dependency)))
             {
@@ -168,19 +168,20 @@ public sealed record DpgQuestions(IReadOnlyDictionary<string, IReadOnlyList<DpgQ
                     : "all dependencies are numbers, none a list");
             }
 
-            int[] ids = [.. parents.Split(',').Select(part => (int)Whole(part, "dependency"))];
+            int[] ids = [.. parents.Split(',').Select(part => Whole(part, "dependency"))];
             var words = Cell(row, question) ?? throw Stop("AttributeError", "it has no question");
             return new(number, ids, tuple >= 0 ? Cell(row, tuple) : null, words);
 
-            System.Numerics.BigInteger Whole(string cell, string column)
+            int Whole(string cell, string column)
             {
                 try
                 {
-                    return PythonNumber.Int(cell);
+                    return PythonNumber.Int(cell) is var whole && whole > int.MinValue && whole < int.MaxValue
+                        ? (int)whole : throw new OfficialStopException("OverflowError", cell);
                 }
                 catch (OfficialStopException e)
                 {
-                    throw Stop(e.Kind, $"{column} is '{cell}', no whole number");
+                    throw Stop(e.Kind, $"{column} is '{cell}', no whole number of a question");
                 }
             }
         }

@@ -46,11 +46,11 @@ public sealed class DetectionFile : IObjectJudge
                 using var document = JsonDocument.Parse(text);
                 var json = document.RootElement;
                 var results = json.TryGetProperty("details", out var details);
-                file ??= new(path, detector ?? (json.TryGetProperty("detector", out var says) ? says.GetString()!
+                file ??= new(path, detector ?? (json.TryGetProperty("detector", out var says) ? says.Text()
                     : results ? "the detector behind " + Path.GetFileName(path) : Path.GetFileName(path)),
                     detector == "official", results);
-                var name = Tail(Need(json, "filename").GetString()!);
-                var boxes = results ? new GenEvalRow("", null, "", null, "", null, details.GetString()!).Boxes()
+                var name = Tail(Need(json, "filename").Text());
+                var boxes = results ? new GenEvalRow("", null, "", null, "", null, details.Text()).Boxes()
                     : [.. Need(json, "detections").EnumerateArray().Select(Box)];
                 int? Size(string key) => json.TryGetProperty(key, out var size) ? size.GetInt32() : null;
                 var line = file.lines[name] = file.lines.TryGetValue(name, out var earlier)
@@ -141,7 +141,7 @@ public sealed class DetectionFile : IObjectJudge
         var v = Need(box, "box").EnumerateArray().Select(x => x.GetSingle()).ToArray();
         var score = box.TryGetProperty("score", out var said) ? said.GetSingle() : 1;
         return v.Length == 4 && v.All(float.IsFinite)
-            ? new(Need(box, "class").GetString()!, v[0], v[1], v[2], v[3],
+            ? new(Need(box, "class").Text(), v[0], v[1], v[2], v[3],
                 score) { Color = box.TryGetProperty("color", out var color) ? color.GetString() : null }
             : throw new FormatException("a box has four finite numbers");
     }
@@ -230,16 +230,16 @@ public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
                 var json = document.RootElement;
                 double? yes = json.TryGetProperty("p_yes", out var p) || json.TryGetProperty("probability", out p)
                     ? p.GetDouble() : null;
-                var answer = json.TryGetProperty("answer", out var words) ? words.GetString()! : yes > 0.5 ? "yes"
+                var answer = json.TryGetProperty("answer", out var words) ? words.Text() : yes > 0.5 ? "yes"
                     : "no";
                 if (yes is null && answer is not ("yes" or "no"))
                 {
                     answer = Plain(answer);
                 }
 
-                file.answers[(Path.GetFileName(DetectionFile.Need(json, "image").GetString()!),
+                file.answers[(Path.GetFileName(DetectionFile.Need(json, "image").Text()),
                     json.TryGetProperty("crop", out var c) ? c.GetInt32() : 0,
-                    DetectionFile.Need(json, "question").GetString()!)] = new(answer, yes
+                    DetectionFile.Need(json, "question").Text())] = new(answer, yes
                         ?? (answer == "yes" ? 1 : answer == "no" ? 0 : double.NaN));
             }
 

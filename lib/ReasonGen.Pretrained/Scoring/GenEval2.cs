@@ -167,9 +167,9 @@ public static class GenEval2
     {
         var (list, skills) = (DetectionFile.Need(line, "vqa_list"), DetectionFile.Need(line, "skills"));
         return list.GetArrayLength() == skills.GetArrayLength() && list.GetArrayLength() > 0
-            ? new(DetectionFile.Need(line, "prompt").GetString()!, DetectionFile.Need(line, "atom_count").GetInt32(),
+            ? new(DetectionFile.Need(line, "prompt").Text(), DetectionFile.Need(line, "atom_count").GetInt32(),
                 [.. list.EnumerateArray().Zip(skills.EnumerateArray(), (pair, skill) =>
-                    (pair[0].GetString()!, pair[1].GetString()!, skill.GetString()!))])
+                    (pair[0].Text(), pair[1].Text(), skill.Text()))])
             : throw new FormatException($"it has {list.GetArrayLength()} questions and {skills.GetArrayLength()} "
                 + $"skills");
     }

@@ -115,7 +115,7 @@ public sealed record GenEvalAnnotations(IReadOnlyList<HumanVerdict> Images, IRea
 
                 if (clause.TryGetProperty("position", out var position))
                 {
-                    var word = position[0].GetString()!.Split(' ')[0];
+                    var word = position[0].Text().Split(' ')[0];
                     var asked = i == 1 ? word : Opposite[word];
                     if (asked != Cell(row, "Answer.task-position-x") && asked != Cell(row, "Answer.task-position-y"))
                     {
@@ -138,7 +138,7 @@ public sealed record GenEvalAnnotations(IReadOnlyList<HumanVerdict> Images, IRea
             foreach (var line in File.ReadLines(path).Where(line => line.Trim().Length > 0))
             {
                 var metadata = PythonJson.Parse(line);
-                byPrompt[metadata.GetProperty("prompt").GetString()!] = metadata;
+                byPrompt[metadata.GetProperty("prompt").Text()] = metadata;
             }
 
             return byPrompt;

@@ -30,8 +30,8 @@ public sealed partial record PromptNouns(IReadOnlyDictionary<string,
                 {
                     using var json = JsonDocument.Parse(line);
                     string[] List(string name) => json.RootElement.TryGetProperty(name, out var list)
-                        ? [.. list.EnumerateArray().Select(word => word.GetString()!)] : [];
-                    known[json.RootElement.GetProperty("prompt").GetString()!] = (List("nouns"), List("chunks"));
+                        ? [.. list.EnumerateArray().Select(word => word.Text())] : [];
+                    known[json.RootElement.GetProperty("prompt").Text()] = (List("nouns"), List("chunks"));
                 }
             }
 

@@ -10,6 +10,11 @@ namespace ReasonGen.Scoring;
 /// <summary>JSON as Python writes it.</summary>
 public static class PythonJson
 {
+    /// <summary>A text; null is none.</summary>
+    /// <exception cref="InvalidOperationException">It is something else, null included.</exception>
+    internal static string Text(this JsonElement value) =>
+        value.GetString() ?? throw new InvalidOperationException("null stands where a text belongs");
+
     /// <summary>Parses strictly, as json.load does.</summary>
     /// <exception cref="OfficialStopException">JSONDecodeError.</exception>
     public static JsonElement Parse(string text)

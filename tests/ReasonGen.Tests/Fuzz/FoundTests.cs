@@ -1,4 +1,7 @@
 using ReasonGen.Checkpoints;
+using ReasonGen.Host;
+using ReasonGen.Host.Engine;
+using ReasonGen.Host.Notebooks;
 using ReasonGen.Imaging;
 using ReasonGen.JanusPro;
 using ReasonGen.Judges.Clip;
@@ -30,6 +33,33 @@ public sealed class FoundTests : IDisposable
         { "judged", (_, path) => Assert.Throws<UnusableFileException>(() => ImageReader.Read(path)).Message },
         { "detected", (_, path) => Assert.Throws<UnusableFileException>(() => DetectorImageFile.Read(path)).Message },
     };
+
+    [Theory]
+    [InlineData("""{"filename": null, "detections": []}""")]
+    [InlineData("""{"filename": "a.png", "detections": [{"class": null, "box": [1, 2, 3, 4], "score": 0.9}]}""")]
+    public void Null_is_no_name_of_a_detection(string line) =>
+        Assert.Throws<UnusableFileException>(() => DetectionFile.Read(folder.Write("a.jsonl", line)));
+
+    [Fact]
+    public void Null_is_no_answer() => Assert.Throws<UnusableFileException>(() =>
+        AnswerFile.Read(folder.Write("a.jsonl", """{"image": "b.png", "question": "q", "answer": null}""")));
+
+    [Fact]
+    public void Null_is_no_prompt()
+    {
+        Assert.Throws<UnusableFileException>(() =>
+            PromptNouns.Read(folder.Write("nouns.jsonl", """{"prompt": null, "nouns": [], "chunks": []}""")));
+        Assert.Throws<UnusableFileException>(() =>
+            GenEvalAnnotations.ReadMetadata(folder.Write("metadata.jsonl", """{"prompt": null}""")));
+    }
+
+    [Fact]
+    public void Import_of_a_path_with_a_null_character_is_refused() => Assert.Throws<CellSyntaxException>(() =>
+        CellParts.Split("#!import a.ipynb(\u0001\0", folder.Path));
+
+    [Fact]
+    public void Half_of_a_character_in_a_name_of_a_notebook_is_refused() => Assert.Throws<UsageException>(() =>
+        NotebookFile.Read(folder.Write("a.ipynb", """{"cells": [], "nbformat": 4, "\ud800": 1}""")));
 
     [Fact]
     public void Least_side_above_what_the_model_looks_at_is_refused()

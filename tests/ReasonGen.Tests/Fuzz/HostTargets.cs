@@ -53,7 +53,7 @@ internal static class HostTargets
             var notebook = NotebookFile.Read(Path.Combine(folder, "b.ipynb"));
             return input => Safe(new ReportCells(notebook, "a", _ => null,
                 false).Cell(new JObject { ["cell_type"] = "markdown", ["source"] = Encoding.UTF8.GetString(input) }));
-        }) { Tokens = Markup, Share = 0.2, Memory = (64 << 20, 4000) },
+        }) { Tokens = Markup, Share = 0.2, Memory = (64 << 20, 40_000) }, // of all formulas, one after the other
         new("cell", () =>
             [Seeds.Utf8("#!time\nvar x = 1; // comment\nConsole.WriteLine($\"{x}\");\n#!markdown\n# text"),
             Seeds.Utf8("#r \"nuget: A, 1.0\"\nint f(int a) => a switch { 1 => 2, _ => \"\"\"x\"\"\".Length };")],
