@@ -2,6 +2,7 @@
 // tests/ReasonGen.Benchmarks [-- sft]
 // One training step, and decoding, at the size of Janus-Pro-1B (6 to 16 GB of memory):  ... -- memory-1b [full]  and 
 // ... -- decode-1b
+// Sampling by the fused pass and by the model's own, in turn:  ... -- sampling [rounds]
 // What showing progress in a cell costs:  ... -- live [steps]
 // Loading at full size (4 or 15 GB of disk and memory):  dotnet run -c Release --project tests/ReasonGen.Benchmarks --
 // checkpoint 1b|7b
@@ -66,6 +67,11 @@ if (args is ["detector", ..])
 if (args is ["unidet", ..])
 {
     return UniDetBenchmark.Run(args.Length > 1 ? int.Parse(args[1]) : 3);
+}
+
+if (args is ["sampling", ..])
+{
+    return SamplingBenchmark.Run(args.Length > 1 ? int.Parse(args[1]) : 9);
 }
 
 if (args is ["score"])

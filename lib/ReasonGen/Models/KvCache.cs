@@ -1,3 +1,4 @@
+using ReasonGen.Kernels;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -8,6 +9,7 @@ namespace ReasonGen.Models;
 public sealed class KvCache : IDisposable
 {
     private readonly (Tensor Keys, Tensor Values)[] layers;
+    private FusedCache? fused;
 
     public KvCache(int layerCount, int rows, int heads, int tokens, int headWidth, Device device, ScalarType type)
     {
@@ -17,8 +19,39 @@ public sealed class KvCache : IDisposable
         Capacity = tokens;
     }
 
+    private KvCache(KvCache all, int start, int count)
+    {
+        Tensor Some(Tensor tensor) => tensor.narrow(0, start, count).DetachFromDisposeScope();
+        layers = Array.ConvertAll(all.layers, layer => (Some(layer.Keys), Some(layer.Values)));
+        (Capacity, Length, fused) = (all.Capacity, all.Length, all.fused?.Rows(layers, start, count));
+    }
+
     /// <summary>Tokens the cache can hold.</summary>
     public int Capacity { get; }
+
+    /// <summary>Rows to decode together, where a pass in blocks is faster than the model's own; null where it is
+    /// not.</summary>
+    internal int? BlockRows => fused is null ? null : FusedCache.BlockRows;
+
+    /// <summary>Takes a faster pass where it can, with the weights of now; null takes the model's own.</summary>
+    internal KvCache With(FusedDecoder? decoder)
+    {
+        fused = decoder is null ? null : new(decoder, layers);
+        return this;
+    }
+
+    /// <summary>The part of some rows, sharing memory; disposing it leaves the whole.</summary>
+    internal KvCache Rows(int start, int count) => new(this, start, count);
+
+    /// <summary><see cref="IImageTextModel.Hidden"/> by the faster pass; null where the model's own is to be
+    /// taken.</summary>
+    internal Tensor? Hidden(Tensor embeddings, Tensor? attentionMask, Tensor? positionIds)
+    {
+        var tokens = (int)embeddings.shape[1];
+        var hidden = fused?.Hidden(embeddings, attentionMask, positionIds, EnsureCapacity(tokens));
+        Advance(hidden is null ? 0 : tokens);
+        return hidden;
+    }
 
     /// <summary>Tokens held by every layer.</summary>
     public int Length { get; private set; }
@@ -54,10 +87,15 @@ public sealed class KvCache : IDisposable
     internal void Advance(int tokens) => Length += tokens;
 
     /// <summary>Forgets the newest tokens: at most <paramref name="length"/> are kept.</summary>
-    internal void Truncate(int length) => Length = Math.Min(Length, length);
+    internal void Truncate(int length)
+    {
+        Length = Math.Min(Length, length);
+        fused?.Truncate(length);
+    }
 
     public void Dispose()
     {
+        fused?.Dispose();
         foreach (var (keys, values) in layers)
         {
             keys.Dispose();

@@ -2,6 +2,7 @@
 // of Qwen2.5-VL's: token embedding, layers (LlamaLayer.cs), a last RMSNorm, text head. Shapes: B batch, T tokens, S
 // cached + new tokens, D width.
 using ReasonGen.Core;
+using ReasonGen.Kernels;
 using ReasonGen.Optimization;
 using ReasonGen.Training;
 using TorchSharp;
@@ -67,6 +68,11 @@ internal sealed class LlamaModel : Module
                 + $"tokens)");
         }
 
+        if (cache?.Hidden(embeddings, attentionMask, positionIds) is { } hidden)
+        {
+            return hidden.MoveToOuterDisposeScope();
+        }
+
         using Scalar first = cached, next = cached + tokens;
         positionIds ??= arange(first, next, device: embeddings.device).unsqueeze(0);
         var (cos, sin) = Rotary.CosSin(Rotary.Angles(positionIds, config.HeadWidth, config.RopeTheta,
@@ -87,6 +93,29 @@ internal sealed class LlamaModel : Module
 
         cache?.Advance((int)tokens);
         return norm.forward(x).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The same pass in one kernel, with the weights of now; null where it is not possible or not
+    /// faster.</summary>
+    /// <param name="positions">Most tokens of a sequence.</param>
+    /// <param name="lanes">Values of a vector; null for the processor's widest.</param>
+    internal FusedDecoder? Fuse(int positions, int? lanes = null)
+    {
+        using var free = no_grad();
+        using var scope = NewDisposeScope();
+        var (width, weight) = (config.HeadWidth, embed_tokens.weight!);
+        lanes ??= FusedDecoder.LanesFor(width);
+        if (lanes == 0 || weight.dtype != ScalarType.Float32 || weight.device_type != DeviceType.CPU
+            || layers.parameters().Sum(parameter => parameter.numel()) > FusedDecoder.MostWeights)
+        {
+            return null;
+        }
+
+        var angles = Rotary.Angles(arange(positions).unsqueeze(0), width, config.RopeTheta, null);
+        return new(
+            new(config.Width, config.MlpWidth, config.Heads, config.KeyValueHeads, width, (float)config.RmsNormEpsilon),
+            layers.Select(layer => layer.Values()), norm.Values(),
+            angles.cos().Values<float>(), angles.sin().Values<float>(), lanes.Value);
     }
 
     private static Tensor Checkpointed(LlamaLayer layer, Tensor x, PassContext pass)
@@ -156,6 +185,9 @@ public sealed class Llama : Module
     public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null,
         KvCache? cache = null) =>
         model.Forward(embeddings, attentionMask, positionIds, cache);
+
+    /// <summary>A faster pass for a cache of so many tokens.</summary>
+    internal FusedDecoder? Fuse(int positions, int? lanes = null) => model.Fuse(positions, lanes);
 
     /// <summary>[…, D] → […, V].</summary>
     public Tensor Logits(Tensor hidden) => lm_head.forward(hidden);

@@ -3,6 +3,8 @@
 // Operators.cs computes norm, gate and attention; Rotary.cs the positions. Shapes: B batch, T tokens, S cached + new
 // tokens, D width, H heads,
 // K head width.
+using ReasonGen.Core;
+using ReasonGen.Kernels;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -23,6 +25,8 @@ internal sealed class RmsNorm : Module<Tensor, Tensor>
         RegisterComponents();
         (widthScalar, epsilonScalar) = (width, epsilon);
     }
+
+    internal float[] Values() => weight.Values<float>();
 
     public override Tensor forward(Tensor x) => Operators.RmsNorm(x, weight, widthScalar, epsilonScalar);
 }
@@ -50,6 +54,8 @@ internal sealed class LlamaAttention : Module
         (headWidth, this.layer) = (config.HeadWidth, layer);
     }
 
+    internal DenseValues[] Values() => [q_proj.Values(), k_proj.Values(), v_proj.Values(), o_proj.Values()];
+
     internal Tensor Forward(Tensor x, PassContext pass)
     {
         using var scope = NewDisposeScope();
@@ -71,6 +77,8 @@ internal sealed class LlamaMlp : Module
         down_proj = new Linear(config.MlpWidth, config.Width, false, device, type);
         RegisterComponents();
     }
+
+    internal DenseValues[] Values() => [gate_proj.Values(), up_proj.Values(), down_proj.Values()];
 
     internal Tensor Forward(Tensor x)
     {
@@ -94,6 +102,9 @@ internal sealed class LlamaLayer : Module
         post_attention_layernorm = new RmsNorm(config.Width, config.RmsNormEpsilon, device, type);
         RegisterComponents();
     }
+
+    internal LayerValues Values() =>
+        new(input_layernorm.Values(), self_attn.Values(), post_attention_layernorm.Values(), mlp.Values());
 
     internal Tensor Forward(Tensor x, PassContext pass)
     {

@@ -10,25 +10,24 @@ internal sealed class DecodeState : IDisposable
 {
     private readonly IImageTextModel model;
     private readonly KvCache? cache;
-    private readonly Tensor mask; // [N, P + room]
+    private Tensor mask; // [N, P + room]
     private Tensor position; // [N, 1], of the last column
-    private int columns;
 
     /// <param name="model">Reads the tokens.</param>
     /// <param name="embeddings">[N, P, D].</param>
     /// <param name="attentionMask">[N, P], 0 on pads; positions count its ones.</param>
+    /// <param name="cache">An empty one for these rows, which this disposes; null where the model keeps none.</param>
     /// <param name="room">Most tokens to follow.</param>
-    internal DecodeState(IImageTextModel model, Tensor embeddings, Tensor attentionMask, int room)
+    internal DecodeState(IImageTextModel model, Tensor embeddings, Tensor attentionMask, KvCache? cache, int room)
     {
         using var scope = NewDisposeScope();
         var rows = (int)attentionMask.shape[0];
-        (this.model, columns) = (model, (int)attentionMask.shape[1]);
-        cache = model.NewCache(rows, columns + room);
+        (this.model, this.cache, Columns) = (model, cache, (int)attentionMask.shape[1]);
         mask = cat([attentionMask, ones(rows, room, attentionMask.dtype, attentionMask.device)], 1)
             .DetachFromDisposeScope();
         var positions = attentionMask.cumsum(1).sub(1).clamp_min(0);
-        position = positions.narrow(1, columns - 1, 1).DetachFromDisposeScope();
-        Hidden = model.Hidden(embeddings, attentionMask, positions, cache).narrow(1, columns - 1, 1)
+        position = positions.narrow(1, Columns - 1, 1).DetachFromDisposeScope();
+        Hidden = model.Hidden(embeddings, attentionMask, positions, cache).narrow(1, Columns - 1, 1)
             .DetachFromDisposeScope();
     }
 
@@ -41,9 +40,24 @@ internal sealed class DecodeState : IDisposable
         using var scope = NewDisposeScope();
         var (before, hidden) = (position, Hidden);
         position = before.add(1).DetachFromDisposeScope();
-        Hidden = model.Hidden(embeddings, mask.narrow(1, 0, ++columns), position, cache).DetachFromDisposeScope();
+        Hidden = model.Hidden(embeddings, mask.narrow(1, 0, ++Columns), position, cache).DetachFromDisposeScope();
         before.Dispose();
         hidden.Dispose();
+    }
+
+    /// <summary>Columns read.</summary>
+    internal int Columns { get; private set; }
+
+    /// <summary>Goes on as if it had read no more than what <paramref name="seen"/>, [N, columns], marks: with one more
+    /// token of each row, [N, 1, D], and room for others.</summary>
+    internal void GoOn(Tensor seen, Tensor embeddings, int room)
+    {
+        using var scope = NewDisposeScope();
+        mask.Dispose();
+        position.Dispose();
+        mask = cat([seen, ones(seen.shape[0], room + 1, seen.dtype)], 1).DetachFromDisposeScope();
+        position = seen.sum([1L], keepdim: true).sub(1).DetachFromDisposeScope();
+        Append(embeddings);
     }
 
     public void Dispose()

@@ -70,6 +70,26 @@ internal sealed class RolloutLayout
         return (stack([ids, bare], 1).view(2 * rows, Columns), mask.repeat_interleave(2, 0));
     }
 
+    /// <summary>Columns of what was read for the rationale, prompt first, that the image phase sees again, [count,
+    /// columns]; null where a row has a pad in its text, which the image phase would leave out.</summary>
+    internal Tensor? Seen(int start, int count, int columns)
+    {
+        var seen = new long[count * columns];
+        for (var row = start; row < start + count; row++)
+        {
+            var (at, length) = ((row - start) * columns, kept[row] - 1);
+            if (text.AsSpan(row * textColumns, length).Contains(special.Pad))
+            {
+                return null;
+            }
+
+            promptMask.AsSpan(row * promptColumns, promptColumns).CopyTo(seen.AsSpan(at));
+            seen.AsSpan(at + promptColumns, length).Fill(1);
+        }
+
+        return tensor(seen, [count, columns]);
+    }
+
     /// <summary>The training layout: prompt, text, image codes, eos where the row was moved, pads up to so many
     /// response columns.</summary>
     internal RolloutBatch MoveBack(Tensor codes, Tensor textLogProbs, Tensor imageLogProbs, int responseColumns)

@@ -8,6 +8,7 @@
 // Deviations: 1. The temperature of the configuration is used (the reference drops it; 1 is the default of both). 2. A
 // pad token that the
 //   policy samples in the first row does not end the run. 3. Log-probs of sampled tokens are kept; forced tokens get 0.
+using System.Collections.Concurrent;
 using ReasonGen.Core;
 using ReasonGen.Models;
 using ReasonGen.Tokenizers;
@@ -44,83 +45,98 @@ public sealed class RolloutSampler
                 + $"[{string.Join(", ", promptMask.shape)}] must both be [N, P]");
         }
 
-        using var generator = Seeds.Torch(seed);
-        return Generate(promptIds, promptMask, generator, tokenDone);
+        return Generate(promptIds, promptMask, new ExponentialNoise(Seeds.Mix(seed)), tokenDone);
     }
 
-    internal RolloutBatch Generate(Tensor promptIds, Tensor promptMask, Generator generator,
+    internal RolloutBatch Generate(Tensor promptIds, Tensor promptMask, ExponentialNoise noise,
         Action<int>? tokenDone = null)
     {
         using var free = no_grad();
         using var scope = NewDisposeScope();
         var layout = new RolloutLayout(promptIds, promptMask, special);
+        var (rows, columns) = ((int)promptIds.shape[0], (int)promptIds.shape[1] + Math.Max(Config.MaxTextTokens, 1));
+        using var cache = model.NewCache(rows, columns + (Guided ? 0 : Config.ImageTokens));
+        var states = new ConcurrentDictionary<int, DecodeState>(); // of each block, by its first row
+        try
+        {
+            // rationale
+            var thinks = Config.MaxTextTokens > 0;
+            var nothing = zeros([rows, 0]);
+            var (text, textLogProbs) = thinks ? SampleText(promptIds, promptMask, cache, states, noise, tokenDone)
+                : (nothing.to(ScalarType.Int64), nothing);
+            layout.CutAndMoveRight(text);
 
-        // rationale
-        var thinks = Config.MaxTextTokens > 0;
-        var nothing = zeros([promptIds.shape[0], 0]);
-        var (text, textLogProbs) = thinks ? SampleText(promptIds, promptMask, generator, tokenDone)
-            : (nothing.to(ScalarType.Int64), nothing);
-        layout.CutAndMoveRight(text);
-
-        // image
-        var (codes, imageLogProbs) = SampleImage(layout, promptIds.device, generator, tokenDone);
-        var responseColumns = Config.MaxTextTokens + Config.ImageTokens + (thinks ? 0 : 1);
-        return layout.MoveBack(codes, textLogProbs, imageLogProbs, responseColumns);
+            // image
+            using var pairs = Guided ? model.NewCache(2 * rows, columns + Config.ImageTokens) : null;
+            var (codes, imageLogProbs) =
+                SampleImage(layout, promptIds.device, Guided ? pairs : cache, states, noise, tokenDone);
+            var responseColumns = Config.MaxTextTokens + Config.ImageTokens + (thinks ? 0 : 1);
+            return layout.MoveBack(codes, textLogProbs, imageLogProbs, responseColumns);
+        }
+        finally
+        {
+            states.Values.ToList().ForEach(state => state.Dispose());
+        }
     }
 
-    private (Tensor Tokens, Tensor LogProbs) SampleText(
-        Tensor promptIds, Tensor promptMask, Generator generator, Action<int>? tokenDone)
+    private bool Guided => Config.GuidanceScale != 1;
+
+    private (Tensor Tokens, Tensor LogProbs) SampleText(Tensor promptIds, Tensor promptMask, KvCache? cache,
+        ConcurrentDictionary<int, DecodeState> states, ExponentialNoise noise, Action<int>? tokenDone)
     {
-        using var scope = NewDisposeScope();
-        using var state = new DecodeState(model, model.Embed(promptIds), promptMask, Config.MaxTextTokens);
         using Scalar eos = special.Eos, beginOfImage = special.BeginOfImage;
-        var ended = zeros(promptIds.shape[0], 1, ScalarType.Bool, promptIds.device);
-        List<Tensor> tokens = [], logProbs = [];
-        while (true)
+        return RowBlocks.Draw(promptIds.shape[0], cache?.BlockRows, model.VocabularySize, noise, tokenDone, block =>
         {
-            using var step = NewDisposeScope();
-            var logits = model.TextLogits(state.Hidden).squeeze(1);   // [N, V]
-            var (next, logProb) = Draw(logits, generator);            // [N, 1]
-            tokens.Add(next.MoveToOuterDisposeScope());
-            logProbs.Add(logProb.MoveToOuterDisposeScope());
-            tokenDone?.Invoke(tokens.Count);
-            ended.logical_or_(next.eq(eos)).logical_or_(next.eq(beginOfImage));
-            if (tokens.Count == Config.MaxTextTokens || ended.all().ToBoolean())
+            Tensor ids = block.Of(promptIds), mask = block.Of(promptMask);
+            var state = states[block.Start] = new DecodeState(
+                model, model.Embed(ids), mask, cache?.Rows(block.Start, block.Count), Config.MaxTextTokens);
+            var ended = zeros(block.Count, 1, ScalarType.Bool, promptIds.device);
+            for (var step = 1; ; step++)
             {
-                break;
+                using var pass = NewDisposeScope();
+                var next = Draw(model.TextLogits(state.Hidden).squeeze(1), block); // of [n, V]
+                ended.logical_or_(next.eq(eos)).logical_or_(next.eq(beginOfImage));
+                if (step == Config.MaxTextTokens || ended.all().ToBoolean())
+                {
+                    return;
+                }
+
+                state.Append(model.Embed(next));
             }
-
-            state.Append(model.Embed(next));
-        }
-
-        return (cat(tokens, 1).MoveToOuterDisposeScope(), cat(logProbs, 1).MoveToOuterDisposeScope()); // [N, L]
+        });
     }
 
-    private (Tensor Codes, Tensor LogProbs) SampleImage(
-        RolloutLayout layout, Device device, Generator generator, Action<int>? tokenDone)
+    private (Tensor Codes, Tensor LogProbs) SampleImage(RolloutLayout layout, Device device, KvCache? cache,
+        ConcurrentDictionary<int, DecodeState> states, ExponentialNoise noise, Action<int>? tokenDone)
     {
-        using var scope = NewDisposeScope();
-        var guided = Config.GuidanceScale != 1;
-        var (ids, mask) = layout.ImagePrefill(guided, device);        // [N or 2N, M]
-        using var state = new DecodeState(model, model.Embed(ids), mask, Config.ImageTokens);
-        List<Tensor> codes = [], logProbs = [];
-        while (true)
+        var copies = Guided ? 2 : 1;
+        var (allIds, allMask) = layout.ImagePrefill(Guided, device);     // [N or 2N, M]
+        Action<int>? done = tokenDone is null ? null : step => tokenDone(Config.MaxTextTokens + step);
+        var rows = allIds.shape[0] / copies;
+        return RowBlocks.Draw(rows, cache?.BlockRows / copies, model.CodebookSize, noise, done, block =>
         {
-            using var step = NewDisposeScope();
-            var logits = model.ImageLogits(state.Hidden).squeeze(1);  // [N or 2N, C]
-            var (next, logProb) = Draw(guided ? Guide(logits) : logits, generator);
-            codes.Add(next.MoveToOuterDisposeScope());
-            logProbs.Add(logProb.MoveToOuterDisposeScope());
-            tokenDone?.Invoke(Config.MaxTextTokens + codes.Count);
-            if (codes.Count == Config.ImageTokens)
+            states.TryGetValue(block.Start, out var state);
+            if (Guided || cache?.BlockRows is null || state is null || !GoesOn(state, layout, block))
             {
-                break;
+                state?.Dispose();
+                states[block.Start] = state = new DecodeState(model, model.Embed(block.Of(allIds, copies)),
+                    block.Of(allMask, copies), cache?.Rows(copies * block.Start, copies * block.Count),
+                    Config.ImageTokens);
             }
 
-            state.Append(model.EmbedImageCodes(guided ? next.repeat_interleave(2, 0) : next));
-        }
+            for (var step = 1; ; step++)
+            {
+                using var pass = NewDisposeScope();
+                var logits = model.ImageLogits(state.Hidden).squeeze(1); // [n or 2n, C]
+                var next = Draw(Guided ? Guide(logits) : logits, block);
+                if (step == Config.ImageTokens)
+                {
+                    return;
+                }
 
-        return (cat(codes, 1).MoveToOuterDisposeScope(), cat(logProbs, 1).MoveToOuterDisposeScope()); // [N, I]
+                state.Append(model.EmbedImageCodes(Guided ? next.repeat_interleave(2, 0) : next));
+            }
+        });
     }
 
     // Each row c is followed by its unconditional row u: [2N, C] → u + w (c − u), [N, C].
@@ -130,6 +146,23 @@ public sealed class RolloutSampler
         return lerp(pairs.select(1, 1), pairs.select(1, 0), Config.GuidanceScale);
     }
 
-    private (Tensor Ids, Tensor LogProbs) Draw(Tensor logits, Generator generator) =>
-        TokenSampler.Draw(logits, Config.Temperature, Config.Greedy, generator);
+    // From the rationale to the image without reading prompt and rationale again.
+    private bool GoesOn(DecodeState state, RolloutLayout layout, RowBlocks.Block block)
+    {
+        if (layout.Seen(block.Start, block.Count, state.Columns) is not { } seen)
+        {
+            return false;
+        }
+
+        using Scalar beginOfImage = special.BeginOfImage;
+        state.GoOn(seen, model.Embed(full([block.Count, 1], beginOfImage, ScalarType.Int64)), Config.ImageTokens);
+        return true;
+    }
+
+    private Tensor Draw(Tensor logits, RowBlocks.Block block)
+    {
+        var (next, logProb) = TokenSampler.Draw(logits, Config.Temperature, Config.Greedy, block.Noise);
+        block.Add(next, logProb); // [N, 1] each
+        return next;
+    }
 }

@@ -1,3 +1,4 @@
+using ReasonGen.Kernels;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -11,12 +12,17 @@ internal static class TokenSampler
     /// <param name="logits">[N, C].</param>
     /// <param name="temperature">Above 0.</param>
     /// <param name="greedy">Takes the likeliest instead; the first of equals.</param>
-    /// <param name="generator">A CPU generator.</param>
+    /// <param name="noise">Gives exponential noise, [N, C] on the CPU.</param>
     /// <param name="topP">Keeps the likeliest tokens whose predecessors sum to less than this; 1 keeps all.</param>
     /// <returns>Ids and their log-probs under what was drawn from, [N, 1] each.</returns>
-    internal static (Tensor Ids, Tensor LogProbs) Draw(Tensor logits, double temperature, bool greedy,
-        Generator generator, double topP = 1)
+    internal static (Tensor Ids, Tensor LogProbs) Draw(
+        Tensor logits, double temperature, bool greedy, Func<Tensor> noise, double topP = 1)
     {
+        if (topP == 1 && FusedDraw.CanHandle(logits))
+        {
+            return FusedDraw.Draw(logits, temperature, greedy ? null : noise());
+        }
+
         using var scope = NewDisposeScope();
         var p = nn.functional.softmax(logits.to(ScalarType.Float32).div(temperature), -1);
         if (topP < 1 && !greedy)
@@ -27,8 +33,7 @@ internal static class TokenSampler
         }
 
         var ids = greedy ? p.argmax(-1, keepdim: true)
-            : p.div(empty(p.shape, ScalarType.Float32, CPU).exponential_(1, generator).to(p.device)).argmax(-1,
-                keepdim: true);
+            : p.div(noise().to(p.device)).argmax(-1, keepdim: true);
         return (ids.MoveToOuterDisposeScope(), p.gather(1, ids).log().MoveToOuterDisposeScope());
     }
 }
