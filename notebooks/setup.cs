@@ -9,6 +9,7 @@ using ReasonGen.JanusPro;
 using ReasonGen.Judging;
 using ReasonGen.Models;
 using ReasonGen.Notebook;
+using ReasonGen.Optimization;
 using ReasonGen.Qwen;
 using ReasonGen.Rewards;
 using ReasonGen.Rollouts;

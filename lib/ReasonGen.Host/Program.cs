@@ -13,7 +13,7 @@ var root = CommandLine.WithBriefHelp(new RootCommand("""
     RunCommand.Create(), RunCommand.CreateExecute(), GenerateCommand.Create(), ChatCommand.Create(),
     StudyCommand.Create(), CaptionCommand.Create(),
     ScoreCommand.Create(), InspectCommand.Create(), PlanCommand.Create(), DoctorCommand.Create(),
-    KernelCommand.Create(), CompletionCommand.Create(),
+    VerifyCommand.Create(), KernelCommand.Create(), CompletionCommand.Create(),
 });
 root.Options.Add(Failure.VerboseOption);
 // a prompt may begin with @

@@ -40,7 +40,7 @@ public sealed class Lab
             $".NET {Environment.Version}, TorchSharp {Version(typeof(TorchSharp.torch))}, Plotly.NET "
             + $"{Version(typeof(Plotly.NET.GenericChart))}"],
         ["computing on",
-            $"{ComputeTarget.Default}, {TorchSharp.torch.get_num_threads()} threads,"
+            $"{ComputeTarget.Default.Exact}, {TorchSharp.torch.get_num_threads()} threads,"
             + $" {RuntimeInformation.OSArchitecture}"],
     ]);
 
@@ -50,9 +50,26 @@ public sealed class Lab
     /// <param name="output">The kernel's display function, for live updates; <see cref="Display"/> when null.</param>
     /// <exception cref="ArgumentException">There is no such preset.</exception>
     /// <exception cref="InvalidOperationException">No display function is known.</exception>
-    public static Lab Start(string preset, long seed, LiveOutput? output = null)
+    public static Lab Start(string preset, long seed, LiveOutput? output = null) => Start(preset, seed, "", output);
+
+    /// <summary>Starts a notebook on a device.</summary>
+    /// <param name="preset">smoke, quick or full.</param>
+    /// <param name="seed">Of everything that is drawn.</param>
+    /// <param name="device">
+    /// cpu, cuda or cuda:1, for all that this process computes; the type behind a comma holds for published models, the
+    /// miniature is in fp32 everywhere. Empty for what REASONGEN_DEVICE says, or a GPU where there is one.
+    /// </param>
+    /// <param name="output">As above.</param>
+    /// <exception cref="ArgumentException">There is no such preset, or no such device.</exception>
+    /// <exception cref="InvalidOperationException">No display function is known.</exception>
+    public static Lab Start(string preset, long seed, string device, LiveOutput? output = null)
     {
         NativeRuntime.EnsureLoaded();
+        if (device.Length > 0)
+        {
+            ComputeTarget.Default = ComputeTarget.Parse(device, "device =");
+        }
+
         var live = new Live(output ?? Display ?? throw new InvalidOperationException(
             "nothing says how to show progress: begin the cell with '#!import setup.cs', or set Lab.Display"));
         var study = new Study(StudyConfig.Preset(preset, seed)) { Cancellation = () => Live.Cancellation };

@@ -64,11 +64,13 @@ internal static class SvgChart
         var every = Math.Max(1, (int)Math.Ceiling(names.Max(name => name.Length) * 6.2 / group));
         for (var n = 0; n < names.Count; n++)
         {
-            if (n % every == 0)
+            // names too wide for one row stand in two
+            if (every <= 2 || n % every == 0)
             {
                 svg.Append(
                     $"<text x='{Style.Fixed(Left + (n + 0.5) * group)}' y='"
-                    + $"{Top + PlotHeight + 16}' text-anchor='middle'>{Html.Escape(names[n])}</text>");
+                    + $"{Top + PlotHeight + (every == 2 && n % 2 == 1 ? 27 : 14)}' text-anchor='middle'>"
+                    + $"{Html.Escape(names[n])}</text>");
             }
 
             for (var i = 0; i < series.Count; i++)
@@ -111,7 +113,7 @@ internal static class SvgChart
             + $"font-size='12' fill='#333' font-family='system-ui,Segoe UI,Roboto,Arial,sans-serif'>");
         svg.Append($"<text x='{Left}' y='18' font-size='14' font-weight='600'>{Html.Escape(title)}</text>");
         svg.Append(
-            $"<text x='{Left + PlotWidth / 2}' y='{Top + PlotHeight + 34}' text-anchor='middle'>"
+            $"<text x='{Left + PlotWidth / 2}' y='{Top + PlotHeight + 41}' text-anchor='middle'>"
             + $"{Html.Escape(xTitle)}</text>");
         svg.Append(
             $"<text transform='translate(14 {Top + PlotHeight / 2}) rotate(-90)' "

@@ -1,18 +1,17 @@
-// Speed of the miniature's hot paths, for comparing within one run:  dotnet run -c Release --project
-// tests/ReasonGen.Benchmarks [-- sft]
-// One training step, and decoding, at the size of Janus-Pro-1B (6 to 16 GB of memory):  ... -- memory-1b [full]  and 
-// ... -- decode-1b
-// Sampling by the fused pass and by the model's own, in turn:  ... -- sampling [rounds]
-// What showing progress in a cell costs:  ... -- live [steps]
-// Loading at full size (4 or 15 GB of disk and memory):  dotnet run -c Release --project tests/ReasonGen.Benchmarks --
-// checkpoint 1b|7b
-// A CLIP of published size, random weights, against large matrix products:  ... -- clip l14|b32|h14 [images at a time]
-// What questions about one image cost beside a single one, and the rules of the benchmarks:  ... -- score
-// The Jupyter kernel, with long sessions of so many cells:  ... -- kernel [10000]
-// the image encoders of BLIP-VQA and mPLUG at full size, the same way:  ... -- judges
-// GenEval's detector at full size, random weights, beside the machine's rate of matrix products:  ... -- detector
-// [rounds]
-// T2I-CompBench's detector RS200 at full size, likewise:  ... -- unidet [rounds]
+// Speed and memory, for comparing within one run:  dotnet run -c Release --project tests/ReasonGen.Benchmarks [-- WHAT]
+//   (nothing)             the miniature's hot paths; sft: training alone
+//   memory-1b [full]      one training step at the size of Janus-Pro-1B (6 to 16 GB of memory)
+//   sampling [rounds]     sampling by the fused pass and by the model's own, in turn
+//   decode-1b             decoding at that size
+//   checkpoint 1b|7b      loading at full size (4 or 15 GB of disk and memory)
+//   tokenizer FILES       a tokenizer over texts
+//   kernel [10000]        the Jupyter kernel, with long sessions of so many cells
+//   live [steps]          what showing progress in a cell costs
+//   score                 questions about one image beside a single one, and the rules of the benchmarks
+//   clip l14|b32|h14 [n]  a CLIP of published size, random weights, against large matrix products, n images at a time
+//   judges                the image encoders of BLIP-VQA and mPLUG at full size, likewise
+//   detector [rounds]     GenEval's detector at full size, likewise
+//   unidet [rounds]       T2I-CompBench's detector RS200 at full size, likewise
 using System.Diagnostics;
 using ReasonGen.Benchmarks;
 using ReasonGen.Core;

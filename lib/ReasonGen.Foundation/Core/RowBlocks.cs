@@ -4,24 +4,34 @@ namespace ReasonGen.Core;
 
 /// <summary>
 /// Rows whose tokens are drawn in blocks: each block runs from its first step to its last on one thread, as many side
-/// by side as libtorch has
-/// threads. What is drawn depends on neither: the noise of a step is made for all rows at once, in the order of the
-/// steps.
+/// by side as libtorch has threads. What is drawn depends on neither: the noise of a step is made for all rows at once,
+/// in the order of the steps.
 /// </summary>
-internal sealed class RowBlocks : IDisposable
+/// <typeparam name="T">What a block keeps from one draw to the next.</typeparam>
+internal sealed class RowBlocks<T> : IDisposable where T : class, IDisposable
 {
     private readonly ExponentialNoise source;
     private readonly Action<int>? stepDone;
-    private readonly long rows, classes;
-    private readonly int blocks;
+    private readonly int rows;
+    private readonly Block[] blocks;
     private readonly List<Tensor> noise = [];
-    private long rowsDone;
+    private long classes, rowsDone;
 
-    private RowBlocks(long rows, int blocks, long classes, ExponentialNoise source, Action<int>? stepDone) =>
-        (this.rows, this.blocks, this.classes, this.source, this.stepDone) = (rows, blocks, classes, source, stepDone);
+    /// <param name="rows">N.</param>
+    /// <param name="perBlock">Most rows of a block, at least 1; null for one block.</param>
+    /// <param name="source">Gives the noise.</param>
+    /// <param name="stepDone">Told how many steps all rows have done, on the caller's thread: blocks come one after the
+    /// other then.</param>
+    internal RowBlocks(int rows, int? perBlock, ExponentialNoise source, Action<int>? stepDone)
+    {
+        (this.rows, this.source, this.stepDone) = (rows, source, stepDone);
+        var count = (int)Math.Ceiling(rows / (double)(perBlock ?? rows));
+        int Start(int block) => (int)((long)rows * block / count);
+        blocks = [.. Enumerable.Range(0, count).Select(i => new Block(this, Start(i), Start(i + 1) - Start(i)))];
+    }
 
-    /// <summary>Some of the rows.</summary>
-    internal sealed class Block(RowBlocks all, int start, int count)
+    /// <summary>Some of the rows, n of them.</summary>
+    internal sealed class Block(RowBlocks<T> all, int start, int count)
     {
         private readonly List<Tensor> tokens = [], logProbs = [];
 
@@ -29,13 +39,27 @@ internal sealed class RowBlocks : IDisposable
 
         internal int Count => count;
 
+        /// <summary>Steps of this draw so far.</summary>
+        internal int Steps => tokens.Count;
+
+        /// <summary>What is kept; the one before is disposed.</summary>
+        internal T? State
+        {
+            get;
+            set
+            {
+                field?.Dispose();
+                field = value;
+            }
+        }
+
         /// <summary>Its part of a tensor that has so many rows for each.</summary>
-        internal Tensor Of(Tensor all, int copies = 1) => all.narrow(0, copies * start, copies * count);
+        internal Tensor Of(Tensor rows, int copies = 1) => rows.narrow(0, copies * start, copies * count);
 
-        /// <summary>Exponential noise for the step at hand, [Count, C].</summary>
-        internal Tensor Noise() => all.NoiseOf(tokens.Count).narrow(0, start, count);
+        /// <summary>Exponential noise for the step at hand, [n, C].</summary>
+        internal Tensor Noise() => all.NoiseOf(Steps).narrow(0, start, count);
 
-        /// <summary>Ends a step: what it gave, [Count, 1] each.</summary>
+        /// <summary>Ends a step: what it gave, [n, 1] each.</summary>
         internal void Add(Tensor token, Tensor logProb)
         {
             tokens.Add(token.DetachFromDisposeScope());
@@ -43,45 +67,37 @@ internal sealed class RowBlocks : IDisposable
             all.stepDone?.Invoke((int)((all.rowsDone += count) / all.rows));
         }
 
-        internal int Steps => tokens.Count;
+        // [n, L] each
+        internal (Tensor Tokens, Tensor LogProbs) Take(int steps) => (Joined(tokens, steps), Joined(logProbs, steps));
 
-        // [Count, L], zeros where no step was
-        internal (Tensor Tokens, Tensor LogProbs) Filled(int steps) => (Join(tokens, steps), Join(logProbs, steps));
-
-        private static Tensor Join(List<Tensor> columns, int steps)
+        private static Tensor Joined(List<Tensor> columns, int steps)
         {
             var joined = nn.functional.pad(cat([.. columns], 1), [0, steps - columns.Count]);
             columns.ForEach(column => column.Dispose());
+            columns.Clear();
             return joined;
         }
     }
 
     /// <summary>Draws all blocks.</summary>
-    /// <param name="rows">N.</param>
-    /// <param name="perBlock">Most rows of a block, at least 1; null for one block.</param>
-    /// <param name="classes">C, what a token is drawn from.</param>
-    /// <param name="source">Gives the noise, step by step.</param>
-    /// <param name="stepDone">Told how many steps all rows have done, on this thread: blocks come one after the other
-    /// then.</param>
+    /// <param name="from">C, what a token is drawn from.</param>
+    /// <param name="stepsBefore">Steps that count as done.</param>
     /// <param name="draw">Draws a block's steps, at least one.</param>
     /// <returns>Tokens and log-probs, [N, L]: zeros behind the last step of a block that took fewer than
     /// others.</returns>
-    internal static (Tensor Tokens, Tensor LogProbs) Draw(
-        long rows, int? perBlock, long classes, ExponentialNoise source, Action<int>? stepDone, Action<Block> draw)
+    internal (Tensor Tokens, Tensor LogProbs) Draw(long from, int stepsBefore, Action<Block> draw)
     {
-        var blocks = (int)Math.Ceiling(rows / (double)(perBlock ?? rows));
-        using var all = new RowBlocks(rows, blocks, classes, source, stepDone);
-        var drawn = ParallelParts.Run(all.blocks, i =>
+        (classes, rowsDone) = (from, (long)stepsBefore * rows);
+        ParallelParts.Run(blocks.Length, i =>
         {
             using var free = no_grad(); // of this thread
             using var scope = NewDisposeScope();
-            int start = (int)(rows * i / all.blocks), end = (int)(rows * (i + 1) / all.blocks);
-            var block = new Block(all, start, end - start);
-            draw(block);
-            return block;
+            draw(blocks[i]);
+            return true;
         }, stepDone is null ? get_num_threads() : 1);
-        var steps = drawn.Max(block => block.Steps);
-        var parts = Array.ConvertAll(drawn, block => block.Filled(steps));
+        Forget();
+        var steps = blocks.Max(block => block.Steps);
+        var parts = Array.ConvertAll(blocks, block => block.Take(steps));
         return (cat([.. parts.Select(part => part.Tokens)]), cat([.. parts.Select(part => part.LogProbs)]));
     }
 
@@ -90,14 +106,24 @@ internal sealed class RowBlocks : IDisposable
     {
         lock (noise)
         {
-            while (blocks > 1 && noise.Count <= step)
+            while (blocks.Length > 1 && noise.Count <= step)
             {
                 noise.Add(source.Next(rows, classes).DetachFromDisposeScope());
             }
 
-            return blocks > 1 ? noise[step] : source.Next(rows, classes);
+            return blocks.Length > 1 ? noise[step] : source.Next(rows, classes);
         }
     }
 
-    public void Dispose() => noise.ForEach(step => step.Dispose());
+    private void Forget()
+    {
+        noise.ForEach(step => step.Dispose());
+        noise.Clear();
+    }
+
+    public void Dispose()
+    {
+        Forget();
+        Array.ForEach(blocks, block => block.State = null);
+    }
 }

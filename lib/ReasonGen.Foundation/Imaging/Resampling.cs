@@ -1,7 +1,7 @@
 // Pillow's 8-bit resize (Resample.c, up to 12.1), bit for bit: two passes of fixed-point weights, across first, rounded
 // to bytes in between.
 //   weight of input i for output x: f((i − centre + ½) / scale), centre = (x + ½) in/out, scale = max(in/out, 1),
-//   normalised, times 2²², rounded.
+//     normalised, times 2²², rounded.
 //   f is a triangle of support 1, Keys' cubic with a = −½ of support 2, or Lanczos' windowed sine of support 3.
 namespace ReasonGen.Imaging;
 

@@ -1,8 +1,9 @@
 // Attention of one new token over a KV cache, in bf16 on a CPU:  o = Σ_j p_j v_j / Σ_j p_j,  p_j = exp(q·k_j / √K − m),
-//  m the largest so far. libtorch's attention takes as long for one query as for a block of them. Here each head reads
-//  its keys and values once: where a larger score comes, the sums so far are scaled down (Milakov and Gimelshein 2018,
-//  as in FlashAttention). All in fp32, rounded once. Turning and storing are done here too: a score of small operators
-//  a layer would take a tenth of a token's time.
+//  m the largest so far.
+// libtorch's attention takes as long for one query as for a block of them. Here each head reads its keys and values
+// once: where a larger score comes, the sums so far are scaled down (Milakov and Gimelshein 2018, as in
+// FlashAttention). All in fp32, rounded once. Turning and storing are done here too: a score of small operators a layer
+// would take a tenth of a token's time.
 using System.Numerics;
 using TorchSharp;
 using static ReasonGen.Kernels.Bf16Kernels;

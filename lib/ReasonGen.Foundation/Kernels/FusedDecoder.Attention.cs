@@ -1,5 +1,5 @@
-// Attention of the fused pass: a head's scores 16 keys at once, softmax over them, and the mixture of the values. Scores of keys that the
-// mask hides are lowered by 1e30, which leaves them a share of less than 1e-37.
+// Attention of the fused pass: a head's scores 16 keys at once, softmax over them, and the mixture of the values.
+// Scores of keys that the mask hides are lowered by 1e30, which leaves them a share of less than 1e-37.
 using System.Runtime.Intrinsics;
 
 namespace ReasonGen.Kernels;

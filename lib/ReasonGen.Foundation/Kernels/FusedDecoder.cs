@@ -27,19 +27,14 @@ internal readonly record struct DecoderSize(
     int Width, int MlpWidth, int Heads, int KeyValueHeads, int HeadWidth, float Epsilon);
 
 /// <summary>A decoder layer's values.</summary>
-/// <param name="InputNorm">[D].</param>
-/// <param name="Attention">Query, key, value and output.</param>
-/// <param name="MlpNorm">[D].</param>
-/// <param name="Mlp">Gate, up and down.</param>
-internal sealed record LayerValues(float[] InputNorm, DenseValues[] Attention, float[] MlpNorm, DenseValues[] Mlp);
+/// <param name="Matrices">Query, key, value, output, gate, up and down.</param>
+/// <param name="Norms">Before attention and before the MLP, [D] each.</param>
+internal sealed record LayerValues(DenseValues[] Matrices, float[][] Norms);
 
 /// <summary>A decoder's weights, packed, as they were when it was made. Threads may share it.</summary>
 internal sealed unsafe partial class FusedDecoder
 {
-    /// <summary>Weights of a decoder that pays: they stay in the caches of a processor, or threads would wait for
-    /// memory.</summary>
-    internal const long MostWeights = 1 << 23;
-
+    private const long MostWeights = 1 << 23;
     private const int Together = 32; // tokens of one pass through the layers
     private const int Tile = FusedCache.Tile;
 
@@ -68,8 +63,8 @@ internal sealed unsafe partial class FusedDecoder
         (this.size, this.cos, this.sin, this.lanes) = (size, cos, sin, lanes);
         PackedMatrix Pack(int inputs, params DenseValues[] parts) => new(parts, inputs, lanes);
         this.layers = [.. layers.Select(layer => new Layer(
-            Padded(layer.InputNorm), Pack(size.Width, layer.Attention[..3]), Pack(size.Width, layer.Attention[3]),
-            Padded(layer.MlpNorm), Pack(size.Width, layer.Mlp[..2]), Pack(size.MlpWidth, layer.Mlp[2])))];
+            Padded(layer.Norms[0]), Pack(size.Width, layer.Matrices[..3]), Pack(size.Width, layer.Matrices[3]),
+            Padded(layer.Norms[1]), Pack(size.Width, layer.Matrices[4..6]), Pack(size.MlpWidth, layer.Matrices[6])))];
         this.lastNorm = Padded(lastNorm);
     }
 
@@ -79,6 +74,12 @@ internal sealed unsafe partial class FusedDecoder
         headWidth % 16 == 0 && Vector512.IsHardwareAccelerated ? 16
         : headWidth % 8 == 0 && Vector256.IsHardwareAccelerated ? 8
         : headWidth % 4 == 0 && Vector128.IsHardwareAccelerated ? 4 : 0;
+
+    /// <summary>Whether weights of a decoder are of that kind, and so few that they stay in a processor's
+    /// caches.</summary>
+    internal static bool Pays(IEnumerable<Tensor> weights) =>
+        weights.All(weight => weight is { dtype: ScalarType.Float32, device_type: DeviceType.CPU })
+        && weights.Sum(weight => weight.numel()) <= MostWeights;
 
     /// <summary>Whether a pass over such tokens is of that kind.</summary>
     /// <param name="x">[B, T, D].</param>
@@ -91,8 +92,10 @@ internal sealed unsafe partial class FusedDecoder
         bool Known(Tensor at) => at is { dtype: ScalarType.Int64, shape: [var rows, _] } && rows == x.shape[0]
             && at.is_contiguous() && !new ReadOnlySpan<long>((void*)Address(at), (int)at.numel())
                 .ContainsAnyExceptInRange(0, known - 1);
-        return x.dtype == ScalarType.Float32 && x.device_type == DeviceType.CPU && !is_grad_enabled()
-            && mask is null or { shape.Length: 2 } && tokens <= known && (positions is null || Known(positions));
+        return x is { dtype: ScalarType.Float32, device_type: DeviceType.CPU, shape: [var count, _, var width] }
+            && width == size.Width && !is_grad_enabled() && tokens <= known
+            && (mask is null || mask.shape is [var masks, var columns] && masks == count && columns == tokens)
+            && (positions is null || Known(positions));
     }
 
     /// <summary>Hidden states of new tokens after the last norm, their keys and values stored: [B, T, D] → [B, T,

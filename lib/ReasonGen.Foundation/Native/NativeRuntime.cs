@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using ReasonGen.Files;
@@ -17,6 +18,16 @@ public static partial class NativeRuntime
 
     /// <summary>What was done to TorchSharp's native library so that it loads here, in one line for people.</summary>
     public static string Preparation { get; internal set; } = "nothing was needed";
+
+    /// <summary>The libtorch that is used, its version and where it lies, in one line for people.</summary>
+    public static string LibTorch { get; internal set; } = "none was found";
+
+    /// <summary>
+    /// The files of libtorch that this process has loaded; more than one would be two libtorchs in one process.
+    /// </summary>
+    public static IReadOnlyList<string> LoadedFiles() => [.. Process.GetCurrentProcess().Modules.Cast<ProcessModule>()
+        .Select(module => module.FileName)
+        .Where(file => Path.GetFileName(file) == Path.GetFileName(LibTorchFolder.FileIn("", "torch_cpu"))).Distinct()];
 
     /// <summary>Loads libtorch, once.</summary>
     /// <exception cref="PlatformNotSupportedException">It does not load; the message names cause and
@@ -41,19 +52,22 @@ public static partial class NativeRuntime
             AllocatorSettings.KeepFreedMemory();
             LetWaitingThreadsSleep();
             KeepConvolutionsRight();
+            KeepCudaCompact();
         }
 
-        if (NativeFolder() is { } folder)
+        var folder = NativeFolder();
+        if (folder is null || NativePackages.Named is not null
+            || !File.Exists(LibTorchFolder.FileIn(folder, "torch_cpu")))
         {
-            var library = Path.Combine(folder, Library);
-            if (Loadable(library, folder, CacheFolder()) is { } other && other != library)
-            {
-                NativePackages.Load(folder, other);
-            }
+            NativePackages.Announce(folder);
+            return;
         }
-        else
+
+        LibTorch = $"libtorch {NativePackages.LibTorchVersion} of the package, beside the kit in {folder}";
+        var library = Path.Combine(folder, Library);
+        if (Loadable(library, folder, CacheFolder()) is { } other && other != library)
         {
-            NativePackages.Announce();
+            NativePackages.Load(folder, other);
         }
     }
 
@@ -70,6 +84,25 @@ public static partial class NativeRuntime
         catch (Exception e) when (e is EntryPointNotFoundException or DllNotFoundException)
         {
             // another C library: threads spin
+        }
+    }
+
+    // CUDA's memory in segments that grow, since the caches of the text phase and of the image phase differ in size and
+    // leave gaps otherwise; and not cuDNN's attention, which makes a plan for every new length. The user's word counts.
+    private static void KeepCudaCompact()
+    {
+        try
+        {
+            if (Environment.GetEnvironmentVariable("PYTORCH_ALLOC_CONF") is null) // the newer name of the same
+            {
+                _ = setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True", 0);
+            }
+
+            _ = setenv("TORCH_CUDNN_SDPA_DEPRIORITIZED", "1", 0);
+        }
+        catch (Exception e) when (e is EntryPointNotFoundException or DllNotFoundException)
+        {
+            // another C library
         }
     }
 

@@ -56,6 +56,25 @@ public sealed class AdamW : IDisposable
         }
     }
 
+    /// <summary>
+    /// Makes gradients fp32 in which those of further backward passes are to be summed up: what these add is of the
+    /// weights' type, and is not rounded to it again. To be called between the backward passes of one update.
+    /// </summary>
+    public void WidenGradients()
+    {
+        using var free = no_grad();
+        foreach (var (_, parameter) in parameters)
+        {
+            if (parameter.grad is { } gradient && gradient.dtype != ScalarType.Float32)
+            {
+                using (gradient)
+                {
+                    parameter.grad = gradient.to(ScalarType.Float32);
+                }
+            }
+        }
+    }
+
     /// <summary>One update; parameters without a gradient stay as they are.</summary>
     public void Step(double learningRate)
     {

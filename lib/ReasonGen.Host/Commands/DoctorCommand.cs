@@ -59,11 +59,13 @@ internal static class DoctorCommand
         try
         {
             NativeRuntime.EnsureLoaded();
-            var target = ComputeTarget.Default;
-            facts.Add(
-                ("Device",
-                    $"{target}{(cuda.is_available() ? $", {cuda.device_count()} GPU" : "; no GPU is visible to "
-                        + "libtorch")}"));
+            var count = cuda.is_available() ? cuda.device_count() : 0;
+            facts.AddRange(Gpus.All.Select(gpu => ($"GPU {gpu.Index}", $"{gpu.Name}, {gpu.Bytes / 1073741824.0:0.0} GiB"
+                + (gpu.Index < count ? $", cuda:{gpu.Index} to libtorch" : ", which libtorch does not see"))));
+            facts.Add(("GPU driver", Gpus.Driver ?? "none"));
+            facts.Add(("libtorch sees", count == 0 ? $"no GPU: {Gpus.WhyNoMore(0)}"
+                : $"{count} GPU{(count == 1 ? "" : "s")}, cuDNN {(cuda.is_cudnn_available() ? "too" : "not")}"));
+            facts.Add(("Device", $"{ComputeTarget.Default}"));
             facts.Add(("Threads", $"{get_num_threads()} of {Environment.ProcessorCount} processors"));
             var error = ConvolutionCheck.Error();
             facts.Add(
@@ -77,9 +79,17 @@ internal static class DoctorCommand
                     + "again");
             }
         }
-        catch (PlatformNotSupportedException e)
+        // no libtorch, or no such device
+        catch (Exception e) when (e is PlatformNotSupportedException or ArgumentException)
         {
             missing.Add(e.Message);
+        }
+
+        facts.Add(("libtorch", NativeRuntime.LibTorch));
+        if (NativeRuntime.LoadedFiles() is { Count: > 1 } files)
+        {
+            missing.Add($"one libtorch: this process has loaded {string.Join(" and ", files)}; unset "
+                + "REASONGEN_LIBTORCH");
         }
 
         facts.Add(("Native library", NativeRuntime.Preparation));

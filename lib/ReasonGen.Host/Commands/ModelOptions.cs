@@ -25,23 +25,29 @@ internal sealed class ModelOptions
         Description = "auto: bf16 on a GPU, fp32 without one.", DefaultValueFactory = _ => "auto",
     };
 
+    private readonly Option<string?> device = DeviceOption.Create();
+
     internal ModelOptions() => type.AcceptOnlyFromAmong("auto", "fp32", "bf16");
 
     internal void AddTo(Command command)
     {
         command.Options.Add(model);
+        command.Options.Add(device);
         command.Options.Add(type);
     }
 
     /// <summary>The folder, as given.</summary>
     internal string Folder(ParseResult parsed) => parsed.GetValue(model)!;
 
-    internal ComputeTarget Target(ParseResult parsed) => parsed.GetValue(type) switch
+    /// <summary>Device and type; to be asked before any work.</summary>
+    internal ComputeTarget Target(ParseResult parsed)
     {
-        "fp32" => ComputeTarget.Default with { DType = torch.ScalarType.Float32 },
-        "bf16" => ComputeTarget.Default with { DType = torch.ScalarType.BFloat16 },
-        _ => ComputeTarget.Default,
-    };
+        var (target, wanted) = (DeviceOption.Use(parsed), parsed.GetValue(type)!);
+        var given = parsed.GetValue(device)?.Split(',') is [_, var one] ? one.Trim().ToLowerInvariant() : wanted;
+        return wanted == "auto" ? target : given != wanted
+            ? throw new UsageException($"--device says {given} and --dtype {wanted}; say it once")
+            : target with { DType = wanted == "bf16" ? torch.ScalarType.BFloat16 : torch.ScalarType.Float32 };
+    }
 
     /// <summary>
     /// Tells models apart whose folders are named alike: of each file of weights, tokenizer and configuration its name,

@@ -7,10 +7,8 @@ using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Judges.Mplug;
 using ReasonGen.Judges.UniDet;
-using ReasonGen.Native;
 using ReasonGen.Scoring;
 using ReasonGen.World;
-using static TorchSharp.torch;
 
 namespace ReasonGen.Host.Commands;
 
@@ -51,20 +49,14 @@ internal sealed class OfficialOptions(bool detects = false, bool answers = false
         Description = "Names of its classes: detection_features.pt of T2I-CompBench's UniDet_eval/dataset.",
     };
 
-    private readonly Option<string> device = new("--device")
-    {
-        Description = "Where the official models compute: auto (a GPU where there is one), cpu, cuda or cuda:1; always "
-            + "in fp32.", DefaultValueFactory = _ => "auto",
-    };
-
     private readonly Option<bool> anyModel = new("--any-model")
     {
         Description = "Takes models of other sizes than the official ones too; the label then says what they are.",
     };
 
-    internal IReadOnlyList<Option> All => detects ? [weights, detector, clip, device, anyModel]
-        : answers ? [weights, mplug, device, anyModel]
-        : [weights, clip, blip, unidet, labels, device, anyModel];
+    internal IReadOnlyList<Option> All => detects ? [weights, detector, clip, anyModel]
+        : answers ? [weights, mplug, anyModel]
+        : [weights, clip, blip, unidet, labels, anyModel];
 
     internal static Option<string> WeightsOption() => new("--weights")
     {
@@ -162,23 +154,6 @@ internal sealed class OfficialOptions(bool detects = false, bool answers = false
             + "published");
     }
 
-    private ComputeTarget Target(ParseResult parsed)
-    {
-        NativeRuntime.EnsureLoaded();
-        var text = parsed.GetValue(device)!;
-        var gpu = text == "cuda" || text.StartsWith("cuda:") && int.TryParse(text[5..], out _);
-        if (text is not ("auto" or "cpu") && !gpu)
-        {
-            throw new UsageException($"--device {text}: there is auto, cpu, cuda, or cuda: with a number");
-        }
-
-        if (gpu && (!cuda.is_available() || text != "cuda" && int.Parse(text[5..]) is var index
-            && (index < 0 || index >= cuda.device_count())))
-        {
-            throw new UsageException($"--device {text}: libtorch sees "
-                + $"{(cuda.is_available() ? cuda.device_count() : 0)} GPUs; 'reasongen doctor' tells more");
-        }
-
-        return new(text == "auto" ? ComputeTarget.Default.Device : TorchSharp.torch.device(text), ScalarType.Float32);
-    }
+    // the official models were published in single precision
+    private ComputeTarget Target(ParseResult parsed) => DeviceOption.Use(parsed).Exact;
 }

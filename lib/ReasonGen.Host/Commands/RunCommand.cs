@@ -1,4 +1,5 @@
 using System.CommandLine;
+using ReasonGen.Core;
 using ReasonGen.Host.Notebooks;
 using Spectre.Console;
 
@@ -16,6 +17,7 @@ internal static class RunCommand
             Arity = ArgumentArity.OneOrMore,
         };
         var parameters = ParameterOption();
+        var device = DeviceOption.Create();
         var output = new Option<string>("--out", "-o")
         {
             Description = "Folder for executed copies and report.html.", DefaultValueFactory = _ => "artifacts",
@@ -32,12 +34,15 @@ internal static class RunCommand
             + "  reasongen run notebooks\n  reasongen run notebooks -p preset=full -p seed=3\n"
             + "  reasongen run notebooks/02-image-tokens.ipynb --out look --json")
         {
-            paths, parameters, output, trust, json,
+            paths, parameters, device, output, trust, json,
         };
         command.SetAction(async (parsed, cancel) =>
         {
             Signals.Patience = Signals.TrainingPatience + TimeSpan.FromSeconds(5); // of the notebook's process
             var values = Parse(parsed.GetValue(parameters) ?? []);
+            DeviceOption.Use(parsed);
+            DeviceOption.Use(values.GetValueOrDefault("device"), "-p device=");
+            _ = ComputeTarget.Parse(values.GetValueOrDefault("judgeDevice"), "-p judgeDevice=");
             var folder = parsed.GetValue(output)!;
             var runs = NotebookSelection.Find(parsed.GetValue(paths)!, values, folder);
             NotebookSelection.Prepare(runs, folder);

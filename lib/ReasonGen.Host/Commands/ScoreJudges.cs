@@ -1,6 +1,4 @@
 using System.CommandLine;
-using Newtonsoft.Json;
-using Newtonsoft.Json.Linq;
 using ReasonGen.Notebook;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
@@ -42,13 +40,17 @@ internal sealed class ScoreOptions
     internal readonly Option<bool> DryRun = new("--dry-run") { Description = "Tells the cost alone." };
     internal readonly Option<bool> Json = CommandLine.JsonOption();
 
+    /// <summary>Where models that look compute.</summary>
+    internal readonly Option<string?> Device = DeviceOption.Create();
+
     /// <summary>Where the official models lie, of the commands that know them.</summary>
     internal OfficialOptions? Official { get; init; }
 
     internal void AddTo(Command command)
     {
         command.Arguments.Add(Folder);
-        foreach (var option in (Option[])[Judge, Model, Name, Reward, Output, .. Official?.All ?? [], Concurrent,
+        foreach (var option in (Option[])[Judge, Model, Name, Reward, Output, .. Official?.All ?? [], Device,
+            Concurrent,
             DryRun, Json])
         {
             command.Options.Add(option);
@@ -115,9 +117,9 @@ internal static class ScoreJudges
         if (text.StartsWith("qwen:"))
         {
             var folder = text[5..];
-            var model = QwenVl.Load(folder, ComputeTarget.Default);
+            var model = QwenVl.Load(folder, DeviceOption.Use(parsed));
             return new QwenScorer(Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder))), model,
-                HuggingFaceTokenizer.Load(folder), Processor(folder, model))
+                HuggingFaceTokenizer.Load(folder), QwenProcessor.Read(folder, model.Config.Vision))
             {
                 Fingerprint = ModelOptions.Fingerprint(folder),
             };
@@ -133,21 +135,6 @@ internal static class ScoreJudges
                 + $"{text.TrimEnd('/')}/models lists it");
         return new ServedScorer(new FirstTokens(ChatEndpoint.Connect(text, name)), name,
             new() { ConcurrentCalls = parsed.GetValue(options.Concurrent) });
-    }
-
-    private static QwenProcessor Processor(string folder, QwenVl model)
-    {
-        var path = Path.Combine(folder, "preprocessor_config.json");
-        try
-        {
-            return File.Exists(path) ? QwenProcessor.FromJson(JObject.Parse(File.ReadAllText(path)))
-                : QwenProcessor.For(model.Config.Vision);
-        }
-        catch (Exception e) when (e is JsonException or IOException or FormatException or InvalidCastException)
-        {
-            throw new Checkpoints.UnusableFileException(path, $"it is damaged: {e.Message.TrimEnd('.')}",
-                "restore the published file", e);
-        }
     }
 
     private static AnswerCache Cache(string output, IScoringJudge judge) => new(Path.Combine(output, "answers"), judge);

@@ -50,8 +50,10 @@ internal static class StudyCommand
             {
                 stages, seed, output, threads, start, trial,
             };
+        command.Options.Add(DeviceOption.Create());
         command.SetAction((parsed, cancel) =>
         {
+            DeviceOption.Use(parsed);
             var config =
                 (parsed.GetValue(trial) ? StudyConfig.Trial : StudyConfig.Full) with { Seed = parsed.GetValue(seed) };
             return Task.FromResult(Run(parsed.GetValue(stages) ?? [], config, parsed.GetValue(output),

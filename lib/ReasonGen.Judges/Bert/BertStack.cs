@@ -1,7 +1,6 @@
 // BERT (Devlin et al. 2019), norms last, exact GELU, ε 1e-12:
 //   x = LN(words + positions (+ the first token type));  blocks;  with cross-attention between a block's two layers
-//   where
-//   it looks at another sequence.   Head: logits = W LN(GELU(dense x)) + b.
+//     where it looks at another sequence.   Head: logits = W LN(GELU(dense x)) + b.
 // Deviation: padding is masked by true and false instead of adding −10000 to its scores, which is the same in fp32.
 using ReasonGen.Judges.Layers;
 using ReasonGen.Core;

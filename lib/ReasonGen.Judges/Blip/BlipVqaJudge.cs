@@ -1,6 +1,6 @@
 // P(yes) of T2I-CompBench (BLIPvqa_eval/BLIP/train_vqa_func.py, data/utils.py, models/blip_vqa.py):
 //   question: lower case, without . ! " ( ) * # : ; ~, its first 50 words;  35 ids at most, the first replaced by
-//   [ENC];
+//     [ENC];
 //   P(yes) = p[yes] / (p[yes] + p[no]) over softmax of the first token behind [DEC], printed with four decimals.
 // An empty question, where a prompt has fewer phrases than asked for, is for the caller to count as 1.
 using System.Globalization;

@@ -1,10 +1,10 @@
 // The search of mPLUG's text generator (modelscope mplug/predictor.py), of one question:
 //   log p = log softmax(logits), the end token's −1e20 in the first steps;
 //   score = (sum so far + log p) / ((6 + step) / 6)^0.6,  the beams · vocabulary scores' largest ones are the new beams
-//   (at the first step of the first beam alone).
+//     (at the first step of the first beam alone).
 //   A beam that ends is kept as a result AND continued, so a result may hold the end token inside. When the best beam
-//   ends, or at the last step, all beams are kept and the search is over. The answer is the result of the highest
-//   score;
+//     ends, or at the last step, all beams are kept and the search is over. The answer is the result of the highest
+//     score;
 //   each keeps the penalty of its own length.
 namespace ReasonGen.Judges.Mplug;
 

@@ -1,7 +1,6 @@
 // DPG-Bench's judge (modelscope's pipeline visual-question-answering with mPLUG-large): the question in lower case,
-// always
-// 25 ids, without a prompt of its own; the image squashed; the answer decoded with special tokens left out wherever
-// they stand and blanks before punctuation taken away. DPG-Bench counts 1 where it is exactly "yes".
+// always 25 ids, without a prompt of its own; the image squashed; the answer decoded with special tokens left out
+// wherever they stand and blanks before punctuation taken away. DPG-Bench counts 1 where it is exactly "yes".
 using ReasonGen.Judges.Bert;
 using ReasonGen.Judges.Clip;
 using ReasonGen.Judges.Images;

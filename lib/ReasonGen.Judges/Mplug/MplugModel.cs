@@ -1,13 +1,12 @@
 // mPLUG (Li et al. 2022; modelscope modeling_mplug.py, MPlugForVisualQuestionAnswering):
 //   image rows = LN(W · all tokens of CLIP's tower);  text rows = BERT(question), always 25 ids.
 //   Fusion layer k from the first that runs: where k > 0 is a multiple of the stride, image and text rows together go
-//   through self-attention and feed-forward, and what comes out for the image is ADDED to its rows; else the text rows
-//   look at themselves and at the image rows.
+//     through self-attention and feed-forward, and what comes out for the image is ADDED to its rows; else the text
+//     rows look at themselves and at the image rows.
 //   Decoder: BERT, causal, looks at image and text rows;  logits = head(last token).
 // Deviations: 1. Several questions of one image are one batch; image rows and what the layers make of them are computed
-//   once as long as they are the same. 2. Keys and values of image and text are kept over the search's steps and shared
-//   by
-//   its beams. 3. Padding is masked by true and false. All three give the same numbers.
+// once as long as they are the same. 2. Keys and values of image and text are kept over the search's steps and shared
+// by its beams. 3. Padding is masked by true and false. All three give the same numbers.
 using ReasonGen.Judges.Bert;
 using ReasonGen.Judges.Clip;
 using ReasonGen.Judges.Layers;

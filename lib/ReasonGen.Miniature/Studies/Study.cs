@@ -120,10 +120,10 @@ public sealed partial class Study
         return model;
     }
 
-    /// <summary>A model with weights from the seed alone.</summary>
+    /// <summary>A model with weights from the seed alone; in fp32, as the recorded runs, on whatever device.</summary>
     public Janus Untrained()
     {
-        var model = new Janus(JanusConfig.Mini(Tokenizer.VocabularySize), ComputeTarget.Default);
+        var model = new Janus(JanusConfig.Mini(Tokenizer.VocabularySize), ComputeTarget.Default.Exact);
         model.Initialize(Seeds.Mix(Config.Seed, 1));
         return model;
     }

@@ -91,7 +91,7 @@ public sealed partial class Study
     public (QwenVl Model, QwenJudge Judge) NewJudge(string stage)
     {
         var config = JudgeModel(stage);
-        var model = new QwenVl(config, ComputeTarget.Default);
+        var model = new QwenVl(config, ComputeTarget.Default.Exact);
         model.Initialize(Seeds.Mix(Config.Seed, 31));
         return (model, new QwenJudge(stage, model, JudgeTokenizer, JudgeConfig.Mini(config)));
     }

@@ -83,8 +83,9 @@ public sealed class VqTrainer : IDisposable
         using var free = no_grad();
         optimizer = new AdamW(tokenizer.named_parameters().Where(p => !p.name.StartsWith("quantize"))
             .Select(p => (p.name, p.parameter)), 0.9, 0.99, 1e-4);
-        counts = ones(tokenizer.Config.CodebookSize, device: tokenizer.CodebookWeight.device).DetachFromDisposeScope();
-        sums = nn.functional.normalize(tokenizer.CodebookWeight.detach(), 2, 1, 1e-12).DetachFromDisposeScope();
+        counts = ones(tokenizer.Config.CodebookSize, device: tokenizer.Device).DetachFromDisposeScope();
+        sums = nn.functional.normalize(tokenizer.CodebookWeight.detach().to(ScalarType.Float32), 2, 1, 1e-12)
+            .DetachFromDisposeScope();
     }
 
     /// <summary>Steps taken so far.</summary>
@@ -106,7 +107,7 @@ public sealed class VqTrainer : IDisposable
         var watch = Stopwatch.StartNew();
         using var turn = guard.Step();
         using var scope = NewDisposeScope();
-        var images = batchOfStep(StepCount);
+        var images = batchOfStep(StepCount).to(ScalarType.Float32, tokenizer.Device);
         optimizer.ZeroGradients();
         var (reconstruction, codes, latents, _, commitment, entropy) = tokenizer.Reconstruct(images);
         var error = reconstruction.to(ScalarType.Float32).sub(images);
@@ -162,7 +163,7 @@ public sealed class VqTrainer : IDisposable
     private IEnumerable<(string Name, TorchSharp.Modules.Parameter Parameter)> Parameters() =>
         tokenizer.named_parameters().Select(p => (p.name, p.parameter));
 
-    // of the codebook
+    // of the codebook, in fp32 whatever the weights are
     private Dictionary<string, Tensor> Averages() => new() { ["average.counts"] = counts, ["average.sums"] = sums };
 
     private Tensor UpdateCodebook(Tensor codes, Tensor latents)

@@ -49,7 +49,8 @@ public sealed class WorldBatches(WorldStream stream, VqTokenizer imageTokenizer,
     public Tensor Codes(IReadOnlyList<WorldSample> samples)
     {
         using var scope = NewDisposeScope();
-        var images = ImageTensors.ToTensor(samples.Select(sample => sample.Image(stream.Config)).ToArray(), CPU);
+        var images = ImageTensors.ToTensor(samples.Select(sample => sample.Image(stream.Config)).ToArray(),
+            imageTokenizer.Device);
         return imageTokenizer.Encode(images).cpu().MoveToOuterDisposeScope();
     }
 
@@ -72,7 +73,7 @@ public sealed class WorldBatches(WorldStream stream, VqTokenizer imageTokenizer,
                 image ? flat[(i * images)..((i + 1) * images)] : null,
                 image && random.NextDouble() < config.PromptDropout);
         }).ToArray();
-        var batch = SftBatch.Build(sequences, tokenizer.Special);
+        var batch = SftBatch.Build(sequences, tokenizer.Special, device: imageTokenizer.Device);
         foreach (var tensor in new[] { batch.Ids, batch.AttentionMask, batch.PositionIds, batch.LossMask,
             batch.ImageMask })
         {

@@ -1,7 +1,6 @@
 // What Janus sees of an image (deepseek-ai/Janus: image_processing_vlm.py):
 //   the longer side becomes S, the shorter int(side / longer · S), at least 14, bicubic as Pillow does it; pasted in
-//   the middle of an S×S square
-//   of colour int(255 mean); value = (fp32(byte / 255 in fp64) − mean) / std in fp32.
+//     the middle of an S×S square of colour int(255 mean); value = (fp32(byte / 255 in fp64) − mean) / std in fp32.
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Imaging;
@@ -44,8 +43,9 @@ public sealed record ImageProcessor
         var least = json.Integer("min_size", defaults.MinSize, 1);
         return defaults with
         {
-            MinSize = least <= SizeRange.ImageSize ? least
-                : throw new UnusableFileException(path, $"its 'min_size' is {least}, more than {SizeRange.ImageSize}",
+            MinSize = least <= imageSize ? least
+                : throw new UnusableFileException(path,
+                    $"its 'min_size' is {least}, more than the {imageSize} pixels a side that the model looks at",
                     "restore the published file"),
             Mean = json.Flag("do_normalize", true) ? json.Numbers("image_mean", defaults.Mean!, 0, 1) : null,
             Deviation = json.Numbers("image_std", defaults.Deviation, 1e-6, 1e6),

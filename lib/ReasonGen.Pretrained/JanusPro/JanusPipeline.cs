@@ -49,6 +49,19 @@ public sealed class JanusPipeline : IDisposable
     /// together.</exception>
     public static JanusPipeline Open(string folder, ComputeTarget? target = null)
     {
+        Expect(folder);
+        // the tokenizer first: it is read in no time, and may be wrong
+        var tokenizer = HuggingFaceTokenizer.Load(folder, JanusChat.SpecialNames);
+        _ = tokenizer.Special;
+        var model = JanusFiles.Load(folder, target ?? ComputeTarget.Default);
+        return new(model, tokenizer,
+            model.Config.Vision is { } vision ? ImageProcessor.Read(folder, vision.ImageSize) : null, folder);
+    }
+
+    /// <summary>Whether a folder may be one of a model, before anything of it is read.</summary>
+    /// <exception cref="UnusableFileException">There is none, or it is known to be of something else.</exception>
+    public static void Expect(string folder)
+    {
         if (!Directory.Exists(folder))
         {
             throw new UnusableFileException(folder, "there is no such folder",
@@ -59,13 +72,6 @@ public sealed class JanusPipeline : IDisposable
         {
             throw other;
         }
-
-        // the tokenizer first: it is read in no time, and may be wrong
-        var tokenizer = HuggingFaceTokenizer.Load(folder, JanusChat.SpecialNames);
-        _ = tokenizer.Special;
-        var model = JanusFiles.Load(folder, target ?? ComputeTarget.Default);
-        return new(model, tokenizer,
-            model.Config.Vision is { } vision ? ImageProcessor.Read(folder, vision.ImageSize) : null, folder);
     }
 
     /// <summary>What is said of a tokenizer with ids that a model lacks.</summary>

@@ -1,4 +1,5 @@
 using ReasonGen.Core;
+using ReasonGen.Kernels;
 using ReasonGen.Models;
 using ReasonGen.Rollouts;
 using TorchSharp;
@@ -83,7 +84,8 @@ public sealed class TextGenerator
         var logits = model.TextLogits(feed.Hidden).squeeze(1); // [N, V]
         var greedy = Config.Temperature == 0;
         Tensor Noise() => empty(logits.shape, ScalarType.Float32, CPU).exponential_(1, generator);
-        var drawn = TokenSampler.Draw(logits, greedy ? 1 : Config.Temperature, greedy, Noise, Config.TopP).Ids.Values<long>();
+        var drawn = TokenSampler.Draw(logits, greedy ? 1 : Config.Temperature, greedy, Noise, Config.TopP).Ids
+            .Values<long>();
         for (var row = 0; row < drawn.Length; row++)
         {
             drawn[row] = ended[row] ? eos : drawn[row];

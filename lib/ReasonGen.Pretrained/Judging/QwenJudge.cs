@@ -58,6 +58,9 @@ public sealed class QwenJudge(string name, QwenVl model, ITokenizer tokenizer, J
 
     public JudgeConfig Config => config;
 
+    /// <summary>The same model with other settings.</summary>
+    public QwenJudge With(JudgeConfig other) => new(name, model, tokenizer, other);
+
     /// <summary>The answers behind the newest rewards.</summary>
     public IReadOnlyList<JudgeAnswer> Answers { get; private set; } = [];
 

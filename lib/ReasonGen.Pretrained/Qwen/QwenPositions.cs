@@ -1,7 +1,7 @@
 // Positions of text and images (modeling_qwen2_5_vl.py get_rope_index; images only). From the first token that is not
 // padding:
 //   text counts on from p on all three axes;  an image of h x w tokens stands at (p, p + row, p + column);  after it p
-//   = largest position + 1.
+//     = largest position + 1.
 // Kept from the reference: pads have position 1, which in a batch without images also counts for the row's delta; image
 // tokens count as a image only as often as a vision start precedes one.
 using ReasonGen.Core;

@@ -1,8 +1,9 @@
 // Images → patches, as Qwen2VLImageProcessor does (transformers 4.51.0):
-//   size: multiples of patch · merge nearest to the image's (halves to even), scaled into [MinPixels, MaxPixels]; 
-//   Pillow's bicubic resize;
+//   size: multiples of patch · merge nearest to the image's (halves to even), scaled into [MinPixels, MaxPixels];
+//     Pillow's bicubic resize;
 //   value = (byte / 255 − mean) / std;  rows: 2x2 squares of patches, row by row;  columns: channel, frame, row, column
-//   of a patch.
+//     of a patch.
+using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Imaging;
@@ -56,6 +57,23 @@ public sealed record QwenProcessor
             Mean = Singles("image_mean", published.Mean, 0, 1),
             Deviation = Singles("image_std", published.Deviation, 1e-6, 1e6),
         };
+    }
+
+    /// <summary>The settings beside a checkpoint (preprocessor_config.json); those of the model's sizes where there are
+    /// none.</summary>
+    /// <exception cref="UnusableFileException">The file is damaged.</exception>
+    public static QwenProcessor Read(string folder, QwenVisionConfig config)
+    {
+        var path = Path.Combine(folder, "preprocessor_config.json");
+        try
+        {
+            return File.Exists(path) ? FromJson(JObject.Parse(File.ReadAllText(path))) : For(config);
+        }
+        catch (Exception e) when (e is JsonException or IOException or FormatException or InvalidCastException)
+        {
+            throw new UnusableFileException(path, $"it is damaged: {e.Message.TrimEnd('.')}", "restore the "
+                + "published file", e);
+        }
     }
 
     /// <summary>The processor of a model of these sizes that takes images as they are when they fit.</summary>

@@ -1,7 +1,7 @@
 // The vision tower of Qwen2.5-VL (transformers: modeling_qwen2_5_vl.py), under the checkpoint's names. S patches of all
 // images, in window order:
 //   x = proj(patch);  x += attention(RMSNorm(x)) within the segments;  x += down(silu(gate(n)) · up(n)), n =
-//   RMSNorm(x);
+//     RMSNorm(x);
 //   token = mlp(RMSNorm(x) of the 2x2 patches of a unit, side by side), back in image order.
 // Segments are windows, or whole frames in a few blocks. RoPE turns the first half of a head's frequencies by the
 // patch's row, the others by its column.

@@ -1,9 +1,8 @@
 // How often and how long a served model is asked, for the judge and the captioner alike.
 //   wait before try k + 1 = min(FirstDelay · 2^(k−1), LongestDelay) · u,  u uniform in [½, 1) from the seed, the
-//   question's number and k;
+//     question's number and k;
 //   at least what the server asks for (Retry-After), which also holds back the questions that were not asked yet. A
-//   server that asks for more than
-//   LongestAskedWait has failed.
+//     server that asks for more than LongestAskedWait has failed.
 using System.Net;
 using Microsoft.Extensions.AI;
 using ReasonGen.Core;

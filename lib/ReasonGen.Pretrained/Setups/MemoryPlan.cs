@@ -3,12 +3,11 @@
 //   always     weights; fp32 masters and two fp32 moments of what is trained; the judge
 //   sampling   2 L rows tokens (K V width) e of keys and values; the decoder of the images
 //   training   gradients; a layer's input (n D e) for each of L layers, or its graph for each; with checkpoints one
-//   graph more; a chunk of logits
+//              graph more; a chunk of logits
 //   update     gradients; fp32 copies of one weight at a time
 // A layer's graph, a token: 2 RMSNorms of 4 D (x in fp32) + e D each, + e D where their weight is trained; q, k, v and
-// what attention gives,
-//   e (2 D + 2 KV width); the MLP's 4 e I; in its backward pass 3 e I + 2 e D more. Attention itself keeps no scores
-//   (flash).
+// what attention gives, e (2 D + 2 KV width); the MLP's 4 e I; in its backward pass 3 e I + 2 e D more. Attention
+// itself keeps no scores (flash).
 // The peak is the largest of the three phases on top of what is always there.
 using ReasonGen.Core;
 using ReasonGen.Judging;

@@ -1,7 +1,6 @@
 // Image codes of a set, made once: codes = VQ(resize(centre crop(image))). One safetensors file a row group beside the
-// set,
-// "<set>.codes/00012.safetensors" with "codes" [rows, I] int32: each appears whole or not at all, and an interrupted
-// run goes on with the next.
+// set, "<set>.codes/00012.safetensors" with "codes" [rows, I] int32: each appears whole or not at all, and an
+// interrupted run goes on with the next.
 // Deviation: the reference crops at random in training, anew each epoch; codes that are kept are those of the centre.
 using System.Security.Cryptography;
 using ReasonGen.Checkpoints;
@@ -43,11 +42,10 @@ public sealed class ImageCodeCache(SftParquet set, VqTokenizer tokenizer, int pi
         using var free = no_grad();
         using var scope = NewDisposeScope();
         var first = set.GroupRows.Take(group).Sum(count => (long)count);
-        var device = tokenizer.parameters().First().device;
         var codes = cat(Squares(rows?.Invoke() ?? set.ReadGroup(group), first).Chunk(ImagesPerPass).Select(some =>
         {
             using var pass = NewDisposeScope();
-            return tokenizer.Encode(ImageTensors.ToTensor(some, device)).to(ScalarType.Int32).cpu()
+            return tokenizer.Encode(ImageTensors.ToTensor(some, tokenizer.Device)).to(ScalarType.Int32).cpu()
                 .MoveToOuterDisposeScope();
         }).ToArray());
         Safetensors.Save(path, [new("codes", codes)], new Dictionary<string, string> { ["of"] = fingerprint });
@@ -98,6 +96,9 @@ public sealed class ImageCodeCache(SftParquet set, VqTokenizer tokenizer, int pi
         var length = RandomAccess.GetLength(file);
         var end = new byte[Math.Min(length, 1 << 16)];
         hash.AppendData(end.AsSpan(0, RandomAccess.Read(file, end, length - end.Length)));
-        return $"{Convert.ToHexStringLower(hash.GetHashAndReset())} {pixels} {length} upright";
+        var weights = tokenizer.parameters().First(); // codes near a border differ with the device and the type
+        var computed = weights.device_type == DeviceType.CPU && weights.dtype == ScalarType.Float32 ? ""
+            : $" {weights.device_type} {weights.dtype}";
+        return $"{Convert.ToHexStringLower(hash.GetHashAndReset())} {pixels} {length} upright{computed}";
     }
 }

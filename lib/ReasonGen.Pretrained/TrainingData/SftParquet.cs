@@ -1,8 +1,7 @@
 // The published SFT data (Franklin0/ReasonGen-R1-SFT-230k) and what is written in its schema:
 //   image {bytes, path} or a base64 data URL,  brief_caption,  detailed_caption,
 //   augmented_prompts {short_caption, paraphrases [], varied_captions [], tags [], object_prompts []};  lists may be
-//   stored as their Python text,
-//   augmented_prompts as JSON text.
+//     stored as their Python text, augmented_prompts as JSON text.
 using System.Collections;
 using System.Text.Json.Serialization;
 using Newtonsoft.Json;

@@ -1,9 +1,8 @@
 // The entropy term of the loss:  loss + α_text H_text + α_image H_image + α H, H over all tokens.
 //   none: α = 0.   fixed: one constant α (a positive α penalises entropy; the paper's coefficient −0.002 is α = 0.002).
 //   adaptive (paper section 3.3; adaptive_entropy_coeff.py): α = sinh ψ; after each micro-batch ψ takes an Adam step on
-//   −sinh(ψ) (H − H*), so that
-//   entropy above its target H* raises α, which then penalises entropy; α stays within ± bound. The loss of a
-//   micro-batch uses the α from before it.
+//     −sinh(ψ) (H − H*), so that entropy above its target H* raises α, which then penalises entropy; α stays within ±
+//     bound. The loss of a micro-batch uses the α from before it.
 // Deviations: 1. The state of the controllers is saved with the run. 2. The comment of the source states the sign the
 // other way round; the code is followed.
 using Newtonsoft.Json.Linq;

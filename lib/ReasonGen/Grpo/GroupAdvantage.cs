@@ -1,6 +1,6 @@
 // Group-relative advantages (verl: core_algos.py compute_grpo_outcome_advantage), P prompts, G rollouts each:
 //   A_pg = (r_pg − mean_g r_pg) / (std_g r_pg + 1e-6), std with G − 1 as torch has it; a group of one keeps its reward
-//   (mean 0, std 1).
+//     (mean 0, std 1).
 // Deviation: groups are rows of a tensor, not ids to look up, so a rollout can never be scored against another prompt's
 // group.
 using TorchSharp;

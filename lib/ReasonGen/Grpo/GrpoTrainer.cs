@@ -11,6 +11,7 @@
 using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
+using ReasonGen.Core;
 using ReasonGen.Models;
 using ReasonGen.Optimization;
 using ReasonGen.Rollouts;
@@ -131,6 +132,7 @@ public sealed class GrpoTrainer : IDisposable
             optimizer.ZeroGradients();
             for (var at = start; at < end; at += Config.MicroBatchRollouts)
             {
+                optimizer.WidenGradients();
                 metrics.Add(Backward(batch, at, Math.Min(Config.MicroBatchRollouts, end - at), microBatches));
             }
 
@@ -159,8 +161,11 @@ public sealed class GrpoTrainer : IDisposable
         var policy = PolicyLoss.Compute(logProbs, micro.OldLogProbs, micro.Advantages, micro.Mask, Config.ClipRange);
         var textEntropy = MaskedMean.Of(entropies, micro.TextMask);
         var imageEntropy = MaskedMean.Of(entropies, micro.ImageMask);
-        var alpha = entropy.Next(textEntropy.ToDouble(), imageEntropy.ToDouble());
 
+        // all that is to be known here, read at once: each read waits for the device
+        var known = stack([textEntropy, imageEntropy, micro.TextMask.sum().to(ScalarType.Float32)]);
+        var read = cat([policy.Watched, known.detach()]).Values<float>();
+        var alpha = entropy.Next(read[3], read[4]);
         var loss = policy.Loss + alpha.Text * textEntropy + alpha.Image * imageEntropy;
         if (alpha.All != 0)
         {
@@ -173,7 +178,7 @@ public sealed class GrpoTrainer : IDisposable
             loss += Config.KlWeight * MaskedMean.Of(Kl.K3(logProbs, referenceLogProbs), micro.Mask);
         }
 
-        if (!double.IsFinite(loss.ToDouble()))
+        if (!Array.TrueForAll(read, float.IsFinite))
         {
             throw new NonFiniteLossException("the loss", StepCount, $"rollouts {start} to {start + count - 1}",
                 lastSaved);
@@ -182,12 +187,12 @@ public sealed class GrpoTrainer : IDisposable
         ActivationCheckpoint.Backward(loss / microBatches);
         return new()
         {
-            TextEntropy = textEntropy.ToDouble(),
-            ImageEntropy = imageEntropy.ToDouble(),
+            TextEntropy = read[3],
+            ImageEntropy = read[4],
             Alpha = alpha,
-            ClipFraction = policy.ClipFraction,
-            ApproxKl = policy.ApproxKl,
-            RationaleTokens = micro.TextMask.sum().ToDouble() / count,
+            ClipFraction = read[1],
+            ApproxKl = read[2],
+            RationaleTokens = read[5] / (double)count,
         };
     }
 

@@ -8,16 +8,15 @@ using static TorchSharp.torch;
 namespace ReasonGen.Grpo;
 
 /// <summary>The loss and what is worth watching about it.</summary>
-public readonly record struct PolicyLossParts
+/// <param name="Loss">Scalar to minimise.</param>
+/// <param name="Watched">[3] fp32 without a graph, where the model is: loss, and the two below.</param>
+public readonly record struct PolicyLossParts(Tensor Loss, Tensor Watched)
 {
-    /// <summary>Scalar to minimise.</summary>
-    public required Tensor Loss { get; init; }
-
     /// <summary>Share of tokens whose ratio the clip held back, in [0, 1].</summary>
-    public required double ClipFraction { get; init; }
+    public double ClipFraction => Watched[1].ToDouble();
 
     /// <summary>Mean of log π_old − log π: an estimate of the KL to the policy that sampled, in nats.</summary>
-    public required double ApproxKl { get; init; }
+    public double ApproxKl => Watched[2].ToDouble();
 }
 
 /// <summary>The clipped policy-gradient loss.</summary>
@@ -45,11 +44,7 @@ public static class PolicyLoss
         var clipped = -advantages * ratio.clamp(1 - clipRange, 1 + clipRange);
         var loss = MaskedMean.Of(maximum(unclipped, clipped), mask);
         var heldBack = clipped.gt(unclipped).to(ScalarType.Float32);
-        return new()
-        {
-            Loss = loss.MoveToOuterDisposeScope(),
-            ClipFraction = MaskedMean.Of(heldBack, mask).ToDouble(),
-            ApproxKl = MaskedMean.Of(-logRatio.detach(), mask).ToDouble(),
-        };
+        var watched = stack([loss, MaskedMean.Of(heldBack, mask), MaskedMean.Of(-logRatio, mask)]).detach();
+        return new(loss.MoveToOuterDisposeScope(), watched.MoveToOuterDisposeScope());
     }
 }

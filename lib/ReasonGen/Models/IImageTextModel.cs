@@ -17,6 +17,9 @@ public interface IImageTextModel
     /// <summary>Tokens of the longest sequence that the model was made for.</summary>
     int Positions => int.MaxValue;
 
+    /// <summary>Where its weights live, and batches must lie.</summary>
+    Device Device => TrainableParameters().First().Parameter.device;
+
     /// <summary>Weights that training may change, by checkpoint name, in checkpoint order.</summary>
     IEnumerable<(string Name, TorchSharp.Modules.Parameter Parameter)> TrainableParameters();
 

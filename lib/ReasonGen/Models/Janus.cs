@@ -82,6 +82,8 @@ public sealed class Janus : Module, IImageTextModel
 
     public ComputeTarget Target { get; internal set; }
 
+    public Device Device => Target.Device;
+
     /// <summary>Whether decoder layers keep their input alone for the backward pass, and are computed again there.
     /// Default false.</summary>
     public bool CheckpointActivations { get => language_model.CheckpointActivations; set =>
@@ -114,7 +116,7 @@ public sealed class Janus : Module, IImageTextModel
 
         // Each table is asked only for ids it has: text positions ask the image table for code 0, and the other way
         // round.
-        var image = imageMask.to(ScalarType.Bool);
+        (ids, var image) = (ids.to(Device), imageMask.to(ScalarType.Bool, Device));
         var text = language_model.Embed(ids.masked_fill(image, 0));
         return where(image.unsqueeze(-1), EmbedImageCodes(ids.masked_fill(image.logical_not(), 0)), text)
             .MoveToOuterDisposeScope();
@@ -140,12 +142,12 @@ public sealed class Janus : Module, IImageTextModel
 
         var text = language_model.Embed(ids.clamp_min(0));
         text = places == 0 ? text
-            : text.masked_scatter(imageMask.to(ScalarType.Bool).unsqueeze(-1), EmbedImages(images));
+            : text.masked_scatter(imageMask.to(ScalarType.Bool, Device).unsqueeze(-1), EmbedImages(images));
         return text.MoveToOuterDisposeScope();
     }
 
     /// <summary>[B, I] image codes → [B, I, D].</summary>
-    public Tensor EmbedImageCodes(Tensor codes) => gen_aligner.forward(gen_embed.forward(codes));
+    public Tensor EmbedImageCodes(Tensor codes) => gen_aligner.forward(gen_embed.forward(codes.to(Device)));
 
     public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null,
         KvCache? cache = null) =>

@@ -29,8 +29,7 @@ public sealed class KvCache : IDisposable
     /// <summary>Tokens the cache can hold.</summary>
     public int Capacity { get; }
 
-    /// <summary>Rows to decode together, where a pass in blocks is faster than the model's own; null where it is
-    /// not.</summary>
+    /// <summary>Rows to decode together, where a pass in blocks is faster; null where it is not.</summary>
     internal int? BlockRows => fused is null ? null : FusedCache.BlockRows;
 
     /// <summary>Takes a faster pass where it can, with the weights of now; null takes the model's own.</summary>
@@ -43,13 +42,11 @@ public sealed class KvCache : IDisposable
     /// <summary>The part of some rows, sharing memory; disposing it leaves the whole.</summary>
     internal KvCache Rows(int start, int count) => new(this, start, count);
 
-    /// <summary><see cref="IImageTextModel.Hidden"/> by the faster pass; null where the model's own is to be
-    /// taken.</summary>
+    /// <summary><see cref="IImageTextModel.Hidden"/> by the faster pass; null where it cannot be.</summary>
     internal Tensor? Hidden(Tensor embeddings, Tensor? attentionMask, Tensor? positionIds)
     {
-        var tokens = (int)embeddings.shape[1];
-        var hidden = fused?.Hidden(embeddings, attentionMask, positionIds, EnsureCapacity(tokens));
-        Advance(hidden is null ? 0 : tokens);
+        var hidden = fused?.Hidden(embeddings, attentionMask, positionIds, EnsureCapacity(embeddings.shape[1]));
+        Advance(hidden is null ? 0 : (int)embeddings.shape[1]);
         return hidden;
     }
 

@@ -39,8 +39,7 @@ internal sealed class Linear : nn.Module<Tensor, Tensor>
         return new(whole.Values<float>(), bias?.Values<float>());
     }
 
-    /// <summary>Makes of x and W x + b what the layer gives, by adding what is linear in x; null for no
-    /// change.</summary>
+    /// <summary>Adds to W x + b what is linear in x; null adds nothing.</summary>
     internal Func<Tensor, Tensor, Tensor>? Adapter { get; set; }
 
     public override Tensor forward(Tensor x) => ForwardMany(x, this)[0];

@@ -34,7 +34,7 @@ internal sealed class LlamaModel : Module
     /// <summary>Whether layers keep their input alone for the backward pass.</summary>
     internal bool CheckpointActivations { get; set; }
 
-    internal Tensor Embed(Tensor ids) => embed_tokens.forward(ids);
+    internal Tensor Embed(Tensor ids) => embed_tokens.forward(ComputeTarget.Place(ids, embed_tokens.weight!));
 
     /// <summary>The embedding as a text head: […, D] → […, V].</summary>
     internal Tensor Unembed(Tensor hidden) => functional.linear(hidden, embed_tokens.weight!);
@@ -68,11 +68,6 @@ internal sealed class LlamaModel : Module
                 + $"tokens)");
         }
 
-        if (cache?.Hidden(embeddings, attentionMask, positionIds) is { } hidden)
-        {
-            return hidden.MoveToOuterDisposeScope();
-        }
-
         using Scalar first = cached, next = cached + tokens;
         positionIds ??= arange(first, next, device: embeddings.device).unsqueeze(0);
         var (cos, sin) = Rotary.CosSin(Rotary.Angles(positionIds, config.HeadWidth, config.RopeTheta,
@@ -95,7 +90,7 @@ internal sealed class LlamaModel : Module
         return norm.forward(x).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The same pass in one kernel, with the weights of now; null where it is not possible or not
+    /// <summary>The same pass in one kernel, with the weights of now; null where it is impossible or no
     /// faster.</summary>
     /// <param name="positions">Most tokens of a sequence.</param>
     /// <param name="lanes">Values of a vector; null for the processor's widest.</param>
@@ -103,19 +98,18 @@ internal sealed class LlamaModel : Module
     {
         using var free = no_grad();
         using var scope = NewDisposeScope();
-        var (width, weight) = (config.HeadWidth, embed_tokens.weight!);
-        lanes ??= FusedDecoder.LanesFor(width);
-        if (lanes == 0 || weight.dtype != ScalarType.Float32 || weight.device_type != DeviceType.CPU
-            || layers.parameters().Sum(parameter => parameter.numel()) > FusedDecoder.MostWeights)
+        lanes ??= FusedDecoder.LanesFor(config.HeadWidth);
+        if (lanes == 0 || !FusedDecoder.Pays(layers.parameters()))
         {
             return null;
         }
 
-        var angles = Rotary.Angles(arange(positions).unsqueeze(0), width, config.RopeTheta, null);
-        return new(
-            new(config.Width, config.MlpWidth, config.Heads, config.KeyValueHeads, width, (float)config.RmsNormEpsilon),
-            layers.Select(layer => layer.Values()), norm.Values(),
-            angles.cos().Values<float>(), angles.sin().Values<float>(), lanes.Value);
+        var angles = Rotary.Angles(arange(positions).unsqueeze(0), config.HeadWidth, config.RopeTheta, null);
+        return new(new(config.Width, config.MlpWidth, config.Heads, config.KeyValueHeads, config.HeadWidth,
+            (float)config.RmsNormEpsilon), layers.Select(layer => new LayerValues(
+                [.. layer.modules().OfType<Linear>().Select(linear => linear.Values())],
+                [.. layer.modules().OfType<RmsNorm>().Select(norm => norm.Weight.Values<float>())])),
+            norm.Weight.Values<float>(), angles.cos().Values<float>(), angles.sin().Values<float>(), lanes.Value);
     }
 
     private static Tensor Checkpointed(LlamaLayer layer, Tensor x, PassContext pass)
@@ -184,7 +178,8 @@ public sealed class Llama : Module
     /// <see cref="IImageTextModel.Hidden"/>.</summary>
     public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null,
         KvCache? cache = null) =>
-        model.Forward(embeddings, attentionMask, positionIds, cache);
+        cache?.Hidden(embeddings, attentionMask, positionIds)
+        ?? model.Forward(embeddings, attentionMask, positionIds, cache);
 
     /// <summary>A faster pass for a cache of so many tokens.</summary>
     internal FusedDecoder? Fuse(int positions, int? lanes = null) => model.Fuse(positions, lanes);

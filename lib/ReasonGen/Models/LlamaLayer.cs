@@ -1,10 +1,7 @@
 // A layer of the decoder, after Llama (transformers' modeling_llama.py):
 //   h = x + Attention(RMSNorm(x));  y = h + down( silu(gate(n)) · up(n) ) with n = RMSNorm(h).
 // Operators.cs computes norm, gate and attention; Rotary.cs the positions. Shapes: B batch, T tokens, S cached + new
-// tokens, D width, H heads,
-// K head width.
-using ReasonGen.Core;
-using ReasonGen.Kernels;
+// tokens, D width, H heads, K head width.
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -26,7 +23,7 @@ internal sealed class RmsNorm : Module<Tensor, Tensor>
         (widthScalar, epsilonScalar) = (width, epsilon);
     }
 
-    internal float[] Values() => weight.Values<float>();
+    internal Tensor Weight => weight;
 
     public override Tensor forward(Tensor x) => Operators.RmsNorm(x, weight, widthScalar, epsilonScalar);
 }
@@ -54,8 +51,6 @@ internal sealed class LlamaAttention : Module
         (headWidth, this.layer) = (config.HeadWidth, layer);
     }
 
-    internal DenseValues[] Values() => [q_proj.Values(), k_proj.Values(), v_proj.Values(), o_proj.Values()];
-
     internal Tensor Forward(Tensor x, PassContext pass)
     {
         using var scope = NewDisposeScope();
@@ -77,8 +72,6 @@ internal sealed class LlamaMlp : Module
         down_proj = new Linear(config.MlpWidth, config.Width, false, device, type);
         RegisterComponents();
     }
-
-    internal DenseValues[] Values() => [gate_proj.Values(), up_proj.Values(), down_proj.Values()];
 
     internal Tensor Forward(Tensor x)
     {
@@ -102,9 +95,6 @@ internal sealed class LlamaLayer : Module
         post_attention_layernorm = new RmsNorm(config.Width, config.RmsNormEpsilon, device, type);
         RegisterComponents();
     }
-
-    internal LayerValues Values() =>
-        new(input_layernorm.Values(), self_attn.Values(), post_attention_layernorm.Values(), mlp.Values());
 
     internal Tensor Forward(Tensor x, PassContext pass)
     {

@@ -72,6 +72,8 @@ public sealed class Lora : IImageTextModel, IDisposable
 
     public LoraConfig Config { get; }
 
+    public Device Device => model.Device;
+
     public int VocabularySize => model.VocabularySize;
 
     public int Positions => model.Positions;

@@ -1,7 +1,7 @@
 // SigLIP, the tower with which Janus looks at an image (deepseek-ai/Janus: siglip_vit.py), under the checkpoint's
 // names.
 //   x = patches + positions;  x += attention(LN(x));  x += fc2(gelu(fc1(LN(x))));  a last LN. LayerNorm ε is 1e-6, GELU
-//   exact.
+//     exact.
 // The pooling head (attn_pool) is in the published files and read by nothing.
 using ReasonGen.Core;
 using TorchSharp;
@@ -131,7 +131,7 @@ internal sealed class SigLipTower : Module<Tensor, Tensor>
     public override Tensor forward(Tensor images)
     {
         using var scope = NewDisposeScope();
-        var x = patch_embed.forward(images.to(pos_embed.dtype)).add(pos_embed);
+        var x = patch_embed.forward(ComputeTarget.Place(images, pos_embed)).add(pos_embed);
         foreach (var block in blocks)
         {
             x = block.forward(x);

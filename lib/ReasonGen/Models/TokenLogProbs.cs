@@ -1,13 +1,14 @@
 // Log-probability and entropy of each label under its head (verl: torch_functional.py logprobs_from_logits,
 // entropy_from_logits):
 //   ℓ = clamp(logits / temperature, −30, 30);  log π(y) = ℓ_y − lse(ℓ);  entropy = lse(ℓ) − Σ softmax(ℓ) ℓ, all in
-//   fp32.
+//     fp32.
 // The reference pads image logits with −1e9 up to the V text classes before it clamps, which lifts the P = max(0, V −
 // C) padded classes to −30:
 //   lse' = log(e^lse + P e^−30), and the padded classes take the share s = σ(log P − 30 − lse) of the probability.
 // Logits are made in chunks; where there are several, a chunk's logits are not kept but made again for its gradient.
 // Deviations: 1. The padded classes are added by this formula instead of being stored. 2. Each head runs only on the
 // positions it decides.
+using ReasonGen.Core;
 using ReasonGen.Optimization;
 using ReasonGen.Training;
 using TorchSharp;
@@ -48,17 +49,21 @@ public static class TokenLogProbs
         var states = hidden.reshape(-1, hidden.shape[2]); // [B·T, D]
         var flat = labels.reshape(-1);
         Tensor logProbs = zeros(flat.shape, ScalarType.Float32, hidden.device), entropies = zeros_like(logProbs);
-        Tensor image = labelIsImage.to(ScalarType.Bool).reshape(-1), kept = mask.to(ScalarType.Bool).reshape(-1);
+        // 1 where the text head decides a label that counts, 2 where the image head does; read at once, since each
+        // search for places on the device would be a wait for it
+        var heads =
+            mask.to(ScalarType.Bool).mul(labelIsImage.to(ScalarType.Bool).to(ScalarType.Byte).add(1)).Values<byte>();
         foreach (var isImage in new[] { false, true })
         {
             var classes = isImage ? model.CodebookSize : model.VocabularySize;
             var padded = isImage && clamped ? Math.Max(0, model.VocabularySize - classes) : 0;
-            var places = kept.logical_and(isImage ? image : image.logical_not()).nonzero().squeeze(1); // [n]
-            if (places.shape[0] == 0)
+            long[] chosen = [.. heads.Index().Where(at => at.Item == (isImage ? 2 : 1)).Select(at => (long)at.Index)];
+            if (chosen.Length == 0)
             {
                 continue;
             }
 
+            var places = tensor(chosen, device: hidden.device); // [n]
             var chunks = places.split(Math.Max(1, LargestChunk / classes));
             Tensor OfChunk(Tensor[] chunk)
             {

@@ -1,6 +1,6 @@
 // The blocks of VQ-16, after LlamaGen's VQGAN (deepseek-ai/Janus: vq_model.py), under the checkpoint's names.
 //   residual: x + conv(swish(norm(conv(swish(norm(x))))));  attention: x + proj( softmax(qᵀk / √C) v ), one head over
-//   all places.
+//     all places.
 using ReasonGen.Core;
 using TorchSharp;
 using TorchSharp.Modules;

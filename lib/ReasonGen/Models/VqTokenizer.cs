@@ -1,10 +1,10 @@
 // VQ-16, the image tokenizer (deepseek-ai/Janus: vq_model.py). Encoder E, codebook e (K x 8, rows normalised at every
 // use), decoder G:
 //   ẑ = normalise(quant_conv(E(x)));  code = argmin_k |ẑ − ê_k|² (the first of equals);  x' =
-//   G(post_quant_conv(ê_code)).
+//     G(post_quant_conv(ê_code)).
 //   Training: vq = mean((ê − sg ẑ)²), commit = β mean((sg ê − ẑ)²); the gradient of ê passes straight through to ẑ.
 //   With p = softmax(−d / 0.01), d the distances: entropy = ρ (mean of the entropies of p − entropy of the mean of p);
-//   ρ is 0 as published.
+//     ρ is 0 as published.
 // Deviations: 1. The 2x enlargement does not go through bfloat16; it only copies, so values agree. 2. Distances are
 // fp32 whatever the weights are.
 using ReasonGen.Core;
@@ -64,12 +64,13 @@ public sealed class VqTokenizer : Module
         quant_conv = layers.Conv(config.LatentChannels, config.CodeWidth, 1);
         post_quant_conv = layers.Conv(config.CodeWidth, config.LatentChannels, 1);
         RegisterComponents();
-        (Config, DType) = (config, target.DType);
+        Config = config;
     }
 
     public VqConfig Config { get; }
 
-    private ScalarType DType { get; }
+    /// <summary>Where its weights live.</summary>
+    public Device Device => CodebookWeight.device;
 
     internal Parameter CodebookWeight => quantize.Weight;
 
@@ -80,7 +81,7 @@ public sealed class VqTokenizer : Module
                 : 1 / Math.Sqrt(shape.Skip(1).Aggregate(1L, (product, size) => product * size)));
 
     /// <summary>Images [B, 3, H, W] in [-1, 1] → latents [B, 8, h, w], not normalised.</summary>
-    public Tensor Latent(Tensor images) => quant_conv.forward(encoder.forward(images.to(DType)));
+    public Tensor Latent(Tensor images) => quant_conv.forward(encoder.forward(Place(images)));
 
     /// <summary>Images [B, 3, H, W] in [-1, 1] → codes [B, h·w], row by row.</summary>
     public Tensor Encode(Tensor images)
@@ -101,7 +102,7 @@ public sealed class VqTokenizer : Module
     public Tensor Lookup(Tensor codes, long height, long width)
     {
         using var scope = NewDisposeScope();
-        var rows = quantize.Codebook().index_select(0, codes.reshape(-1)); // [B·h·w, 8]
+        var rows = quantize.Codebook().index_select(0, Place(codes).reshape(-1)); // [B·h·w, 8]
         return rows.view(-1, height, width, Config.CodeWidth).permute(0, 3, 1, 2).MoveToOuterDisposeScope();
     }
 
@@ -155,7 +156,9 @@ public sealed class VqTokenizer : Module
     }
 
     private Tensor DecodeLatent(Tensor latent) =>
-        decoder.forward(post_quant_conv.forward(latent.contiguous().to(DType)));
+        decoder.forward(post_quant_conv.forward(Place(latent.contiguous())));
+
+    private Tensor Place(Tensor values) => ComputeTarget.Place(values, CodebookWeight);
 
     // [B, 8, h, w] → [B·h·w, 8], rows of length one
     private Tensor Normalised(Tensor latent) =>

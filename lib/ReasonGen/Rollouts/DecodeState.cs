@@ -12,6 +12,7 @@ internal sealed class DecodeState : IDisposable
     private readonly KvCache? cache;
     private Tensor mask; // [N, P + room]
     private Tensor position; // [N, 1], of the last column
+    private int columns;
 
     /// <param name="model">Reads the tokens.</param>
     /// <param name="embeddings">[N, P, D].</param>
@@ -22,12 +23,12 @@ internal sealed class DecodeState : IDisposable
     {
         using var scope = NewDisposeScope();
         var rows = (int)attentionMask.shape[0];
-        (this.model, this.cache, Columns) = (model, cache, (int)attentionMask.shape[1]);
+        (this.model, this.cache, columns) = (model, cache, (int)attentionMask.shape[1]);
         mask = cat([attentionMask, ones(rows, room, attentionMask.dtype, attentionMask.device)], 1)
             .DetachFromDisposeScope();
         var positions = attentionMask.cumsum(1).sub(1).clamp_min(0);
-        position = positions.narrow(1, Columns - 1, 1).DetachFromDisposeScope();
-        Hidden = model.Hidden(embeddings, attentionMask, positions, cache).narrow(1, Columns - 1, 1)
+        position = positions.narrow(1, columns - 1, 1).DetachFromDisposeScope();
+        Hidden = model.Hidden(embeddings, attentionMask, positions, cache).narrow(1, columns - 1, 1)
             .DetachFromDisposeScope();
     }
 
@@ -40,24 +41,27 @@ internal sealed class DecodeState : IDisposable
         using var scope = NewDisposeScope();
         var (before, hidden) = (position, Hidden);
         position = before.add(1).DetachFromDisposeScope();
-        Hidden = model.Hidden(embeddings, mask.narrow(1, 0, ++Columns), position, cache).DetachFromDisposeScope();
+        Hidden = model.Hidden(embeddings, mask.narrow(1, 0, ++columns), position, cache).DetachFromDisposeScope();
         before.Dispose();
         hidden.Dispose();
     }
 
-    /// <summary>Columns read.</summary>
-    internal int Columns { get; private set; }
-
-    /// <summary>Goes on as if it had read no more than what <paramref name="seen"/>, [N, columns], marks: with one more
-    /// token of each row, [N, 1, D], and room for others.</summary>
-    internal void GoOn(Tensor seen, Tensor embeddings, int room)
+    /// <summary>Goes on from rationales, rows <paramref name="start"/> on of the layout, to one more token of each row
+    /// without reading them again; false, and nothing has changed, where the cache is not made for that.</summary>
+    internal bool GoOn(RolloutLayout layout, int start, Scalar token, int room)
     {
         using var scope = NewDisposeScope();
+        if (cache?.BlockRows is null || layout.Seen(start, (int)mask.shape[0], columns) is not { } seen)
+        {
+            return false;
+        }
+
         mask.Dispose();
         position.Dispose();
-        mask = cat([seen, ones(seen.shape[0], room + 1, seen.dtype)], 1).DetachFromDisposeScope();
+        mask = cat([seen, ones(seen.shape[0], room + 1, seen.dtype, seen.device)], 1).DetachFromDisposeScope();
         position = seen.sum([1L], keepdim: true).sub(1).DetachFromDisposeScope();
-        Append(embeddings);
+        Append(model.Embed(full_like(position, token)));
+        return true;
     }
 
     public void Dispose()

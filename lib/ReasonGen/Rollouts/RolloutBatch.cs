@@ -1,3 +1,4 @@
+using ReasonGen.Core;
 using static TorchSharp.torch;
 
 namespace ReasonGen.Rollouts;
@@ -18,6 +19,8 @@ public sealed record RolloutBatch(
     int PromptColumns, Tensor Ids, Tensor AttentionMask, Tensor PositionIds, Tensor ImageMask, Tensor ImageCodes,
     Tensor SampledLogProbs) : IDisposable
 {
+    private long[]? lengths; // of the responses
+
     /// <summary>N.</summary>
     public int Count => (int)Ids.shape[0];
 
@@ -51,7 +54,8 @@ public sealed record RolloutBatch(
     /// <summary>Some of the rollouts, sharing memory, with the columns behind the longest response left out.</summary>
     public RolloutBatch Slice(int start, int count)
     {
-        var longest = (int)ResponseMask.narrow(0, start, count).sum([1L]).max().item<long>();
+        lengths ??= ResponseMask.sum([1L]).Values<long>(); // once for all slices: each read waits for the device
+        var longest = (int)lengths.Skip(start).Take(count).Max();
         Tensor Cut(Tensor tensor, int columns) => tensor.narrow(0, start, count).narrow(1, 0, columns);
         return new(PromptColumns, Cut(Ids, PromptColumns + longest), Cut(AttentionMask, PromptColumns + longest),
             Cut(PositionIds, PromptColumns + longest),

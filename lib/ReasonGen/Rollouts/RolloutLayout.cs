@@ -87,7 +87,7 @@ internal sealed class RolloutLayout
             seen.AsSpan(at + promptColumns, length).Fill(1);
         }
 
-        return tensor(seen, [count, columns]);
+        return tensor(seen, [count, columns], device: CPU);
     }
 
     /// <summary>The training layout: prompt, text, image codes, eos where the row was moved, pads up to so many

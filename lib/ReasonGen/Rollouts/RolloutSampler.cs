@@ -1,15 +1,15 @@
 // Two-phase generation (modeling_vlm.py text_img_generate, hf_rollout.py):
 //   1. text ~ softmax(lm_head(h) / T) until every row has drawn eos or begin_of_image, or the budget is used up;
 //   2. each row is cut after its first begin_of_image (an eos becomes one; a row without gets one in place of its last
-//   token) and moved to the
-//      right edge; image codes ~ softmax((u + w (c − u)) / T), u from a row that keeps only bos and begin_of_image;
+//     token) and moved to the right edge; image codes ~ softmax((u + w (c − u)) / T), u from a row that keeps only bos
+//     and begin_of_image;
 //   3. each row moves back, so that the prompt stands in its old columns; a row that moved gets an eos behind its
-//   image.
+//     image.
 // Deviations: 1. The temperature of the configuration is used (the reference drops it; 1 is the default of both). 2. A
-// pad token that the
-//   policy samples in the first row does not end the run. 3. Log-probs of sampled tokens are kept; forced tokens get 0.
-using System.Collections.Concurrent;
+// pad token that the policy samples in the first row does not end the run. 3. Log-probs of sampled tokens are kept;
+// forced tokens get 0.
 using ReasonGen.Core;
+using ReasonGen.Kernels;
 using ReasonGen.Models;
 using ReasonGen.Tokenizers;
 using TorchSharp;
@@ -56,47 +56,40 @@ public sealed class RolloutSampler
         var layout = new RolloutLayout(promptIds, promptMask, special);
         var (rows, columns) = ((int)promptIds.shape[0], (int)promptIds.shape[1] + Math.Max(Config.MaxTextTokens, 1));
         using var cache = model.NewCache(rows, columns + (Guided ? 0 : Config.ImageTokens));
-        var states = new ConcurrentDictionary<int, DecodeState>(); // of each block, by its first row
-        try
-        {
-            // rationale
-            var thinks = Config.MaxTextTokens > 0;
-            var nothing = zeros([rows, 0]);
-            var (text, textLogProbs) = thinks ? SampleText(promptIds, promptMask, cache, states, noise, tokenDone)
-                : (nothing.to(ScalarType.Int64), nothing);
-            layout.CutAndMoveRight(text);
+        using var blocks = new RowBlocks<DecodeState>(rows, cache?.BlockRows, noise, tokenDone);
 
-            // image
-            using var pairs = Guided ? model.NewCache(2 * rows, columns + Config.ImageTokens) : null;
-            var (codes, imageLogProbs) =
-                SampleImage(layout, promptIds.device, Guided ? pairs : cache, states, noise, tokenDone);
-            var responseColumns = Config.MaxTextTokens + Config.ImageTokens + (thinks ? 0 : 1);
-            return layout.MoveBack(codes, textLogProbs, imageLogProbs, responseColumns);
-        }
-        finally
-        {
-            states.Values.ToList().ForEach(state => state.Dispose());
-        }
+        // rationale
+        var thinks = Config.MaxTextTokens > 0;
+        var nothing = zeros([rows, 0], device: CPU);
+        var (text, textLogProbs) = thinks ? SampleText(promptIds, promptMask, blocks, cache)
+            : (nothing.to(ScalarType.Int64), nothing);
+        layout.CutAndMoveRight(text);
+
+        // image
+        using var pairs = Guided ? model.NewCache(2 * rows, columns + Config.ImageTokens) : null;
+        var (codes, imageLogProbs) = SampleImage(layout, promptIds.device, blocks, Guided ? pairs : cache);
+        var responseColumns = Config.MaxTextTokens + Config.ImageTokens + (thinks ? 0 : 1);
+        return layout.MoveBack(codes, textLogProbs, imageLogProbs, responseColumns);
     }
 
     private bool Guided => Config.GuidanceScale != 1;
 
-    private (Tensor Tokens, Tensor LogProbs) SampleText(Tensor promptIds, Tensor promptMask, KvCache? cache,
-        ConcurrentDictionary<int, DecodeState> states, ExponentialNoise noise, Action<int>? tokenDone)
+    private (Tensor Tokens, Tensor LogProbs) SampleText(
+        Tensor promptIds, Tensor promptMask, RowBlocks<DecodeState> blocks, KvCache? cache)
     {
         using Scalar eos = special.Eos, beginOfImage = special.BeginOfImage;
-        return RowBlocks.Draw(promptIds.shape[0], cache?.BlockRows, model.VocabularySize, noise, tokenDone, block =>
+        return blocks.Draw(model.VocabularySize, 0, block =>
         {
-            Tensor ids = block.Of(promptIds), mask = block.Of(promptMask);
-            var state = states[block.Start] = new DecodeState(
-                model, model.Embed(ids), mask, cache?.Rows(block.Start, block.Count), Config.MaxTextTokens);
+            var state = block.State = new DecodeState(model, model.Embed(block.Of(promptIds)), block.Of(promptMask),
+                cache?.Rows(block.Start, block.Count), Config.MaxTextTokens);
             var ended = zeros(block.Count, 1, ScalarType.Bool, promptIds.device);
-            for (var step = 1; ; step++)
+            while (true)
             {
-                using var pass = NewDisposeScope();
-                var next = Draw(model.TextLogits(state.Hidden).squeeze(1), block); // of [n, V]
+                using var step = NewDisposeScope();
+                var logits = model.TextLogits(state.Hidden).squeeze(1);  // [n, V]
+                var next = Draw(logits, block);                          // [n, 1]
                 ended.logical_or_(next.eq(eos)).logical_or_(next.eq(beginOfImage));
-                if (step == Config.MaxTextTokens || ended.all().ToBoolean())
+                if (block.Steps == Config.MaxTextTokens || ended.all().ToBoolean())
                 {
                     return;
                 }
@@ -106,35 +99,31 @@ public sealed class RolloutSampler
         });
     }
 
-    private (Tensor Codes, Tensor LogProbs) SampleImage(RolloutLayout layout, Device device, KvCache? cache,
-        ConcurrentDictionary<int, DecodeState> states, ExponentialNoise noise, Action<int>? tokenDone)
+    private (Tensor Codes, Tensor LogProbs) SampleImage(
+        RolloutLayout layout, Device device, RowBlocks<DecodeState> blocks, KvCache? cache)
     {
-        var copies = Guided ? 2 : 1;
-        var (allIds, allMask) = layout.ImagePrefill(Guided, device);     // [N or 2N, M]
-        Action<int>? done = tokenDone is null ? null : step => tokenDone(Config.MaxTextTokens + step);
-        var rows = allIds.shape[0] / copies;
-        return RowBlocks.Draw(rows, cache?.BlockRows / copies, model.CodebookSize, noise, done, block =>
+        var (ids, mask) = layout.ImagePrefill(Guided, device);           // [N or 2N, M]
+        using Scalar beginOfImage = special.BeginOfImage;
+        return blocks.Draw(model.CodebookSize, Config.MaxTextTokens, block =>
         {
-            states.TryGetValue(block.Start, out var state);
-            if (Guided || cache?.BlockRows is null || state is null || !GoesOn(state, layout, block))
+            var copies = Guided ? 2 : 1;
+            if (Guided || block.State?.GoOn(layout, block.Start, beginOfImage, Config.ImageTokens) != true)
             {
-                state?.Dispose();
-                states[block.Start] = state = new DecodeState(model, model.Embed(block.Of(allIds, copies)),
-                    block.Of(allMask, copies), cache?.Rows(copies * block.Start, copies * block.Count),
-                    Config.ImageTokens);
+                block.State = new DecodeState(model, model.Embed(block.Of(ids, copies)), block.Of(mask, copies),
+                    cache?.Rows(copies * block.Start, copies * block.Count), Config.ImageTokens);
             }
 
-            for (var step = 1; ; step++)
+            while (true)
             {
-                using var pass = NewDisposeScope();
-                var logits = model.ImageLogits(state.Hidden).squeeze(1); // [n or 2n, C]
+                using var step = NewDisposeScope();
+                var logits = model.ImageLogits(block.State!.Hidden).squeeze(1); // [n or 2n, C]
                 var next = Draw(Guided ? Guide(logits) : logits, block);
-                if (step == Config.ImageTokens)
+                if (block.Steps == Config.ImageTokens)
                 {
                     return;
                 }
 
-                state.Append(model.EmbedImageCodes(Guided ? next.repeat_interleave(2, 0) : next));
+                block.State.Append(model.EmbedImageCodes(Guided ? next.repeat_interleave(2, 0) : next));
             }
         });
     }
@@ -146,23 +135,10 @@ public sealed class RolloutSampler
         return lerp(pairs.select(1, 1), pairs.select(1, 0), Config.GuidanceScale);
     }
 
-    // From the rationale to the image without reading prompt and rationale again.
-    private bool GoesOn(DecodeState state, RolloutLayout layout, RowBlocks.Block block)
-    {
-        if (layout.Seen(block.Start, block.Count, state.Columns) is not { } seen)
-        {
-            return false;
-        }
-
-        using Scalar beginOfImage = special.BeginOfImage;
-        state.GoOn(seen, model.Embed(full([block.Count, 1], beginOfImage, ScalarType.Int64)), Config.ImageTokens);
-        return true;
-    }
-
-    private Tensor Draw(Tensor logits, RowBlocks.Block block)
+    private Tensor Draw(Tensor logits, RowBlocks<DecodeState>.Block block)
     {
         var (next, logProb) = TokenSampler.Draw(logits, Config.Temperature, Config.Greedy, block.Noise);
-        block.Add(next, logProb); // [N, 1] each
+        block.Add(next, logProb);
         return next;
     }
 }

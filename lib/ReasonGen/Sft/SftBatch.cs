@@ -3,9 +3,8 @@
 //   attention = 0 on dropped text and on pads;  position = max(cumsum(attention) − 1, 0);
 //   loss mask at t governs the prediction of token t + 1: it starts with the first response token and ends with eos.
 // Deviations: 1. Masks and positions are integers, not the reference's float32. 2. A sample may leave the image out
-// (text only), which the
-//   miniature's base model needs. 3. Image codes stand in the ids from the start; the reference fills them in at each
-//   step.
+// (text only), which the miniature's base model needs. 3. Image codes stand in the ids from the start; the reference
+// fills them in at each step.
 using ReasonGen.Rollouts;
 using ReasonGen.Tokenizers;
 using TorchSharp;
@@ -103,6 +102,14 @@ public sealed record SftBatch(Tensor Ids, Tensor AttentionMask, Tensor PositionI
     public SftBatch Slice(int start, int count) =>
         new(Ids.narrow(0, start, count), AttentionMask.narrow(0, start, count),
         PositionIds.narrow(0, start, count), LossMask.narrow(0, start, count), ImageMask.narrow(0, start, count));
+
+    /// <summary>The batch on a device; the old one is used up.</summary>
+    public SftBatch To(Device device)
+    {
+        using var old = this;
+        return new(Ids.to(device), AttentionMask.to(device), PositionIds.to(device), LossMask.to(device),
+            ImageMask.to(device));
+    }
 
     public void Dispose()
     {

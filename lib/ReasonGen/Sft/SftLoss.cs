@@ -1,9 +1,9 @@
 // The weighted loss (img_rl_fsdp_sft_trainer.py):  L = Σ_t s(t) m_t ce_t / (Σ_t m_t + 1e-8), sums over the whole
 // micro-batch.
 //   ce_t = −log π(y_t) with y_t = ids[t+1];  m = loss mask;  s = text, image or begin-of-image scale by the class of
-//   y_t.
+//     y_t.
 //   The begin-of-image token counts in the denominator whatever its scale. With a reference model: + w Σ m kl_t / (Σ m
-//   + 1e-8), kl low-variance.
+//     + 1e-8), kl low-variance.
 // Deviation: the reference's −1e9 padding of image logits has weight e^-1e9 = 0 here, so it is left out.
 using ReasonGen.Models;
 using ReasonGen.Training;
@@ -14,10 +14,18 @@ namespace ReasonGen.Sft;
 
 /// <summary>Loss of one micro-batch and its parts.</summary>
 /// <param name="Total">The scalar to differentiate.</param>
-/// <param name="Text">Mean cross-entropy of text tokens, unscaled, in nats.</param>
-/// <param name="Image">Mean cross-entropy of image tokens, unscaled, in nats.</param>
-/// <param name="Kl">The scaled divergence from the reference model; 0 without one.</param>
-public readonly record struct SftLossParts(Tensor Total, double Text, double Image, double Kl);
+/// <param name="Watched">[4] fp32 without a graph, where the model is: total, and the three below.</param>
+public readonly record struct SftLossParts(Tensor Total, Tensor Watched)
+{
+    /// <summary>Mean cross-entropy of text tokens, unscaled, in nats.</summary>
+    public double Text => Watched[1].ToDouble();
+
+    /// <summary>Mean cross-entropy of image tokens, unscaled, in nats.</summary>
+    public double Image => Watched[2].ToDouble();
+
+    /// <summary>The scaled divergence from the reference model; 0 without one.</summary>
+    public double Kl => Watched[3].ToDouble();
+}
 
 /// <summary>The weighted next-token loss over text and image tokens.</summary>
 public static class SftLoss
@@ -46,7 +54,7 @@ public static class SftLoss
         var scales = full_like(mask, textScale).masked_fill(image, imageScale).masked_fill(begin, beginOfImageScale);
         var tokens = mask.sum().add(MaskedMean.Epsilon);
         var total = logProbs.neg().mul(mask).mul(scales).sum().div(tokens);
-        var kl = 0.0;
+        var divergence = zeros_like(tokens);
         if (reference is not null)
         {
             Tensor frozen;
@@ -55,16 +63,16 @@ public static class SftLoss
                 frozen = LogProbs(reference, batch, labels, image, mask);
             }
 
-            var divergence = Kl.K3(logProbs, frozen).mul(mask).sum().div(tokens).mul(klWeight);
+            divergence = Kl.K3(logProbs, frozen).mul(mask).sum().div(tokens).mul(klWeight);
             total = total.add(divergence);
-            kl = divergence.ToDouble();
         }
 
         using var free = no_grad();
         var lost = logProbs.detach().neg().mul(mask);
-        double Mean(Tensor chosen) =>
-            lost.mul(chosen).sum().div(lost.gt(0).logical_and(chosen).sum().add(MaskedMean.Epsilon)).ToDouble();
-        return new(total.MoveToOuterDisposeScope(), Mean(image.logical_or(begin).logical_not()), Mean(image), kl);
+        Tensor Mean(Tensor chosen) =>
+            lost.mul(chosen).sum().div(lost.gt(0).logical_and(chosen).sum().add(MaskedMean.Epsilon));
+        var watched = stack([total, Mean(image.logical_or(begin).logical_not()), Mean(image), divergence]);
+        return new(total.MoveToOuterDisposeScope(), watched.MoveToOuterDisposeScope());
     }
 
     private static Tensor LogProbs(IImageTextModel model, SftBatch batch, Tensor labels, Tensor image, Tensor mask)

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
+using ReasonGen.Core;
 using ReasonGen.Models;
 using ReasonGen.Optimization;
 using ReasonGen.Training;
@@ -67,21 +68,24 @@ public sealed class SftTrainer : IDisposable
         var watch = Stopwatch.StartNew();
         using var turn = guard.Step();
         using var scope = NewDisposeScope();
-        using var batch = batchOfStep(StepCount);
+        using var batch = batchOfStep(StepCount).To(model.Device);
         optimizer.ZeroGradients();
         int micro = Math.Min(Config.MicroBatchSamples, batch.Count), parts = (batch.Count + micro - 1) / micro;
-        double loss = 0, text = 0, image = 0;
+        List<Tensor> watched = [];
         for (var start = 0; start < batch.Count; start += micro)
         {
             using var pass = NewDisposeScope();
+            optimizer.WidenGradients();
             var part = SftLoss.Compute(model, batch.Slice(start, Math.Min(micro, batch.Count - start)), beginOfImage,
                 Config.TextScale, Config.ImageScale, Config.BeginOfImageScale);
             ActivationCheckpoint.Backward(Config.SumMicroBatches ? part.Total : part.Total.div(parts));
-            loss += part.Total.ToDouble() / parts;
-            text += part.Text / parts;
-            image += part.Image / parts;
+            watched.Add(part.Watched.MoveToOuterDisposeScope());
         }
 
+        var read = cat(watched).Values<float>(); // at once: each read waits for the device
+        double Mean(int which) =>
+            Enumerable.Range(0, parts).Sum(part => read[part * watched[0].shape[0] + which] / (double)parts);
+        double loss = Mean(0), text = Mean(1), image = Mean(2);
         var norm = GradientClip.Apply(model.TrainableParameters().Select(p => p.Parameter), Config.GradientClip);
         if (!double.IsFinite(loss) || !double.IsFinite(norm))
         {

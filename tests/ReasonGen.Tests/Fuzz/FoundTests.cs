@@ -1,5 +1,6 @@
 using ReasonGen.Checkpoints;
 using ReasonGen.Imaging;
+using ReasonGen.JanusPro;
 using ReasonGen.Judges.Clip;
 using ReasonGen.Judges.Images;
 using ReasonGen.Judges.Mask2Former;
@@ -29,6 +30,14 @@ public sealed class FoundTests : IDisposable
         { "judged", (_, path) => Assert.Throws<UnusableFileException>(() => ImageReader.Read(path)).Message },
         { "detected", (_, path) => Assert.Throws<UnusableFileException>(() => DetectorImageFile.Read(path)).Message },
     };
+
+    [Fact]
+    public void Least_side_above_what_the_model_looks_at_is_refused()
+    {
+        folder.Write("preprocessor_config.json", """{ "min_size": 33 }""");
+        var refusal = Assert.Throws<UnusableFileException>(() => ImageProcessor.Read(folder.Path, 32));
+        Assert.Contains("'min_size' is 33, more than the 32 pixels", refusal.Message);
+    }
 
     [Theory]
     [MemberData(nameof(Decoders), DisableDiscoveryEnumeration = true)]

@@ -120,7 +120,10 @@ public sealed class FusedDecoderTests
         Assert.False(CanHandle(embeddings, mask, positions.sub(1)));
         Assert.False(CanHandle(embeddings, mask, positions.add(Columns)));
         Assert.False(CanHandle(embeddings, tokens: Columns + 1));
-        Assert.Null(Model(2, 2, 6, false).Fuse(Columns)); // no vector fits into a head
+        Assert.False(CanHandle(embeddings, mask.narrow(1, 0, Columns - 1)));
+        Assert.False(CanHandle(embeddings.narrow(2, 0, 8), mask, positions));
+        using var odd = Model(2, 2, 6, false);
+        Assert.Null(odd.Fuse(Columns)); // no vector fits into a head
         using var narrow = new Llama(model.Config, new ComputeTarget(CPU, ScalarType.BFloat16));
         Assert.Null(narrow.Fuse(Columns));
         var wide = model.Config with { MlpWidth = 1 << 16, Width = 64 };

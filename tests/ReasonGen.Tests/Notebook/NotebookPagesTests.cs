@@ -32,7 +32,8 @@ public sealed class NotebookPagesTests
     [Theory]
     [MemberData(nameof(All))]
     public void The_second_code_cell_is_the_set_up(string name) =>
-        Assert.Equal("#!import setup.cs\nvar lab = Lab.Start(preset, seed);\nlab.About", Cells(name, "code")[1]);
+        Assert.Equal("#!import setup.cs\nvar lab = Lab.Start(preset, seed, device);\nlab.About",
+            Cells(name, "code")[1]);
 
     [Theory]
     [MemberData(nameof(All))]

@@ -2,6 +2,7 @@ using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Imaging;
 using ReasonGen.JanusPro;
+using ReasonGen.Kernels;
 using ReasonGen.Models;
 using ReasonGen.Rollouts;
 using ReasonGen.Setups;

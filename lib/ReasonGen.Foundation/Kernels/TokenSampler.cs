@@ -1,7 +1,6 @@
-// A token a row from softmax(logits / T), the way torch.multinomial draws: argmax of p over exponential noise. One pass
-// over a row makes
-// e^((l − largest) / T), the sum of these, and the largest of them over noise; log p of the winner is its logit less
-// the log of the sum.
+// A token a row from softmax(logits / T), the way torch.multinomial draws: argmax of p over exponential noise. On a CPU
+// one pass over a row makes e^((l − largest) / T), the sum of these, and the largest of them over noise; log p of the
+// winner is its logit less the log of the sum.
 using System.Runtime.Intrinsics;
 using TorchSharp;
 using static ReasonGen.Kernels.Bf16Kernels;
@@ -9,28 +8,48 @@ using static TorchSharp.torch;
 
 namespace ReasonGen.Kernels;
 
-/// <summary>Draws tokens from fp32 logits on a CPU.</summary>
-internal static unsafe class FusedDraw
+/// <summary>Draws the next token of each row.</summary>
+internal static unsafe class TokenSampler
 {
     [ThreadStatic]
     private static AlignedFloats? shares;
 
-    /// <summary>Whether logits [N, C] are of that kind.</summary>
-    internal static bool CanHandle(Tensor logits) => Vector128.IsHardwareAccelerated && !is_grad_enabled()
-        && logits is { dtype: ScalarType.Float32, device_type: DeviceType.CPU } && logits.is_contiguous();
-
-    /// <summary>A token of each row.</summary>
+    /// <summary>From softmax(logits / temperature).</summary>
     /// <param name="logits">[N, C].</param>
     /// <param name="temperature">Above 0.</param>
-    /// <param name="noise">[N, C], above 0; null takes the likeliest. Of equals the first is taken.</param>
-    /// <returns>Ids and their log-probs, [N, 1] each; a row with a NaN has log-prob NaN.</returns>
-    internal static (Tensor Ids, Tensor LogProbs) Draw(Tensor logits, double temperature, Tensor? noise)
+    /// <param name="greedy">Takes the likeliest instead; the first of equals.</param>
+    /// <param name="noise">Gives exponential noise, [N, C] on the CPU.</param>
+    /// <param name="topP">Keeps the likeliest tokens whose predecessors sum to less than this; 1 keeps all.</param>
+    /// <returns>Ids and their log-probs under what was drawn from, [N, 1] each; a row with a NaN has log-prob
+    /// NaN.</returns>
+    internal static (Tensor Ids, Tensor LogProbs) Draw(
+        Tensor logits, double temperature, bool greedy, Func<Tensor> noise, double topP = 1)
+    {
+        if (topP == 1 && logits is { dtype: ScalarType.Float32, device_type: DeviceType.CPU } && !is_grad_enabled()
+            && logits.is_contiguous() && Vector128.IsHardwareAccelerated)
+        {
+            return Draw(logits, (float)(1 / temperature), greedy ? null : noise());
+        }
+
+        using var scope = NewDisposeScope();
+        var p = nn.functional.softmax(logits.to(ScalarType.Float32).div(temperature), -1);
+        if (topP < 1 && !greedy)
+        {
+            var (sorted, order) = p.sort(-1, descending: true);
+            sorted = sorted.masked_fill(sorted.cumsum(-1).sub(sorted).ge(topP), 0);
+            p = zeros_like(p).scatter(-1, order, sorted.div(sorted.sum([-1L], keepdim: true)));
+        }
+
+        var ids = greedy ? p.argmax(-1, keepdim: true) : p.div(noise().to(p.device)).argmax(-1, keepdim: true);
+        return (ids.MoveToOuterDisposeScope(), p.gather(1, ids).log().MoveToOuterDisposeScope());
+    }
+
+    private static (Tensor Ids, Tensor LogProbs) Draw(Tensor logits, float scale, Tensor? noise)
     {
         int rows = (int)logits.shape[0], classes = (int)logits.shape[1];
         Tensor ids = empty([rows, 1], ScalarType.Int64, CPU), logProbs = empty([rows, 1], ScalarType.Float32, CPU);
-        var from = (float*)Address(logits);
-        var by = noise is null ? null : (float*)Address(noise);
-        var (to, scores, scale) = ((nint)Address(ids), (nint)Address(logProbs), (float)(1 / temperature));
+        float* from = (float*)Address(logits), by = noise is null ? null : (float*)Address(noise);
+        var (to, scores) = (Address(ids), Address(logProbs));
         for (var row = 0; row < rows; row++, from += classes, by = by == null ? null : by + classes)
         {
             var (id, logProb) =

@@ -1,0 +1,250 @@
+using ReasonGen.Imaging;
+using ReasonGen.JanusPro;
+using ReasonGen.Judging;
+using ReasonGen.Models;
+using ReasonGen.Setups;
+using ReasonGen.Studies;
+using ReasonGen.Tests.Host;
+using ReasonGen.Verification;
+using TorchSharp;
+using Xunit;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Tests.Verification;
+
+public sealed class VerifyTests : IDisposable
+{
+    private readonly string folder = Directory.CreateTempSubdirectory("reasongen-verify-test").FullName;
+
+    public void Dispose() => Directory.Delete(folder, true);
+
+    /// <summary>What is broken in a model, the check that should find it, and what it should suggest.</summary>
+    public static TheoryData<string, string, string> Faults { get; } = new()
+    {
+        { "rotary layout", "text", "rotary layout" },
+        { "pixels in [0, 1]", "image tokenizer", "normalisation of pixels" },
+        { "red and blue", "image tokenizer", "channel order" },
+        { "codebook", "image tokenizer", "the codebook" },
+        { "codebook in another order", "image tokens", "a shuffled codebook" },
+        { "image head", "image tokens", "gen_head" },
+        { "template", "template", "template" },
+        { "wrong shard", "text", "a wrong shard" },
+        { "shard of another size", "weights", "a wrong shard: language_model.model.layers.1." },
+        { "pixels of the judge", "judge", "ormalisation of pixels (the judge's preprocessor_config.json" },
+        { "tokenizer", "tokenizer", "tokenizer.json" },
+    };
+
+    [Fact]
+    public void Miniature_passes_every_check()
+    {
+        var (pipeline, suite, judge) = Miniature();
+        using (pipeline)
+        {
+            VerifyCheck[] checks = [.. new ModelVerification(pipeline, suite, judge).Run()];
+
+            Assert.All(checks, check =>
+                Assert.True(check.Outcome != VerifyOutcome.Missed, $"{check.Name}: {check.Value}"));
+            Assert.Equal(["sentence", "questions"],
+                checks.Where(check => check.Outcome == VerifyOutcome.Skipped).Select(check => check.Name));
+            Assert.Contains("all 10 checks passed", VerifyReport.Sentence("miniature", checks));
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Faults))]
+    public void Model_that_is_broken_fails_the_check_that_names_the_fault(string fault, string name, string suggestion)
+    {
+        var (pipeline, suite, judge) = Miniature();
+        using (pipeline)
+        {
+            (suite, judge) = Break(fault, pipeline.Model, suite, judge);
+
+            var check = new ModelVerification(pipeline, suite, judge).Run().First(check => check.Name == name);
+
+            Assert.True(check.Outcome == VerifyOutcome.Missed, check.Value);
+            Assert.Contains(suggestion, check.Suggestion);
+        }
+    }
+
+    [Fact]
+    public void Weights_that_are_no_numbers_are_a_missed_check_and_not_the_end()
+    {
+        var (pipeline, suite, judge) = Miniature();
+        using (pipeline)
+        {
+            using (no_grad())
+            {
+                pipeline.Model.named_parameters().Single(p =>
+                    p.name == "gen_head.vision_head.bias").parameter.fill_(double.NaN);
+            }
+
+            VerifyCheck[] checks = [.. new ModelVerification(pipeline, suite, judge).Run()];
+
+            Assert.Equal(VerifyOutcome.Missed, checks.Single(check => check.Name == "image tokens").Outcome);
+            Assert.Contains("NaN", checks.Single(check => check.Name == "drawing").Value);
+        }
+    }
+
+    [Fact]
+    public void Questions_about_drawn_pictures_are_as_often_yes_as_no()
+    {
+        var suite = VerifySuite.Published();
+
+        Assert.Equal((12, 6), (suite.Questions.Count, suite.Questions.Count(question => question.Yes)));
+        Assert.All(suite.Questions, question =>
+            Assert.Equal((384, 384), (question.Picture.Width, question.Picture.Height)));
+        Assert.Equal(6, suite.Questions.Select(question => Convert.ToHexString(question.Picture.Rgb))
+            .Distinct().Count());
+    }
+
+    [Theory]
+    [InlineData("Yes.", "yes", 0)]
+    [InlineData("No, the yes", "yes", 8)]
+    [InlineData("Yesterday", "yes", -1)]
+    [InlineData("two apples", "apple", -1)]
+    [InlineData(@"red circle ; \boxed{1}", @"\boxed{1}", 13)]
+    public void Word_is_found_where_it_stands_as_a_word(string text, string word, int place) =>
+        Assert.Equal(place, TextMeasures.Place(text, word));
+
+    [Fact]
+    public void Page_takes_no_orders_from_what_a_model_wrote()
+    {
+        var check = new VerifyCheck("own answer", "<b>", VerifyOutcome.Missed, "<script>alert(1)</script>", "", "<img>")
+        {
+            Details = ["<i>"], Images = [("\" onerror=\"x", new RgbImage(1, 1, [1, 2, 3]))],
+        };
+
+        var page = VerifyReport.Html("<u>", [check], [("<s>", "&")]);
+
+        Assert.DoesNotContain("<script", page);
+        Assert.DoesNotContain("<img>", page);
+        Assert.DoesNotContain("\" onerror", page);
+        Assert.Contains("data:image/png;base64,", page);
+    }
+
+    [Fact]
+    public async Task Verify_of_the_built_in_model_ends_with_a_sentence_and_a_page()
+    {
+        var page = Path.Combine(folder, "tiny.html");
+
+        var (code, output, _) = await Reasongen.RunApartAsync("verify", "tiny", "--out", page);
+
+        Assert.True(code == 0, output);
+        Assert.Contains("tiny: all 7 checks passed", output);
+        Assert.Contains("all 7 checks passed", File.ReadAllText(page));
+    }
+
+    [Fact]
+    public async Task Verify_of_a_published_folder_with_random_weights_misses()
+    {
+        var (model, page) = (TinyJanus.Write(Path.Combine(folder, "noise")), Path.Combine(folder, "noise.html"));
+
+        var (code, output, _) = await Reasongen.RunApartAsync("verify", model, "--out", page);
+
+        Assert.True(code == 1, output);
+        Assert.All(new[] { "ok     files", "MISSED text", "MISSED sentence", "MISSED questions", "MISSED own answer" },
+            line => Assert.Contains(line, output));
+        Assert.Contains("noise: ", output);
+        Assert.Contains("missed", File.ReadAllText(page));
+    }
+
+    [Fact]
+    public async Task Verify_of_files_that_do_not_fit_names_them_and_loads_nothing()
+    {
+        var model = TinyJanus.Write(Path.Combine(folder, "model"));
+        var config = Path.Combine(model, "config.json");
+        File.WriteAllText(config,
+            File.ReadAllText(config).Replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3"));
+
+        var (code, output, _) = await Reasongen.RunApartAsync("verify", model, "--out",
+            Path.Combine(folder, "page.html"));
+
+        Assert.True(code == 1, output);
+        Assert.Contains("layers.2.", output);
+        Assert.Contains("a shard of another model", output);
+        Assert.DoesNotContain("tokenizer  ", output);
+    }
+
+    [Theory]
+    [InlineData("nothing-there")]
+    [InlineData(".")]
+    public async Task Verify_of_what_is_no_model_is_one_sentence(string given)
+    {
+        var page = Path.Combine(folder, "page.html");
+
+        var (code, output, error) = await Reasongen.RunApartAsync("verify", Path.Combine(folder, given), "--out", page);
+
+        Assert.Equal((2, ""), (code, output));
+        Assert.Single(error.Trim().Split('\n'));
+        Assert.False(File.Exists(page));
+    }
+
+    private static (JanusPipeline Pipeline, VerifySuite Suite, VerifyJudge Judge) Miniature() =>
+        MiniatureVerification.Open(new Study(StudyConfig.Smoke));
+
+    private static (VerifySuite Suite, VerifyJudge Judge) Break(string fault, Janus model, VerifySuite suite,
+        VerifyJudge judge)
+    {
+        using var free = no_grad();
+        using var scope = NewDisposeScope();
+        var weights = model.named_parameters().ToDictionary(p => p.name, p => p.parameter);
+        void Change(Func<string, bool> which, Func<Tensor, Tensor> how)
+        {
+            var some = weights.Where(pair => which(pair.Key)).ToArray();
+            Assert.NotEmpty(some);
+            foreach (var (_, weight) in some)
+            {
+                weight.copy_(how(weight.detach().clone()));
+            }
+        }
+
+        switch (fault)
+        {
+            case "rotary layout": // pairs, as the files of some libraries have them, where halves are meant
+                long heads = model.Config.Language.Heads, half = model.Config.Language.HeadWidth / 2;
+                Change(name => name.EndsWith("q_proj.weight") || name.EndsWith("k_proj.weight"),
+                    weight => weight.view(heads, 2, half, -1).transpose(1, 2).reshape(weight.shape));
+                break;
+            case "pixels in [0, 1]":
+                Change(name => name.EndsWith("decoder.conv_out.weight"), weight => weight.mul(.5));
+                Change(name => name.EndsWith("decoder.conv_out.bias"), bias => bias.mul(.5).add(.5));
+                break;
+            case "red and blue":
+                Change(name => name.Contains("decoder.conv_out."), weight => weight.flip(0));
+                break;
+            case "codebook":
+                using (var generator = ReasonGen.Core.Seeds.Torch(1))
+                {
+                    Change(name => name.EndsWith("quantize.embedding.weight"), weight =>
+                        randn(weight.shape, generator: generator));
+                }
+
+                break;
+            case "codebook in another order": // it comes back as it went in, but the decoder knows other numbers
+                Change(name => name.EndsWith("quantize.embedding.weight"), weight => weight.roll(7, 0));
+                break;
+            case "image head":
+                Change(name => name.StartsWith("gen_head.vision_head."), weight => weight.roll(7, 0));
+                break;
+            case "wrong shard":
+                Change(name => name.Contains("layers.1.") && name.EndsWith("proj.weight"), weight => weight.flip(0));
+                break;
+            case "shard of another size":
+                Change(name => name.Contains("layers.1.") && name.EndsWith("proj.weight"), weight => weight.mul(50));
+                break;
+            case "template":
+                return (suite with { Chat = turn => turn }, judge);
+            case "tokenizer":
+                return (suite with { TokenVectors = [("a photo", [1, 2])] }, judge);
+            case "pixels of the judge":
+                var config = judge.Judge.Config;
+                return (suite, judge with
+                {
+                    Judge = judge.Judge.With(config with { Processor =
+                        config.Processor with { Mean = [1, 1, 1], Deviation = [.05f, .05f, .05f] } }),
+                });
+        }
+
+        return (suite, judge);
+    }
+}
