@@ -7,7 +7,7 @@ namespace ReasonGen.Kernels;
 internal sealed unsafe partial class FusedDecoder
 {
     // Turns query and keys in place as Rotary.Turn does, and stores keys and values.
-    private void Store(Pass pass, Place place, int layer, float* q)
+    private void Store<L, V>(Pass pass, Place place, int layer, float* q) where L : ILanes<V> where V : struct
     {
         int width = size.HeadWidth, half = width / 2, at = pass.At + place.Token;
         var position = pass.Positions == null ? at : pass.Positions[place.Row * pass.Tokens + place.Token];
@@ -39,8 +39,12 @@ internal sealed unsafe partial class FusedDecoder
         {
             var (both, cached) = ((long)place.Row * size.KeyValueHeads + head, pass.Caches[layer]);
             var to = (both * pass.Capacity + at) * width;
-            new ReadOnlySpan<float>(key, width).CopyTo(new((float*)cached.Keys + to, width));
-            new ReadOnlySpan<float>(value, width).CopyTo(new((float*)cached.Values + to, width));
+            for (var k = 0; k < width; k += L.Count)
+            {
+                L.Store(L.Load(key + k), (float*)cached.Keys + to + k);
+                L.Store(L.Load(value + k), (float*)cached.Values + to + k);
+            }
+
             FusedCache.Put(key, (float*)pass.Turned[layer] + both * pass.Tiles * Tile * width, at, width);
         }
     }

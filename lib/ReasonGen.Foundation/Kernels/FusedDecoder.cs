@@ -210,7 +210,7 @@ internal sealed unsafe partial class FusedDecoder
             layer.Inner.Multiply<L, V>(n, wide, q, count, add: false);
             for (var i = 0; i < count; i++)
             {
-                Store(pass, places[i], l, q + i * inner);
+                Store<L, V>(pass, places[i], l, q + i * inner);
             }
 
             for (var i = 0; i < count; i++)

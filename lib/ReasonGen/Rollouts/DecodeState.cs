@@ -8,6 +8,7 @@ namespace ReasonGen.Rollouts;
 /// first.</summary>
 internal sealed class DecodeState : IDisposable
 {
+    private static readonly Scalar Zero = 0, One = 1; // made at each call, one may be collected while libtorch reads it
     private readonly IImageTextModel model;
     private readonly KvCache? cache;
     private Tensor mask; // [N, P + room]
@@ -26,7 +27,7 @@ internal sealed class DecodeState : IDisposable
         (this.model, this.cache, columns) = (model, cache, (int)attentionMask.shape[1]);
         mask = cat([attentionMask, ones(rows, room, attentionMask.dtype, attentionMask.device)], 1)
             .DetachFromDisposeScope();
-        var positions = attentionMask.cumsum(1).sub(1).clamp_min(0);
+        var positions = attentionMask.cumsum(1).sub(One).clamp_min(Zero);
         position = positions.narrow(1, columns - 1, 1).DetachFromDisposeScope();
         Hidden = model.Hidden(embeddings, attentionMask, positions, cache).narrow(1, columns - 1, 1)
             .DetachFromDisposeScope();
@@ -40,7 +41,7 @@ internal sealed class DecodeState : IDisposable
     {
         using var scope = NewDisposeScope();
         var (before, hidden) = (position, Hidden);
-        position = before.add(1).DetachFromDisposeScope();
+        position = before.add(One).DetachFromDisposeScope();
         Hidden = model.Hidden(embeddings, mask.narrow(1, 0, ++columns), position, cache).DetachFromDisposeScope();
         before.Dispose();
         hidden.Dispose();
@@ -59,7 +60,7 @@ internal sealed class DecodeState : IDisposable
         mask.Dispose();
         position.Dispose();
         mask = cat([seen, ones(seen.shape[0], room + 1, seen.dtype, seen.device)], 1).DetachFromDisposeScope();
-        position = seen.sum([1L], keepdim: true).sub(1).DetachFromDisposeScope();
+        position = seen.sum([1L], keepdim: true).sub(One).DetachFromDisposeScope();
         Append(model.Embed(full_like(position, token)));
         return true;
     }
