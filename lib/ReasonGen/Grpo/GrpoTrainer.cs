@@ -110,11 +110,11 @@ public sealed class GrpoTrainer : IDisposable
     public GrpoBatch Prepare(RolloutBatch rollouts, IReadOnlyList<Group> groups)
     {
         using var scope = NewDisposeScope();
-        var values = groups.SelectMany(group => group.Rewards).ToArray();
         long[] shape = [groups.Count, groups[0].Rewards.Length];
-        var rewards = tensor(values, shape, device: rollouts.Ids.device); // [P, G]
+        var rewards = tensor([.. groups.SelectMany(group => group.Rewards)], shape, device: rollouts.Ids.device);
         var advantages = GroupAdvantage.Compute(rewards); // [P, G]
-        var oldLogProbs = RolloutLogProbs.Old(model, rollouts, Config.Temperature, Config.MicroBatchRollouts); // [N, R]
+        var oldLogProbs = RolloutLogProbs.Old(model, rollouts, Config.Temperature, Config.MicroBatchRollouts,
+            from: Config.PromptsPerUpdate * (int)shape[1]); // [N, R]; those of the first update come with it
         return new(rollouts, groups, rewards.DetachFromDisposeScope(), advantages.DetachFromDisposeScope(),
             oldLogProbs.DetachFromDisposeScope());
     }
@@ -158,7 +158,9 @@ public sealed class GrpoTrainer : IDisposable
         var micro = batch.Slice(start, count, Config.IgnoreBeginOfImage ? beginOfImage : null);
         var (logProbs, entropies) =
             RolloutLogProbs.Compute(model, micro.Rollouts, Config.Temperature, entropy.NeedsGradient); // [n, R]
-        var policy = PolicyLoss.Compute(logProbs, micro.OldLogProbs, micro.Advantages, micro.Mask, Config.ClipRange);
+        var old = start < Config.PromptsPerUpdate * batch.GroupSize // the weights are still those that sampled
+            ? micro.OldLogProbs.copy_(logProbs.detach()) : micro.OldLogProbs;
+        var policy = PolicyLoss.Compute(logProbs, old, micro.Advantages, micro.Mask, Config.ClipRange);
         var textEntropy = MaskedMean.Of(entropies, micro.TextMask);
         var imageEntropy = MaskedMean.Of(entropies, micro.ImageMask);
 

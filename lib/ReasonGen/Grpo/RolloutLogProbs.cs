@@ -36,13 +36,15 @@ public static class RolloutLogProbs
     /// <param name="rollouts">The N rollouts.</param>
     /// <param name="temperature">As in <see cref="Compute"/>.</param>
     /// <param name="microBatch">Rollouts of one forward pass, at least 1.</param>
+    /// <param name="from">The first rollout; those before it get zeros.</param>
     /// <returns>[N, R] fp32.</returns>
-    public static Tensor Old(IImageTextModel model, RolloutBatch rollouts, double temperature, int microBatch)
+    public static Tensor Old(
+        IImageTextModel model, RolloutBatch rollouts, double temperature, int microBatch, int from = 0)
     {
         using var free = no_grad();
         using var scope = NewDisposeScope();
         var old = zeros(rollouts.Count, rollouts.ResponseColumns, ScalarType.Float32, rollouts.Ids.device);
-        for (var start = 0; start < rollouts.Count; start += microBatch)
+        for (var start = from; start < rollouts.Count; start += microBatch)
         {
             using var pass = NewDisposeScope();
             var micro = rollouts.Slice(start, Math.Min(microBatch, rollouts.Count - start));

@@ -74,20 +74,16 @@ internal sealed class RolloutLayout
     /// columns]; null where a row has a pad in its text, which the image phase would leave out.</summary>
     internal Tensor? Seen(int start, int count, int columns)
     {
-        var seen = new long[count * columns];
+        var (seen, padded) = (new long[count * columns], false);
         for (var row = start; row < start + count; row++)
         {
             var (at, length) = ((row - start) * columns, kept[row] - 1);
-            if (text.AsSpan(row * textColumns, length).Contains(special.Pad))
-            {
-                return null;
-            }
-
+            padded |= text.AsSpan(row * textColumns, length).Contains(special.Pad);
             promptMask.AsSpan(row * promptColumns, promptColumns).CopyTo(seen.AsSpan(at));
             seen.AsSpan(at + promptColumns, length).Fill(1);
         }
 
-        return tensor(seen, [count, columns], device: CPU);
+        return padded ? null : tensor(seen, [count, columns], device: CPU);
     }
 
     /// <summary>The training layout: prompt, text, image codes, eos where the row was moved, pads up to so many
