@@ -6,7 +6,6 @@ using ReasonGen.Models;
 using ReasonGen.Rewards;
 using ReasonGen.Rollouts;
 using ReasonGen.Sft;
-using ReasonGen.Training;
 using ReasonGen.World;
 using ReasonGen.WorldData;
 using TorchSharp;

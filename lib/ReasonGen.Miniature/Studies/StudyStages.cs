@@ -4,7 +4,6 @@ using ReasonGen.Grpo;
 using ReasonGen.Models;
 using ReasonGen.Served;
 using ReasonGen.Sft;
-using ReasonGen.Training;
 using ReasonGen.World;
 using ReasonGen.WorldData;
 using static TorchSharp.torch;

@@ -4,7 +4,6 @@ using ReasonGen.Native;
 using ReasonGen.Qwen;
 using ReasonGen.Rollouts;
 using ReasonGen.Sft;
-using ReasonGen.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 

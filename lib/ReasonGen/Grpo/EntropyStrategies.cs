@@ -6,7 +6,6 @@
 // Deviations: 1. The state of the controllers is saved with the run. 2. The comment of the source states the sign the
 // other way round; the code is followed.
 using Newtonsoft.Json.Linq;
-using ReasonGen.Training;
 
 namespace ReasonGen.Grpo;
 

@@ -1,5 +1,4 @@
 using ReasonGen.Optimization;
-using ReasonGen.Training;
 
 namespace ReasonGen.Grpo;
 

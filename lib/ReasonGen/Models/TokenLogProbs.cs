@@ -10,7 +10,6 @@
 // positions it decides.
 using ReasonGen.Core;
 using ReasonGen.Optimization;
-using ReasonGen.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -1,6 +1,5 @@
 using System.Runtime.InteropServices;
 using ReasonGen.Optimization;
-using ReasonGen.Training;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;

@@ -1,6 +1,5 @@
 using ReasonGen.Core;
 using ReasonGen.Grpo;
-using ReasonGen.Training;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;

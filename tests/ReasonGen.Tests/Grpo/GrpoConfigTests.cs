@@ -1,6 +1,5 @@
 using ReasonGen.Grpo;
 using ReasonGen.Optimization;
-using ReasonGen.Training;
 using Xunit;
 
 namespace ReasonGen.Tests.Grpo;

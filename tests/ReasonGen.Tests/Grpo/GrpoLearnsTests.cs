@@ -6,7 +6,6 @@ using ReasonGen.Rollouts;
 using ReasonGen.Setups;
 using ReasonGen.Studies;
 using ReasonGen.Tokenizers;
-using ReasonGen.Training;
 using ReasonGen.World;
 using Xunit;
 using static TorchSharp.torch;

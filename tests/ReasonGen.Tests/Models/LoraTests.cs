@@ -5,7 +5,6 @@ using ReasonGen.Rollouts;
 using ReasonGen.Setups;
 using ReasonGen.Sft;
 using ReasonGen.Tokenizers;
-using ReasonGen.Training;
 using ReasonGen.World;
 using TorchSharp;
 using Xunit;

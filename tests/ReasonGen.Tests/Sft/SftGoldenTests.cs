@@ -4,7 +4,6 @@ using ReasonGen.Optimization;
 using ReasonGen.Rollouts;
 using ReasonGen.Sft;
 using ReasonGen.Tokenizers;
-using ReasonGen.Training;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;

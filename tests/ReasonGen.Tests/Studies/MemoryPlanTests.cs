@@ -3,7 +3,6 @@ using ReasonGen.Native;
 using ReasonGen.Optimization;
 using ReasonGen.Qwen;
 using ReasonGen.Setups;
-using ReasonGen.Training;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
