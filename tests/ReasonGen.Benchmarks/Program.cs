@@ -1,6 +1,7 @@
 // Speed and memory, for comparing within one run:  dotnet run -c Release --project tests/ReasonGen.Benchmarks [-- WHAT]
 //   (nothing)             the miniature's hot paths; sft: training alone
 //   memory-1b [full]      one training step at the size of Janus-Pro-1B (6 to 16 GB of memory)
+//   sampling [rounds]     sampling by the fused pass and by the model's own, in turn
 //   decode-1b             decoding at that size
 //   launches              kernels that a GPU is asked for a token, counted without one
 //   checkpoint 1b|7b      loading at full size (4 or 15 GB of disk and memory)
@@ -90,6 +91,11 @@ if (args is ["detector", ..])
 if (args is ["unidet", ..])
 {
     return UniDetBenchmark.Run(args.Length > 1 ? int.Parse(args[1]) : 3);
+}
+
+if (args is ["sampling", ..])
+{
+    return SamplingBenchmark.Run(args.Length > 1 ? int.Parse(args[1]) : 9);
 }
 
 if (args is ["score"])

@@ -12,7 +12,6 @@ internal sealed class DecodeMask : IDisposable
 {
     private readonly Tensor? mask; // [N, P + room], or [N, 1, 1, P + room rounded up]
     private readonly bool grows;
-    private int columns;
 
     /// <param name="prompt">[N, P], 0 on pads.</param>
     /// <param name="room">Most tokens to follow.</param>
@@ -20,16 +19,16 @@ internal sealed class DecodeMask : IDisposable
     internal DecodeMask(Tensor prompt, int room, ScalarType type)
     {
         using var scope = NewDisposeScope();
-        (columns, grows) = ((int)prompt.shape[1], !DeviceKernels.PayFor(prompt.device_type));
+        (Columns, grows) = ((int)prompt.shape[1], !DeviceKernels.PayFor(prompt.device_type));
         if (grows)
         {
             mask = cat([prompt, ones(prompt.shape[0], room, prompt.dtype, prompt.device)], 1).DetachFromDisposeScope();
         }
         else if (!prompt.all().ToBoolean())
         {
-            long[] shape = [prompt.shape[0], 1, 1, DeviceKernels.RoundUp(columns + room, prompt.device_type)];
+            long[] shape = [prompt.shape[0], 1, 1, DeviceKernels.RoundUp(Columns + room, prompt.device_type)];
             mask = full(shape, float.NegativeInfinity, type, prompt.device).DetachFromDisposeScope();
-            mask.narrow(3, 0, columns).masked_fill_(prompt.to(ScalarType.Bool).unsqueeze(1).unsqueeze(1), 0);
+            mask.narrow(3, 0, Columns).masked_fill_(prompt.to(ScalarType.Bool).unsqueeze(1).unsqueeze(1), 0);
         }
 
         IsNeeded = mask is not null;
@@ -38,17 +37,20 @@ internal sealed class DecodeMask : IDisposable
     /// <summary>Whether the prompts themselves need one.</summary>
     internal bool IsNeeded { get; }
 
+    /// <summary>Columns so far.</summary>
+    internal int Columns { get; private set; }
+
     /// <summary>The mask of a pass over one more token of each row; null for none.</summary>
     internal Tensor? Next()
     {
-        columns++;
+        Columns++;
         if (mask is null || grows)
         {
-            return mask?.narrow(1, 0, columns);
+            return mask?.narrow(1, 0, Columns);
         }
 
-        using var column = mask.narrow(3, columns - 1, 1).zero_();
-        return mask.narrow(3, 0, DeviceKernels.RoundUp(columns, mask.device_type));
+        using var column = mask.narrow(3, Columns - 1, 1).zero_();
+        return mask.narrow(3, 0, DeviceKernels.RoundUp(Columns, mask.device_type));
     }
 
     public void Dispose() => mask?.Dispose();

@@ -65,7 +65,7 @@ internal static class NcclStart
     {
         using var scope = NewDisposeScope();
         using var generator = Seeds.Torch(1, rank);
-        using var expected = randn(Numbers, generator: generator);
+        using var expected = randn(Numbers, device: CPU, generator: generator);
         using var sent = expected.to(device).clone();
         using var broadcast = full(Numbers, (float)rank, device: device);
         nccl.Sum(sent);

@@ -2,8 +2,8 @@ using System.CommandLine;
 using System.Reflection;
 using System.Runtime.InteropServices;
 using ReasonGen.Checkpoints;
+using ReasonGen.Optimization;
 using ReasonGen.Served;
-using ReasonGen.Training;
 
 namespace ReasonGen.Host.Commands;
 

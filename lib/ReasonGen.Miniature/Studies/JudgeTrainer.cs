@@ -9,7 +9,6 @@ using ReasonGen.Optimization;
 using ReasonGen.Qwen;
 using ReasonGen.Rollouts;
 using ReasonGen.Tokenizers;
-using ReasonGen.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -8,7 +8,6 @@ using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Models;
 using ReasonGen.Optimization;
-using ReasonGen.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 

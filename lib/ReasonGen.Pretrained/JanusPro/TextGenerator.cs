@@ -1,4 +1,5 @@
 using ReasonGen.Core;
+using ReasonGen.Kernels;
 using ReasonGen.Models;
 using ReasonGen.Rollouts;
 using TorchSharp;
@@ -71,7 +72,9 @@ public sealed class TextGenerator
     private DecodeState Start(Tensor embeddings, Tensor attentionMask)
     {
         using var free = no_grad();
-        return new DecodeState(model, embeddings, attentionMask, Config.MaxTokens);
+        var (rows, columns) = ((int)attentionMask.shape[0], (int)attentionMask.shape[1]);
+        return new DecodeState(
+            model, embeddings, attentionMask, model.NewCache(rows, columns + Config.MaxTokens), Config.MaxTokens);
     }
 
     private long[] Next(DecodeState feed, Generator generator, bool[] ended, bool last)
@@ -80,7 +83,8 @@ public sealed class TextGenerator
         using var scope = NewDisposeScope();
         var logits = model.TextLogits(feed.Hidden).squeeze(1); // [N, V]
         var greedy = Config.Temperature == 0;
-        var drawn = TokenSampler.Draw(logits, greedy ? 1 : Config.Temperature, greedy, generator, Config.TopP).Ids
+        Tensor Noise(Tensor like) => DeviceKernels.Noise(like, generator);
+        var drawn = TokenSampler.Draw(logits, greedy ? 1 : Config.Temperature, greedy, Noise, Config.TopP).Ids
             .Values<long>();
         for (var row = 0; row < drawn.Length; row++)
         {

@@ -47,8 +47,7 @@ public sealed class GrpoTrainer : IDisposable
     public GrpoTrainer(IImageTextModel model, RolloutCollector collector, IEntropyStrategy entropy, long beginOfImage,
         IImageTextModel? reference = null, IRankGroup? ranks = null, bool shardOptimizer = false)
     {
-        Config = collector.Config;
-        Config.Validate();
+        (Config = collector.Config).Validate();
         if (Config.KlWeight > 0 && reference is null)
         {
             throw new ArgumentException($"{nameof(GrpoConfig.KlWeight)} is {Config.KlWeight}, which needs a reference "
@@ -91,26 +90,25 @@ public sealed class GrpoTrainer : IDisposable
         guard.Changing(); // the next prompts are others from here on
         collector.CountEmptySteps(collected);
 
-        // advantages and old log-probs
+        // advantages, old log-probs, update
         var watch = Stopwatch.StartNew();
         LastBatch?.Dispose();
         LastBatch = collected.Rollouts is null ? null : Prepare(collected.Rollouts, collected.Groups);
-
-        // update
         var metrics = LastBatch is null ? default : Update(LastBatch);
         StepCount++;
         guard.Whole();
         return GrpoStep.Of(StepCount - 1, collected, metrics, watch.Elapsed.TotalSeconds);
     }
 
-    /// <summary>Advantages and old log-probs of collected groups.</summary>
+    /// <summary>Advantages of collected groups, and old log-probs but for the first update.</summary>
     public GrpoBatch Prepare(RolloutBatch rollouts, IReadOnlyList<Group> groups)
     {
         using var scope = NewDisposeScope();
-        var values = groups.SelectMany(group => group.Rewards).ToArray();
-        var rewards = tensor(values, [groups.Count, groups[0].Rewards.Length], device: rollouts.Ids.device); // [P, G]
+        long[] shape = [groups.Count, groups[0].Rewards.Length];
+        var rewards = tensor([.. groups.SelectMany(group => group.Rewards)], shape, device: rollouts.Ids.device);
         var advantages = GroupAdvantage.Compute(rewards); // [P, G]
-        var oldLogProbs = RolloutLogProbs.Old(model, rollouts, Config.Temperature, Config.MicroBatchRollouts, ranks);
+        var oldLogProbs = RolloutLogProbs.Old(model, rollouts, Config.Temperature, Config.MicroBatchRollouts, ranks,
+            from: Config.PromptsPerUpdate * (int)shape[1]); // [N, R]; those of the first update come with it
         return new(rollouts, groups, rewards.DetachFromDisposeScope(), advantages.DetachFromDisposeScope(),
             oldLogProbs.DetachFromDisposeScope());
     }
@@ -162,7 +160,9 @@ public sealed class GrpoTrainer : IDisposable
         var micro = batch.Slice(start, count, Config.IgnoreBeginOfImage ? beginOfImage : null);
         var (logProbs, entropies) =
             RolloutLogProbs.Compute(model, micro.Rollouts, Config.Temperature, entropy.NeedsGradient); // [n, R]
-        var policy = PolicyLoss.Compute(logProbs, micro.OldLogProbs, micro.Advantages, micro.Mask, Config.ClipRange);
+        var old = start < Config.PromptsPerUpdate * batch.GroupSize // the weights are still those that sampled
+            ? micro.OldLogProbs.copy_(logProbs.detach()) : micro.OldLogProbs;
+        var policy = PolicyLoss.Compute(logProbs, old, micro.Advantages, micro.Mask, Config.ClipRange);
         var textEntropy = MaskedMean.Of(entropies, micro.TextMask);
         var imageEntropy = MaskedMean.Of(entropies, micro.ImageMask);
 

@@ -38,15 +38,16 @@ public static class RolloutLogProbs
     /// <param name="temperature">As in <see cref="Compute"/>.</param>
     /// <param name="microBatch">Rollouts of one forward pass, at least 1.</param>
     /// <param name="ranks">Ranks that share the micro-batches out; null for one.</param>
+    /// <param name="from">The first rollout; those before it get zeros.</param>
     /// <returns>[N, R] fp32, the whole of it on each rank.</returns>
     public static Tensor Old(IImageTextModel model, RolloutBatch rollouts, double temperature, int microBatch,
-        IRankGroup? ranks = null)
+        IRankGroup? ranks = null, int from = 0)
     {
         using var free = no_grad();
         using var scope = NewDisposeScope();
         var old = zeros(rollouts.Count, rollouts.ResponseColumns, ScalarType.Float32, rollouts.Ids.device);
         ranks ??= Alone.Group;
-        for (var start = ranks.Rank * microBatch; start < rollouts.Count; start += ranks.Size * microBatch)
+        for (var start = from + ranks.Rank * microBatch; start < rollouts.Count; start += ranks.Size * microBatch)
         {
             using var pass = NewDisposeScope();
             var micro = rollouts.Slice(start, Math.Min(microBatch, rollouts.Count - start));

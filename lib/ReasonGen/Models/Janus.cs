@@ -158,9 +158,9 @@ public sealed class Janus : Module, IImageTextModel
 
     public Tensor ImageLogits(Tensor hidden) => gen_head.forward(hidden);
 
-    public KvCache NewCache(int rows, int tokens) => new(
-        Config.Language.Layers, rows, Config.Language.KeyValueHeads, tokens, Config.Language.HeadWidth, Target.Device,
-        Target.DType);
+    public KvCache NewCache(int rows, int tokens) => new KvCache(Config.Language.Layers, rows,
+        Config.Language.KeyValueHeads, tokens, Config.Language.HeadWidth, Target.Device, Target.DType)
+        .With(language_model.Fuse(tokens));
 
     public Tensor DecodeImage(Tensor codes)
     {

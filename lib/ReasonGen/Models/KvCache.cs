@@ -9,6 +9,8 @@ namespace ReasonGen.Models;
 public sealed class KvCache : IDisposable
 {
     private readonly (Tensor Keys, Tensor Values)[] layers;
+    private readonly bool isWhole = true;
+    private FusedCache? fused;
 
     public KvCache(int layerCount, int rows, int heads, int tokens, int headWidth, Device device, ScalarType type)
     {
@@ -20,11 +22,40 @@ public sealed class KvCache : IDisposable
         Capacity = tokens;
     }
 
+    private KvCache(KvCache all, int start, int count)
+    {
+        Tensor Some(Tensor tensor) => tensor.narrow(0, start, count).DetachFromDisposeScope();
+        layers = Array.ConvertAll(all.layers, layer => (Some(layer.Keys), Some(layer.Values)));
+        (Capacity, Length, fused) = (all.Capacity, all.Length, all.fused?.Rows(layers, start, count));
+        (Weights, isWhole) = (all.Weights, false);
+    }
+
     /// <summary>Tokens the cache can hold.</summary>
     public int Capacity { get; }
 
     /// <summary>Weights as sampling wants them, which live as long; null on a CPU.</summary>
     internal SamplingWeights? Weights { get; }
+
+    /// <summary>Rows to decode together, where a pass in blocks is faster; null where it is not.</summary>
+    internal int? BlockRows => fused is null ? null : FusedCache.BlockRows;
+
+    /// <summary>Takes a faster pass where it can, with the weights of now; null takes the model's own.</summary>
+    internal KvCache With(FusedDecoder? decoder)
+    {
+        fused = decoder is null ? null : new(decoder, layers);
+        return this;
+    }
+
+    /// <summary>The part of some rows, sharing memory; disposing it leaves the whole.</summary>
+    internal KvCache Rows(int start, int count) => new(this, start, count);
+
+    /// <summary><see cref="IImageTextModel.Hidden"/> by the faster pass; null where it cannot be.</summary>
+    internal Tensor? Hidden(Tensor embeddings, Tensor? attentionMask, Tensor? positionIds)
+    {
+        var hidden = fused?.Hidden(embeddings, attentionMask, positionIds, EnsureCapacity(embeddings.shape[1]));
+        Advance(hidden is null ? 0 : (int)embeddings.shape[1]);
+        return hidden;
+    }
 
     /// <summary>Tokens held by every layer.</summary>
     public int Length { get; private set; }
@@ -61,11 +92,20 @@ public sealed class KvCache : IDisposable
     internal void Advance(int tokens) => Length += tokens;
 
     /// <summary>Forgets the newest tokens: at most <paramref name="length"/> are kept.</summary>
-    internal void Truncate(int length) => Length = Math.Min(Length, length);
+    internal void Truncate(int length)
+    {
+        Length = Math.Min(Length, length);
+        fused?.Truncate(length);
+    }
 
     public void Dispose()
     {
-        Weights?.Dispose();
+        if (isWhole)
+        {
+            Weights?.Dispose();
+        }
+
+        fused?.Dispose();
         foreach (var (keys, values) in layers)
         {
             keys.Dispose();

@@ -1,3 +1,4 @@
+using ReasonGen.Core;
 using ReasonGen.Kernels;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -30,7 +31,15 @@ internal sealed class Linear : nn.Module<Tensor, Tensor>
     /// <summary>What kernels see of it.</summary>
     internal DenseLayer Dense => new(weight, bias, Inputs, Outputs);
 
-    /// <summary>Makes of x and W x + b what the layer gives; null for no change.</summary>
+    /// <summary>The same as plain numbers, with what an adapter adds.</summary>
+    internal DenseValues Values()
+    {
+        using var scope = NewDisposeScope();
+        var whole = Adapter?.Invoke(eye(Inputs, dtype: weight.dtype, device: weight.device), weight.t()).t() ?? weight;
+        return new(whole.Values<float>(), bias?.Values<float>());
+    }
+
+    /// <summary>Adds to W x + b what is linear in x; null adds nothing.</summary>
     internal Func<Tensor, Tensor, Tensor>? Adapter { get; set; }
 
     /// <summary>Makes W with what the adapter adds; null without one.</summary>

@@ -91,6 +91,29 @@ internal sealed class LlamaModel : Module
         return norm.forward(x).MoveToOuterDisposeScope();
     }
 
+    /// <summary>The same pass in one kernel, with the weights of now; null where it is impossible or no
+    /// faster.</summary>
+    /// <param name="positions">Most tokens of a sequence.</param>
+    /// <param name="lanes">Values of a vector; null for the processor's widest.</param>
+    internal FusedDecoder? Fuse(int positions, int? lanes = null)
+    {
+        using var free = no_grad();
+        using var scope = NewDisposeScope();
+        lanes ??= FusedDecoder.LanesFor(config.HeadWidth);
+        if (lanes == 0 || !FusedDecoder.Pays(layers.parameters()))
+        {
+            return null;
+        }
+
+        var at = arange(positions, device: CPU).unsqueeze(0);
+        var angles = Rotary.Angles(at, config.HeadWidth, config.RopeTheta, null);
+        return new(new(config.Width, config.MlpWidth, config.Heads, config.KeyValueHeads, config.HeadWidth,
+            (float)config.RmsNormEpsilon), layers.Select(layer => new LayerValues(
+                [.. layer.modules().OfType<Linear>().Select(linear => linear.Values())],
+                [.. layer.modules().OfType<RmsNorm>().Select(norm => norm.Weight.Values<float>())])),
+            norm.Weight.Values<float>(), angles.cos().Values<float>(), angles.sin().Values<float>(), lanes.Value);
+    }
+
     private static Tensor Checkpointed(LlamaLayer layer, Tensor x, PassContext pass)
     {
         Tensor[] shared = pass.Mask is null ? [pass.Cos, pass.Sin] : [pass.Cos, pass.Sin, pass.Mask];
@@ -157,7 +180,11 @@ public sealed class Llama : Module
     /// <see cref="IImageTextModel.Hidden"/>.</summary>
     public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null,
         KvCache? cache = null) =>
-        model.Forward(embeddings, attentionMask, positionIds, cache);
+        cache?.Hidden(embeddings, attentionMask, positionIds)
+        ?? model.Forward(embeddings, attentionMask, positionIds, cache);
+
+    /// <summary>A faster pass for a cache of so many tokens.</summary>
+    internal FusedDecoder? Fuse(int positions, int? lanes = null) => model.Fuse(positions, lanes);
 
     /// <summary>[…, D] → […, V].</summary>
     public Tensor Logits(Tensor hidden) => lm_head.forward(hidden);

@@ -24,6 +24,8 @@ internal sealed class RmsNorm : Module<Tensor, Tensor>
         (widthScalar, epsilonScalar) = (width, epsilon);
     }
 
+    internal Tensor Weight => weight;
+
     public override Tensor forward(Tensor x) => Operators.RmsNorm(x, weight, widthScalar, epsilonScalar);
 }
 

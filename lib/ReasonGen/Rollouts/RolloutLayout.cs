@@ -70,6 +70,22 @@ internal sealed class RolloutLayout
         return (stack([ids, bare], 1).view(2 * rows, Columns), mask.repeat_interleave(2, 0));
     }
 
+    /// <summary>Columns of what was read for the rationale, prompt first, that the image phase sees again, [count,
+    /// columns]; null where a row has a pad in its text, which the image phase would leave out.</summary>
+    internal Tensor? Seen(int start, int count, int columns)
+    {
+        var (seen, padded) = (new long[count * columns], false);
+        for (var row = start; row < start + count; row++)
+        {
+            var (at, length) = ((row - start) * columns, kept[row] - 1);
+            padded |= text.AsSpan(row * textColumns, length).Contains(special.Pad);
+            promptMask.AsSpan(row * promptColumns, promptColumns).CopyTo(seen.AsSpan(at));
+            seen.AsSpan(at + promptColumns, length).Fill(1);
+        }
+
+        return padded ? null : tensor(seen, [count, columns], device: CPU);
+    }
+
     /// <summary>The training layout: prompt, text, image codes, eos where the row was moved, pads up to so many
     /// response columns.</summary>
     internal RolloutBatch MoveBack(Tensor codes, Tensor textLogProbs, Tensor imageLogProbs, int responseColumns)

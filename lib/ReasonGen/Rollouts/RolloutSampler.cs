@@ -9,6 +9,7 @@
 // pad token that the policy samples in the first row does not end the run. 3. Log-probs of sampled tokens are kept;
 // forced tokens get 0.
 using ReasonGen.Core;
+using ReasonGen.Kernels;
 using ReasonGen.Models;
 using ReasonGen.Tokenizers;
 using TorchSharp;
@@ -44,83 +45,93 @@ public sealed class RolloutSampler
                 + $"[{string.Join(", ", promptMask.shape)}] must both be [N, P]");
         }
 
-        using var generator = Seeds.Torch(seed);
-        return Generate(promptIds, promptMask, generator, tokenDone);
+        return Generate(promptIds, promptMask, new ExponentialNoise(Seeds.Mix(seed)), tokenDone);
     }
 
-    internal RolloutBatch Generate(Tensor promptIds, Tensor promptMask, Generator generator,
+    internal RolloutBatch Generate(Tensor promptIds, Tensor promptMask, ExponentialNoise noise,
         Action<int>? tokenDone = null)
     {
         using var free = no_grad();
         using var scope = NewDisposeScope();
         var layout = new RolloutLayout(promptIds, promptMask, special);
+        var (rows, columns) = ((int)promptIds.shape[0], (int)promptIds.shape[1] + Math.Max(Config.MaxTextTokens, 1));
+        using var cache = model.NewCache(rows, columns + (Guided ? 0 : Config.ImageTokens));
+        using var blocks = new RowBlocks<DecodeState>(rows, cache?.BlockRows, noise, tokenDone);
 
         // rationale
         var thinks = Config.MaxTextTokens > 0;
-        var nothing = zeros([promptIds.shape[0], 0], device: CPU);
-        var (text, textLogProbs) = thinks ? SampleText(promptIds, promptMask, generator, tokenDone)
+        var nothing = zeros([rows, 0], device: CPU);
+        var (text, textLogProbs) = thinks ? SampleText(promptIds, promptMask, blocks, cache)
             : (nothing.to(ScalarType.Int64), nothing);
         layout.CutAndMoveRight(text);
 
         // image
-        var (codes, imageLogProbs) = SampleImage(layout, promptIds.device, generator, tokenDone);
+        if (Guided) // which reads all anew
+        {
+            blocks.Forget();
+            cache?.Dispose();
+        }
+
+        using var pairs = Guided ? model.NewCache(2 * rows, columns + Config.ImageTokens) : null;
+        var (codes, imageLogProbs) = SampleImage(layout, promptIds.device, blocks, Guided ? pairs : cache);
         var responseColumns = Config.MaxTextTokens + Config.ImageTokens + (thinks ? 0 : 1);
         return layout.MoveBack(codes, textLogProbs, imageLogProbs, responseColumns);
     }
 
+    private bool Guided => Config.GuidanceScale != 1;
+
     private (Tensor Tokens, Tensor LogProbs) SampleText(
-        Tensor promptIds, Tensor promptMask, Generator generator, Action<int>? tokenDone)
+        Tensor promptIds, Tensor promptMask, RowBlocks<DecodeState> blocks, KvCache? cache)
     {
-        using var scope = NewDisposeScope();
-        using var state = new DecodeState(model, model.Embed(promptIds), promptMask, Config.MaxTextTokens);
         using Scalar eos = special.Eos, beginOfImage = special.BeginOfImage;
-        var ended = zeros(promptIds.shape[0], 1, ScalarType.Bool, promptIds.device);
-        List<Tensor> tokens = [], logProbs = [];
-        while (true)
+        return blocks.Draw(model.VocabularySize, 0, block =>
         {
-            using var step = NewDisposeScope();
-            var logits = model.TextLogits(state.Hidden).squeeze(1);   // [N, V]
-            var (next, logProb) = Draw(logits, generator);            // [N, 1]
-            tokens.Add(next.MoveToOuterDisposeScope());
-            logProbs.Add(logProb.MoveToOuterDisposeScope());
-            tokenDone?.Invoke(tokens.Count);
-            ended = ended.logical_or(next.eq(eos)).logical_or(next.eq(beginOfImage)).MoveToOuterDisposeScope();
-            if (tokens.Count == Config.MaxTextTokens || ended.all().ToBoolean())
+            var state = block.State = new DecodeState(model, model.Embed(block.Of(promptIds)), block.Of(promptMask),
+                cache?.Rows(block.Start, block.Count), Config.MaxTextTokens);
+            var ended = zeros(block.Count, 1, ScalarType.Bool, promptIds.device);
+            while (true)
             {
-                break;
+                using var step = NewDisposeScope();
+                var logits = model.TextLogits(state.Hidden).squeeze(1);  // [n, V]
+                var next = Draw(logits, block);                          // [n, 1]
+                ended = ended.logical_or(next.eq(eos)).logical_or(next.eq(beginOfImage)).MoveToOuterDisposeScope();
+                if (block.Steps == Config.MaxTextTokens || ended.all().ToBoolean())
+                {
+                    return;
+                }
+
+                state.Append(model.Embed(next));
             }
-
-            state.Append(model.Embed(next));
-        }
-
-        return (cat(tokens, 1).MoveToOuterDisposeScope(), cat(logProbs, 1).MoveToOuterDisposeScope()); // [N, L]
+        });
     }
 
     private (Tensor Codes, Tensor LogProbs) SampleImage(
-        RolloutLayout layout, Device device, Generator generator, Action<int>? tokenDone)
+        RolloutLayout layout, Device device, RowBlocks<DecodeState> blocks, KvCache? cache)
     {
-        using var scope = NewDisposeScope();
-        var guided = Config.GuidanceScale != 1;
-        var (ids, mask) = layout.ImagePrefill(guided, device);        // [N or 2N, M]
-        using var state = new DecodeState(model, model.Embed(ids), mask, Config.ImageTokens);
-        List<Tensor> codes = [], logProbs = [];
-        while (true)
+        var (ids, mask) = layout.ImagePrefill(Guided, device);           // [N or 2N, M]
+        using Scalar beginOfImage = special.BeginOfImage;
+        return blocks.Draw(model.CodebookSize, Config.MaxTextTokens, block =>
         {
-            using var step = NewDisposeScope();
-            var logits = model.ImageLogits(state.Hidden).squeeze(1);  // [N or 2N, C]
-            var (next, logProb) = Draw(guided ? Guide(logits) : logits, generator);
-            codes.Add(next.MoveToOuterDisposeScope());
-            logProbs.Add(logProb.MoveToOuterDisposeScope());
-            tokenDone?.Invoke(Config.MaxTextTokens + codes.Count);
-            if (codes.Count == Config.ImageTokens)
+            var copies = Guided ? 2 : 1;
+            if (Guided || block.State?.GoOn(layout, block.Start, beginOfImage, Config.ImageTokens) != true)
             {
-                break;
+                block.State = new DecodeState(model, model.Embed(block.Of(ids, copies)), block.Of(mask, copies),
+                    cache?.Rows(copies * block.Start, copies * block.Count), Config.ImageTokens);
             }
 
-            state.Append(model.EmbedImageCodes(guided ? next.repeat_interleave(2, 0) : next));
-        }
+            while (true)
+            {
+                using var step = NewDisposeScope();
+                var logits = model.ImageLogits(block.State!.Hidden).squeeze(1); // [n or 2n, C]
+                var next = Draw(Guided ? Guide(logits) : logits, block);
+                if (block.Steps == Config.ImageTokens)
+                {
+                    return;
+                }
 
-        return (cat(codes, 1).MoveToOuterDisposeScope(), cat(logProbs, 1).MoveToOuterDisposeScope()); // [N, I]
+                block.State.Append(model.EmbedImageCodes(Guided ? next.repeat_interleave(2, 0) : next));
+            }
+        });
     }
 
     // Each row c is followed by its unconditional row u: [2N, C] → u + w (c − u), [N, C].
@@ -130,6 +141,10 @@ public sealed class RolloutSampler
         return lerp(pairs.select(1, 1), pairs.select(1, 0), Config.GuidanceScale);
     }
 
-    private (Tensor Ids, Tensor LogProbs) Draw(Tensor logits, Generator generator) =>
-        TokenSampler.Draw(logits, Config.Temperature, Config.Greedy, generator);
+    private Tensor Draw(Tensor logits, RowBlocks<DecodeState>.Block block)
+    {
+        var (next, logProb) = TokenSampler.Draw(logits, Config.Temperature, Config.Greedy, block.Noise);
+        block.Add(next, logProb);
+        return next;
+    }
 }

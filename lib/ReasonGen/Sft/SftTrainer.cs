@@ -5,7 +5,6 @@ using ReasonGen.Core;
 using ReasonGen.Models;
 using ReasonGen.Optimization;
 using ReasonGen.Ranks;
-using ReasonGen.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -37,12 +37,13 @@ internal static class DecodeLaunches
         try
         {
             using var generator = Seeds.Torch(1);
+            Tensor Noise(Tensor like) => DeviceKernels.Noise(like, generator);
             var prompt = ones(2, 3, ScalarType.Int64, CPU);
-            using var state = new DecodeState(policy, policy.Embed(prompt), prompt, 8);
-            var (next, _) = TokenSampler.Draw(policy.ImageLogits(state.Hidden).squeeze(1), 1, false, generator);
+            using var state = new DecodeState(policy, policy.Embed(prompt), prompt, policy.NewCache(2, 11), 8);
+            var (next, _) = TokenSampler.Draw(policy.ImageLogits(state.Hidden).squeeze(1), 1, false, Noise);
             using var log = new OperatorLog();
             state.Append(policy.EmbedImageCodes(next));
-            _ = TokenSampler.Draw(policy.ImageLogits(state.Hidden).squeeze(1), 1, false, generator);
+            _ = TokenSampler.Draw(policy.ImageLogits(state.Hidden).squeeze(1), 1, false, Noise);
             return log.Launches;
         }
         finally

@@ -5,7 +5,6 @@ using ReasonGen.Optimization;
 using ReasonGen.Sft;
 using ReasonGen.Studies;
 using ReasonGen.Tokenizers;
-using ReasonGen.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 

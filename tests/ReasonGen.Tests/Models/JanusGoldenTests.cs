@@ -128,8 +128,8 @@ public sealed class JanusGoldenTests
             var prompt = t[greedy ? name.Split('.')[1] : (string)json["sample_prompts"]![name]!];
             // the sampler itself adds begin_of_image
             prompt = prompt.narrow(0, 0, prompt.shape[0] - 1).unsqueeze(0).repeat(count, 1);
-            using var generator = new Generator((ulong)((long?)c["manual_seed"] ?? 0), CPU);
-            using var rollouts = sampler.Generate(prompt, ones_like(prompt), generator);
+            var noise = new ExponentialNoise((long?)c["manual_seed"] ?? 0);
+            using var rollouts = sampler.Generate(prompt, ones_like(prompt), noise);
             Golden.Equal(t[name + ".codes"], rollouts.ImageCodes, name + " codes");
 
             var raw = cat(recording.Image, 1); // [P or 2P, tokens, codes]

@@ -2,6 +2,7 @@ using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Imaging;
 using ReasonGen.JanusPro;
+using ReasonGen.Kernels;
 using ReasonGen.Models;
 using ReasonGen.Rollouts;
 using ReasonGen.Setups;
@@ -131,14 +132,15 @@ public sealed class JanusPipelineTests : IDisposable
         using var scope = NewDisposeScope();
         using var generator = new Generator(3, CPU);
         var logits = tensor(new[] { 0.5f, 0.3f, 0.15f, 0.05f }).log().expand(2000, 4);
+        Tensor Noise(Tensor like) => empty(2000, 4).exponential_(1, generator);
         long[] Drawn(double topP) =>
-            [.. TokenSampler.Draw(logits, 1, false, generator, topP).Ids.Values<long>().Distinct().Order()];
+            [.. TokenSampler.Draw(logits, 1, false, Noise, topP).Ids.Values<long>().Distinct().Order()];
         Assert.Equal([0], Drawn(0.5));
         Assert.Equal([0, 1], Drawn(0.51));
         Assert.Equal([0, 1, 2], Drawn(0.95));
         Assert.Equal([0, 1, 2, 3], Drawn(1));
         var share =
-            TokenSampler.Draw(logits, 1, false, generator, 0.6).Ids.eq(0).to(ScalarType.Float32).mean().ToDouble();
+            TokenSampler.Draw(logits, 1, false, Noise, 0.6).Ids.eq(0).to(ScalarType.Float32).mean().ToDouble();
         Assert.Equal(0.5 / 0.8, share, 0.05);
     }
 

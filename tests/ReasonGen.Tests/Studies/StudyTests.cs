@@ -1,9 +1,9 @@
 using ReasonGen.Checkpoints;
 using ReasonGen.Grpo;
 using ReasonGen.Models;
+using ReasonGen.Optimization;
 using ReasonGen.Sft;
 using ReasonGen.Studies;
-using ReasonGen.Training;
 using ReasonGen.World;
 using TorchSharp;
 using Xunit;
@@ -124,6 +124,25 @@ public sealed class StudyTests : IDisposable
         var sampled = rollouts.SampledLogProbs;
         Golden.Close(sampled, where(sampled.ne(0), RolloutLogProbs.Compute(model, rollouts).LogProbs, sampled), 2e-5,
             "log-probs");
+    }
+
+    [Fact]
+    public void Log_probs_with_a_graph_are_those_without_bit_for_bit()
+    {
+        // so the first update of an iteration is the same whether its old log-probs are taken before it or from it
+        var study = new Study(StudyConfig.Quick);
+        using var model = study.Load("sft");
+        using var rollouts = study.Policy(model).Generate(ReasonGen.World.Prompts.Benchmark(1), 3, 5);
+        using var scope = NewDisposeScope();
+        var old = RolloutLogProbs.Old(model, rollouts, 1, 6);
+        for (var start = 0; start < rollouts.Count; start += 6)
+        {
+            var (logProbs, _) = RolloutLogProbs.Compute(model, rollouts.Slice(start, 6));
+            Assert.True(logProbs.requires_grad);
+            Golden.Equal(old.narrow(0, start, 6).narrow(1, 0, logProbs.shape[1]), logProbs, $"rollouts from {start}");
+        }
+
+        Golden.Equal(old.narrow(0, 6, 12), RolloutLogProbs.Old(model, rollouts, 1, 6, from: 6).narrow(0, 6, 12));
     }
 
     [Fact]

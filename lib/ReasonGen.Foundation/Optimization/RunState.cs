@@ -1,12 +1,11 @@
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
-using ReasonGen.Optimization;
 using ReasonGen.Ranks;
 using Parameter = TorchSharp.Modules.Parameter;
 using static TorchSharp.torch;
 
-namespace ReasonGen.Training;
+namespace ReasonGen.Optimization;
 
 /// <summary>
 /// All that an interrupted training run needs to go on to the same numbers: weights, optimizer state, and a json of

@@ -1,4 +1,4 @@
-namespace ReasonGen.Training;
+namespace ReasonGen.Optimization;
 
 /// <summary>A loss or gradient became NaN or infinite; the weights are those of the step before.</summary>
 public sealed class NonFiniteLossException(string what, long step, string batch, string? lastSaved) : Exception(
