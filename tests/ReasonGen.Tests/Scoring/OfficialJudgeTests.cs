@@ -164,8 +164,8 @@ public sealed class OfficialJudgeTests : IDisposable
     [InlineData("--detector {golden}/mask2former/mmdet.pth --clip {golden}/clip/hf", "GenEval's colours need")]
     [InlineData("--detector {golden}/clip/openai/ViT-tiny.pt --clip {golden}/clip/hf --any-model", "ViT-tiny.pt")]
     [InlineData("--detector {golden}/mask2former/mmdet.pth --clip {golden}/mask2former/mmdet.pth", "it is no CLIP")]
-    [InlineData("--detector a --clip b --device tpu", "there is auto, cpu, cuda")]
-    [InlineData("--detector a --clip b --device cuda:99", "GPUs")]
+    [InlineData("--detector a --clip b --device tpu", "'tpu' names no device")]
+    [InlineData("--detector a --clip b --device cuda:99", "'cuda:99' is not there")]
     public async Task Weights_that_are_missing_or_of_another_model_are_refused_before_an_image_is_read(string weights,
         string message)
     {
