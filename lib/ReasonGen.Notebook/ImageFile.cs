@@ -60,7 +60,7 @@ public static class ImageFile
             }
 
             var image = new RgbImage(info.Width, info.Height, OnWhite(bitmap.GetPixelSpan()));
-            return Upright(image, (int)codec.EncodedOrigin);
+            return ExifOrientation.Turn(image, (int)codec.EncodedOrigin);
         }
         // the library's word for memory that it could not have
         catch (Exception e) when (e.GetType() == typeof(Exception))
@@ -134,37 +134,6 @@ public static class ImageFile
         return rgb;
 
         static byte Over(byte value, byte alpha) => (byte)((value * alpha + 255 * (255 - alpha) + 127) / 255);
-    }
-
-    // EXIF orientation 1 to 8: where a pixel of the upright image lies in the stored one
-    private static RgbImage Upright(RgbImage stored, int orientation)
-    {
-        if (orientation is < 2 or > 8)
-        {
-            return stored;
-        }
-
-        int w = stored.Width, h = stored.Height, width = orientation >= 5 ? h : w, height = orientation >= 5 ? w : h;
-        var rgb = new byte[stored.Rgb.Length];
-        for (var y = 0; y < height; y++)
-        {
-            for (var x = 0; x < width; x++)
-            {
-                var (column, row) = orientation switch
-                {
-                    2 => (w - 1 - x, y),
-                    3 => (w - 1 - x, h - 1 - y),
-                    4 => (x, h - 1 - y),
-                    5 => (y, x),
-                    6 => (y, h - 1 - x),
-                    7 => (w - 1 - y, h - 1 - x),
-                    _ => (w - 1 - y, x),
-                };
-                stored.Rgb.AsSpan((row * w + column) * 3, 3).CopyTo(rgb.AsSpan((y * width + x) * 3));
-            }
-        }
-
-        return new(width, height, rgb);
     }
 
     private readonly record struct Rgba(byte R, byte G, byte B, byte Alpha);

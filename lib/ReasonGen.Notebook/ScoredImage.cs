@@ -45,8 +45,8 @@ public sealed record ScoredImage(RgbImage Pixels, (byte R, byte G, byte B) Outsi
         }
 
         var info = new SKImageInfo(codec.Info.Width, codec.Info.Height, SKColorType.Rgba8888, SKAlphaType.Unpremul);
-        var png = PngChunks(encoded);
-        var header = png.FirstOrDefault(chunk => chunk.Name == "IHDR").Data;
+        var png = PngChunks.Of(encoded).ToArray();
+        var header = png.FirstOrDefault(chunk => chunk.Name == "IHDR").Data.Span;
         byte[] rgb;
         if (header is [_, _, _, _, _, _, _, _, 16, 0, _, _, 0])
         {
@@ -71,43 +71,29 @@ public sealed record ScoredImage(RgbImage Pixels, (byte R, byte G, byte B) Outsi
             }
         }
 
-        var palette = header is [_, _, _, _, _, _, _, _, _, 3, ..] ? png.FirstOrDefault(chunk => chunk.Name == "PLTE")
-            .Data : null;
+        var palette = header is [_, _, _, _, _, _, _, _, _, 3, ..]
+            ? png.FirstOrDefault(chunk => chunk.Name == "PLTE").Data.Span : default;
         var image = new RgbImage(info.Width, info.Height, rgb);
-        var orientation = png.FirstOrDefault(chunk => chunk.Name == "eXIf").Data is { } exif ? Orientation(exif)
+        var orientation =
+            png.Where(chunk => chunk.Name == "eXIf").Select(chunk => chunk.Data).ToArray() is [var exif, ..]
+            ? ExifOrientation.Read(exif.Span.StartsWith("Exif\0\0"u8) ? exif.Span[6..] : exif.Span) ?? 1
             : (int)codec.EncodedOrigin;
-        return new(upright ? Turn(image, orientation) : image, palette is [var r, var g, var b, ..] ? (r, g, b)
+        return new(upright ? ExifOrientation.Turn(image, orientation) : image,
+            palette is [var r, var g, var b, ..] ? (r, g, b)
             : default);
     }
 
-    private static List<(string Name, byte[] Data)> PngChunks(byte[] file)
-    {
-        List<(string, byte[])> chunks = [];
-        if (file is not [0x89, 0x50, 0x4E, 0x47, ..])
-        {
-            return chunks;
-        }
-
-        for (var at = 8; at + 8 <= file.Length;)
-        {
-            var length = BinaryPrimitives.ReadInt32BigEndian(file.AsSpan(at));
-            if (length < 0 || at + 12L + length > file.Length)
-            {
-                break;
-            }
-
-            chunks.Add((System.Text.Encoding.ASCII.GetString(file, at + 4, 4), file[(at + 8)..(at + 8 + length)]));
-            at += 12 + length;
-        }
-
-        return chunks;
-    }
-
     // Two bytes a pixel, each row behind the number of its filter.
-    private static byte[]? SixteenBitGrey(List<(string Name, byte[] Data)> png, int width, int height)
+    private static byte[]? SixteenBitGrey(
+        IEnumerable<(string Name, ReadOnlyMemory<byte> Data)> png, int width, int height)
     {
-        using var packed = new MemoryStream([.. png.Where(chunk => chunk.Name == "IDAT")
-            .SelectMany(chunk => chunk.Data)]);
+        using var packed = new MemoryStream();
+        foreach (var chunk in png.Where(chunk => chunk.Name == "IDAT"))
+        {
+            packed.Write(chunk.Data.Span);
+        }
+
+        packed.Position = 0;
         using var zlib = new ZLibStream(packed, CompressionMode.Decompress);
         var stride = 2 * width;
         var (row, above, rgb) = (new byte[stride + 1], new byte[stride + 1], new byte[width * height * 3]);
@@ -144,67 +130,5 @@ public sealed record ScoredImage(RgbImage Pixels, (byte R, byte G, byte B) Outsi
         int guess = left + up - corner, a = Math.Abs(guess - left), b = Math.Abs(guess - up),
             c = Math.Abs(guess - corner);
         return a <= b && a <= c ? left : b <= c ? up : corner;
-    }
-
-    // Tag 0x0112 of the first directory.
-    private static int Orientation(byte[] exif)
-    {
-        var start = exif is [0x45, 0x78, 0x69, 0x66, 0, 0, ..] ? 6 : 0;
-        var tiff = exif.AsSpan(start);
-        if (tiff.Length < 8)
-        {
-            return 1;
-        }
-
-        var little = tiff[0] == 'I';
-        int Short(ReadOnlySpan<byte> at) => little ? BinaryPrimitives.ReadUInt16LittleEndian(at)
-            : BinaryPrimitives.ReadUInt16BigEndian(at);
-        var directory = little ? BinaryPrimitives.ReadInt32LittleEndian(tiff[4..])
-            : BinaryPrimitives.ReadInt32BigEndian(tiff[4..]);
-        if (directory < 0 || directory + 2 > tiff.Length)
-        {
-            return 1;
-        }
-
-        for (var (i, count) = (0, Short(tiff[directory..])); i < count && directory + 2
-            + 12 * (i + 1) <= tiff.Length; i++)
-        {
-            var entry = tiff.Slice(directory + 2 + 12 * i, 12);
-            if (Short(entry) == 0x0112)
-            {
-                return Short(entry[8..]);
-            }
-        }
-
-        return 1;
-    }
-
-    // 1 upright, 2 mirrored, 3 half a turn, 4 upside down, 5 to 8 rows and columns exchanged.
-    private static RgbImage Turn(RgbImage image, int orientation)
-    {
-        if (orientation is < 2 or > 8)
-        {
-            return image;
-        }
-
-        var (width, height) = orientation < 5 ? (image.Width, image.Height) : (image.Height, image.Width);
-        var rgb = new byte[image.Rgb.Length];
-        for (var at = 0; at < width * height; at++)
-        {
-            int x = at % width, y = at / width;
-            var (sx, sy) = orientation switch
-            {
-                2 => (image.Width - 1 - x, y),
-                3 => (image.Width - 1 - x, image.Height - 1 - y),
-                4 => (x, image.Height - 1 - y),
-                5 => (y, x),
-                6 => (y, image.Height - 1 - x),
-                7 => (image.Width - 1 - y, image.Height - 1 - x),
-                _ => (image.Width - 1 - y, x),
-            };
-            image.Rgb.AsSpan((sy * image.Width + sx) * 3, 3).CopyTo(rgb.AsSpan(at * 3));
-        }
-
-        return new(width, height, rgb);
     }
 }

@@ -17,6 +17,7 @@ internal sealed class RowBlocks<T> : IDisposable where T : class, IDisposable
     private readonly int rows;
     private readonly Block[] blocks;
     private readonly List<Tensor> noise = [];
+    private readonly Lock telling = new(); // nobody who tells waits for noise
     private long classes, rowsDone;
 
     /// <param name="rows">N.</param>
@@ -68,9 +69,12 @@ internal sealed class RowBlocks<T> : IDisposable where T : class, IDisposable
         {
             tokens.Add(token.DetachFromDisposeScope());
             logProbs.Add(logProb.DetachFromDisposeScope());
-            lock (all.noise)
+            if (all.stepDone is { } tell)
             {
-                all.stepDone?.Invoke((int)((all.rowsDone += count) / all.rows));
+                lock (all.telling)
+                {
+                    tell((int)((all.rowsDone += count) / all.rows));
+                }
             }
         }
 

@@ -69,16 +69,9 @@ public sealed class ClipScorer : IReward, IDisposable
 
     /// <summary>Cosine of each image with its text, in −1…1; not a number where the rules refuse the text as too
     /// long.</summary>
-    public float[] Score(IReadOnlyList<RewardRequest> requests, CancellationToken cancel = default)
-    {
-        var readable = requests.Select(request => tokenizer.Fits(request.Prompt.Text, model.Config.Text.Context))
-            .ToArray();
-        RewardRequest[] kept = [.. requests.Where((_, i) => readable[i])];
-        var scores = Score(kept.Select(request => (SourceImage)request.Image).ToArray(), kept.Select(request =>
-            request.Prompt.Text).ToArray(), cancel);
-        var at = 0;
-        return [.. readable.Select(fits => fits ? scores[at++] : float.NaN)];
-    }
+    public float[] Score(IReadOnlyList<RewardRequest> requests, CancellationToken cancel = default) =>
+        ImageTextPairs.WhereScorable(requests, request => tokenizer.Fits(request.Prompt.Text,
+            model.Config.Text.Context), (images, texts) => Score(images, texts, cancel));
 
     /// <summary>Cosine of each image with the text of the same place, in −1…1.</summary>
     /// <exception cref="UnusableFileException">An image cannot be prepared.</exception>
@@ -87,23 +80,9 @@ public sealed class ClipScorer : IReward, IDisposable
     public float[] Score(IReadOnlyList<SourceImage> images, IReadOnlyList<string> texts, CancellationToken cancel =
         default)
     {
-        if (images.Count != texts.Count)
-        {
-            throw new ArgumentException($"{images.Count} images cannot be scored with {texts.Count} texts, one each",
-                nameof(texts));
-        }
-
-        using var scope = NewDisposeScope();
-        if (images.Count == 0)
-        {
-            return [];
-        }
-
-        var distinct = texts.Distinct().ToArray();
-        var place = distinct.Index().ToDictionary(pair => pair.Item, pair => (long)pair.Index);
-        var rows = tensor(texts.Select(text => place[text]).ToArray(), device: model.Device);
-        var embedded = EmbedTexts(distinct, cancel).index_select(0, rows);
-        return EmbedImages(images, cancel).mul(embedded).sum([1L]).Values<float>();
+        ImageTextPairs.Expect(images, texts);
+        return ImageTextPairs.Cosines(texts, model.Device, some => EmbedTexts(some, cancel),
+            () => EmbedImages(images, cancel));
     }
 
     public void Dispose() => model.Dispose();

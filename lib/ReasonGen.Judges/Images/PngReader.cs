@@ -46,7 +46,7 @@ internal static class PngReader
                 case "IHDR": header = data.ToArray(); break;
                 case "PLTE": palette = data.ToArray(); break;
                 case "IDAT": packed.Write(data); break;
-                case "eXIf": orientation = Exif(data); break;
+                case "eXIf": orientation = ExifOrientation.Read(data) ?? 1; break;
                 case "IEND": ended = true; break;
             }
 
@@ -171,30 +171,5 @@ internal static class PngReader
     {
         int toLeft = Math.Abs(up - corner), toUp = Math.Abs(left - corner), toCorner = Math.Abs(left + up - 2 * corner);
         return toLeft <= toUp && toLeft <= toCorner ? left : toUp <= toCorner ? up : corner;
-    }
-
-    // tag 0x112 of the first directory of a TIFF
-    private static int Exif(ReadOnlySpan<byte> tiff)
-    {
-        var big = tiff.StartsWith("MM"u8);
-        if (tiff.Length < 8 || !(big || tiff.StartsWith("II"u8)))
-        {
-            return 1;
-        }
-
-        int Short(ReadOnlySpan<byte> bytes) => big ? BinaryPrimitives.ReadUInt16BigEndian(bytes)
-            : BinaryPrimitives.ReadUInt16LittleEndian(bytes);
-        var at = big ? BinaryPrimitives.ReadUInt32BigEndian(tiff[4..])
-            : BinaryPrimitives.ReadUInt32LittleEndian(tiff[4..]);
-        for (var (i, count) = (0, at + 2 <= tiff.Length ? Short(tiff[(int)at..]) : 0); i < count; i++)
-        {
-            var entry = at + 2 + 12L * i;
-            if (entry + 12 <= tiff.Length && Short(tiff[(int)entry..]) == 0x112)
-            {
-                return Short(tiff[((int)entry + 8)..]);
-            }
-        }
-
-        return 1;
     }
 }

@@ -94,32 +94,11 @@ public sealed record SourceImage(RgbImage Rgb, ImageMode Mode, byte[]? Alpha = n
             return this;
         }
 
-        var turned = Orientation >= 5;
-        var (width, height) = turned ? (Height, Width) : (Width, Height);
-        int Source(int x, int y)
+        return this with
         {
-            (x, y) = turned ? (y, x) : (x, y); // 5 to 8 are 1 to 4 of the image mirrored at its diagonal
-            var (flipX, flipY) = Orientation switch
-            {
-                2 => (true, false), 3 => (true, true), 4 => (false, true), 6 => (false, true), 7 => (true, true), 8 =>
-                    (true, false), _ => (false, false),
-            };
-            return (flipY ? Height - 1 - y : y) * Width + (flipX ? Width - 1 - x : x);
-        }
-
-        var rgb = new byte[Rgb.Rgb.Length];
-        var alpha = Alpha is null ? null : new byte[Alpha.Length];
-        for (var i = 0; i < width * height; i++)
-        {
-            var from = Source(i % width, i / width);
-            Rgb.Rgb.AsSpan(3 * from, 3).CopyTo(rgb.AsSpan(3 * i));
-            if (alpha is not null)
-            {
-                alpha[i] = Alpha![from];
-            }
-        }
-
-        return this with { Rgb = new(width, height, rgb), Alpha = alpha, Orientation = 1 };
+            Rgb = ExifOrientation.Turn(Rgb, Orientation),
+            Alpha = Alpha is null ? null : ExifOrientation.Turn(Alpha, Width, Height, Orientation), Orientation = 1,
+        };
     }
 
     private static byte Multiply(byte value, byte alpha) => (byte)(value * alpha + 128 is var product ? ((product >> 8)

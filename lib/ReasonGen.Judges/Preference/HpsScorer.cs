@@ -59,38 +59,18 @@ public sealed class HpsScorer : IReward, IDisposable
 
     /// <summary>Cosine of each image with its prompt; not a number for an image that HPSv2 refuses (<see
     /// cref="HpsTransform"/>).</summary>
-    public float[] Score(IReadOnlyList<RewardRequest> requests, CancellationToken cancel = default)
-    {
-        var scorable = requests.Select(request => Scorable(request.Image)).ToArray();
-        RewardRequest[] kept = [.. requests.Where((_, i) => scorable[i])];
-        var scores = Score(kept.Select(request => (SourceImage)request.Image).ToArray(), kept.Select(request =>
-            request.Prompt.Text).ToArray(), cancel);
-        var at = 0;
-        return [.. scorable.Select(sound => sound ? scores[at++] : float.NaN)];
-    }
+    public float[] Score(IReadOnlyList<RewardRequest> requests, CancellationToken cancel = default) =>
+        ImageTextPairs.WhereScorable(requests, request => Scorable(request.Image),
+            (images, prompts) => Score(images, prompts, cancel));
 
     /// <summary>Cosine of each image with the prompt of the same place.</summary>
     /// <exception cref="UnusableFileException">HPSv2 refuses an image.</exception>
     public float[] Score(IReadOnlyList<SourceImage> images, IReadOnlyList<string> prompts, CancellationToken cancel =
         default)
     {
-        if (images.Count != prompts.Count)
-        {
-            throw new ArgumentException(
-                $"{images.Count} images cannot be scored with {prompts.Count} prompts, one each", nameof(prompts));
-        }
-
-        using var scope = NewDisposeScope();
-        if (images.Count == 0)
-        {
-            return [];
-        }
-
-        var distinct = prompts.Distinct().ToArray();
-        var place = distinct.Index().ToDictionary(pair => pair.Item, pair => (long)pair.Index);
-        var rows = tensor(prompts.Select(prompt => place[prompt]).ToArray(), device: Model.Device);
-        return EmbedImages(images, cancel).mul(EmbedTexts(distinct, cancel).index_select(0,
-            rows)).sum([1L]).Values<float>();
+        ImageTextPairs.Expect(images, prompts);
+        return ImageTextPairs.Cosines(prompts, Model.Device, some => EmbedTexts(some, cancel),
+            () => EmbedImages(images, cancel));
     }
 
     /// <summary>Images → [B, E] of unit length.</summary>

@@ -70,13 +70,7 @@ public sealed class ImageRewardScorer : IReward, IDisposable
     public float[] Score(IReadOnlyList<SourceImage> images, IReadOnlyList<string> prompts, CancellationToken cancel =
         default)
     {
-        if (images.Count != prompts.Count)
-        {
-            throw new ArgumentException(
-                $"{images.Count} images cannot be scored with {prompts.Count} prompts, one each",
-                nameof(prompts));
-        }
-
+        ImageTextPairs.Expect(images, prompts);
         return [.. images.Zip(prompts).Chunk(PairsPerBatch).SelectMany(part =>
         {
             cancel.ThrowIfCancellationRequested();

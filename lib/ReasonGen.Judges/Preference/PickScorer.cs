@@ -56,15 +56,9 @@ public sealed class PickScorer : IReward, IDisposable
 
     /// <summary>The reward, exp(logit_scale) · cosine / 26; not a number for an image that the processor
     /// refuses.</summary>
-    public float[] Score(IReadOnlyList<RewardRequest> requests, CancellationToken cancel = default)
-    {
-        var scorable = requests.Select(request => request.Image.Height is not (1 or 3)).ToArray();
-        RewardRequest[] kept = [.. requests.Where((_, i) => scorable[i])];
-        var scores = Score(kept.Select(request => (SourceImage)request.Image).ToArray(), kept.Select(request =>
-            request.Prompt.Text).ToArray(), cancel);
-        var at = 0;
-        return [.. scorable.Select(sound => sound ? scores[at++] / RewardScale : float.NaN)];
-    }
+    public float[] Score(IReadOnlyList<RewardRequest> requests, CancellationToken cancel = default) =>
+        ImageTextPairs.WhereScorable(requests, request => request.Image.Height is not (1 or 3), (images, prompts) =>
+            Array.ConvertAll(Score(images, prompts, cancel), score => score / RewardScale));
 
     /// <summary>exp(logit_scale) · cosine of each image with the prompt of the same place.</summary>
     /// <exception cref="UnusableFileException">An image cannot be prepared.</exception>

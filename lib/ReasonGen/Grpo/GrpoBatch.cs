@@ -13,7 +13,8 @@ public sealed record Group(Prompt Prompt, string[] Rationales, RgbImage[] Images
 /// <param name="Groups">The P groups, for people to look at.</param>
 /// <param name="Rewards">[P, G].</param>
 /// <param name="Advantages">[P, G].</param>
-/// <param name="OldLogProbs">[N, R] of the policy that sampled.</param>
+/// <param name="OldLogProbs">[N, R] of the policy that sampled; a trainer fills those of an iteration's first update in
+/// when it trains on them.</param>
 public sealed record GrpoBatch(
     RolloutBatch Rollouts, IReadOnlyList<Group> Groups, Tensor Rewards, Tensor Advantages, Tensor OldLogProbs)
     : IDisposable

@@ -169,7 +169,8 @@ public sealed class GrpoTrainer : IDisposable
         // all that is to be known here, read at once: each read waits for the device
         var known = stack([textEntropy, imageEntropy, micro.TextMask.sum().to(ScalarType.Float32)]);
         var read = cat([policy.Watched, known.detach()]).Values<float>();
-        var alpha = entropy.Next(read[3], read[4]);
+        var (clipFraction, approxKl, textNats, imageNats) = (read[1], read[2], read[3], read[4]);
+        var alpha = entropy.Next(textNats, imageNats);
         var loss = policy.Loss + alpha.Text * textEntropy + alpha.Image * imageEntropy;
         if (alpha.All != 0)
         {
@@ -190,11 +191,8 @@ public sealed class GrpoTrainer : IDisposable
         ActivationCheckpoint.Backward(loss / microBatches);
         return new()
         {
-            TextEntropy = read[3],
-            ImageEntropy = read[4],
-            Alpha = alpha,
-            ClipFraction = read[1],
-            ApproxKl = read[2],
+            TextEntropy = textNats, ImageEntropy = imageNats, Alpha = alpha,
+            ClipFraction = clipFraction, ApproxKl = approxKl,
             RationaleTokens = read[5] / (double)count,
         };
     }
