@@ -8,7 +8,6 @@ using ReasonGen.Imaging;
 using ReasonGen.JanusPro;
 using ReasonGen.Rollouts;
 using ReasonGen.Scoring;
-using ReasonGen.Studies;
 
 namespace ReasonGen.Host.Commands;
 
@@ -110,6 +109,8 @@ internal static class GenerateCommand
             var side =
                 (int)Math.Sqrt(pipeline.Model.Config.ImageTokens) * pipeline.Model.Config.ImageTokenizer.PixelsPerCode;
             (suite.ImageSize, suite.WithRationales) = ((side, side), config.MaxTextTokens > 0);
+            var about = Provenance.Now();
+            about["model"] = Directory.Exists(path) ? path : model.Folder(parsed);
             suite.Begin(new JObject
             {
                 ["model"] = Path.GetFileName(path), ["weights_sha256"] = model.Fingerprint(parsed),
@@ -119,15 +120,7 @@ internal static class GenerateCommand
                 ["text_budget"] = config.MaxTextTokens, ["image_tokens"] = pipeline.Model.Config.ImageTokens,
                 ["seed"] = parsed.GetValue(seed),
                 ["target"] = pipeline.Model.Target.ToString(),
-            }, new JObject
-            {
-                ["commit"] = RunRecord.CurrentCommit,
-                ["command"] =
-                    "reasongen " + string.Join(' ', Environment.GetCommandLineArgs().Skip(1).Select(SelfProcess.Quote)),
-                ["model"] = Directory.Exists(path) ? path : model.Folder(parsed),
-                ["started"] = DateTime.UtcNow.ToString("u"),
-                ["torchsharp"] = typeof(TorchSharp.torch).Assembly.GetName().Version!.ToString(),
-            });
+            }, about);
             return Fill(suite, pipeline, template, config, parsed.GetValue(seed), cancel);
         }
     }

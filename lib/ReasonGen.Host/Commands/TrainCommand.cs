@@ -5,7 +5,6 @@ using ReasonGen.Models;
 using ReasonGen.Ranks;
 using ReasonGen.Runs;
 using ReasonGen.Setups;
-using ReasonGen.Studies;
 using ReasonGen.WorldData;
 using static TorchSharp.torch;
 
@@ -127,7 +126,7 @@ internal sealed class TrainCommand(TrainingStage stage)
         var parts = stage == TrainingStage.Grpo ? rewards.Find(parsed, config, TrainData.IsWorld(from)) : [];
         SetThreads(parsed);
         var session = new TrainSession(stage, found, all, from, heldOut, parts, model.Target(parsed), ranks);
-        using var run = parsed.GetValue(dryRun) ? null : session.Open(folder, About());
+        using var run = parsed.GetValue(dryRun) ? null : session.Open(folder, Provenance.Now());
         session.ShowPlan();
         if (run is null)
         {
@@ -155,15 +154,6 @@ internal sealed class TrainCommand(TrainingStage stage)
                 + $"(rank "
                 + $"{adapter.Rank}, alpha {adapter.Alpha}): leave the settings lora.* alone, or merge it first");
     }
-
-    private static JObject About() => new()
-    {
-        ["commit"] = RunRecord.CurrentCommit,
-        ["command"] =
-            "reasongen " + string.Join(' ', Environment.GetCommandLineArgs().Skip(1).Select(SelfProcess.Quote)),
-        ["started"] = DateTime.UtcNow.ToString("u"),
-        ["torchsharp"] = typeof(TorchSharp.torch).Assembly.GetName().Version!.ToString(),
-    };
 
     private void SetThreads(ParseResult parsed)
     {
