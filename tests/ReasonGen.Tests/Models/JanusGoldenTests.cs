@@ -4,6 +4,7 @@ using ReasonGen.Imaging;
 using ReasonGen.JanusPro;
 using ReasonGen.Models;
 using ReasonGen.Rollouts;
+using ReasonGen.Tests.Devices;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -63,7 +64,7 @@ public sealed class JanusGoldenTests
     [Fact]
     public void Bf16_stays_within_the_band_of_the_reference()
     {
-        using var model = JanusFixture.Load(target: new ComputeTarget(CPU, ScalarType.BFloat16));
+        using var model = JanusFixture.Load(target: TestDevice.Target with { DType = ScalarType.BFloat16 });
         using var exact = JanusFixture.Load();
         var t = Golden.Tensors("janus/bf16");
         var band = Golden.Json("janus/summary")["bf16_max_difference_from_fp32"]!;
