@@ -148,6 +148,7 @@ run() {
     local dotnet=$here/dotnet/dotnet
     "$dotnet" "$here/kit/ReasonGen.Benchmarks.dll" gpu --device "$device" --only none || exit 2
 
+    cd "$here" # whose data are found from where one stands
     echo "revision $(cat "$here/revision.txt"), device $device${small:+, few weights}"
     check doctor 30 "$dotnet" "$here/kit/ReasonGen.Host.dll" doctor
     check "golden tests fp32" 110 "$dotnet" "$here/kit/ReasonGen.Tests.dll" -noColor -class '*JanusGoldenTests' -class '*.Models.ModelGoldenTests' \

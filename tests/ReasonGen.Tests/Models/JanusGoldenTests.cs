@@ -118,6 +118,11 @@ public sealed class JanusGoldenTests
             using var scope = NewDisposeScope();
             var c = json[name]!;
             var greedy = name.StartsWith("greedy");
+            if (!greedy && TestDevice.Device.type == DeviceType.CUDA)
+            {
+                continue; // a GPU draws its own noise
+            }
+
             int count = (int)c["parallel_size"]!, tokens = (int)c["image_token_num_per_image"]!;
             double scale = (double)c["cfg_weight"]!, temperature = (double)c["temperature"]!;
             var recording = new RecordingModel(model);
@@ -266,7 +271,7 @@ public sealed class JanusGoldenTests
         Golden.Close(t["image_logits"], model.ImageLogits(hidden), tolerance("image_logits"), "image logits");
         Golden.Close(t["text_logits"], model.TextLogits(hidden), tolerance("text_logits"), "text logits");
         var mixed = model.Embed(cat([ids, codes], 1), cat([zeros_like(ids), ones_like(codes)], 1));
-        Golden.Close(hidden, model.Hidden(mixed), 1e-6, "embedded in one go");
+        Golden.Close(hidden, model.Hidden(mixed), TestDevice.IsCpu ? 1e-6 : 1e-4, "embedded in one go");
     }
 
     private static void Same(Tensor expected, Tensor actual, Tensor where, double tolerance, string what) =>
