@@ -160,7 +160,7 @@ public sealed class Janus : Module, IImageTextModel
 
     public KvCache NewCache(int rows, int tokens) => new KvCache(Config.Language.Layers, rows,
         Config.Language.KeyValueHeads, tokens, Config.Language.HeadWidth, Target.Device, Target.DType)
-        .With(language_model.Fuse(tokens));
+        .With(language_model.Fuse(tokens), language_model.Pass);
 
     public Tensor DecodeImage(Tensor codes)
     {

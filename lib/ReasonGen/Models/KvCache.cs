@@ -11,6 +11,9 @@ public sealed class KvCache : IDisposable
     private readonly (Tensor Keys, Tensor Values)[] layers;
     private readonly bool isWhole = true;
     private FusedCache? fused;
+    private Func<Tensor, Tensor?, Tensor?, KvCache?, Tensor>? pass;
+    private GraphedPass? graphed;
+    private Tensor? column; // where a graph stores
 
     public KvCache(int layerCount, int rows, int heads, int tokens, int headWidth, Device device, ScalarType type)
     {
@@ -27,7 +30,7 @@ public sealed class KvCache : IDisposable
         Tensor Some(Tensor tensor) => tensor.narrow(0, start, count).DetachFromDisposeScope();
         layers = Array.ConvertAll(all.layers, layer => (Some(layer.Keys), Some(layer.Values)));
         (Capacity, Length, fused) = (all.Capacity, all.Length, all.fused?.Rows(layers, start, count));
-        (Weights, isWhole) = (all.Weights, false);
+        (Weights, isWhole, pass) = (all.Weights, false, all.pass);
     }
 
     /// <summary>Tokens the cache can hold.</summary>
@@ -40,9 +43,12 @@ public sealed class KvCache : IDisposable
     internal int? BlockRows => fused is null ? null : FusedCache.BlockRows;
 
     /// <summary>Takes a faster pass where it can, with the weights of now; null takes the model's own.</summary>
-    internal KvCache With(FusedDecoder? decoder)
+    /// <param name="decoder">On a CPU.</param>
+    /// <param name="pass">The model's own, which a GPU is told but once; null has it told each time.</param>
+    internal KvCache With(FusedDecoder? decoder, Func<Tensor, Tensor?, Tensor?, KvCache?, Tensor>? pass = null)
     {
         fused = decoder is null ? null : new(decoder, layers);
+        this.pass = pass;
         return this;
     }
 
@@ -52,7 +58,10 @@ public sealed class KvCache : IDisposable
     /// <summary><see cref="IImageTextModel.Hidden"/> by the faster pass; null where it cannot be.</summary>
     internal Tensor? Hidden(Tensor embeddings, Tensor? attentionMask, Tensor? positionIds)
     {
-        var hidden = fused?.Hidden(embeddings, attentionMask, positionIds, EnsureCapacity(embeddings.shape[1]));
+        var at = EnsureCapacity(embeddings.shape[1]);
+        graphed ??= pass is null ? null : GraphedPass.For(embeddings.device_type, Graphed, Capacity);
+        var hidden = fused?.Hidden(embeddings, attentionMask, positionIds, at)
+            ?? graphed?.Hidden(embeddings, attentionMask, positionIds, at);
         Advance(hidden is null ? 0 : (int)embeddings.shape[1]);
         return hidden;
     }
@@ -77,8 +86,17 @@ public sealed class KvCache : IDisposable
         var added = keys.shape[2];
         var at = EnsureCapacity(added);
         var (allKeys, allValues) = layers[layer];
-        allKeys.narrow(2, at, added).copy_(keys);
-        allValues.narrow(2, at, added).copy_(values);
+        if (column is not null)
+        {
+            allKeys.index_copy_(2, column, keys);
+            allValues.index_copy_(2, column, values);
+        }
+        else
+        {
+            allKeys.narrow(2, at, added).copy_(keys);
+            allValues.narrow(2, at, added).copy_(values);
+        }
+
         return (allKeys.narrow(2, 0, seen ?? at + added), allValues.narrow(2, 0, seen ?? at + added));
     }
 
@@ -89,7 +107,21 @@ public sealed class KvCache : IDisposable
             $"the KV cache holds {Capacity} tokens; {Length} are stored and {added} more do not fit");
 
     /// <summary>Counts tokens that every layer has stored.</summary>
-    internal void Advance(int tokens) => Length += tokens;
+    internal void Advance(int tokens) => Length += column is null ? tokens : 0;
+
+    // what a graph is made of: nothing in it may depend on how many tokens there are
+    private Tensor Graphed(Tensor embeddings, Tensor mask, Tensor positions, Tensor at)
+    {
+        column = at;
+        try
+        {
+            return pass!(embeddings, mask, positions, this);
+        }
+        finally
+        {
+            column = null;
+        }
+    }
 
     /// <summary>Forgets the newest tokens: at most <paramref name="length"/> are kept.</summary>
     internal void Truncate(int length)
@@ -106,6 +138,7 @@ public sealed class KvCache : IDisposable
         }
 
         fused?.Dispose();
+        graphed?.Dispose();
         foreach (var (keys, values) in layers)
         {
             keys.Dispose();

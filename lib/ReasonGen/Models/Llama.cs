@@ -183,6 +183,10 @@ public sealed class Llama : Module
         cache?.Hidden(embeddings, attentionMask, positionIds)
         ?? model.Forward(embeddings, attentionMask, positionIds, cache);
 
+    /// <summary><see cref="Hidden"/> by the model's own operators.</summary>
+    internal Tensor Pass(Tensor embeddings, Tensor? attentionMask, Tensor? positionIds, KvCache? cache) =>
+        model.Forward(embeddings, attentionMask, positionIds, cache);
+
     /// <summary>A faster pass for a cache of so many tokens.</summary>
     internal FusedDecoder? Fuse(int positions, int? lanes = null) => model.Fuse(positions, lanes);
 

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Newtonsoft.Json;
 using ReasonGen.Core;
+using ReasonGen.Kernels;
 using ReasonGen.Native;
 using static TorchSharp.torch;
 
@@ -112,6 +113,7 @@ internal static class GpuCheck
         Say(new
         {
             part = "info", device = Target.Device.ToString(), libtorch = NativeRuntime.LibTorch,
+            graphs = CudaGraph.IsPossible,
             torchsharp = typeof(TorchSharp.torch).Assembly.GetName().Version!.ToString(3),
         });
         var from = zeros(1L << (Small ? 22 : 31), ScalarType.Byte, Target.Device);

@@ -1,0 +1,177 @@
+// CUDA graphs, which TorchSharp does not wrap: the class of libtorch_cuda itself (at::cuda::CUDAGraph, libtorch 2.8 and
+// later), by its exported names. A name that is not there leaves graphs out. What it throws would end the process, so
+// what would make it throw is asked for beforehand, of CUDA's own C interface.
+using System.Runtime.InteropServices;
+using static TorchSharp.torch;
+
+namespace ReasonGen.Kernels;
+
+/// <summary>Kernels that are started all at once: recorded while work is done without being done, and run as often as
+/// one likes.</summary>
+internal sealed unsafe class CudaGraph : IDisposable
+{
+    private const int ObjectBytes = 4096, ThreadLocal = 1, Active = 1; // the class has a few hundred bytes
+    private static readonly Lazy<Calls?> Found = new(Calls.Find);
+    // of each GPU: CUDA's libraries keep work space for each
+    private static readonly Dictionary<sbyte, Stream> Streams = [];
+    private readonly Calls calls;
+    private void* graph;
+
+    private CudaGraph(Calls calls)
+    {
+        this.calls = calls;
+        graph = NativeMemory.AllocZeroed(ObjectBytes);
+        calls.Construct(graph, 0);
+    }
+
+    /// <summary>Whether this libtorch has them.</summary>
+    internal static bool IsPossible => Found.Value is not null;
+
+    /// <summary>Memory that graphs may share which never run at the same time.</summary>
+    internal static MemoryPool NewPool() => Found.Value!.NewPool();
+
+    /// <summary>Does work once, and then once more without doing it, to record it.</summary>
+    /// <param name="work">On tensors that stay where they are, on the current GPU, without reading a number of
+    /// one.</param>
+    /// <param name="pool">Where what it makes will live, until the graph is disposed.</param>
+    /// <returns>Null where CUDA cannot record it.</returns>
+    internal static CudaGraph? Record(Action work, MemoryPool pool)
+    {
+        if (Found.Value is not { } calls)
+        {
+            return null;
+        }
+
+        lock (Streams)
+        {
+            cuda.synchronize(); // what the other stream is to read
+            var before = calls.CurrentStream(-1);
+            if (!Streams.TryGetValue(before.Device, out var stream))
+            {
+                Streams.Add(before.Device, stream = calls.StreamFromPool(0, -1));
+            }
+
+            calls.SetStream(stream);
+            try
+            {
+                work(); // loads kernels and makes work space, which cannot be recorded
+                cuda.synchronize();
+                var made = new CudaGraph(calls);
+                return made.TryRecord(work, stream, pool) ? made : null;
+            }
+            finally
+            {
+                calls.SetStream(before);
+            }
+        }
+    }
+
+    /// <summary>Starts the kernels, behind those that were started before.</summary>
+    internal void Run() => calls.Replay(graph);
+
+    public void Dispose()
+    {
+        if (graph is not null)
+        {
+            cuda.synchronize(); // it may be running
+            calls.Destroy(graph);
+            NativeMemory.Free(graph);
+            graph = null;
+        }
+    }
+
+    private bool TryRecord(Action work, Stream stream, MemoryPool pool)
+    {
+        calls.Begin(graph, pool, ThreadLocal);
+        try
+        {
+            work();
+        }
+        catch (ExternalException)
+        {
+            // CUDA has ended the recording, or does so below
+        }
+
+        var raw = calls.RawStream(&stream);
+        int state;
+        if (calls.IsRecording(raw, &state) == 0 && state == Active)
+        {
+            calls.End(graph);
+            return true;
+        }
+
+        nint broken;
+        _ = calls.Abort(raw, &broken);
+        _ = calls.ClearError();
+        graph = null; // its memory stays: to destroy what is half made would throw
+        return false;
+    }
+
+    /// <summary>at::cuda::MempoolId_t.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal readonly struct MemoryPool
+    {
+        private readonly ulong capture, number;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    private readonly struct Stream // c10::cuda::CUDAStream
+    {
+        private readonly sbyte deviceType;
+        internal readonly sbyte Device;
+        private readonly long id;
+    }
+
+    private sealed class Calls
+    {
+        internal delegate* unmanaged<void*, byte, void> Construct;
+        internal delegate* unmanaged<void*, void> Destroy, End, Replay;
+        internal delegate* unmanaged<void*, MemoryPool, int, void> Begin;
+        internal delegate* unmanaged<MemoryPool> NewPool;
+        internal delegate* unmanaged<sbyte, Stream> CurrentStream;
+        internal delegate* unmanaged<byte, sbyte, Stream> StreamFromPool;
+        internal delegate* unmanaged<Stream, void> SetStream;
+        internal delegate* unmanaged<Stream*, nint> RawStream;
+        internal delegate* unmanaged<nint, int*, int> IsRecording;
+        internal delegate* unmanaged<nint, nint*, int> Abort;
+        internal delegate* unmanaged<int> ClearError;
+
+        internal static Calls? Find()
+        {
+            if (!cuda.is_available() || !NativeLibrary.TryLoad("libtorch_cuda.so", out var library))
+            {
+                return null;
+            }
+
+            var missing = false;
+            nint Of(string name) // those of libc10_cuda and the runtime are found through it
+            {
+                missing |= !NativeLibrary.TryGetExport(library, name, out var address);
+                return address;
+            }
+
+            const string graph = "_ZN2at4cuda9CUDAGraph";
+            var calls = new Calls
+            {
+                Construct = (delegate* unmanaged<void*, byte, void>)Of(graph + "C1Eb"),
+                Destroy = (delegate* unmanaged<void*, void>)Of(graph + "D1Ev"),
+                Begin = (delegate* unmanaged<void*, MemoryPool, int, void>)Of(graph
+                    + "13capture_beginESt4pairIyyE21cudaStreamCaptureMode"),
+                End = (delegate* unmanaged<void*, void>)Of(graph + "11capture_endEv"),
+                Replay = (delegate* unmanaged<void*, void>)Of(graph + "6replayEv"),
+                NewPool = (delegate* unmanaged<MemoryPool>)Of("_ZN2at4cuda17graph_pool_handleEv"),
+                CurrentStream =
+                    (delegate* unmanaged<sbyte, Stream>)Of("_ZN3c104cuda20getCurrentCUDAStreamEa"),
+                StreamFromPool =
+                    (delegate* unmanaged<byte, sbyte, Stream>)Of("_ZN3c104cuda17getStreamFromPoolEba"),
+                SetStream = (delegate* unmanaged<Stream, void>)Of(
+                    "_ZN3c104cuda20setCurrentCUDAStreamENS0_10CUDAStreamE"),
+                RawStream = (delegate* unmanaged<Stream*, nint>)Of("_ZNK3c104cuda10CUDAStream6streamEv"),
+                IsRecording = (delegate* unmanaged<nint, int*, int>)Of("cudaStreamIsCapturing"),
+                Abort = (delegate* unmanaged<nint, nint*, int>)Of("cudaStreamEndCapture"),
+                ClearError = (delegate* unmanaged<int>)Of("cudaGetLastError"),
+            };
+            return missing ? null : calls;
+        }
+    }
+}
