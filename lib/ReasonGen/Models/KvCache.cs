@@ -66,6 +66,9 @@ public sealed class KvCache : IDisposable
         return hidden;
     }
 
+    /// <summary>Whether a pass of now is one of a <see cref="GraphedPass"/>.</summary>
+    internal bool IsInGraph => column is not null;
+
     /// <summary>Tokens held by every layer.</summary>
     public int Length { get; private set; }
 

@@ -85,6 +85,11 @@ internal static class Operators
             (k, v) = pass.Cache.Extend(layer, k, v, pass.Mask?.shape[^1]); // [B, key-value heads, S, K]
         }
 
+        if (pass is { Cache.IsInGraph: true, Mask: { } seen })
+        {
+            return DeviceKernels.AttendByProducts(q, k, v, seen);
+        }
+
         var group = heads / k.shape[1];
         if (group > 1 && tokens == 1 && DeviceKernels.PayFor(q.device_type))
         {
