@@ -14,6 +14,9 @@ internal enum FileKind
 
     /// <summary>torch.save before: pickles, then data.</summary>
     TorchLegacy,
+
+    /// <summary>A pickle without a container; it may hold arrays of numpy.</summary>
+    Pickle,
 }
 
 internal static class FileKinds
@@ -62,9 +65,7 @@ internal static class FileKinds
             _ when safetensors && read > 0 => FileKind.Safetensors,
             _ when read == 0 =>
                 throw new UnusableFileException(path, "the file is empty", "download or write the file again"),
-            _ when head[0] == 0x80 =>
-                throw new UnusableFileException(path, "it is a bare pickle without the container of torch.save",
-                "give a file that torch.save or safetensors wrote"),
+            _ when head[0] == 0x80 => FileKind.Pickle,
             _ => throw new UnusableFileException(path,
                 "it begins neither like a safetensors file nor like one of torch.save",
                 "give a .safetensors or .bin file"),

@@ -53,7 +53,8 @@ internal sealed class MappedFiles : IDisposable
     private Tensor? Flat(TensorEntry entry, ScalarType type)
     {
         var width = ElementTypes.SizeOf(entry.Type);
-        if (entry.Type != type || entry.Elements == 0 || entry.Strides is not null || entry.Begin % width != 0)
+        if (entry.Type != type || entry.Elements == 0 || entry.Strides is not null || entry.Inline is not null
+            || entry.Begin % width != 0)
         {
             return null;
         }

@@ -1,7 +1,7 @@
 // A pickle, read by a machine that only ever builds: text, numbers, tuples, lists, dictionaries, and descriptions of
-// tensors (pytorch: torch/_weights_only_unpickler.py names what a file of weights needs). Nothing is imported, called
-// or looked up; a name outside the list below ends the reading. Steps are bounded by the bytes, and what is read is a
-// tree or shares branches, but never holds itself: see TorchFile for what its values may cost.
+// tensors and of arrays (pytorch: torch/_weights_only_unpickler.py names what a file of weights needs). Nothing is
+// imported, called or looked up; a name outside the list below ends the reading. Steps are bounded by the bytes, and
+// what is read is a tree or shares branches, but never holds itself: see TorchFile for what its values may cost.
 using System.Buffers.Binary;
 using System.Text;
 using static TorchSharp.torch;
@@ -27,11 +27,18 @@ internal sealed class Pickle(byte[] bytes, int start, bool modules = false)
         (("torch._utils", "_rebuild_parameter"), Callable.Parameter),
         (("torch.nn.parameter", "Parameter"), Callable.Parameter), (("torch", "Size"), Callable.Size),
         (("torch", "device"), Callable.Device),
+        // arrays of numpy, under the names of either version
+        (("numpy.core.multiarray", "_reconstruct"), Callable.Array),
+        (("numpy._core.multiarray", "_reconstruct"), Callable.Array),
+        (("numpy.core.numeric", "_frombuffer"), Callable.Buffer),
+        (("numpy._core.numeric", "_frombuffer"), Callable.Buffer),
+        (("numpy", "ndarray"), Callable.ArrayClass), (("numpy", "dtype"), Callable.ArrayType),
+        (("_codecs", "encode"), Callable.Encode), (("__builtin__", "bytes"), Callable.Bytes),
+        (("builtins", "bytes"), Callable.Bytes),
         // what mmdetection keeps beside weights: numbers of numpy, of which nothing is made, and settings, which are
         // dictionaries
         (("numpy.core.multiarray", "scalar"), Callable.Inert), (("numpy._core.multiarray", "scalar"), Callable.Inert),
-        (("numpy", "dtype"), Callable.Inert),
-        (("_codecs", "encode"), Callable.Inert), (("mmcv.utils.config", "ConfigDict"), Callable.Dictionary),
+        (("mmcv.utils.config", "ConfigDict"), Callable.Dictionary),
         (("mmengine.config.config", "ConfigDict"), Callable.Dictionary),
         (("addict.addict", "Dict"), Callable.Dictionary),
     }.Concat(ElementTypes.TorchNames.SelectMany(type => new[]
@@ -53,6 +60,12 @@ internal sealed class Pickle(byte[] bytes, int start, bool modules = false)
         Size,
         Device,
         Module,
+        Array,
+        Buffer,
+        ArrayClass,
+        ArrayType,
+        Encode,
+        Bytes,
         Inert,
     }
 
@@ -92,6 +105,11 @@ internal sealed class Pickle(byte[] bytes, int start, bool modules = false)
                 case 0x8C: stack.Add(Text(Take(Take(1)[0]))); break;
                 case 0x8D: stack.Add(Text(Take(BinaryPrimitives.ReadInt64LittleEndian(Take(8))))); break;
                 case (byte)'U': stack.Add(Encoding.Latin1.GetString(Take(Take(1)[0]))); break;
+                case (byte)'T':
+                    stack.Add(Encoding.Latin1.GetString(Take(BinaryPrimitives.ReadInt32LittleEndian(Take(4))))); break;
+                case (byte)'C': stack.Add(Bytes(Take(1)[0])); break;
+                case (byte)'B': stack.Add(Bytes(BinaryPrimitives.ReadUInt32LittleEndian(Take(4)))); break;
+                case 0x8E or 0x96: stack.Add(Bytes(BinaryPrimitives.ReadInt64LittleEndian(Take(8)))); break;
                 case (byte)')': stack.Add(new PickledGroup(PickledKind.Tuple)); break;
                 case (byte)']' or 0x8F: stack.Add(new PickledGroup(PickledKind.List)); break;
                 case (byte)'}': stack.Add(new PickledGroup(PickledKind.Dictionary)); break;
@@ -112,17 +130,7 @@ internal sealed class Pickle(byte[] bytes, int start, bool modules = false)
                 case (byte)'Q': stack.Add(Storage(Pop())); break;
                 case (byte)'R' or 0x81: stack.Add(Build(PopMany(2))); break;
                 case (byte)'b':
-                    // the attribute _metadata of a state dict: versions of modules, of no use here; or a module's
-                    // attributes
-                    var state = Pop();
-                    if (modules && state is PickledGroup { Kind: PickledKind.Dictionary } attributes)
-                    {
-                        Set([.. attributes.Items]);
-                    }
-
-                    Require(Top() is PickledInert or PickledGroup { Kind: PickledKind.Dictionary },
-                        "it sets attributes of something that is no dictionary");
-                    break;
+                    SetState(Pop()); break;
                 default:
                     var shown = code is > 32 and < 127 ? $" ('{(char)code}')" : "";
                     throw new FormatException(
@@ -144,9 +152,26 @@ internal sealed class Pickle(byte[] bytes, int start, bool modules = false)
         return !asInstance && Allowed.TryGetValue((module, name), out var known) ? known : throw new FormatException(
             $"it calls for '{module}.{name}', which is not on the list of what a file of weights may name; nothing "
             + $"was executed"
-            + (module.StartsWith("torch.distributed", StringComparison.Ordinal) ? $". {FolderKinds.Sharded}" : "")
-            + (name == "_reconstruct"
-                ? ". Its weights are arrays of numpy; make tensors of them (torch.from_numpy) and save those" : ""));
+            + (module.StartsWith("torch.distributed", StringComparison.Ordinal) ? $". {FolderKinds.Sharded}" : ""));
+    }
+
+    // of a dictionary the attribute _metadata: versions of modules, of no use here; or a module's attributes
+    private void SetState(object? state)
+    {
+        switch (Top())
+        {
+            case PickledArray array: array.SetState(state); break;
+            case PickledType type: type.SetState(state); break;
+            case PickledInert: break;
+            case PickledGroup { Kind: PickledKind.Dictionary }:
+                if (modules && state is PickledGroup { Kind: PickledKind.Dictionary } attributes)
+                {
+                    Set([.. attributes.Items]);
+                }
+
+                break;
+            default: throw new FormatException("it sets attributes of something that is no dictionary");
+        }
     }
 
     private static PickledGroup Tuple(IEnumerable<object?> items)
@@ -172,6 +197,14 @@ internal sealed class Pickle(byte[] bytes, int start, bool modules = false)
             (Callable.Parameter, [PickledTensor tensor, ..]) => tensor,
             (Callable.Size, [PickledGroup { Kind: PickledKind.Tuple } size]) => size,
             (Callable.Device, [string device, ..]) => device,
+            (Callable.Array, [Callable.ArrayClass, PickledGroup, _]) => new PickledArray(),
+            (Callable.Array, _) => throw new FormatException(
+                "it calls 'numpy.core.multiarray._reconstruct' otherwise than numpy does for an array"),
+            (Callable.Buffer, [var content, var type, var shape, "C" or "F"]) =>
+                new PickledArray(shape, type, arguments[3] is "F", content),
+            (Callable.ArrayType, [string code, ..]) => new PickledType(code),
+            (Callable.Encode, [string text, "latin1"]) => new PickledBytes(default, text),
+            (Callable.Bytes, []) => new PickledBytes(default),
             (Callable.Inert, _) => new PickledInert(),
             (Callable function, _) =>
                 throw new FormatException($"it makes a {function} of {arguments.Count} arguments that do not make one"),
@@ -248,6 +281,12 @@ internal sealed class Pickle(byte[] bytes, int start, bool modules = false)
         Require(count >= 0 && count <= bytes.Length - Position, "its pickle is cut short");
         Position += (int)count;
         return bytes.AsSpan(Position - (int)count, (int)count);
+    }
+
+    private PickledBytes Bytes(long count)
+    {
+        Take(count);
+        return new(bytes.AsMemory(Position - (int)count, (int)count));
     }
 
     private string Line()

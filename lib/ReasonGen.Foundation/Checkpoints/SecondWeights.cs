@@ -43,7 +43,9 @@ internal static class SecondWeights
         try
         {
             return pairs
-                .Where(pair => pair.One.Type == pair.Other.Type && pair is { One.Strides: null, Other.Strides: null }
+                .Where(pair =>
+                    pair.One.Type == pair.Other.Type
+                        && pair is { One.Strides: null, Other.Strides: null, One.Inline: null, Other.Inline: null }
                 && !Begin(pair.One).SequenceEqual(Begin(pair.Other))).Select(pair => pair.One.Name).FirstOrDefault();
         }
         finally

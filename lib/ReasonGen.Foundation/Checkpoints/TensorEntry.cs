@@ -17,6 +17,9 @@ public sealed record TensorEntry(string Name, ScalarType Type, long[] Shape, str
     /// <summary>The run of bytes it lies in, where the container gives that a checksum.</summary>
     internal StoredBytes? Storage { get; init; }
 
+    /// <summary>Its elements, where they lie in the file's pickle and not at <see cref="Begin"/>.</summary>
+    internal InlineElements? Inline { get; init; }
+
     /// <summary>Number of elements.</summary>
     public long Elements => Bytes / ElementTypes.SizeOf(Type);
 }
@@ -44,6 +47,13 @@ internal static class ElementTypes
 
     internal static IEnumerable<(string Storage, string Torch, ScalarType Type)> TorchNames =>
         All.Select(type => (type.Storage, type.Torch, type.Type));
+
+    /// <summary>numpy's names, 'f4', of those types that it has.</summary>
+    internal static IEnumerable<string> NumpyNames =>
+        All.Where(type => type.Type != ScalarType.BFloat16).Select(type => $"{type.Torch[0]}{type.Bytes}");
+
+    internal static ScalarType? FromNumpy(string name) => All.Where(type => type.Type != ScalarType.BFloat16
+        && $"{type.Torch[0]}{type.Bytes}" == name).Select(type => (ScalarType?)type.Type).FirstOrDefault();
 
     internal static ScalarType? FromSafetensors(string name) =>
         All.Where(type => type.Safetensors == name).Select(type => (ScalarType?)type.Type).FirstOrDefault();

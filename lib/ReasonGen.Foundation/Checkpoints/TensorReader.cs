@@ -63,6 +63,12 @@ internal sealed class TensorReader(bool finite, MappedFiles? mapped = null, Func
         using var scope = NewDisposeScope();
         try
         {
+            if (entry.Inline is not null)
+            {
+                target.copy_(Inline(entry));
+                return;
+            }
+
             var file = files.GetOrAdd(entry.File, path => File.OpenHandle(path));
             var partial = entry.Strides is not null || entry.Storage?.Bytes != entry.Bytes;
             if (entry.Storage is { Crc: not 0 } storage && partial && intact.TryAdd(storage, true))
@@ -137,6 +143,14 @@ internal sealed class TensorReader(bool finite, MappedFiles? mapped = null, Func
         {
             TorchZip.CheckCrc(entry.Storage!, crc.GetCurrentHashAsUInt32());
         }
+    }
+
+    private Tensor Inline(TensorEntry entry)
+    {
+        var whole = empty(entry.Elements, entry.Type, CPU);
+        entry.Inline!.CopyTo(whole.bytes);
+        CheckFinite(whole.bytes, entry);
+        return entry.Strides is { } strides ? whole.as_strided(entry.Shape, strides, 0) : whole.view(entry.Shape);
     }
 
     // strides other than row after row: the span that they cover, seen through them

@@ -1,7 +1,8 @@
 // Files of torch.save (pytorch: torch/serialization.py): a zip container with data.pkl and one entry a storage, or the
-// older row of pickles followed by storages. Read are descriptions; the data stay where they are. What a file may cost
-// is bounded by its size: values that are reached by several ways count each time, and tensors together unfold to no
-// more than a few times the file.
+// older row of pickles followed by storages. Read are descriptions; the data stay where they are. Arrays of numpy are
+// taken as tensors (detectron2's loader does so); their data are in the pickle, which then may stand without a
+// container. What a file may cost is bounded by its size: values that are reached by several ways count each time, and
+// tensors together unfold to no more than a few times the file.
 using System.Buffers.Binary;
 using System.Text;
 using Microsoft.Win32.SafeHandles;
@@ -11,9 +12,10 @@ namespace ReasonGen.Checkpoints;
 /// <summary>What a file of torch.save holds.</summary>
 public static class TorchFile
 {
-    internal const int LargestPickle = 16 << 20;
+    // large where its arrays are in it
+    internal const int LargestPickle = 1_000_000_000, MostDimensions = 64;
 
-    private const int MostNameCharacters = 32 << 20, MostDimensions = 64, MostUnfolding = 8;
+    private const int UsualPickle = 16 << 20, MostNameCharacters = 32 << 20, MostUnfolding = 8;
 
     // where trainers put the state dict when they save more than that
     private static readonly string[] Wrappers = ["state_dict", "model", "module"];
@@ -34,7 +36,8 @@ public static class TorchFile
             return kind switch
             {
                 FileKind.TorchZip => ReadZip(path, file, unwrap),
-                FileKind.TorchLegacy => ReadLegacy(path, file, unwrap),
+                FileKind.TorchLegacy => ReadHead(file, head => ReadLegacy(path, file, head, unwrap)),
+                FileKind.Pickle => ReadHead(file, head => ReadBare(path, head, unwrap)),
                 _ => throw new FormatException("it is a safetensors file"),
             };
         }
@@ -66,13 +69,40 @@ public static class TorchFile
             key => entries.GetValueOrDefault("data/" + key));
     }
 
+    // The pickles of a legacy file have no length, and are small beside the rest of it unless arrays are in them.
+    private static List<TensorEntry> ReadHead(SafeFileHandle file, Func<byte[], List<TensorEntry>> read)
+    {
+        var head = new byte[Math.Min(RandomAccess.GetLength(file), UsualPickle)];
+        ReadAt(file, head, 0);
+        try
+        {
+            return read(head);
+        }
+        catch (FormatException) when (head.Length < Math.Min(RandomAccess.GetLength(file), LargestPickle))
+        {
+            head = new byte[Math.Min(RandomAccess.GetLength(file), LargestPickle)];
+            ReadAt(file, head, 0);
+            return read(head);
+        }
+    }
+
+    private static List<TensorEntry> ReadBare(string path, byte[] all, bool unwrap)
+    {
+        var pickle = new Pickle(all, 0);
+        var saved = pickle.Read();
+        var entries = Tensors(path, all.Length, saved, pickle.Steps, unwrap, _ => throw new FormatException(
+            "it is a bare pickle without the container of torch.save, and lacks the data of its tensors"));
+        return entries.Count == 0 ? throw new FormatException(
+            "it is a bare pickle without the container of torch.save, and holds no array of numpy")
+            : pickle.Position == all.Length ? entries
+            : throw new FormatException($"its pickle ends at byte {pickle.Position}, the file at {all.Length}");
+    }
+
     // magic number, protocol 1001, facts about the writer, the object, the storages' keys; then of each storage its
     // length and its data
-    private static List<TensorEntry> ReadLegacy(string path, SafeFileHandle file, bool unwrap)
+    private static List<TensorEntry> ReadLegacy(string path, SafeFileHandle file, byte[] head, bool unwrap)
     {
         var length = RandomAccess.GetLength(file);
-        var head = new byte[Math.Min(length, LargestPickle)];
-        ReadAt(file, head, 0);
         var pickle = new Pickle(head, FileKinds.LegacyMagic.Length);
         if (pickle.Read() is not 1001L)
         {
@@ -149,9 +179,10 @@ public static class TorchFile
                 throw new FormatException("it holds more values than a file of weights can need");
             }
 
-            if (value is PickledTensor tensor)
+            if (value is PickledTensor or PickledArray)
             {
-                entries.Add(names.Add(name!) ? Describe(path, fileBytes, name!, tensor, locate)
+                entries.Add(names.Add(name!) ? value is PickledArray array ? array.Describe(path, name!)
+                    : Describe(path, fileBytes, name!, (PickledTensor)value, locate)
                     : throw new FormatException($"the name '{name}' stands twice"));
                 if ((unfolded += Math.Max(entries[^1].Bytes, Span(entries[^1]))) > MostUnfolding * fileBytes)
                 {

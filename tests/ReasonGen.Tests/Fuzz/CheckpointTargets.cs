@@ -14,7 +14,8 @@ namespace ReasonGen.Tests.Fuzz;
 internal static class CheckpointTargets
 {
     private static readonly string[] Instructions = ["ctorch._utils\n_rebuild_tensor_v2\n",
-        "ccollections\nOrderedDict\n", "Rq\0", "(lp0\n", "\u0080\u0004", "cbuiltins\neval\n", "h\0", "s.", "u.", "0"];
+        "ccollections\nOrderedDict\n", "Rq\0", "(lp0\n", "\u0080\u0004", "cbuiltins\neval\n",
+        "cnumpy.core.multiarray\n_reconstruct\n", "h\0", "s.", "u.", "0"];
 
     internal static FuzzTarget[] All { get; } =
     [
@@ -43,8 +44,8 @@ internal static class CheckpointTargets
                 Load(index);
             };
         }) { Tokens = ["\"weight_map\":{}", "../", "/etc/passwd"] },
-        FuzzTarget.OfFile("torch", "pytorch_model.bin", () => Seeds.Golden("torchbin/*.bin", "torchbin/malicious/*"),
-            Load) with { Tokens = Instructions, Share = 2 },
+        FuzzTarget.OfFile("torch", "pytorch_model.bin", () => Seeds.Golden("torchbin/*.bin", "torchbin/malicious/*",
+            "unidet/checkpoints/*.pth"), Load) with { Tokens = Instructions, Share = 2 },
         Inside("torch-pickle", "model.bin", ["torchbin/views.bin", "torchbin/parameters.bin", "torchbin/dtypes.bin",
             "torchbin/nested_model.bin", "torchbin/misc_values.bin", "torchbin/protocol5.bin"]),
         FuzzTarget.OfFile("torchscript", "cuda_tag.pt", () =>
