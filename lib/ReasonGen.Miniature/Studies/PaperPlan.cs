@@ -48,6 +48,10 @@ public static class PaperPlan
     [
         .. Flips[..2].SelectMany(flips => Noisy(flips, 1, StudyPart.Noise)),
         .. new[] { 0, 0.1, 0.2 }.SelectMany(flips => Noisy(flips, 2, StudyPart.Noise)),
+        .. Entropies(StudyPart.Noise).Skip(1).Select(run => run with
+        {
+            Name = run.Name + "-large-judge", Judge = Study.Judges[0],
+        }),
         new("large-judge-as-noise", StudyPart.Noise) { Judge = Study.Judges[0], JudgeAsNoise = true },
         new("small-judge-as-noise", StudyPart.Noise) { Judge = Study.Judges[1], JudgeAsNoise = true },
         .. Noisy(Flips[2], 1, StudyPart.Noise), .. Noisy(Flips[2], 2, StudyPart.Noise),
@@ -64,11 +68,13 @@ public static class PaperPlan
             }),
     ];
 
+    private static IEnumerable<StudyRun> Uninformed =>
+        ManyFlips.SelectMany(flips => Noisy(flips, 1, StudyPart.Figure6));
+
     /// <summary>What might make entropy explode: judges that carry little information first.</summary>
     public static IReadOnlyList<StudyRun> Figure6 { get; } =
     [
-        .. ManyFlips.SelectMany(flips => Noisy(flips, 1, StudyPart.Figure6)),
-        None("few-tokens") with { Tasks = ["single_object", "colors"] },
+        .. Uninformed, None("few-tokens") with { Tasks = ["single_object", "colors"] },
         None("8-updates") with { UpdatesFactor = 4 },
         None("8-updates-clip-1") with { UpdatesFactor = 4, ClipRange = 1 },
         None("long") with { StepsFactor = 5 },
@@ -86,7 +92,7 @@ public static class PaperPlan
         var few = Math.Min(seeds, SeedsOfMaps);
         (IReadOnlyList<StudyRun> Runs, int From, int To)[] order =
         [
-            (Arms, 1, seeds), (Noise, 1, few), (Figure6, 1, 1), (Map, 1, few), ([.. Figure6.Take(9)], 2, few),
+            (Arms, 1, seeds), (Noise, 1, few), (Figure6, 1, 1), (Map, 1, few), ([.. Uninformed], 2, few),
         ];
         var items = order.SelectMany(part => Enumerable.Range(part.From, Math.Max(0, part.To - part.From + 1))
             .SelectMany(seed => part.Runs.Where(run => parts is null or { Count: 0 } || parts.Contains(run.Part))
@@ -108,8 +114,11 @@ public static class PaperPlan
             Alpha = alpha,
         };
 
+    private static StudyRun[] Entropies(StudyPart part) =>
+        [new("adaptive", part), Coefficient(0, part), Coefficient(Fixed, part)];
+
     private static IEnumerable<StudyRun> Noisy(double flips, double rate, StudyPart part) =>
-        new[] { new StudyRun("adaptive", part), Coefficient(0, part), Coefficient(Fixed, part) }.Select(run => run with
+        Entropies(part).Select(run => run with
         {
             Name = FormattableString.Invariant($"{run.Name}-flips-{flips:0.##}{(rate == 1 ? "" : $"-rate-{rate}")}"),
             Flips = flips, RateFactor = rate,

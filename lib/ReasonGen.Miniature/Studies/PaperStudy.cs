@@ -60,14 +60,12 @@ public sealed class PaperArm
     public Interval Mean(string measure, string sampling = "t1") =>
         SeedIntervals.Mean([.. Of(measure, sampling).Values]);
 
-    /// <summary>How much more of a measure another arm has, paired by seed.</summary>
-    /// <param name="other">The arm that is held against this one.</param>
-    /// <param name="measure">As for <see cref="Of"/>.</param>
-    /// <param name="sampling">"t1", "t0.5" or "greedy".</param>
-    /// <exception cref="ArgumentException">There is no such measure, or no seed in common.</exception>
-    public Interval To(PaperArm other, string measure, string sampling) =>
-        SeedIntervals.Mean([.. Of(measure, sampling).Join(other.Of(measure, sampling), one => one.Key,
-            two => two.Key, (one, two) => two.Value - one.Value)]);
+    /// <summary>Mean of the last quarter of a curve, of each seed.</summary>
+    /// <param name="column">As for <see cref="Curve"/>.</param>
+    /// <exception cref="ArgumentException">There is no such column, or the arm has no curves.</exception>
+    public IReadOnlyDictionary<long, double> Late(string column) => Points(column)
+        .GroupBy(point => PaperStudy.Whole(point["seed"])).ToDictionary(seed => seed.Key,
+            seed => seed.TakeLast((seed.Count() + 3) / 4).Average(point => PaperStudy.Real(point[column])));
 
     /// <summary>A column over the steps: mean over seeds and band.</summary>
     /// <param name="column">reward, detector, fooled, missed, plan, follows, scenes, text_entropy, image_entropy,
@@ -75,14 +73,7 @@ public sealed class PaperArm
     /// <exception cref="ArgumentException">There is no such column, or the arm has no curves.</exception>
     public PaperCurve Curve(string column)
     {
-        if (!PaperFiles.CurveColumns.Contains(column) || points.Count == 0)
-        {
-            throw new ArgumentException(points.Count == 0 ? $"'{Name}' has no curves"
-                : $"there is no curve '{column}'; there are {string.Join(", ", PaperFiles.CurveColumns)}",
-                nameof(column));
-        }
-
-        var steps = points.GroupBy(point => PaperStudy.Real(point["step"])).OrderBy(step => step.Key).ToArray();
+        var steps = Points(column).GroupBy(point => PaperStudy.Real(point["step"])).OrderBy(step => step.Key).ToArray();
         return new([.. steps.Select(step => step.Key)], [.. steps.Select(step =>
             SeedIntervals.Mean([.. step.Select(point => PaperStudy.Real(point[column]))]))]);
     }
@@ -96,6 +87,11 @@ public sealed class PaperArm
         return new SeedOutcomes(PaperStudy.Whole(row["seed"]),
             [.. right.Chunk(prompts).Select(task => task.Select(one => one ? 1.0 : 0).ToArray())]);
     })];
+
+    private IReadOnlyList<IReadOnlyDictionary<string, string>> Points(string column) =>
+        PaperFiles.CurveColumns.Contains(column) && points.Count > 0 ? points
+        : throw new ArgumentException(points.Count == 0 ? $"'{Name}' has no curves"
+            : $"there is no curve '{column}'; there are {string.Join(", ", PaperFiles.CurveColumns)}", nameof(column));
 
     private IReadOnlyDictionary<string, string>[] Rows(string sampling) => PaperFiles.Samplings.Contains(sampling)
         ? [.. rows.Where(row => row["sampling"] == sampling)]
@@ -126,8 +122,19 @@ public sealed class PaperStudy
     /// <summary>Revisions of the code that made the runs; one, where all is well.</summary>
     public IReadOnlyList<string> Commits => [.. Runs.Select(run => (string)run["commit"]!).Distinct()];
 
-    /// <summary>Whether an arm was run.</summary>
-    public bool Has(string arm) => arms.ContainsKey(arm);
+    /// <summary>Whether arms were run, all of them.</summary>
+    public bool Has(params ReadOnlySpan<string> names)
+    {
+        foreach (var name in names)
+        {
+            if (!arms.ContainsKey(name))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
 
     /// <summary>An arm by its name.</summary>
     /// <exception cref="ArgumentException">It was not run.</exception>
@@ -142,6 +149,11 @@ public sealed class PaperStudy
 
     /// <summary>Whether a folder holds a study.</summary>
     public static bool IsIn(string folder) => File.Exists(Path.Combine(folder, PaperFiles.Runs));
+
+    /// <summary>The study that ships; without any arm where none does.</summary>
+    /// <exception cref="UnusableFileException">A file is damaged.</exception>
+    public static PaperStudy Recorded() =>
+        IsIn(Path.Combine(Study.DataFolder(), "runs")) ? Load() : new([], []);
 
     /// <summary>Reads a study.</summary>
     /// <param name="folder">Holds the three files; by default where the recorded one ships.</param>

@@ -62,6 +62,13 @@ public static class SeedIntervals
         return new(mean, mean - half, mean + half);
     }
 
+    /// <summary>Difference of any number that each seed has one of, second minus first, over the seeds that both have;
+    /// Student's interval, or none for one seed.</summary>
+    /// <exception cref="ArgumentException">They have no seed in common.</exception>
+    public static Interval Difference(IReadOnlyDictionary<long, double> first,
+        IReadOnlyDictionary<long, double> second) =>
+        Mean([.. first.Join(second, one => one.Key, two => two.Key, (one, two) => two.Value - one.Value)]);
+
     /// <summary>Mean over seeds of the tasks' means.</summary>
     /// <param name="seeds">At least one; all with the same prompts.</param>
     /// <param name="seed">Of what is drawn.</param>
