@@ -10,8 +10,11 @@ public static class PaperFigures
     private const int PointsAnErrorBar = 4;
 
     /// <summary>"0.843 [0.801, 0.880]"; of one seed the value alone.</summary>
-    public static string Text(this Interval of) => FormattableString.Invariant($"{of.Value:0.000} ")
-        + (double.IsNaN(of.Low) ? "(one seed)" : FormattableString.Invariant($"[{of.Low:0.000}, {of.High:0.000}]"));
+    public static string Text(this Interval of) =>
+        $"{Number(of.Value)} " + (double.IsNaN(of.Low) ? "(one seed)" : $"[{Number(of.Low)}, {Number(of.High)}]");
+
+    private static string Number(double value) =>
+        (Math.Round(value, 3) + 0.0).ToString("0.000", CultureInfo.InvariantCulture); // no minus before a nought
 
     /// <summary>What an interval of a difference says: "more", "less", or that the two are not told apart.</summary>
     public static string Says(this Interval difference) => double.IsNaN(difference.Low) ? "one seed: nothing is said"

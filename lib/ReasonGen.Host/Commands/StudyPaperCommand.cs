@@ -62,9 +62,9 @@ internal static class StudyPaperCommand
         };
         var worker = new Option<bool>("--worker") { Hidden = true };
         var command = new Command("paper",
-            "Makes everything that the notebooks and the report say of the paper, with several seeds: arms, judges that "
-            + "err, maps of coefficients and targets. Interrupted or killed at any moment, the same command goes on "
-            + "where it was saved; two commands with one folder share the work.\n\nExamples:\n"
+            "Makes everything that the notebooks and the report say of the paper, with several seeds: arms, judges "
+            + "that err, maps of coefficients and targets. Interrupted or killed at any moment, the same command goes "
+            + "on where it was saved; two commands with one folder share the work.\n\nExamples:\n"
             + "  reasongen study paper --list\n  reasongen study paper --seeds 5 --jobs 2\n"
             + "  reasongen study paper --seeds 3 --only arms noise --jobs 2\n"
             + "  reasongen study paper --run seed2/none --threads 1\n"
@@ -155,8 +155,8 @@ internal static class StudyPaperCommand
             return 0;
         }
 
-        Console.WriteLine(FormattableString.Invariant(
-            $"{times.ToGo()} with {request.Jobs} side by side, of {request.Threads} thread(s) each. In {request.Folder}."));
+        Console.WriteLine($"{times.ToGo()} with {request.Jobs} side by side, of {request.Threads} thread(s) each. "
+            + $"In {request.Folder}.");
         var code = request.Jobs == 1 ? Work(request, cancel)
             : await WorkersAsync(request, cancel);
         if (code is 0 or 1)

@@ -80,7 +80,8 @@ public static class PaperFiles
                 "free space or choose a folder that can be written; what was there before is intact", e);
         }
 
-        return (runs.Count, new[] { Results, Curves, Runs }.Sum(name => new FileInfo(Path.Combine(target, name)).Length));
+        return (runs.Count, new[] { Results, Curves,
+            Runs }.Sum(name => new FileInfo(Path.Combine(target, name)).Length));
     }
 
     // tokenizer and judges have no benchmark: what was measured of them is kept here

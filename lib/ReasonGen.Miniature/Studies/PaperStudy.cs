@@ -144,7 +144,8 @@ public sealed class PaperStudy
 
     /// <summary>Settings of a run; of its first seed.</summary>
     /// <exception cref="ArgumentException">It was not run.</exception>
-    public JObject Settings(string run) => Runs.FirstOrDefault(one => (string?)one["run"] == run)?["settings"] as JObject
+    public JObject Settings(string run) =>
+        Runs.FirstOrDefault(one => (string?)one["run"] == run)?["settings"] as JObject
         ?? throw new ArgumentException($"the study has no run '{run}'", nameof(run));
 
     /// <summary>Whether a folder holds a study.</summary>
@@ -166,7 +167,8 @@ public sealed class PaperStudy
         var curves = Table(Path.Combine(folder, PaperFiles.Curves), ["seed", "run", "step", .. PaperFiles.CurveColumns])
             .ToLookup(row => row["run"]);
         var runs = Read(Path.Combine(folder, PaperFiles.Runs), text =>
-            JObject.Parse(text)["runs"] is JArray all && all.All(run => run is JObject && (string?)run["commit"] is not null)
+            JObject.Parse(text)["runs"] is JArray all
+                && all.All(run => run is JObject && (string?)run["commit"] is not null)
             ? all.Cast<JObject>().ToArray() : throw new FormatException("it has no list of runs"));
         return new(results.GroupBy(row => row["run"]).ToDictionary(group => group.Key,
             group => new PaperArm(group.Key, [.. group], [.. curves[group.Key]])), runs);
@@ -191,7 +193,8 @@ public sealed class PaperStudy
             var cells = line.Split(',');
             if (cells.Length != columns.Length)
             {
-                throw new FormatException($"line {i + 2} has {cells.Length} cells, and there are {columns.Length} columns");
+                throw new FormatException(
+                    $"line {i + 2} has {cells.Length} cells, and there are {columns.Length} columns");
             }
 
             var row = columns.Zip(cells).ToDictionary();

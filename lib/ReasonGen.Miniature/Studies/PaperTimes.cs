@@ -11,8 +11,8 @@ using static TorchSharp.torch;
 namespace ReasonGen.Studies;
 
 /// <summary>
-/// How long a study takes: seconds a step of each kind of item, from the finished items of its folder, or where there is
-/// none yet from a calibration of half a minute, which is kept beside them.
+/// How long a study takes: seconds a step of each kind of item, from the finished items of its folder, or where there
+/// is none yet from a calibration of half a minute, which is kept beside them.
 /// </summary>
 public sealed class PaperTimes
 {

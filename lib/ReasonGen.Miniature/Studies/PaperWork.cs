@@ -158,10 +158,12 @@ public sealed class PaperWork(StudyConfig config, string folder, IReadOnlyList<P
                 {
                     told = watch.Elapsed;
                     var shown = record.Columns
-                        .Where(column => column is "loss" or "reward" or "detector" or "text_entropy" or "image_entropy")
+                        .Where(column =>
+                            column is "loss" or "reward" or "detector" or "text_entropy" or "image_entropy")
                         .Select(column => FormattableString.Invariant($"{column} {record.Last(column):0.###}"));
                     Tell(FormattableString.Invariant($"seed{item.Seed}/{record.Name}: {record.Count} of {total}, ")
-                        + FormattableString.Invariant($"{string.Join(", ", shown)}, {record.Seconds / record.Count:0.00}")
+                        + FormattableString.Invariant(
+                            $"{string.Join(", ", shown)}, {record.Seconds / record.Count:0.00}")
                         + " s a step");
                 }
             },

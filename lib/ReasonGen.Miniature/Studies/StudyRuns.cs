@@ -55,7 +55,8 @@ public sealed partial class Study
             var watch = System.Diagnostics.Stopwatch.StartNew();
             var seen = reward.Take();
             var probe = EntropyProbe.Of(model, Policy(model), [.. Enumerable.Range(0, ProbedRollouts)
-                .Select(i => PromptOf(run, 24, step.Step * ProbedRollouts + i))], Seeds.Mix(Config.Seed, 25, step.Step));
+                .Select(i => PromptOf(run, 24, step.Step * ProbedRollouts + i))],
+                Seeds.Mix(Config.Seed, 25, step.Step));
             // where no group was trained on, the trainer saw no entropy
             var (text, image) = step.Groups > 0 ? (step.TextEntropy, step.ImageEntropy) : (probe.Text, probe.Image);
             record.Add(("step", step.Step), ("reward", step.Reward), ("groups", step.Groups),

@@ -77,7 +77,8 @@ public sealed record Scene(IReadOnlyList<SceneObject> Objects)
 
     /// <summary>A scene as text: which shapes in which colours are in which cells, in an order of their own.</summary>
     public static string Essence(IReadOnlyList<Seen> things) =>
-        string.Join(';', things.Select(thing => $"{thing.Class} {thing.Color} {thing.Cell}").Order(StringComparer.Ordinal));
+        string.Join(';',
+            things.Select(thing => $"{thing.Class} {thing.Color} {thing.Cell}").Order(StringComparer.Ordinal));
 
     private static int Index(IReadOnlyList<string> names, string name)
     {

@@ -1,12 +1,14 @@
 // Intervals over training seeds (Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical
-// precipice"): seeds are drawn again with replacement, and the prompts of each task too, the same ones for all seeds.
+// precipice"): seeds are drawn again with replacement; and the prompts of each task, the same ones for all seeds.
 //   mean: of the tasks' shares, then of the seeds.   IQM: mean of the middle half of all seeds' tasks' shares.
 //   difference: second minus first, on the same seeds and prompts.
 // Deviations: 1. A seed is drawn with all its tasks, since one training run made them; there each task is drawn apart.
 //   2. n seeds drawn n times spread less than seeds do, and the quantiles of few are too near (five seeds cover 84 %
-//   instead of 95 %). So the interval is stretched around its value by t(n − 1) / z · √(n / (n − 1)): without noise of
-//   prompts the interval of a mean is Student's, value ± t s / √n (Hesterberg 2015, "What teachers should know about
-//   the bootstrap"); with it, a little wide. One seed says nothing of others: the interval is that of its prompts.
+//   instead of 95 %). So the interval of the seeds is stretched around its value by t(n − 1) / z · √(n / (n − 1)),
+//   which
+//   makes that of a mean Student's, value ± t s / √n (Hesterberg 2015, "What teachers should know about the
+//   bootstrap"). One seed says nothing of others.   3. Seeds and prompts are drawn apart, and the distances from the
+//   value added as squares: prompts are many, and need no stretching.
 
 namespace ReasonGen.Scoring;
 
@@ -101,7 +103,6 @@ public static class SeedIntervals
         return (Mean(apart, seed), apart.Length);
     }
 
-    // shares[seed][task] of what was drawn → the statistic
     private static Interval Draw(IReadOnlyList<SeedOutcomes> seeds, Func<double[][], double> statistic, long seed)
     {
         if (seeds.Count == 0)
@@ -115,28 +116,33 @@ public static class SeedIntervals
             throw new ArgumentException("the seeds were not all measured on the same prompts", nameof(seeds));
         }
 
-        var shares = seeds.Select(_ => new double[sizes.Length]).ToArray();
-        var drawn = Intervals.Draw([seeds.Count, .. sizes], picks =>
+        // [seed][task]
+        double[][] shares = [.. seeds.Select(one => one.Tasks.Select(task => task.Average()).ToArray())];
+        var ofSeeds = Intervals.Draw([seeds.Count], picks => statistic([.. picks[0].Select(s => shares[s])]), seed);
+        var drawn = shares.Select(row => row.ToArray()).ToArray();
+        var ofPrompts = Intervals.Draw(sizes, picks =>
         {
             for (var s = 0; s < seeds.Count; s++)
             {
                 for (var t = 0; t < sizes.Length; t++)
                 {
-                    var (outcomes, sum) = (seeds[picks[0][s]].Tasks[t], 0.0);
-                    foreach (var prompt in picks[t + 1])
+                    var (outcomes, sum) = (seeds[s].Tasks[t], 0.0);
+                    foreach (var prompt in picks[t])
                     {
                         sum += outcomes[prompt];
                     }
 
-                    shares[s][t] = sum / sizes[t];
+                    drawn[s][t] = sum / sizes[t];
                 }
             }
 
-            return statistic(shares);
+            return statistic(drawn);
         }, seed);
-        var stretch = Stretch(seeds.Count);
-        return new(drawn.Value, drawn.Value - stretch * (drawn.Value - drawn.Low),
-            drawn.Value + stretch * (drawn.High - drawn.Value));
+        var (value, stretch) = (ofSeeds.Value, Stretch(seeds.Count));
+        double Together(double seedsAway, double promptsAway) =>
+            Math.Sqrt(Math.Pow(stretch * seedsAway, 2) + Math.Pow(promptsAway, 2));
+        return new(value, value - Together(value - ofSeeds.Low, value - ofPrompts.Low),
+            value + Together(ofSeeds.High - value, ofPrompts.High - value));
     }
 
     private static IEnumerable<int> Sizes(SeedOutcomes one) => one.Tasks.Select(task => task.Length);

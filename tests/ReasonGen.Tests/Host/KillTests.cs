@@ -182,7 +182,8 @@ public sealed class KillTests(ITestOutputHelper report) : IDisposable
                 return JObject.Parse(File.ReadAllText(file))["identity"]!.ToString();
             case ".json":
                 var record = JObject.Parse(File.ReadAllText(file));
-                return ClockOf.Replace(record.ToString(), "").Replace(Path.GetDirectoryName(Path.GetDirectoryName(file))!, "");
+                return ClockOf.Replace(record.ToString(), "")
+                    .Replace(Path.GetDirectoryName(Path.GetDirectoryName(file))!, "");
             case ".ipynb":
                 return string.Join('\n',
                     JObject.Parse(File.ReadAllText(file))["cells"]!

@@ -63,6 +63,19 @@ public sealed class SeedIntervalsTests
     }
 
     [Fact]
+    public void Errors_of_seeds_and_of_prompts_are_added_as_squares()
+    {
+        // a seed's own share, and prompts that are easy or hard for all seeds alike
+        double[] means = [0.2, 0.25, 0.3, 0.35, 0.4, 0.45];
+        var prompts = SeedIntervals.Mean([Outcomes(1, 1, 200, (_, prompt) => prompt % 2)]);
+        var both =
+            SeedIntervals.Mean([.. means.Select((mean, i) => Outcomes(i, 1, 200, (_, prompt) => mean + prompt % 2))]);
+        var student = SeedIntervals.Mean(means);
+        Assert.Equal(Math.Sqrt(Math.Pow(student.High - student.Low, 2) + Math.Pow(prompts.High - prompts.Low, 2)),
+            both.High - both.Low, 0.1 * (both.High - both.Low));
+    }
+
+    [Fact]
     public void One_seed_has_the_interval_of_its_prompts()
     {
         var drawn = SeedIntervals.Mean([Outcomes(1, 1, 400, (_, prompt) => prompt % 4 == 0 ? 0 : 1)]);
@@ -79,7 +92,8 @@ public sealed class SeedIntervalsTests
         var covered = Enumerable.Range(0, studies).Count(study =>
         {
             var random = new Random(1000 * seeds + study);
-            double Normal() => Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(Math.Tau * random.NextDouble());
+            double Normal() =>
+                Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(Math.Tau * random.NextDouble());
             var interval = SeedIntervals.Mean([.. Enumerable.Range(0, seeds).Select(i =>
             {
                 var own = Normal();
@@ -125,7 +139,8 @@ public sealed class SeedIntervalsTests
     {
         SeedOutcomes one = Outcomes(1, 2, 4, (_, _) => 1), other = Outcomes(2, 2, 5, (_, _) => 1),
             same = Outcomes(1, 2, 5, (_, _) => 1);
-        Assert.Contains("same prompts", Assert.Throws<ArgumentException>(() => SeedIntervals.Mean([one, other])).Message);
+        Assert.Contains("same prompts",
+            Assert.Throws<ArgumentException>(() => SeedIntervals.Mean([one, other])).Message);
         Assert.Contains("other prompts",
             Assert.Throws<ArgumentException>(() => SeedIntervals.Difference([one], [same])).Message);
         Assert.Contains("needs a seed",
