@@ -51,6 +51,7 @@ internal static class StudyCommand
                 stages, seed, output, threads, start, trial,
             };
         command.Options.Add(DeviceOption.Create());
+        command.Subcommands.Add(StudyPaperCommand.Create());
         command.SetAction((parsed, cancel) =>
         {
             DeviceOption.Use(parsed);

@@ -17,6 +17,10 @@ namespace ReasonGen.Studies;
 public sealed record BenchmarkResult(IReadOnlyDictionary<string, double> Tasks, int PromptsPerTask, double PlanCorrect,
     double ImageFollowsPlan, double LayoutEntropy)
 {
+    /// <summary>Whether each image was right, prompt by prompt of <see cref="Prompts.Benchmark"/>; null in records of
+    /// earlier versions.</summary>
+    public IReadOnlyList<bool>? Right { get; init; }
+
     /// <summary>Unweighted mean of the tasks, as GenEval takes it.</summary>
     public double Mean => Tasks.Values.Average();
 
@@ -33,11 +37,16 @@ public sealed record BenchmarkResult(IReadOnlyDictionary<string, double> Tasks, 
         ["tasks"] = JObject.FromObject(Tasks),
         ["plan_correct"] = Rounded(PlanCorrect), ["image_follows_plan"] = Rounded(ImageFollowsPlan),
         ["layout_entropy"] = Rounded(LayoutEntropy),
+        ["right"] = Right is null ? JValue.CreateNull() : Bits.Write(Right),
     };
 
     internal static BenchmarkResult FromJson(JObject json, int promptsPerTask) => new(
         json["tasks"]!.ToObject<Dictionary<string, double>>()!, promptsPerTask,
-        Number(json["plan_correct"]), Number(json["image_follows_plan"]), Number(json["layout_entropy"]));
+        Number(json["plan_correct"]), Number(json["image_follows_plan"]), Number(json["layout_entropy"]))
+    {
+        Right = json["right"] is JValue { Value: string bits } && json["tasks"] is JObject tasks
+            ? Bits.Read(bits, tasks.Count * promptsPerTask) : null,
+    };
 
     internal static JToken Rounded(double value) => double.IsNaN(value) ? JValue.CreateNull() : Math.Round(value, 4);
 
@@ -62,6 +71,7 @@ public static class Benchmark
         var prompts = Prompts.Benchmark(promptsPerTask, seed);
         var right = Prompts.Tasks.ToDictionary(task => task, _ => 0);
         var places = new int[4];
+        var verdicts = new bool[prompts.Count];
         int readable = 0, planned = 0, followed = 0, rationales = 0;
         for (var start = 0; start < prompts.Count; start += PromptsAtATime)
         {
@@ -72,7 +82,8 @@ public static class Benchmark
             foreach (var (i, rationale) in policy.Rationales(rollouts).Index())
             {
                 var seen = Detector.Detect(images[i]);
-                right[some[i].Task] += Checker.Check(seen, some[i]).Correct ? 1 : 0;
+                verdicts[start + i] = Checker.Check(seen, some[i]).Correct;
+                right[some[i].Task] += verdicts[start + i] ? 1 : 0;
                 if (seen.FirstOrDefault(thing => thing.Class == some[i].Include[0].Class) is { } first)
                 {
                     places[(first.X < WorldConfig.CellSize ? 0 : 1) + (first.Y < WorldConfig.CellSize ? 0 : 2)]++;
@@ -92,7 +103,28 @@ public static class Benchmark
 
         return new(right.ToDictionary(pair => pair.Key, pair => pair.Value / (double)promptsPerTask), promptsPerTask,
             rationales == 0 ? double.NaN : planned / (double)rationales,
-            readable == 0 ? double.NaN : followed / (double)readable, Entropy(places));
+            readable == 0 ? double.NaN : followed / (double)readable, Entropy(places))
+        {
+            Right = verdicts,
+        };
+    }
+
+    /// <summary>How much the rollouts of one prompt differ: different scenes (as the detector sees them) and different
+    /// images (by their pixels) in a group, per rollout; 1 where all differ.</summary>
+    /// <param name="policy">What to look at.</param>
+    /// <param name="groupsPerTask">Prompts of each task; at least 1.</param>
+    /// <param name="groupSize">Rollouts of a prompt; at least 1.</param>
+    /// <param name="seed">Of prompts and images, which are others than those of <see cref="Run"/>.</param>
+    public static (double Scenes, double Images) Distinct(IRolloutSource policy, int groupsPerTask, int groupSize,
+        long seed = 0)
+    {
+        var prompts = Prompts.Benchmark(groupsPerTask, Core.Seeds.Mix(seed, 3));
+        using var rollouts = policy.Generate(prompts, groupSize, Core.Seeds.Mix(seed, 4));
+        var groups = policy.Images(rollouts).Chunk(groupSize).ToArray();
+        double Share<T>(Func<Imaging.RgbImage, T> essence) =>
+            groups.Average(group => group.Select(essence).Distinct().Count() / (double)groupSize);
+        return (Share(image => Scene.Essence(Detector.Detect(image))), Share(image =>
+            Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(image.Rgb))));
     }
 
     private static double Entropy(int[] counts)
@@ -100,4 +132,18 @@ public static class Benchmark
         var total = Math.Max(1, counts.Sum());
         return -counts.Where(count => count > 0).Sum(count => count / (double)total * Math.Log(count / (double)total));
     }
+}
+
+/// <summary>Verdicts as hexadecimal digits, four a digit, the first in the highest bit.</summary>
+internal static class Bits
+{
+    internal static string Write(IReadOnlyList<bool> bits) =>
+        string.Concat(bits.Chunk(4).Select(four => Enumerable.Range(0, 4)
+            .Sum(i => i < four.Length && four[i] ? 8 >> i : 0).ToString("x")));
+
+    /// <exception cref="FormatException">It is not so many verdicts.</exception>
+    internal static bool[] Read(string text, int count) =>
+        text.Length == (count + 3) / 4 && text.All(char.IsAsciiHexDigit)
+        ? [.. Enumerable.Range(0, count).Select(i => (Convert.ToInt32(text[i / 4].ToString(), 16) & 8 >> i % 4) != 0)]
+        : throw new FormatException($"'{text}' is not {count} verdicts in hexadecimal digits");
 }

@@ -156,7 +156,7 @@ public sealed partial class Study
         {
             if (Config.FromScratch && Directory.Exists(partial)
                 && Directory.GetFiles(partial, $"*{stage}.*")
-                    .Any(file => Path.GetFileName(file).TrimStart('.').Split('.')[0] == stage))
+                    .Any(file => Path.GetFileName(file).TrimStart('.').StartsWith(stage + ".")))
             {
                 using var turn = ProcessLock.TryTake(LockPath(stage));
                 if (turn is not null)
@@ -236,7 +236,7 @@ public sealed partial class Study
     private static string[] ColumnsOf(string stage) => stage switch
     {
         "tokenizer" => ["step", "loss", "squared_error", "codes_in_use", "perplexity", "seconds"],
-        "base" or "sft" =>
+        "base" or "sft" or "sft-long" =>
             ["step", "loss", "text_loss", "image_loss", "gradient_norm", "learning_rate", "tokens", "seconds"],
         _ when Judges.Contains(stage) => ["step", "loss", "token_accuracy", "gradient_norm", "seconds"],
         _ => ["step", "reward", "text_entropy", "image_entropy", "text_alpha", "image_alpha", "gradient_norm",
@@ -262,12 +262,8 @@ public sealed partial class Study
     private JObject SettingsOf(string stage) => stage switch
     {
         "tokenizer" => JObject.FromObject(TokenizerSettings),
-        "base" or "sft" =>
-            new()
-            {
-                ["sft"] = JObject.FromObject(SftConfig.Mini(IsBase(stage) ? Config.BaseSteps : Config.SftSteps)),
-                ["data"] = JObject.FromObject(new WorldBatchConfig()),
-            },
+        _ when runs.TryGetValue(stage, out var run) => SettingsOf(run),
+        "base" or "sft" => SettingsOfSft(IsBase(stage) ? Config.BaseSteps : Config.SftSteps),
         _ when Judges.Contains(stage) => new()
         {
             ["training"] = JObject.FromObject(JudgeSettings(Config.JudgeSteps)),
@@ -278,6 +274,12 @@ public sealed partial class Study
             ["grpo"] = JObject.FromObject(GrpoOf(stage)), ["entropy"] = stage,
             ["steps"] = JudgeArms.Contains(stage) ? Config.JudgeRlSteps : Config.RlSteps,
         },
+    };
+
+    private static JObject SettingsOfSft(int steps) => new()
+    {
+        ["sft"] = JObject.FromObject(SftConfig.Mini(steps)),
+        ["data"] = JObject.FromObject(new WorldBatchConfig()),
     };
 
     private VqTrainerConfig TokenizerSettings =>

@@ -22,10 +22,10 @@ public sealed partial class Study
     }
 
     /// <summary>The base model: prompt → image, and some prompt → rationale.</summary>
-    public StageResult Base() => Supervised("base", null, Config.BaseSteps, batches => batches.Base);
+    public StageResult Base() => Supervised("base", null, Config.BaseSteps, "base");
 
     /// <summary>The base model after supervised fine-tuning on prompt → rationale → image.</summary>
-    public StageResult Sft() => Supervised("sft", Base, Config.SftSteps, batches => batches.Rationale);
+    public StageResult Sft() => Supervised("sft", Base, Config.SftSteps, "sft");
 
     /// <summary>An arm of reinforcement learning, by name; see <see cref="Arms"/>.</summary>
     public StageResult Rl(string arm)
@@ -57,9 +57,11 @@ public sealed partial class Study
         });
     }
 
-    /// <summary>Benchmark of a stage at temperature 1, at 0.5 and greedy, as it is recorded.</summary>
+    /// <summary>Benchmark of a stage at temperature 1, at 0.5 and greedy, and how much the rollouts of a prompt differ,
+    /// as it is recorded.</summary>
     public JObject Measure(Janus model, bool rationale, int promptsPerTask)
     {
+        var watch = System.Diagnostics.Stopwatch.StartNew();
         var results = new JObject();
         foreach (var (name, temperature) in new[] { ("t1", 1.0), ("t0.5", 0.5), ("greedy", 0.0) })
         {
@@ -67,15 +69,19 @@ public sealed partial class Study
                 Benchmark.Run(Policy(model, rationale, temperature), promptsPerTask, cancel: Cancel).ToJson();
         }
 
+        var (scenes, images) = Benchmark.Distinct(Policy(model, rationale), Math.Min(GroupsPerTask, promptsPerTask),
+            Config.Grpo.RolloutsPerPrompt);
+        (results["distinct_scenes"], results["distinct_images"]) =
+            (BenchmarkResult.Rounded(scenes), BenchmarkResult.Rounded(images));
         results["prompts_per_task"] = promptsPerTask;
+        results["measured_seconds"] = Math.Round(watch.Elapsed.TotalSeconds, 2);
         return results;
     }
 
-    private StageResult Supervised(string stage, Func<StageResult>? before, int steps,
-        Func<WorldBatches, Func<long, SftBatch>> source) =>
+    private StageResult Supervised(string stage, Func<StageResult>? before, int steps, string data) =>
         Stage(stage, () => before?.Invoke().Model ?? NewModel(), (model, record) =>
         {
-            using var trainer = SftTrainer(model, stage);
+            using var trainer = SftTrainer(model, data, steps);
             RunSteps(stage, record, steps, () => (int)trainer.StepCount, trainer.Save, trainer.Resume,
                 Config.StepsPerSave, () =>
             {
@@ -200,8 +206,8 @@ public sealed partial class Study
     }
 
     private RunRecord NewRecord(string stage) =>
-        new(stage, Config.Seed,
-            $"dotnet run -c Release --project lib/ReasonGen.Host -- study {stage} --seed {Config.Seed} "
+        new(stage, Config.Seed, CommandOf?.Invoke(stage)
+            ?? $"dotnet run -c Release --project lib/ReasonGen.Host -- study {stage} --seed {Config.Seed} "
             + $"--threads {get_num_threads()}{(Config.Name == StudyConfig.Trial.Name ? " --trial" : "")}"
             + $"{(Start is null ? "" : $" {StartOption}{Start}")}")
     {
@@ -210,6 +216,13 @@ public sealed partial class Study
 
     private Dictionary<string, string> Description(string stage) =>
         new() { ["stage"] = stage, ["seed"] = Config.Seed.ToString(), ["commit"] = RunRecord.CurrentCommit };
+
+    // of one call of Measure
+    internal static int RolloutsMeasured(StudyConfig config) => Prompts.Tasks.Count
+        * (3 * config.BenchmarkPromptsPerTask
+            + Math.Min(GroupsPerTask, config.BenchmarkPromptsPerTask) * config.Grpo.RolloutsPerPrompt);
+
+    private const int GroupsPerTask = 5; // in which different pictures are counted
 
     private const string StartOption = "--start ";
 

@@ -75,6 +75,11 @@ public sealed record Scene(IReadOnlyList<SceneObject> Objects)
         return -counts.Where(n => n > 0).Sum(n => n / total * Math.Log(n / total)) + 0.0;
     }
 
+    /// <summary>A scene as text: which shapes in which colours are in which cells, in an order of their own.</summary>
+    public static string Essence(IReadOnlyList<Seen> things) =>
+        string.Join(';',
+            things.Select(thing => $"{thing.Class} {thing.Color} {thing.Cell}").Order(StringComparer.Ordinal));
+
     private static int Index(IReadOnlyList<string> names, string name)
     {
         var index = names.ToList().IndexOf(name);

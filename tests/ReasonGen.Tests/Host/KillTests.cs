@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using System.Text.RegularExpressions;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Studies;
@@ -19,12 +20,14 @@ public sealed class KillTests(ITestOutputHelper report) : IDisposable
 {
     private static readonly int Kills = int.TryParse(Environment.GetEnvironmentVariable("REASONGEN_KILLS"),
         CultureInfo.InvariantCulture, out var kills) ? kills : 1;
+    private static readonly Regex ClockOf = new("\"(measured_)?seconds\": [^{]*?(?=[,\n])");
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
 
     [Theory]
     [InlineData("tokenizer", "study tokenizer --trial --threads 1 --out {0}")]
     [InlineData("sft", "study sft --trial --threads 1 --start {data} --out {0}")]
     [InlineData("grpo", "study rl-adaptive --trial --threads 1 --start {data} --out {0}")]
+    [InlineData("paper", "study paper --trial --steps 2 --run seed1/none-flips-0.1 --jobs 2 --out {0}")]
     [InlineData("train", "train grpo --model mini --threads 1 --steps 4 --set grpo.promptsPerStep=2 "
         + "--set grpo.promptsPerUpdate=1 --set grpo.promptsPerRound=3 --set grpo.rolloutsPerPrompt=4 "
         + "--set grpo.maxEmptySteps=10 --set run.saveEvery=1 --set run.checkpointEvery=2 --set run.validateEvery=2 "
@@ -171,14 +174,16 @@ public sealed class KillTests(ITestOutputHelper report) : IDisposable
                     File.ReadLines(file).Select(line => string.Join(',', line.Split(',').SkipLast(clocks))));
             case ".jsonl" when Path.GetFileName(file).Contains("parquet"):
                 return string.Join('\n', File.ReadLines(file).Where(IsJson).Distinct().Order(StringComparer.Ordinal));
+            case ".json" when Path.GetFileName(file) == "times.json":
+                return "";
             case ".json" when Path.GetFileName(file) == "generation.json":
                 return JObject.Parse(File.ReadAllText(file))["settings"]!.ToString();
             case ".json" when Path.GetFileName(file) == "run.json":
                 return JObject.Parse(File.ReadAllText(file))["identity"]!.ToString();
             case ".json":
                 var record = JObject.Parse(File.ReadAllText(file));
-                record.Remove("seconds");
-                return record.ToString().Replace(Path.GetDirectoryName(Path.GetDirectoryName(file))!, "");
+                return ClockOf.Replace(record.ToString(), "")
+                    .Replace(Path.GetDirectoryName(Path.GetDirectoryName(file))!, "");
             case ".ipynb":
                 return string.Join('\n',
                     JObject.Parse(File.ReadAllText(file))["cells"]!

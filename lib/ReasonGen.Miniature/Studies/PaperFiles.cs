@@ -1,0 +1,135 @@
+using System.Globalization;
+using System.Text;
+using Newtonsoft.Json;
+using Newtonsoft.Json.Linq;
+using ReasonGen.Checkpoints;
+using ReasonGen.Files;
+using ReasonGen.World;
+
+namespace ReasonGen.Studies;
+
+/// <summary>
+/// A study in three files: <c>paper-results.csv</c> (a row a run and way of sampling), <c>paper-curves.csv</c> (means
+/// over some steps of each run) and <c>paper-runs.json</c> (what it takes to make each run again).
+/// </summary>
+public static class PaperFiles
+{
+    internal const string Results = "paper-results.csv", Curves = "paper-curves.csv", Runs = "paper-runs.json";
+    private const int PointsOfCurve = 24;
+
+    internal static readonly string[] Samplings = ["t1", "t0.5", "greedy"];
+
+    internal static readonly string[] Measures =
+        ["plan_correct", "image_follows_plan", "layout_entropy", "distinct_scenes", "distinct_images"];
+
+    internal static readonly string[] CurveColumns =
+    [
+        "reward", "detector", "fooled", "missed", "plan", "follows", "scenes", "text_entropy", "image_entropy",
+        "deciding_entropy", "ground_entropy", "text_alpha", "image_alpha", "kl", "groups",
+    ];
+
+    /// <summary>Gathers all that is finished.</summary>
+    /// <param name="work">Whose items are looked at.</param>
+    /// <param name="target">Folder of the three files, each of which is written whole or not at all.</param>
+    /// <returns>How many items are in them, and how many bytes they have.</returns>
+    /// <exception cref="UnusableFileException">An item is damaged or was made with other settings, or the files cannot
+    /// be written.</exception>
+    public static (int Items, long Bytes) Collect(PaperWork work, string target)
+    {
+        var results = new StringBuilder($"seed,run,sampling,{string.Join(',', Prompts.Tasks)},"
+            + $"{string.Join(',', Measures)},prompts_per_task,right\n");
+        var curves = new StringBuilder($"seed,run,step,{string.Join(',', CurveColumns)}\n");
+        var runs = new JArray();
+        foreach (var item in work.Items)
+        {
+            if (work.Recorded(item) is not { } record)
+            {
+                continue;
+            }
+
+            var scored = record.Results["t1"] is JObject;
+            runs.Add(Description(item, record, scored));
+            foreach (var sampling in scored ? Samplings : [])
+            {
+                results.Append($"{item.Seed},{item.Stage},{sampling},{Row(record, sampling)}\n");
+            }
+
+            if (item.Run is { LongSft: false })
+            {
+                AppendCurve(curves, item, record);
+            }
+        }
+
+        try
+        {
+            using var files = new AtomicFiles(target);
+            foreach (var (name, text) in new[]
+            {
+                (Results, results.ToString()), (Curves, curves.ToString()), // the json last: then all is there
+                (Runs, new JObject { ["runs"] = runs }.ToString(Formatting.Indented) + "\n"),
+            })
+            {
+                files.Write(name, file => file.Write(Encoding.UTF8.GetBytes(text)));
+            }
+
+            files.Commit();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UnusableFileException(target, $"the study could not be gathered there: {e.Message.TrimEnd('.')}",
+                "free space or choose a folder that can be written; what was there before is intact", e);
+        }
+
+        return (runs.Count, new[] { Results, Curves,
+            Runs }.Sum(name => new FileInfo(Path.Combine(target, name)).Length));
+    }
+
+    // tokenizer and judges have no benchmark: what was measured of them is kept here
+    private static JObject Description(PaperItem item, RunRecord record, bool scored)
+    {
+        var description = new JObject
+        {
+            ["seed"] = item.Seed, ["run"] = item.Stage, ["part"] = item.Run?.Part.ToString().ToLowerInvariant(),
+            ["commit"] = record.Commit, ["command"] = record.Command, ["machine"] = record.Machine,
+            ["seconds"] = Math.Round(record.Seconds, 1), ["settings"] = record.Settings,
+        };
+        if (!scored)
+        {
+            description["results"] = record.Results;
+        }
+
+        return description;
+    }
+
+    private static string Row(RunRecord record, string sampling)
+    {
+        var score = record.Score(sampling);
+        var right = score.Right ?? throw new UnusableFileException(record.Name,
+            "its record does not tell which images were right: an earlier version of the kit made it",
+            "make the run again in another folder");
+        double[] measures =
+        [
+            score.PlanCorrect, score.ImageFollowsPlan, score.LayoutEntropy, record.Result("distinct_scenes"),
+            record.Result("distinct_images"),
+        ];
+        return string.Join(',', [.. Prompts.Tasks.Select(task => Number(score.Tasks[task])), .. measures.Select(Number),
+            $"{score.PromptsPerTask}", Bits.Write(right)]);
+    }
+
+    // each point is the mean of some steps, and stands at their middle
+    private static void AppendCurve(StringBuilder curves, PaperItem item, RunRecord record)
+    {
+        var width = Math.Max(1, (record.Count + PointsOfCurve - 1) / PointsOfCurve);
+        double[][] columns = [.. CurveColumns.Select(column => record[column])];
+        for (var start = 0; start < record.Count; start += width)
+        {
+            var end = Math.Min(record.Count, start + width);
+            curves.Append($"{item.Seed},{item.Stage},{Number((start + end - 1) / 2.0)},")
+                .AppendJoin(',', columns.Select(column => Number(column[start..end].Average()))).Append('\n');
+        }
+    }
+
+    // not a number: nothing
+    private static string Number(double value) =>
+        double.IsFinite(value) ? value.ToString("G4", CultureInfo.InvariantCulture) : "";
+}

@@ -1,0 +1,225 @@
+using System.Globalization;
+using Newtonsoft.Json;
+using Newtonsoft.Json.Linq;
+using ReasonGen.Checkpoints;
+using ReasonGen.Scoring;
+using ReasonGen.World;
+
+namespace ReasonGen.Studies;
+
+/// <summary>A curve over the seeds of an arm.</summary>
+/// <param name="Steps">Where the points are.</param>
+/// <param name="Points">Mean over seeds, with Student's interval; without one for a single seed.</param>
+public sealed record PaperCurve(double[] Steps, Interval[] Points);
+
+/// <summary>One arm of the study: its runs with all the seeds there are.</summary>
+public sealed class PaperArm
+{
+    private readonly IReadOnlyList<IReadOnlyDictionary<string, string>> rows, points;
+
+    internal PaperArm(string name, IReadOnlyList<IReadOnlyDictionary<string, string>> rows,
+        IReadOnlyList<IReadOnlyDictionary<string, string>> points) =>
+        (Name, this.rows, this.points) = (name, rows, points);
+
+    /// <summary>As in the table of runs: "adaptive", "penalty-0.02", "none-flips-0.1", …</summary>
+    public string Name { get; }
+
+    /// <summary>Training seeds that were run.</summary>
+    public IReadOnlyList<long> Seeds => [.. rows.Select(row => PaperStudy.Whole(row["seed"])).Distinct()];
+
+    /// <summary>Benchmark: mean of six tasks, then of seeds; 95 % over seeds and prompts.</summary>
+    /// <param name="sampling">"t1", "t0.5" or "greedy".</param>
+    public Interval Score(string sampling = "t1") => Within(SeedIntervals.Mean(Outcomes(sampling)));
+
+    /// <summary>Benchmark: interquartile mean over all seeds' tasks; 95 % over seeds and prompts.</summary>
+    /// <param name="sampling">"t1", "t0.5" or "greedy".</param>
+    public Interval InterquartileMean(string sampling = "t1") =>
+        Within(SeedIntervals.InterquartileMean(Outcomes(sampling)));
+
+    /// <summary>How much better another arm is, paired by seed and prompt.</summary>
+    /// <param name="other">The arm that is held against this one.</param>
+    /// <param name="sampling">"t1", "t0.5" or "greedy".</param>
+    /// <returns>Other minus this, and over how many seeds.</returns>
+    /// <exception cref="ArgumentException">They have no seed in common.</exception>
+    public (Interval Difference, int Seeds) To(PaperArm other, string sampling = "t1") =>
+        SeedIntervals.Difference(Outcomes(sampling), other.Outcomes(sampling));
+
+    /// <summary>A measure of each seed by its name: plan_correct, image_follows_plan, layout_entropy, distinct_scenes,
+    /// distinct_images or a task. NaN where there was nothing to measure.</summary>
+    /// <param name="measure">Its name.</param>
+    /// <param name="sampling">"t1", "t0.5" or "greedy"; the distinct ones are of temperature 1 in any case.</param>
+    /// <exception cref="ArgumentException">There is no such measure.</exception>
+    public IReadOnlyDictionary<long, double> Of(string measure, string sampling = "t1") =>
+        PaperFiles.Measures.Contains(measure) || Prompts.Tasks.Contains(measure)
+        ? Rows(sampling).ToDictionary(row => PaperStudy.Whole(row["seed"]), row => PaperStudy.Real(row[measure]))
+        : throw new ArgumentException($"there is no measure '{measure}'; there are "
+            + string.Join(", ", PaperFiles.Measures.Concat(Prompts.Tasks)), nameof(measure));
+
+    /// <summary>Mean of a measure over seeds, with Student's interval.</summary>
+    /// <inheritdoc cref="Of(string, string)"/>
+    public Interval Mean(string measure, string sampling = "t1") =>
+        SeedIntervals.Mean([.. Of(measure, sampling).Values]);
+
+    /// <summary>Mean of the last quarter of a curve, of each seed.</summary>
+    /// <param name="column">As for <see cref="Curve"/>.</param>
+    /// <exception cref="ArgumentException">There is no such column, or the arm has no curves.</exception>
+    public IReadOnlyDictionary<long, double> Late(string column) => Points(column)
+        .GroupBy(point => PaperStudy.Whole(point["seed"])).ToDictionary(seed => seed.Key,
+            seed => seed.TakeLast((seed.Count() + 3) / 4).Average(point => PaperStudy.Real(point[column])));
+
+    /// <summary>A column over the steps: mean over seeds and band.</summary>
+    /// <param name="column">reward, detector, fooled, missed, plan, follows, scenes, text_entropy, image_entropy,
+    /// deciding_entropy, ground_entropy, text_alpha, image_alpha, kl or groups.</param>
+    /// <exception cref="ArgumentException">There is no such column, or the arm has no curves.</exception>
+    public PaperCurve Curve(string column)
+    {
+        var steps = Points(column).GroupBy(point => PaperStudy.Real(point["step"])).OrderBy(step => step.Key).ToArray();
+        return new([.. steps.Select(step => step.Key)], [.. steps.Select(step =>
+            SeedIntervals.Mean([.. step.Select(point => PaperStudy.Real(point[column]))]))]);
+    }
+
+    /// <summary>Verdicts of each seed on the benchmark's prompts, task by task.</summary>
+    /// <param name="sampling">"t1", "t0.5" or "greedy".</param>
+    public IReadOnlyList<SeedOutcomes> Outcomes(string sampling) => [.. Rows(sampling).Select(row =>
+    {
+        var prompts = (int)PaperStudy.Whole(row["prompts_per_task"]);
+        var right = Bits.Read(row["right"], prompts * Prompts.Tasks.Count);
+        return new SeedOutcomes(PaperStudy.Whole(row["seed"]),
+            [.. right.Chunk(prompts).Select(task => task.Select(one => one ? 1.0 : 0).ToArray())]);
+    })];
+
+    private IReadOnlyList<IReadOnlyDictionary<string, string>> Points(string column) =>
+        PaperFiles.CurveColumns.Contains(column) && points.Count > 0 ? points
+        : throw new ArgumentException(points.Count == 0 ? $"'{Name}' has no curves"
+            : $"there is no curve '{column}'; there are {string.Join(", ", PaperFiles.CurveColumns)}", nameof(column));
+
+    private IReadOnlyDictionary<string, string>[] Rows(string sampling) => PaperFiles.Samplings.Contains(sampling)
+        ? [.. rows.Where(row => row["sampling"] == sampling)]
+        : throw new ArgumentException(
+            $"there is no sampling '{sampling}'; there are {string.Join(", ", PaperFiles.Samplings)}",
+            nameof(sampling));
+
+    // a share
+    private static Interval Within(Interval of) => new(of.Value, Math.Max(0, of.Low), Math.Min(1, of.High));
+}
+
+/// <summary>The recorded study of the paper, as <c>reasongen study paper --collect</c> gathered it.</summary>
+public sealed class PaperStudy
+{
+    private readonly Dictionary<string, PaperArm> arms;
+
+    private PaperStudy(Dictionary<string, PaperArm> arms, IReadOnlyList<JObject> runs) =>
+        (this.arms, Runs) = (arms, runs);
+
+    /// <summary>Names of all arms that have a benchmark, "base" and "sft" among them, in the order of their
+    /// making.</summary>
+    public IReadOnlyList<string> Arms => [.. arms.Keys];
+
+    /// <summary>Of every run: seed, run, part, commit, command, machine, seconds, settings; of tokenizers and judges
+    /// their results.</summary>
+    public IReadOnlyList<JObject> Runs { get; }
+
+    /// <summary>Revisions of the code that made the runs; one, where all is well.</summary>
+    public IReadOnlyList<string> Commits => [.. Runs.Select(run => (string)run["commit"]!).Distinct()];
+
+    /// <summary>Whether arms were run, all of them.</summary>
+    public bool Has(params ReadOnlySpan<string> names)
+    {
+        foreach (var name in names)
+        {
+            if (!arms.ContainsKey(name))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    /// <summary>An arm by its name.</summary>
+    /// <exception cref="ArgumentException">It was not run.</exception>
+    public PaperArm this[string arm] => arms.TryGetValue(arm, out var found) ? found
+        : throw new ArgumentException($"the study has no arm '{arm}'; it has {string.Join(", ", arms.Keys)}",
+            nameof(arm));
+
+    /// <summary>Settings of a run; of its first seed.</summary>
+    /// <exception cref="ArgumentException">It was not run.</exception>
+    public JObject Settings(string run) =>
+        Runs.FirstOrDefault(one => (string?)one["run"] == run)?["settings"] as JObject
+        ?? throw new ArgumentException($"the study has no run '{run}'", nameof(run));
+
+    /// <summary>Whether a folder holds a study.</summary>
+    public static bool IsIn(string folder) => File.Exists(Path.Combine(folder, PaperFiles.Runs));
+
+    /// <summary>The study that ships; without any arm where none does.</summary>
+    /// <exception cref="UnusableFileException">A file is damaged.</exception>
+    public static PaperStudy Recorded() =>
+        IsIn(Path.Combine(Study.DataFolder(), "runs")) ? Load() : new([], []);
+
+    /// <summary>Reads a study.</summary>
+    /// <param name="folder">Holds the three files; by default where the recorded one ships.</param>
+    /// <exception cref="UnusableFileException">A file is missing or damaged.</exception>
+    public static PaperStudy Load(string? folder = null)
+    {
+        folder ??= Path.Combine(Study.DataFolder(), "runs");
+        var results = Table(Path.Combine(folder, PaperFiles.Results),
+            ["seed", "run", "sampling", .. Prompts.Tasks, .. PaperFiles.Measures, "prompts_per_task", "right"]);
+        var curves = Table(Path.Combine(folder, PaperFiles.Curves), ["seed", "run", "step", .. PaperFiles.CurveColumns])
+            .ToLookup(row => row["run"]);
+        var runs = Read(Path.Combine(folder, PaperFiles.Runs), text =>
+            JObject.Parse(text)["runs"] is JArray all
+                && all.All(run => run is JObject && (string?)run["commit"] is not null)
+            ? all.Cast<JObject>().ToArray() : throw new FormatException("it has no list of runs"));
+        return new(results.GroupBy(row => row["run"]).ToDictionary(group => group.Key,
+            group => new PaperArm(group.Key, [.. group], [.. curves[group.Key]])), runs);
+    }
+
+    internal static long Whole(string text) => long.Parse(text, CultureInfo.InvariantCulture);
+
+    internal static double Real(string text) =>
+        text.Length == 0 ? double.NaN : double.Parse(text, CultureInfo.InvariantCulture);
+
+    private static IReadOnlyDictionary<string, string>[] Table(string path, string[] columns) => Read(path, text =>
+    {
+        var lines = text.ReplaceLineEndings("\n").Split('\n');
+        if (lines is not [_, .., ""] || !lines[0].Split(',').SequenceEqual(columns))
+        {
+            throw new FormatException(lines is [.., ""] ? $"its columns are not {string.Join(", ", columns)}"
+                : $"its last line, {lines.Length}, is cut short");
+        }
+
+        return lines[1..^1].Select((line, i) =>
+        {
+            var cells = line.Split(',');
+            if (cells.Length != columns.Length)
+            {
+                throw new FormatException(
+                    $"line {i + 2} has {cells.Length} cells, and there are {columns.Length} columns");
+            }
+
+            var row = columns.Zip(cells).ToDictionary();
+            foreach (var (column, cell) in row)
+            {
+                _ = column is "run" or "sampling" or "right" ? 0 : Real(cell);
+            }
+
+            _ = (Whole(row["seed"]), row.GetValueOrDefault("right") is { } bits
+                ? Bits.Read(bits, (int)Whole(row["prompts_per_task"]) * Prompts.Tasks.Count) : []);
+            return (IReadOnlyDictionary<string, string>)row;
+        }).ToArray();
+    });
+
+    private static T Read<T>(string path, Func<string, T> parse)
+    {
+        try
+        {
+            return parse(File.ReadAllText(path));
+        }
+        catch (Exception e) when (e is FormatException or OverflowException or JsonException or InvalidCastException
+            or ArgumentException || FileKinds.IsAboutFile(e))
+        {
+            throw new UnusableFileException(path, $"the recorded study cannot be read: {e.Message.TrimEnd('.')}",
+                "restore the file from the repository, or gather it again with 'reasongen study paper --collect'", e);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+using ReasonGen.Checkpoints;
+using ReasonGen.Files;
+using ReasonGen.Studies;
+using ReasonGen.World;
+using Xunit;
+
+namespace ReasonGen.Tests.Studies;
+
+/// <summary>The paper's study in a few steps: made, interrupted, shared, gathered and read.</summary>
+public sealed class PaperWorkTests : IDisposable
+{
+    private static readonly StudyConfig Tiny = StudyConfig.Trial with
+    {
+        TokenizerSteps = 2, BaseSteps = 2, SftSteps = 2, RlSteps = 2, RoundTripScenes = 2, BenchmarkPromptsPerTask = 2,
+    };
+    private static readonly string[] Runs = ["adaptive", "none-flips-0.1", "without-sft"];
+    private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
+
+    [Fact]
+    public void A_study_is_made_gathered_and_read()
+    {
+        var work = Work("all", 2, Runs);
+        work.Run();
+        Assert.Empty(work.Failed);
+        Assert.Empty(Directory.GetFiles(Path.Combine(folder, "all", ".claims")));
+        Assert.Equal((work.Items.Count, true), (PaperFiles.Collect(work, folder).Items, PaperStudy.IsIn(folder)));
+
+        var study = PaperStudy.Load(folder);
+        Assert.Equal(["base", "sft", .. Runs], study.Arms.Order(Comparer<string>.Create((a, b) =>
+            Order(a).CompareTo(Order(b)))));
+        Assert.Single(study.Commits);
+        Assert.All(study.Arms, arm => Assert.Equal([1, 2], study[arm].Seeds));
+        foreach (var item in work.Items.Where(item => item.Run is not null))
+        {
+            var record = work.Recorded(item)!;
+            var outcomes = study[item.Stage].Outcomes("greedy").Single(one => one.Seed == item.Seed);
+            Assert.Equal(Prompts.Tasks.Select(task => record.Score("greedy").Tasks[task]),
+                outcomes.Tasks.Select(task => task.Average()));
+            Assert.Contains($"--run {item.Id}", record.Command);
+        }
+
+        var adaptive = study["adaptive"];
+        Assert.Equal(2, adaptive.Curve("ground_entropy").Points.Length);
+        Assert.InRange(adaptive.Curve("image_entropy").Points[0].Value, 0.1, 6);
+        Assert.Equal(2, study["base"].To(adaptive).Seeds);
+        Assert.Equal(2, adaptive.Of("distinct_scenes").Count);
+        Assert.Equal(0.1, (double)study.Settings("none-flips-0.1")["reward"]!["flips"]!);
+        Assert.Contains("no curves", Assert.Throws<ArgumentException>(() => study["sft"].Curve("reward")).Message);
+        Assert.Contains("no arm 'nonsense'", Assert.Throws<ArgumentException>(() => study["nonsense"]).Message);
+        Assert.Equal($"{work.Items.Count} of {work.Items.Count} done", new PaperTimes(work).ToGo());
+
+        int Order(string arm) => Array.IndexOf(["base", "sft", .. Runs], arm);
+    }
+
+    [Fact]
+    public void An_interrupted_study_goes_on_to_the_same_bits_and_repeats_nothing()
+    {
+        Work("whole", 1, ["none-flips-0.1"]).Run();
+        // at each begin of an item, and in the middle of the steps of one
+        for (var ends = false; !ends;)
+        {
+            using var interrupt = new CancellationTokenSource();
+            var begun = 0;
+            var cut = Work("cut", 1, ["none-flips-0.1"], interrupt.Token, line =>
+            {
+                if (line.EndsWith("begins") && ++begun == 2)
+                {
+                    interrupt.Cancel();
+                }
+            });
+            var before = cut.Items.Where(item => cut.Recorded(item) is not null).ToDictionary(item => item.Id,
+                item => File.GetLastWriteTimeUtc(RecordOf(item)));
+            ends = Record.Exception(cut.Run) is null;
+            Assert.All(before, done => Assert.Equal(done.Value,
+                File.GetLastWriteTimeUtc(RecordOf(cut.Items.Single(item => item.Id == done.Key)))));
+        }
+
+        foreach (var file in new[] { "checkpoints/none-flips-0.1.safetensors", "checkpoints/sft.safetensors" })
+        {
+            Assert.Equal(File.ReadAllBytes(Path.Combine(folder, "whole", "seed1", file)),
+                File.ReadAllBytes(Path.Combine(folder, "cut", "seed1", file)));
+        }
+
+        string RecordOf(PaperItem item) => Path.Combine(folder, "cut", "seed1", "runs", item.Stage + ".json");
+    }
+
+    [Fact]
+    public void What_another_process_is_at_is_left_to_it()
+    {
+        using var other = ProcessLock.TryTake(Path.Combine(folder, "shared", ".claims", "seed1-tokenizer"));
+        using var interrupt = new CancellationTokenSource(TimeSpan.FromSeconds(1));
+        Assert.ThrowsAny<OperationCanceledException>(Work("shared", 1, ["adaptive"], interrupt.Token).Run);
+        Assert.False(Directory.Exists(Path.Combine(folder, "shared", "seed1")));
+    }
+
+    [Fact]
+    public void Finished_runs_of_other_lengths_are_refused()
+    {
+        var one = Tiny with { RlSteps = 1 };
+        Work("a", 1, ["sft-long"], config: one).Run();
+        Assert.Contains("TotalSteps was", Assert.Throws<UnusableFileException>(
+            Work("a", 1, ["sft-long"]).Run).Message);
+    }
+
+    [Theory]
+    [InlineData("paper-results.csv", "seed,run", "run,seed", "its columns are not")]
+    [InlineData("paper-results.csv", ",2,fff\n", ",2,ff\n", "2 verdicts")]
+    [InlineData("paper-results.csv", "1,base,t1", "one,base,t1", "'one'")]
+    [InlineData("paper-curves.csv", "\n", "", "cut short")]
+    [InlineData("paper-runs.json", "\"runs\"", "\"walks\"", "no list of runs")]
+    [InlineData("paper-runs.json", "}\n", "", "cannot be read")]
+    public void Damaged_files_are_named(string file, string what, string by, string message)
+    {
+        var verdicts = string.Concat(Enumerable.Repeat("f", 3));
+        File.WriteAllText(Path.Combine(folder, "paper-results.csv"),
+            $"seed,run,sampling,{string.Join(',', Prompts.Tasks)},plan_correct,image_follows_plan,layout_entropy,"
+            + $"distinct_scenes,distinct_images,prompts_per_task,right\n1,base,t1,1,1,1,1,1,1,,,1,1,1,2,{verdicts}\n");
+        File.WriteAllText(Path.Combine(folder, "paper-curves.csv"), "seed,run,step,reward,detector,fooled,missed,plan,"
+            + "follows,scenes,text_entropy,image_entropy,deciding_entropy,ground_entropy,text_alpha,image_alpha,kl,"
+            + "groups\n");
+        File.WriteAllText(Path.Combine(folder, "paper-runs.json"), "{ \"runs\": [{ \"commit\": \"a\" }] }\n");
+        Assert.Equal(1, PaperStudy.Load(folder)["base"].Score().Value);
+        var path = Path.Combine(folder, file);
+        File.WriteAllText(path, File.ReadAllText(path).Replace(what, by));
+        var thrown = Assert.Throws<UnusableFileException>(() => PaperStudy.Load(folder));
+        Assert.Contains(message, thrown.Message);
+        Assert.Contains(file, thrown.Message);
+    }
+
+    private PaperWork Work(string name, int seeds, string[] runs, CancellationToken cancel = default,
+        Action<string>? tell = null, StudyConfig? config = null) => new(config ?? Tiny, Path.Combine(folder, name),
+        PaperPlan.WithNeeds(PaperPlan.Items(seeds).Where(item => runs.Contains(item.Stage))))
+        {
+            Cancel = cancel, Tell = tell ?? (_ => { }), CommandOf = item => $"study paper --run {item.Id}",
+        };
+
+    public void Dispose() => Directory.Delete(folder, true);
+}
