@@ -1,6 +1,7 @@
 // Rotary positions. Over the two halves of a head: (x₁, x₂) → (x₁ cos φ − x₂ sin φ, x₂ cos φ + x₁ sin φ), φ_j =
 // position · θ^(−2j/K), in fp32.
 // M-RoPE (Qwen2.5-VL): a token has three positions (time, row, column), and each frequency j follows one of them.
+using System.Collections.Concurrent;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -10,9 +11,14 @@ namespace ReasonGen.Models;
 internal static class Rotary
 {
     private static readonly Scalar One = 1;
+    private static readonly ConcurrentDictionary<(int, double), Tensor> OnCpu = []; // their numbers may be collected
 
     /// <summary>θ^(−2j/K), [K/2] fp32.</summary>
-    internal static Tensor Frequencies(int headWidth, double theta, Device device) =>
+    internal static Tensor Frequencies(int headWidth, double theta, Device device) => device.type == DeviceType.CPU
+        ? OnCpu.GetOrAdd((headWidth, theta), _ => Powers(headWidth, theta, device).DetachFromDisposeScope())
+        : Powers(headWidth, theta, device);
+
+    private static Tensor Powers(int headWidth, double theta, Device device) =>
         pow(theta, arange(headWidth / 2, ScalarType.Float32, device).mul(2f / headWidth)).reciprocal();
 
     /// <summary>Angles [B, T, K/2] of positions [B, T], or of [3, B, T] when sections say which frequencies follow
