@@ -1,6 +1,7 @@
 // Speed and memory, for comparing within one run:  dotnet run -c Release --project tests/ReasonGen.Benchmarks [-- WHAT]
 //   (nothing)             the miniature's hot paths; sft: training alone
 //   memory-1b [full]      one training step at the size of Janus-Pro-1B (6 to 16 GB of memory)
+//   steps [sft] [grpo]    so many steps of training, by wall clock and processor time
 //   sampling [rounds]     sampling by the fused pass and by the model's own, in turn
 //   decode-1b             decoding at that size
 //   launches              kernels that a GPU is asked for a token, counted without one
@@ -29,6 +30,11 @@ using static TorchSharp.torch;
 if (args is ["launches"])
 {
     return LaunchBenchmark.Run();
+}
+
+if (args is ["steps", ..])
+{
+    return StepsBenchmark.Run(args.Length > 1 ? int.Parse(args[1]) : 20, args.Length > 2 ? int.Parse(args[2]) : 6);
 }
 
 if (args is ["checkpoint", ..])

@@ -15,6 +15,15 @@ public static class ActivationCheckpoint
     // What went wrong in a part that was computed again: libtorch calls it, and no exception passes through libtorch.
     private static ExceptionDispatchInfo? failure;
 
+    // libtorch reads gradients after a backward function has returned them: they live until the next call on this
+    // thread
+    [ThreadStatic]
+    private static List<Tensor>? handedOut;
+
+    /// <summary>Whether a part was recorded on this thread since someone last set this to false.</summary>
+    [field: ThreadStatic]
+    internal static bool Recorded { get; set; }
+
     /// <summary>Computes <paramref name="part"/>, now and, where a graph is recorded, once more in the backward
     /// pass.</summary>
     /// <param name="part">A pure function of its inputs and of weights; called with as many tensors as
@@ -27,6 +36,7 @@ public static class ActivationCheckpoint
             return part(inputs);
         }
 
+        Recorded = true;
         using var scope = NewDisposeScope();
         var first =
             Array.Exists(inputs, input => input.requires_grad) ? inputs[0] : inputs[0].detach().requires_grad_();
@@ -50,12 +60,19 @@ public static class ActivationCheckpoint
         }
     }
 
+    /// <summary>What a backward function gives back in place of gradients when it failed: one of no shape that fits, on
+    /// which libtorch gives up, so that <see cref="Backward"/> throws.</summary>
+    /// <param name="e">What it failed with.</param>
+    /// <param name="inputs">Arguments of its forward function, of which the second wants a gradient.</param>
+    internal static List<Tensor> Failed(Exception e, int inputs)
+    {
+        Interlocked.CompareExchange(ref failure, ExceptionDispatchInfo.Capture(e), null);
+        handedOut = [zeros(0, device: CPU).DetachFromDisposeScope()];
+        return [null!, handedOut[0], .. Enumerable.Repeat<Tensor>(null!, inputs - 2)];
+    }
+
     private sealed class Recomputed : autograd.SingleTensorFunction<Recomputed>
     {
-        // libtorch reads the gradients after backward has returned them: they live until the next call on this thread
-        [ThreadStatic]
-        private static List<Tensor>? handedOut;
-
         public override string Name => nameof(Recomputed);
 
         public override Tensor forward(autograd.AutogradContext context, params object[] arguments)
@@ -75,11 +92,7 @@ public static class ActivationCheckpoint
             }
             catch (Exception e)
             {
-                // a gradient of no shape that fits, on which libtorch gives up
-                Interlocked.CompareExchange(ref failure, ExceptionDispatchInfo.Capture(e), null);
-                handedOut = [zeros(0, device: CPU).DetachFromDisposeScope()];
-                return [null!, handedOut[0],
-                    .. Enumerable.Repeat<Tensor>(null!, context.get_saved_variables().Count - 1)];
+                return Failed(e, context.get_saved_variables().Count + 1);
             }
         }
 

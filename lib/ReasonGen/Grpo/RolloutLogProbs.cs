@@ -1,4 +1,5 @@
 using ReasonGen.Models;
+using ReasonGen.Optimization;
 using ReasonGen.Ranks;
 using ReasonGen.Rollouts;
 using TorchSharp;
@@ -20,15 +21,21 @@ public static class RolloutLogProbs
         IImageTextModel model, RolloutBatch rollouts, double temperature = 1, bool entropyGradient = true)
     {
         using var scope = NewDisposeScope();
-        int start = rollouts.PromptColumns, columns = rollouts.ResponseColumns;
-        var embeddings = model.Embed(rollouts.Ids, rollouts.ImageMask);                              // [N, P + R, D]
-        var hidden = model.Hidden(embeddings, rollouts.AttentionMask, rollouts.PositionIds);
-        var predicting = hidden.narrow(1, start - 1, columns);                                       // [N, R, D]
-        var labels = rollouts.Ids.narrow(1, start, columns);
-        var image = rollouts.ImageMask.narrow(1, start, columns);
-        var (logProbs, entropies) = TokenLogProbs.Compute(
-            model, predicting, labels, image, rollouts.ResponseMask, temperature, clamped: true, entropyGradient);
-        return (logProbs.MoveToOuterDisposeScope(), entropies.MoveToOuterDisposeScope());
+        var columns = rollouts.ResponseColumns;
+        var both = RowPieces.Run(model.TrainableParameters().Select(p => p.Parameter), rollouts.Count, (start, count) =>
+        {
+            var some = count == rollouts.Count ? rollouts : rollouts.Slice(start, count);
+            int prompt = some.PromptColumns, response = some.ResponseColumns;
+            var embeddings = model.Embed(some.Ids, some.ImageMask);                                  // [n, P + r, D]
+            var hidden = model.Hidden(embeddings, some.AttentionMask, some.PositionIds);
+            var predicting = hidden.narrow(1, prompt - 1, response);                                 // [n, r, D]
+            var labels = some.Ids.narrow(1, prompt, response);
+            var image = some.ImageMask.narrow(1, prompt, response);
+            var (logProbs, entropies) = TokenLogProbs.Compute(
+                model, predicting, labels, image, some.ResponseMask, temperature, clamped: true, entropyGradient);
+            return nn.functional.pad(stack([logProbs, entropies], 1), [0, columns - response]);      // [n, 2, R]
+        });
+        return (both.select(1, 0).MoveToOuterDisposeScope(), both.select(1, 1).MoveToOuterDisposeScope());
     }
 
     /// <summary>Log-probs of the policy that sampled, or of a reference, without a graph, micro-batch by

@@ -117,8 +117,8 @@ public sealed class Janus : Module, IImageTextModel
         // Each table is asked only for ids it has: text positions ask the image table for code 0, and the other way
         // round.
         (ids, var image) = (ids.to(Device), imageMask.to(ScalarType.Bool, Device));
-        var text = language_model.Embed(ids.masked_fill(image, 0));
-        return where(image.unsqueeze(-1), EmbedImageCodes(ids.masked_fill(image.logical_not(), 0)), text)
+        var text = language_model.Embed(ids.masked_fill(image, Held.Of(0L)));
+        return where(image.unsqueeze(-1), EmbedImageCodes(ids.masked_fill(image.logical_not(), Held.Of(0L))), text)
             .MoveToOuterDisposeScope();
     }
 

@@ -142,7 +142,7 @@ public sealed class Lora : IImageTextModel, IDisposable
         layer.Adapter = (x, y) =>
         {
             using var pass = NewDisposeScope();
-            return y.add(nn.functional.linear(nn.functional.linear(x, addition.A), addition.B), scale)
+            return y.add(nn.functional.linear(nn.functional.linear(x, addition.A), addition.B), Held.Of(scale))
                 .MoveToOuterDisposeScope();
         };
         layer.Merged = () => Merged(addition);

@@ -46,7 +46,7 @@ internal static class Operators
 
         using var scope = NewDisposeScope();
         var x32 = x.to(ScalarType.Float32);
-        var norm = linalg.vector_norm(x32, 2, [-1], true); // […, 1]
+        var norm = x32.norm(-1, true, 2); // […, 1]
         var scale = (norm * norm / width).add(epsilon, One).rsqrt();
         return ((x32 * scale).to(x.dtype) * weight).MoveToOuterDisposeScope();
     }

@@ -51,7 +51,8 @@ public static class TokenLogProbs
         // 1 where the text head decides a label that counts, 2 where the image head does; read at once, since each
         // search for places on the device would be a wait for it
         var heads =
-            mask.to(ScalarType.Bool).mul(labelIsImage.to(ScalarType.Bool).to(ScalarType.Byte).add(1)).Values<byte>();
+            mask.to(ScalarType.Bool).mul(labelIsImage.to(ScalarType.Bool).to(ScalarType.Byte).add(Held.Of(1L)))
+                .Values<byte>();
         foreach (var isImage in new[] { false, true })
         {
             var classes = isImage ? model.CodebookSize : model.VocabularySize;
@@ -94,17 +95,17 @@ public static class TokenLogProbs
     {
         using var scope = NewDisposeScope();
         var l = logits.to(ScalarType.Float32);
-        l = temperature == 1 ? l : l.div(temperature);
-        l = clamped ? l.clamp(-Clamp, Clamp) : l;
+        l = temperature == 1 ? l : l.div(Held.Of(temperature));
+        l = clamped ? l.clamp(Held.Of(-Clamp), Held.Of(Clamp)) : l;
         var lse = l.logsumexp(-1); // [N]
         // what part of the probability the padded classes take
-        var share = paddedClasses > 0 ? lse.neg().add(Math.Log(paddedClasses) - Clamp).sigmoid() : null;
+        var share = paddedClasses > 0 ? lse.neg().add(Held.Of(Math.Log(paddedClasses) - Clamp)).sigmoid() : null;
         lse = paddedClasses > 0 ? lse.logaddexp(tensor((float)(Math.Log(paddedClasses) - Clamp), device: l.device))
             : lse;
         var logProbs = l.gather(1, labels.unsqueeze(1)).squeeze(1).sub(lse);
         using var free = entropyGradient ? null : no_grad();
         var expected = nn.functional.softmax(l, -1).mul(l).sum([-1L]);
-        expected = share is null ? expected : expected.mul(share.neg().add(1)).sub(share.mul(Clamp));
+        expected = share is null ? expected : expected.mul(share.neg().add(Held.Of(1L))).sub(share.mul(Held.Of(Clamp)));
         return (logProbs.MoveToOuterDisposeScope(), lse.sub(expected).MoveToOuterDisposeScope());
     }
 }

@@ -6,6 +6,7 @@
 //     + 1e-8), kl low-variance.
 // Deviation: the reference's −1e9 padding of image logits has weight e^-1e9 = 0 here, so it is left out.
 using ReasonGen.Models;
+using ReasonGen.Optimization;
 using ReasonGen.Training;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -77,10 +78,13 @@ public static class SftLoss
         return new(total.MoveToOuterDisposeScope(), watched.MoveToOuterDisposeScope());
     }
 
-    private static Tensor LogProbs(IImageTextModel model, SftBatch batch, Tensor labels, Tensor image, Tensor mask)
-    {
-        var hidden = model.Hidden(model.Embed(batch.Ids, batch.ImageMask), batch.AttentionMask, batch.PositionIds);
-        return TokenLogProbs.Compute(model, hidden.narrow(1, 0, labels.shape[1]), labels, image, mask, clamped: false,
-            entropyGradient: false).LogProbs;
-    }
+    private static Tensor LogProbs(IImageTextModel model, SftBatch batch, Tensor labels, Tensor image, Tensor mask) =>
+        RowPieces.Run(model.TrainableParameters().Select(p => p.Parameter), batch.Count, (start, count) =>
+        {
+            Tensor Of(Tensor rows) => rows.narrow(0, start, count);
+            var some = batch.Slice(start, count);
+            var hidden = model.Hidden(model.Embed(some.Ids, some.ImageMask), some.AttentionMask, some.PositionIds);
+            return TokenLogProbs.Compute(model, hidden.narrow(1, 0, labels.shape[1]), Of(labels), Of(image), Of(mask),
+                clamped: false, entropyGradient: false).LogProbs;
+        });
 }
