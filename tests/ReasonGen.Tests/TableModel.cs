@@ -1,3 +1,4 @@
+using ReasonGen.Kernels;
 using ReasonGen.Models;
 using TorchSharp;
 using static TorchSharp.torch;

@@ -1,3 +1,4 @@
+using ReasonGen.Kernels;
 using static TorchSharp.torch;
 
 namespace ReasonGen.Models;

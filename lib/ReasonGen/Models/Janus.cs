@@ -3,6 +3,7 @@
 //   image token c: h ← language_model(gen_aligner(gen_embed[c])), next image token ~ softmax(gen_head(h))
 // Deviation: the understanding path is built when the config asks for it, so that the miniature does without.
 using ReasonGen.Core;
+using ReasonGen.Kernels;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;

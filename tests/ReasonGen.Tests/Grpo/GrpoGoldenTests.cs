@@ -2,6 +2,7 @@ using Newtonsoft.Json.Linq;
 using ReasonGen.Core;
 using ReasonGen.Grpo;
 using ReasonGen.Imaging;
+using ReasonGen.Kernels;
 using ReasonGen.Models;
 using ReasonGen.Optimization;
 using ReasonGen.Rewards;

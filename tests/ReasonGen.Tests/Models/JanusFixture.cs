@@ -1,6 +1,7 @@
 using ReasonGen.Core;
 using ReasonGen.Imaging;
 using ReasonGen.JanusPro;
+using ReasonGen.Kernels;
 using ReasonGen.Models;
 using ReasonGen.Tokenizers;
 using ReasonGen.Tests.Devices;

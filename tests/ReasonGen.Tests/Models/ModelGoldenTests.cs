@@ -1,5 +1,6 @@
 using Newtonsoft.Json.Linq;
 using ReasonGen.Core;
+using ReasonGen.Kernels;
 using ReasonGen.Models;
 using ReasonGen.Tests.Devices;
 using TorchSharp;

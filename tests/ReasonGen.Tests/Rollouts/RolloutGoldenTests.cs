@@ -1,4 +1,5 @@
 using Newtonsoft.Json.Linq;
+using ReasonGen.Kernels;
 using ReasonGen.Models;
 using ReasonGen.Rollouts;
 using ReasonGen.Tokenizers;

@@ -1,8 +1,7 @@
-using ReasonGen.Kernels;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace ReasonGen.Models;
+namespace ReasonGen.Kernels;
 
 /// <summary>Keys (after RoPE) and values of every layer, preallocated: [B, key-value heads, tokens, head width]
 /// each.</summary>
@@ -55,7 +54,7 @@ public sealed class KvCache : IDisposable
     /// <summary>The part of some rows, sharing memory; disposing it leaves the whole.</summary>
     internal KvCache Rows(int start, int count) => new(this, start, count);
 
-    /// <summary><see cref="IImageTextModel.Hidden"/> by the faster pass; null where it cannot be.</summary>
+    /// <summary>The model's hidden states of new tokens by the faster pass; null where it cannot be.</summary>
     internal Tensor? Hidden(Tensor embeddings, Tensor? attentionMask, Tensor? positionIds)
     {
         var at = EnsureCapacity(embeddings.shape[1]);
