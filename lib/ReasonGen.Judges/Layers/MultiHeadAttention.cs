@@ -2,6 +2,7 @@
 // inputs (cross-attention), keys and values are. A checkpoint that stores them apart is read into the rows of the fused
 // weight, in the order query, key, value. Several rows may look at one context: their queries then are one sequence.
 using ReasonGen.Core;
+using ReasonGen.Kernels;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -62,9 +63,11 @@ internal sealed class MultiHeadAttention : Module
         long rows = x.shape[0], tokens = x.shape[1], width = x.shape[2];
         Tensor[] inputs = context is not { } other ? Heads(qkv!.forward(x), 3)
             : [Heads(q!.forward(x).view(other.Keys.shape[0], -1, width), 1)[0], other.Keys, other.Values];
-        var mixed = functional.scaled_dot_product_attention(inputs[0], inputs[1], inputs[2], attn_mask: mask,
-            is_casual: causal);
-        return proj.forward(mixed.transpose(1, 2).reshape(rows, tokens, width)).MoveToOuterDisposeScope();
+        var mixed = mask is null && !causal && BlockAttention.CanHandle(inputs[0], inputs[1])
+            ? BlockAttention.Attend(inputs[0], inputs[1], inputs[2])
+            : functional.scaled_dot_product_attention(inputs[0], inputs[1], inputs[2], attn_mask: mask,
+                is_casual: causal).transpose(1, 2);
+        return proj.forward(mixed.reshape(rows, tokens, width)).MoveToOuterDisposeScope();
     }
 
     // parts of [B, H, T, K]
