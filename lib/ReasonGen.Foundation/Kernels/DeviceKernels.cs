@@ -1,8 +1,10 @@
 // What a GPU does in one kernel and TorchSharp does not wrap, reached through TorchScript, which knows every operator.
 // A source that does not compile ends the process: it is a constant, and a test compiles it.
 //   RMSNorm: x / sqrt(mean(x²) + ε) in fp32, rounded once, then times the weight: LLaMA's order, to the bit.
-//   Noise: exponential, from a generator of the device's own that is made for this draw and seeded by a number of the
-//     caller's, so that a run repeats and nothing draws from a global generator. TorchSharp's own ignores its device.
+//   Noise: exponential, from a GPU's own default generator, which is seeded for this draw by a number of the caller's,
+//   so
+//     that a run repeats whatever else draws there. TorchSharp's generators ignore their device, and TorchScript makes
+//     none for CUDA.
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -17,11 +19,6 @@ internal static class DeviceKernels
     internal const string Source = """
         def rms_norm(x: Tensor, epsilon: float):
             return torch.rms_norm(x, [x.size(-1)], None, epsilon)
-
-        def noise(like: Tensor, seed: int):
-            generator = torch.Generator(device=like.device)
-            generator.manual_seed(seed)
-            return torch.empty_like(like).exponential_(1.0, generator=generator)
 
         """;
 
@@ -56,8 +53,15 @@ internal static class DeviceKernels
         return noise.MoveToOuterDisposeScope();
     }
 
-    /// <summary>Noise of a seed alone.</summary>
-    internal static Tensor Seeded(Tensor like, long seed) => Compiled.Value.invoke<Tensor>("noise", like, seed)!;
+    /// <summary>Noise of a seed alone, for a tensor on a GPU. Seeds the GPUs' default generators.</summary>
+    internal static Tensor Seeded(Tensor like, long seed)
+    {
+        lock (Compiled)
+        {
+            cuda.manual_seed_all(seed);
+            return empty_like(like).exponential_();
+        }
+    }
 
     /// <summary>Attention of one token a row, whose heads share keys in groups: those of a group ask as so many tokens,
     /// and no key is copied.</summary>

@@ -1,6 +1,7 @@
 // Rotary positions. Over the two halves of a head: (x₁, x₂) → (x₁ cos φ − x₂ sin φ, x₂ cos φ + x₁ sin φ), φ_j =
 // position · θ^(−2j/K), in fp32.
 // M-RoPE (Qwen2.5-VL): a token has three positions (time, row, column), and each frequency j follows one of them.
+using System.Collections.Concurrent;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -10,10 +11,17 @@ namespace ReasonGen.Models;
 internal static class Rotary
 {
     private static readonly Scalar One = 1;
+    private static readonly ConcurrentDictionary<(int, double, string), Tensor> Known = new();
 
-    /// <summary>θ^(−2j/K), [K/2] fp32.</summary>
+    /// <summary>θ^(−2j/K), [K/2] fp32, to be left undisposed. Made on the CPU, as the reference does: a GPU's powers
+    /// differ in the last bit, which is 1e-5 of an angle at position 500.</summary>
     internal static Tensor Frequencies(int headWidth, double theta, Device device) =>
-        pow(theta, arange(headWidth / 2, ScalarType.Float32, device).mul(2f / headWidth)).reciprocal();
+        Known.GetOrAdd((headWidth, theta, device.ToString()), _ =>
+        {
+            using var scope = NewDisposeScope();
+            var steps = arange(headWidth / 2, ScalarType.Float32, CPU).mul(2f / headWidth);
+            return pow(theta, steps).reciprocal().to(device).DetachFromDisposeScope();
+        });
 
     /// <summary>Angles [B, T, K/2] of positions [B, T], or of [3, B, T] when sections say which frequencies follow
     /// time, row and column.</summary>

@@ -2,6 +2,7 @@ using ReasonGen.Core;
 using ReasonGen.Grpo;
 using ReasonGen.Imaging;
 using ReasonGen.JanusPro;
+using ReasonGen.Kernels;
 using ReasonGen.Judging;
 using ReasonGen.Models;
 using ReasonGen.Rewards;
@@ -100,6 +101,18 @@ public sealed class DeviceTests : IDisposable
         var first = TestDevice.AsFarAsItGoes(Run);
         Assert.All(first ?? [], value => Assert.True(double.IsFinite(value)));
         Assert.Equal(first?[0], first is null ? null : Run()[0]);
+    }
+
+    [Fact]
+    public void Noise_of_a_seed_repeats()
+    {
+        Assert.SkipUnless(TestDevice.Device.type == DeviceType.CUDA, $"{ComputeTarget.Variable} names no GPU");
+        using var scope = NewDisposeScope();
+        using var like = zeros([50, 100], device: TestDevice.Device);
+        var (a, b) = (DeviceKernels.Seeded(like, 7), DeviceKernels.Seeded(like, 8));
+        Golden.Equal(a, DeviceKernels.Seeded(like, 7));
+        Assert.False(a.eq(b).any().ToBoolean());
+        Assert.Equal(1, a.mean().ToDouble(), 0.1);
     }
 
     [Fact]

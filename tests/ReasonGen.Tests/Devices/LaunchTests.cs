@@ -50,10 +50,6 @@ public sealed class LaunchTests
         var wide = x.to(ScalarType.Float32);
         var expected = wide.mul(wide.square().mean([-1], true).add(1e-6).rsqrt()).to(ScalarType.BFloat16).mul(weight);
         Golden.Equal(expected, DeviceKernels.RmsNorm(x, weight, 1e-6));
-        var (a, b) = (DeviceKernels.Seeded(wide, 7), DeviceKernels.Seeded(wide, 8));
-        Golden.Equal(a, DeviceKernels.Seeded(wide, 7));
-        Assert.False(a.eq(b).any().ToBoolean());
-        Assert.Equal(1, a.mean().ToDouble(), 0.2);
     }
 
     [Theory]

@@ -4,6 +4,7 @@ using ReasonGen.Imaging;
 using ReasonGen.JanusPro;
 using ReasonGen.Models;
 using ReasonGen.Rollouts;
+using ReasonGen.Tests.Devices;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -63,7 +64,7 @@ public sealed class JanusGoldenTests
     [Fact]
     public void Bf16_stays_within_the_band_of_the_reference()
     {
-        using var model = JanusFixture.Load(target: new ComputeTarget(CPU, ScalarType.BFloat16));
+        using var model = JanusFixture.Load(target: TestDevice.Target with { DType = ScalarType.BFloat16 });
         using var exact = JanusFixture.Load();
         var t = Golden.Tensors("janus/bf16");
         var band = Golden.Json("janus/summary")["bf16_max_difference_from_fp32"]!;
@@ -117,6 +118,11 @@ public sealed class JanusGoldenTests
             using var scope = NewDisposeScope();
             var c = json[name]!;
             var greedy = name.StartsWith("greedy");
+            if (!greedy && TestDevice.Device.type == DeviceType.CUDA)
+            {
+                continue; // a GPU draws its own noise
+            }
+
             int count = (int)c["parallel_size"]!, tokens = (int)c["image_token_num_per_image"]!;
             double scale = (double)c["cfg_weight"]!, temperature = (double)c["temperature"]!;
             var recording = new RecordingModel(model);
@@ -265,7 +271,7 @@ public sealed class JanusGoldenTests
         Golden.Close(t["image_logits"], model.ImageLogits(hidden), tolerance("image_logits"), "image logits");
         Golden.Close(t["text_logits"], model.TextLogits(hidden), tolerance("text_logits"), "text logits");
         var mixed = model.Embed(cat([ids, codes], 1), cat([zeros_like(ids), ones_like(codes)], 1));
-        Golden.Close(hidden, model.Hidden(mixed), 1e-6, "embedded in one go");
+        Golden.Close(hidden, model.Hidden(mixed), TestDevice.IsCpu ? 1e-6 : 1e-4, "embedded in one go");
     }
 
     private static void Same(Tensor expected, Tensor actual, Tensor where, double tolerance, string what) =>

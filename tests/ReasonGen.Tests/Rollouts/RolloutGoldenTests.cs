@@ -15,7 +15,8 @@ public sealed class RolloutGoldenTests
     public void Rollouts_equal_the_reference()
     {
         var json = Golden.Json("rollout/rollouts");
-        var t = Golden.Tensors("rollout/rollouts");
+        // on the CPU: elsewhere the model is told the same in another form (DecodeMask), which DeviceTests hold to this
+        var t = Golden.Tensors("rollout/rollouts").ToDictionary(pair => pair.Key, pair => pair.Value.cpu());
         var ids = json["ids"]!;
         var special = new SpecialTokens((int)ids["bos"]!, (int)ids["eos"]!, (int)ids["pad"]!,
             (int)ids["begin_of_image"]!, -1, -1);
