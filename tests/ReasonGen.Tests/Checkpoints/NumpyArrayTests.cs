@@ -41,6 +41,8 @@ public sealed class NumpyArrayTests : IDisposable
 
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
 
+    private readonly IDisposable scope = NewDisposeScope(); // keeps what is only on its way
+
     private static readonly float[] Values = [-2.5f, -1.5f, -0.5f, 0.5f, 1.5f, 2.5f];
 
     [Theory]
@@ -221,7 +223,11 @@ public sealed class NumpyArrayTests : IDisposable
         Assert.Contains("holds no array", Refused([0x80, 2, .. held, (byte)'s', (byte)'.']));
     }
 
-    public void Dispose() => Directory.Delete(folder, true);
+    public void Dispose()
+    {
+        scope.Dispose();
+        Directory.Delete(folder, true);
+    }
 
     private CheckpointFiles Open(byte[] file)
     {

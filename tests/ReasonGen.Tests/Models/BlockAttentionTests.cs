@@ -8,7 +8,7 @@ namespace ReasonGen.Tests.Models;
 
 public sealed class BlockAttentionTests : IDisposable
 {
-    private readonly IDisposable free = no_grad();
+    private readonly IDisposable free = no_grad(), scope = NewDisposeScope(); // keeps what is only on its way
 
     [Theory]
     [InlineData(1, 2, 48, 48, 64)]
@@ -66,5 +66,9 @@ public sealed class BlockAttentionTests : IDisposable
         Assert.False(BlockAttention.CanHandle(zeros([1, 2, 48, 64], device: META), long64));
     }
 
-    public void Dispose() => free.Dispose();
+    public void Dispose()
+    {
+        scope.Dispose();
+        free.Dispose();
+    }
 }
