@@ -106,6 +106,10 @@ public sealed class PaperArm
 /// <summary>The recorded study of the paper, as <c>reasongen study paper --collect</c> gathered it.</summary>
 public sealed class PaperStudy
 {
+    private const int MostPrompts = 1_000_000; // of a task
+    private const string Restore =
+        "restore the file from the repository, or gather it again with 'reasongen study paper --collect'";
+
     private readonly Dictionary<string, PaperArm> arms;
 
     private PaperStudy(Dictionary<string, PaperArm> arms, IReadOnlyList<JObject> runs) =>
@@ -164,12 +168,18 @@ public sealed class PaperStudy
         folder ??= Path.Combine(Study.DataFolder(), "runs");
         var results = Table(Path.Combine(folder, PaperFiles.Results),
             ["seed", "run", "sampling", .. Prompts.Tasks, .. PaperFiles.Measures, "prompts_per_task", "right"]);
+        if (results.CountBy(row => (row["seed"], row["run"], row["sampling"])).FirstOrDefault(one => one.Value > 1)
+            is { Value: > 1, Key: var twice })
+        {
+            throw new UnusableFileException(Path.Combine(folder, PaperFiles.Results),
+                $"it tells twice of {twice.Item2}, seed {twice.Item1}, {twice.Item3}", Restore);
+        }
+
         var curves = Table(Path.Combine(folder, PaperFiles.Curves), ["seed", "run", "step", .. PaperFiles.CurveColumns])
             .ToLookup(row => row["run"]);
         var runs = Read(Path.Combine(folder, PaperFiles.Runs), text =>
-            JObject.Parse(text)["runs"] is JArray all
-                && all.All(run => run is JObject && (string?)run["commit"] is not null)
-            ? all.Cast<JObject>().ToArray() : throw new FormatException("it has no list of runs"));
+            JObject.Parse(text)["runs"] is JArray all && all.All(IsDescription) ? all.Cast<JObject>().ToArray()
+            : throw new FormatException("it has no list of runs, each with its name and revision"));
         return new(results.GroupBy(row => row["run"]).ToDictionary(group => group.Key,
             group => new PaperArm(group.Key, [.. group], [.. curves[group.Key]])), runs);
     }
@@ -203,11 +213,20 @@ public sealed class PaperStudy
                 _ = column is "run" or "sampling" or "right" ? 0 : Real(cell);
             }
 
-            _ = (Whole(row["seed"]), row.GetValueOrDefault("right") is { } bits
-                ? Bits.Read(bits, (int)Whole(row["prompts_per_task"]) * Prompts.Tasks.Count) : []);
+            _ = Whole(row["seed"]);
+            if (row.TryGetValue("right", out var bits))
+            {
+                _ = Whole(row["prompts_per_task"]) is >= 1 and <= MostPrompts and var prompts
+                    ? Bits.Read(bits, (int)prompts * Prompts.Tasks.Count)
+                    : throw new FormatException($"line {i + 2} tells of {row["prompts_per_task"]} prompts a task");
+            }
+
             return (IReadOnlyDictionary<string, string>)row;
         }).ToArray();
     });
+
+    private static bool IsDescription(JToken run) =>
+        run is JObject && run["run"] is JValue { Value: string } && run["commit"] is JValue { Value: string };
 
     private static T Read<T>(string path, Func<string, T> parse)
     {
@@ -219,7 +238,7 @@ public sealed class PaperStudy
             or ArgumentException || FileKinds.IsAboutFile(e))
         {
             throw new UnusableFileException(path, $"the recorded study cannot be read: {e.Message.TrimEnd('.')}",
-                "restore the file from the repository, or gather it again with 'reasongen study paper --collect'", e);
+                Restore, e);
         }
     }
 }

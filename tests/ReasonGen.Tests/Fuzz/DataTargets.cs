@@ -7,6 +7,7 @@ using ReasonGen.Judges.Mask2Former;
 using ReasonGen.Notebook;
 using ReasonGen.Served;
 using ReasonGen.Studies;
+using ReasonGen.Tests.Studies;
 using ReasonGen.TrainingData;
 using ReasonGen.World;
 using ReasonGen.WorldData;
@@ -53,6 +54,9 @@ internal static class DataTargets
             ImageSuite.Single("a dog", Path.GetDirectoryName(path)!, 1).Begin(new JObject { ["seed"] = 1 }, [])),
         FuzzTarget.OfFile("run-table", "rl-fixed.csv", () => [.. RunFile(".csv")], path => Record(path, ".json")),
         FuzzTarget.OfFile("run-record", "rl-fixed.json", () => [.. RunFile(".json")], path => Record(path, ".csv")),
+        FuzzTarget.OfFile("study-results", "paper-results.csv", () => [Seeds.Utf8(SmallStudy.Results)], Paper),
+        FuzzTarget.OfFile("study-curves", "paper-curves.csv", () => [Seeds.Utf8(SmallStudy.Curves)], Paper),
+        FuzzTarget.OfFile("study-runs", "paper-runs.json", () => [Seeds.Utf8(SmallStudy.Runs)], Paper),
         FuzzTarget.OfFile("journal", "journal.jsonl", () =>
             [Seeds.Written("""{"task":"t","hash":"ab","captions":{"brief_caption":"x"}}""",
                 """{"task":"t","hash":"cd","refused":"y"}""")],
@@ -101,6 +105,19 @@ internal static class DataTargets
         var record = RunRecord.Load(Path.GetDirectoryName(path)!, "rl-fixed");
         record.TruncateTo(3);
         _ = record.Columns.Sum(column => record[column].Length);
+    }
+
+    private static void Paper(string path)
+    {
+        var folder = Path.GetDirectoryName(path)!;
+        SmallStudy.Write(folder);
+        var study = PaperStudy.Load(folder);
+        foreach (var arm in study.Arms)
+        {
+            _ = study[arm].Seeds.Count + study[arm].Of("distinct_scenes").Count + study[arm].Outcomes("t1").Count;
+        }
+
+        _ = study.Commits.Count;
     }
 
     private static IReadOnlyList<byte[]> Captions()

@@ -108,17 +108,13 @@ public sealed class PaperWorkTests : IDisposable
     [InlineData("paper-results.csv", "1,base,t1", "one,base,t1", "'one'")]
     [InlineData("paper-curves.csv", "\n", "", "cut short")]
     [InlineData("paper-runs.json", "\"runs\"", "\"walks\"", "no list of runs")]
+    [InlineData("paper-results.csv", ",2,fff\n", ",0,\n", "0 prompts a task")]
+    [InlineData("paper-results.csv", "2,base,t1", "1,base,t1", "tells twice of base, seed 1, t1")]
+    [InlineData("paper-runs.json", "\"base\"", "7", "no list of runs")]
     [InlineData("paper-runs.json", "}\n", "", "cannot be read")]
     public void Damaged_files_are_named(string file, string what, string by, string message)
     {
-        var verdicts = string.Concat(Enumerable.Repeat("f", 3));
-        File.WriteAllText(Path.Combine(folder, "paper-results.csv"),
-            $"seed,run,sampling,{string.Join(',', Prompts.Tasks)},plan_correct,image_follows_plan,layout_entropy,"
-            + $"distinct_scenes,distinct_images,prompts_per_task,right\n1,base,t1,1,1,1,1,1,1,,,1,1,1,2,{verdicts}\n");
-        File.WriteAllText(Path.Combine(folder, "paper-curves.csv"), "seed,run,step,reward,detector,fooled,missed,plan,"
-            + "follows,scenes,text_entropy,image_entropy,deciding_entropy,ground_entropy,text_alpha,image_alpha,kl,"
-            + "groups\n");
-        File.WriteAllText(Path.Combine(folder, "paper-runs.json"), "{ \"runs\": [{ \"commit\": \"a\" }] }\n");
+        SmallStudy.Write(folder);
         Assert.Equal(1, PaperStudy.Load(folder)["base"].Score().Value);
         var path = Path.Combine(folder, file);
         File.WriteAllText(path, File.ReadAllText(path).Replace(what, by));
