@@ -24,8 +24,15 @@ internal sealed unsafe class CudaGraph : IDisposable
         calls.Construct(graph, 0);
     }
 
-    /// <summary>Whether this libtorch has them.</summary>
-    internal static bool IsPossible => Found.Value is not null;
+    /// <summary>Leaves graphs out where it is 0.</summary>
+    internal const string Variable = "REASONGEN_CUDA_GRAPHS";
+
+    /// <summary>Held while a graph is recorded: the GPU's own generator refuses to draw meanwhile, on any
+    /// thread.</summary>
+    internal static Lock Recording { get; } = new();
+
+    /// <summary>Whether this libtorch has them, and nobody has left them out.</summary>
+    internal static bool IsPossible => Environment.GetEnvironmentVariable(Variable) != "0" && Found.Value is not null;
 
     /// <summary>Memory that graphs may share which never run at the same time.</summary>
     internal static MemoryPool NewPool() => Found.Value!.NewPool();
@@ -42,7 +49,7 @@ internal sealed unsafe class CudaGraph : IDisposable
             return null;
         }
 
-        lock (Streams)
+        lock (Recording)
         {
             cuda.synchronize(); // what the other stream is to read
             var before = calls.CurrentStream(-1);

@@ -56,7 +56,7 @@ internal static class DeviceKernels
     /// <summary>Noise of a seed alone, for a tensor on a GPU. Seeds the GPUs' default generators.</summary>
     internal static Tensor Seeded(Tensor like, long seed)
     {
-        lock (Compiled)
+        lock (CudaGraph.Recording)
         {
             cuda.manual_seed_all(seed);
             return empty_like(like).exponential_();

@@ -56,7 +56,8 @@ public sealed class PolicySampler(
         }
 
         RolloutBatch[] batches =
-            Config.Parts > 1 ? ParallelParts.Run(parts, Sample) : [.. Enumerable.Range(0, parts).Select(Sample)];
+            Config.Parts > 1 && device.type == DeviceType.CPU ? ParallelParts.Run(parts, Sample)
+            : [.. Enumerable.Range(0, parts).Select(Sample)];
         static long[] AllRows(RolloutBatch batch) => [.. Enumerable.Range(0, batch.Count).Select(row => (long)row)];
         var joined = RolloutBatch.Join([.. batches.Select(batch => (batch, AllRows(batch)))]);
         Array.ForEach(batches, batch => batch.Dispose());

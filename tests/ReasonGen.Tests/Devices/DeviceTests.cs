@@ -116,6 +116,24 @@ public sealed class DeviceTests : IDisposable
     }
 
     [Fact]
+    public void Threads_that_draw_and_threads_that_record_do_not_meet()
+    {
+        Assert.SkipUnless(TestDevice.Device.type == DeviceType.CUDA, $"{ComputeTarget.Variable} names no GPU");
+        using var model = Tiny(TestDevice.Target);
+        long[] Draw(int part)
+        {
+            using var scope = NewDisposeScope();
+            var sampler = new RolloutSampler(model, Special, new() { MaxTextTokens = 80, ImageTokens = 16 });
+            var ids = full([3, 4], (long)Special.Bos, ScalarType.Int64, TestDevice.Device);
+            using var rollouts = sampler.Generate(ids, ones_like(ids), 1 + part);
+            return rollouts.Ids.Values<long>();
+        }
+
+        var alone = Enumerable.Range(0, 8).Select(Draw).ToArray();
+        Assert.Equal(alone, ParallelParts.Run(8, Draw, 4));
+    }
+
+    [Fact]
     public void The_image_tokenizer_learns_the_same()
     {
         Assert.SkipWhen(TestDevice.IsCpu, Why);
