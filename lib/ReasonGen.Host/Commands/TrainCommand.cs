@@ -1,7 +1,9 @@
 using System.CommandLine;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Core;
+using ReasonGen.Judging;
 using ReasonGen.Models;
+using ReasonGen.Qwen;
 using ReasonGen.Ranks;
 using ReasonGen.Runs;
 using ReasonGen.Setups;
@@ -104,7 +106,7 @@ internal sealed class TrainCommand(TrainingStage stage)
     {
         var given = model.Folder(parsed);
         var found = given is null ? null : TrainModel.Find(given, stage);
-        var all = Settings(parsed, found);
+        var all = Settings(parsed, found, ranks.Size);
         if (parsed.GetValue(helpSettings))
         {
             Console.Write(SettingsText.Help(all));
@@ -137,7 +139,7 @@ internal sealed class TrainCommand(TrainingStage stage)
         return session.Run(run, cancel);
     }
 
-    private Settings Settings(ParseResult parsed, TrainModel? found)
+    private Settings Settings(ParseResult parsed, TrainModel? found, int ranks)
     {
         var adapter = found?.Adapter?.Config;
         var (number, count) = (parsed.GetValue(seed), parsed.GetValue(steps));
@@ -147,12 +149,29 @@ internal sealed class TrainCommand(TrainingStage stage)
             .. count is null ? [] : new[] { (stage == TrainingStage.Sft ? "sft.totalSteps" : "run.steps", $"{count}") },
         ];
         var all = settings.Read(parsed, found?.Preset ?? "janus-7b",
-            config => adapter is null ? config : config with { Lora = adapter }, values);
+            config => Roomy(adapter is null ? config : config with { Lora = adapter }, parsed, found, ranks), values);
         return adapter is null || all.Get<RunConfig>().Lora is { } lora
             && JToken.DeepEquals(JObject.FromObject(lora), JObject.FromObject(adapter)) ? all
             : throw new UsageException($"{found!.Given} is an adapter, whose additions are trained on as they are "
                 + $"(rank "
                 + $"{adapter.Rank}, alpha {adapter.Alpha}): leave the settings lora.* alone, or merge it first");
+    }
+
+    // as many rows at a time as the GPU has room for beside a 7B judge, unless a setting says otherwise
+    private RunConfig Roomy(RunConfig config, ParseResult parsed, TrainModel? found, int ranks)
+    {
+        if (found is null || stage == TrainingStage.Sft || model.Target(parsed) is not { Bytes: not null } target)
+        {
+            return config;
+        }
+
+        var roomy = config.Setup(found.Given, found.Config, target.DType)
+            .WithRows(target.Bytes, QwenConfig.Qwen7B, ranks);
+        return config with
+        {
+            Rollout = config.Rollout with { RowsAtATime = roomy.Rollout.RowsAtATime },
+            Judge = config.Judge with { ImagesPerBatch = JudgeConfig.On(target).ImagesPerBatch },
+        };
     }
 
     private void SetThreads(ParseResult parsed)

@@ -92,9 +92,10 @@ public sealed record TrainingSetup
     /// step of 64 rows costs hardly more than one of 16.</summary>
     /// <param name="bytes">Of the GPU; null leaves all as it is.</param>
     /// <param name="judge">A judge on the same GPU.</param>
-    public TrainingSetup WithRows(double? bytes, QwenConfig? judge = null)
+    /// <param name="ranks">Processes that share a round; none is to be left without rows.</param>
+    public TrainingSetup WithRows(double? bytes, QwenConfig? judge = null, int ranks = 1)
     {
-        var all = Grpo.PromptsPerRound * Grpo.RolloutsPerPrompt;
+        var all = Grpo.PromptsPerRound * Grpo.RolloutsPerPrompt / ranks;
         TrainingSetup With(int rows) => this with { Rollout = Rollout with { RowsAtATime = rows } };
         return bytes is not { } there ? this : new[] { 128, 64, 32 }.Where(rows => rows <= all).Select(With)
             .FirstOrDefault(setup => MemoryPlan.Of(setup, TrainingStage.Grpo, judge).Fits(there)) ?? this;

@@ -72,6 +72,8 @@ public sealed class MemoryPlanTests
         Assert.Equal(bytes < 80e9 ? 16 : setup.Rollout.RowsAtATime, setup.Rollout.RowsAtATime);
         Assert.True(bytes < 80e9 || MemoryPlan.Of(setup, TrainingStage.Grpo, QwenConfig.Qwen7B).Fits(bytes));
         Assert.Same(setup, setup.WithRows(null));
+        var round = setup.Grpo.PromptsPerRound * setup.Grpo.RolloutsPerPrompt;
+        Assert.True(setup.WithRows(bytes, ranks: round / 32).Rollout.RowsAtATime <= 32); // none idle
     }
 
     [Fact]
