@@ -27,7 +27,10 @@ public sealed class ScalarLifetimeTests
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private static nint[] Make(int count) => [.. Enumerable.Range(0, count).Select(i => ((Scalar)(i + 0.5)).Handle)];
+    private static nint[] Make(int count) => [.. Enumerable.Range(0, count).Select(i => HandleOf(i + 0.5))];
+
+    [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "get_Handle")]
+    private static extern nint HandleOf(Scalar number);
 
     [DllImport("LibTorchSharp")]
     private static extern double THSTorch_scalar_to_float64(nint scalar);
