@@ -217,6 +217,7 @@ public static partial class NativeRuntime
             }
 
             torch.InitializeDeviceType(DeviceType.CPU);
+            Nnpack.LeaveOut();
             return null;
         }
         catch (Exception e)
