@@ -37,7 +37,7 @@ internal static class SvgChart
                     + $"points='{path}'><title>{Html.Escape(series[i].Name)}</title></polyline>");
             }
 
-            foreach (var (x, y) in joined ? [] : finite)
+            foreach (var (x, y) in joined && finite.Length > 1 ? [] : finite) // one point makes no line
             {
                 svg.Append(
                     $"<circle cx='{Style.Fixed(X(x))}' cy='{Style.Fixed(Y(y))}' r='2.5' "
