@@ -79,8 +79,9 @@ public sealed class Figure : IHtml
     // The json waits beside the drawing; a page that holds plotly.js turns it into a chart and hides the drawing.
     // Written here, since Plotly.NET takes more than a tenth of a second for its own, most of it for a template that
     // the page does not use.
-    public string ToHtml() =>
-        $"<div class=\"rg-figure\"><div class=\"rg-static\">{ToSvg()}</div><script type=\"application/json\" "
+    public string ToHtml() => !series.Any(one => one.Y.Any(double.IsFinite))
+        ? $"<p><b>{Html.Escape(title)}</b>: no values</p>"
+        : $"<div class=\"rg-figure\"><div class=\"rg-static\">{ToSvg()}</div><script type=\"application/json\" "
         + $"class=\"rg-plotly\">{ToJson().Replace("</", "<\\/")}</script></div>";
 
     private string ToJson()

@@ -127,11 +127,12 @@ public static class Show
             + $"{string.Concat(numbers[(row * width)..((row + 1) * width)].Select(Cell))}</tr>");
         var left = (table.shape[0] - height, table.shape[1] - width);
         var rest = left is (0, 0) ? "" : $"; {left.Item1} rows and {left.Item2} columns more";
+        // above the table and no caption of it, which would be broken to the width of few columns
         return new(
-            $"<div style=\"overflow-x:auto\"><table style=\"{Style.Font};border-collapse:collapse;font-size:13px;"
-            + $"font-variant-numeric:tabular-nums\"><caption style=\"text-align:left;padding:4px "
-            + $"0\"><b>{Html.Escape(name)}</b> [{string.Join(" × ", values.shape)}] {values.dtype}{rest}</caption>"
-            + $"<tbody>{string.Concat(lines)}</tbody></table></div>");
+            $"<div style=\"overflow-x:auto;{Style.Font};font-size:13px\"><div style=\"padding:4px 0\">"
+            + $"<b>{Html.Escape(name)}</b> [{string.Join(" × ", values.shape)}] {values.dtype}{rest}</div>"
+            + $"<table style=\"{Style.Font};border-collapse:collapse;font-size:13px;"
+            + $"font-variant-numeric:tabular-nums\"><tbody>{string.Concat(lines)}</tbody></table></div>");
     }
 
     /// <summary>A data frame as a table.</summary>
@@ -154,14 +155,19 @@ public static class Show
         string Cell(object? value, Column kind)
         {
             var text = Column.IsNumber(value) ? kind.Text(Convert.ToDouble(value)) : value?.ToString() ?? "";
-            return $"<td style=\"{cell}{(Column.IsNumber(value) || kind.Numeric ? ";text-align:right" : "")}"
-                + $"{Whole(text)}\">{Html.Escape(text)}</td>";
+            var side = Column.IsNumber(value) || kind.Numeric ? "right" : "left"; // Jupyter's own is right for all
+            return $"<td style=\"{cell};text-align:{side}{Whole(text)}\">{Html.Escape(text)}</td>";
         }
 
         var body = string.Concat(
             all.Select(row =>
                 "<tr>" + string.Concat(row.Select((value, i) => Cell(value, i < kinds.Length ? kinds[i] : default)))
                 + "</tr>"));
+        if (all.Length == 0)
+        {
+            body = $"<tr><td style=\"{cell};text-align:left\" colspan=\"{columns.Count}\"><i>no rows</i></td></tr>";
+        }
+
         var caption = title.Length == 0 ? ""
             : $"<caption style=\"text-align:left;font-weight:600;padding:4px 0\">{Html.Escape(title)}</caption>";
         var header = columns.All(name => name.Length == 0) ? "" : $"<thead><tr>{head}</tr></thead>";

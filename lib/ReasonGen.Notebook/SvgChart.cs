@@ -22,7 +22,7 @@ internal static class SvgChart
         {
             svg.Append(
                 $"<text x='{Style.Fixed(X(x))}' y='{Top + PlotHeight + 16}' text-anchor='middle'>"
-                + $"{Style.Number(x)}</text>");
+                + $"{Short(x)}</text>");
         }
 
         for (var i = 0; i < series.Count; i++)
@@ -37,7 +37,7 @@ internal static class SvgChart
                     + $"points='{path}'><title>{Html.Escape(series[i].Name)}</title></polyline>");
             }
 
-            foreach (var (x, y) in joined ? [] : finite)
+            foreach (var (x, y) in joined && finite.Length > 1 ? [] : finite) // one point makes no line
             {
                 svg.Append(
                     $"<circle cx='{Style.Fixed(X(x))}' cy='{Style.Fixed(Y(y))}' r='2.5' "
@@ -123,7 +123,7 @@ internal static class SvgChart
             var at = Style.Fixed(Top + PlotHeight - (y - yLow) / (yHigh - yLow) * PlotHeight);
             svg.Append(
                 $"<line x1='{Left}' x2='{Left + PlotWidth}' y1='{at}' y2='{at}' stroke='#e4e4e4'/><text "
-                + $"x='{Left - 8}' y='{at}' dy='4' text-anchor='end'>{Style.Number(y)}</text>");
+                + $"x='{Left - 8}' y='{at}' dy='4' text-anchor='end'>{Short(y)}</text>");
         }
 
         svg.Append($"<path d='M{Left} {Top}V{Top + PlotHeight}H{Left + PlotWidth}' fill='none' stroke='#888'/>");
@@ -167,6 +167,10 @@ internal static class SvgChart
             yield return Math.Round(i * step, 10);
         }
     }
+
+    // as Plotly writes them: longer ones would run into the axis' title
+    private static string Short(double value) => Math.Abs(value) >= 1e6 ? $"{Style.Fixed(value / 1e6)}M"
+        : Math.Abs(value) >= 1e5 ? $"{Style.Fixed(value / 1e3)}k" : Style.Number(value);
 
     private static string Color(int index) => Style.Colors[index % Style.Colors.Length];
 }

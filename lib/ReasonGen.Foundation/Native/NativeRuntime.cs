@@ -218,6 +218,7 @@ public static partial class NativeRuntime
 
             torch.InitializeDeviceType(DeviceType.CPU);
             ScalarLifetime.Extend();
+            Nnpack.LeaveOut();
             return null;
         }
         catch (Exception e)

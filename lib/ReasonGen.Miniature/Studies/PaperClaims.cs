@@ -82,7 +82,7 @@ public static class PaperClaims
     {
         var (low, high) = (Score(worse.Runs), Score(better.Runs));
         var seeds = worse.Runs.Count > 1 ? $"; means of {worse.Runs.Count} seeds" : "";
-        return (Text($"{worse.Name} {low.Mean:0.000}, {better.Name} {high.Mean:0.000}{seeds}"), high.Mean - low.Mean,
+        return (Text($"{worse.Name} {low.Mean:F3}, {better.Name} {high.Mean:F3}{seeds}"), high.Mean - low.Mean,
             high.Mean - low.Mean > 2 * Math.Sqrt(low.Variance + high.Variance));
     }
 

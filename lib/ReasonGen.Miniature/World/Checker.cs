@@ -30,7 +30,7 @@ public static class Checker
         var wanted = prompt.Include.Sum(clause => clause.Count);
         if (things.Count != wanted)
         {
-            return (false, $"{things.Count} shapes instead of {wanted}");
+            return (false, $"{things.Count} {(things.Count == 1 ? "shape" : "shapes")} instead of {wanted}");
         }
 
         var matched = new List<Seen[]>();
