@@ -15,8 +15,12 @@ public sealed class FigureTests
             new Series("b", [1.0, 1, 1, 1])),
         Plot.Bars("bars", "word", "count", ["one", "two"], new Series("n", [3.0, -1])),
         Plot.Histogram("histogram", "value", [1.0, 1, 2, 5]),
-        Plot.Lines("nothing yet", "step", "loss", new Series("a", Array.Empty<double>())),
     ];
+
+    [Fact]
+    public void A_figure_without_values_says_so_instead_of_drawing_axes() =>
+        Assert.Equal("<p><b>nothing yet</b>: no values</p>",
+            Plot.Lines("nothing yet", "step", "loss", new Series("a", Array.Empty<double>())).ToHtml());
 
     [Fact]
     public void Every_figure_has_a_static_drawing_and_data_for_a_chart()
