@@ -60,7 +60,9 @@ public sealed class RankLaunchTests : IDisposable
         ranks.Signal(1, "STOP");
         var (code, text, took) = await ranks.EndAsync();
         Assert.True(code != 0 && took < TimeSpan.FromSeconds(10) + Together, $"{code} after {took}\n{text}");
-        Assert.Matches("Rank 0 of 2: rank 1 has not come to '[a-z -]+', where rank 0 waits, for 10 s", text);
+        // stopped in the middle of a call, it had come to it
+        Assert.Matches("Rank 0 of 2: (rank 1 has not come to '[a-z -]+', where rank 0 waits,"
+            + "|all ranks came to '[a-z -]+', and it has not ended) for 10 s", text);
     }
 
     [Fact]
