@@ -54,9 +54,8 @@ public static class PaperFigures
     public static IHtml Scores(this PaperStudy study, string title, params ReadOnlySpan<string> arms)
     {
         var there = arms.ToArray().Where(arm => study.Has(arm)).ToArray();
-        string[] samplings = ["t1", "t0.5", "greedy"];
         return there.Length == 0 ? new Html("<p>None of these arms is recorded.</p>")
-            : Plot.Bars(title, "arm", "share of right images", there, [.. samplings.Select(sampling =>
+            : Plot.Bars(title, "arm", "share of right images", there, [.. PaperFiles.Samplings.Select(sampling =>
             {
                 Interval[] scores = [.. there.Select(arm => study[arm].Score(sampling))];
                 return new Series(sampling, scores.Select(score => score.Value))

@@ -132,7 +132,7 @@ internal static unsafe class BlockAttention
 
             for (var row = 0; row < rows; row++)
             {
-                shares[row] = 1 / Exponentials<L, V>(scores + (long)row * stride);
+                shares[row] = 1 / Lanes<L, V>.Exponentials(scores + (long)row * stride, seen);
             }
 
             for (var n = 0; n < width; n += 2 * L.Count)
@@ -161,34 +161,6 @@ internal static unsafe class BlockAttention
             {
                 L.Store(L.Multiply(L.Load(from + n), L.Of(by)), to + n);
             }
-        }
-
-        // scores of a query → e^(score − largest), and the sum of these; next to nothing where no key is
-        private float Exponentials<L, V>(float* row) where L : ILanes<V> where V : struct
-        {
-            new Span<float>(row + seen, stride - seen).Fill(-1e30f);
-            var most = L.Load(row);
-            for (var j = L.Count; j < stride; j += L.Count)
-            {
-                most = L.Max(L.Load(row + j), most);
-            }
-
-            var lanes = stackalloc float[L.Count];
-            L.Store(most, lanes);
-            for (var i = 1; i < L.Count; i++)
-            {
-                lanes[0] = MathF.Max(lanes[0], lanes[i]);
-            }
-
-            V less = L.Of(-lanes[0]), total = L.Of(0);
-            for (var j = 0; j < stride; j += L.Count)
-            {
-                var power = Lanes<L, V>.Exp(L.Add(L.Load(row + j), less));
-                L.Store(power, row + j);
-                total = L.Add(total, power);
-            }
-
-            return L.Sum(total);
         }
 
         // y = x w of all rows, x [rows, n] by a panel [n, 2L]

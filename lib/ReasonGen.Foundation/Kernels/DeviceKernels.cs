@@ -1,10 +1,9 @@
 // What a GPU does in one kernel and TorchSharp does not wrap, reached through TorchScript, which knows every operator.
 // A source that does not compile ends the process: it is a constant, and a test compiles it.
 //   RMSNorm: x / sqrt(mean(x²) + ε) in fp32, rounded once, then times the weight: LLaMA's order, to the bit.
-//   Noise: exponential, from a GPU's own default generator, which is seeded for this draw by a number of the caller's,
-//   so
-//     that a run repeats whatever else draws there. TorchSharp's generators ignore their device, and TorchScript makes
-//     none for CUDA.
+//   Noise: exponential, from a GPU's own default generator, which is seeded for this draw by a number of the caller's:
+//     a run repeats whatever else draws there. TorchSharp's generators ignore their device, and TorchScript makes none
+//     for CUDA.
 using TorchSharp;
 using static TorchSharp.torch;
 

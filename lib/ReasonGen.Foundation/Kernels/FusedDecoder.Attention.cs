@@ -74,39 +74,9 @@ internal sealed unsafe partial class FusedDecoder
                 L.Store(bias == null ? score : L.Add(score, L.Load(bias + j)), scores + j - begin);
             }
 
-            var sum = Softmax<L, V>(scores, end - begin);
+            var sum = Lanes<L, V>.Exponentials(scores, end - begin);
             Mix<L, V>(scores - begin, values, o, place.First, end, 1 / sum);
         }
-    }
-
-    // e^(score − largest) in place; their sum.
-    private static float Softmax<L, V>(float* scores, int count) where L : ILanes<V> where V : struct
-    {
-        var whole = (count + L.Count - 1) / L.Count * L.Count;
-        new Span<float>(scores + count, whole - count).Fill(-1e30f);
-        var most = L.Load(scores);
-        for (var j = L.Count; j < whole; j += L.Count)
-        {
-            most = L.Max(L.Load(scores + j), most);
-        }
-
-        var each = stackalloc float[L.Count];
-        L.Store(most, each);
-        var largest = each[0];
-        for (var j = 1; j < L.Count; j++)
-        {
-            largest = Math.Max(largest, each[j]);
-        }
-
-        var (sum, off) = (L.Of(0), L.Of(-largest));
-        for (var j = 0; j < whole; j += L.Count)
-        {
-            var share = Lanes<L, V>.Exp(L.Add(L.Load(scores + j), off));
-            sum = L.Add(sum, share);
-            L.Store(share, scores + j);
-        }
-
-        return L.Sum(sum);
     }
 
     private void Mix<L, V>(float* shares, float* values, float* o, int first, int end, float scale)

@@ -58,9 +58,9 @@ public sealed class KvCache : IDisposable
     internal Tensor? Hidden(Tensor embeddings, Tensor? attentionMask, Tensor? positionIds)
     {
         var at = EnsureCapacity(embeddings.shape[1]);
-        graphed ??= pass is null ? null : GraphedPass.For(embeddings.device_type, Graphed, Capacity);
         var hidden = fused?.Hidden(embeddings, attentionMask, positionIds, at)
-            ?? graphed?.Hidden(embeddings, attentionMask, positionIds, at);
+            ?? (graphed ??= pass is null ? null : GraphedPass.For(embeddings.device_type, Graphed, Capacity))
+                ?.Hidden(embeddings, attentionMask, positionIds, at);
         Advance(hidden is null ? 0 : (int)embeddings.shape[1]);
         return hidden;
     }

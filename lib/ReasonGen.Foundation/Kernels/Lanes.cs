@@ -60,6 +60,39 @@ internal static unsafe class Lanes<L, V> where L : ILanes<V> where V : struct
         p = L.MultiplyAdd(L.Multiply(r, r), p, L.Add(r, L.Of(1)));
         return L.Scale(p, shifted);
     }
+
+    /// <summary>Scores → e^(score − largest), in place, as softmax begins.</summary>
+    /// <param name="scores">With room for whole vectors; what lies behind them there becomes next to nothing.</param>
+    /// <param name="count">At least 1.</param>
+    /// <returns>The sum.</returns>
+    internal static float Exponentials(float* scores, int count)
+    {
+        var whole = (count + L.Count - 1) / L.Count * L.Count;
+        new Span<float>(scores + count, whole - count).Fill(-1e30f);
+        var most = L.Load(scores);
+        for (var j = L.Count; j < whole; j += L.Count)
+        {
+            most = L.Max(L.Load(scores + j), most);
+        }
+
+        var each = stackalloc float[L.Count];
+        L.Store(most, each);
+        var largest = each[0];
+        for (var j = 1; j < L.Count; j++)
+        {
+            largest = Math.Max(largest, each[j]);
+        }
+
+        var (sum, off) = (L.Of(0), L.Of(-largest));
+        for (var j = 0; j < whole; j += L.Count)
+        {
+            var share = Exp(L.Add(L.Load(scores + j), off));
+            sum = L.Add(sum, share);
+            L.Store(share, scores + j);
+        }
+
+        return L.Sum(sum);
+    }
 }
 
 /// <summary>AVX-512.</summary>

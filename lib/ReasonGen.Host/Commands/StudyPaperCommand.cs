@@ -89,6 +89,8 @@ internal static class StudyPaperCommand
             var gather = parsed.GetValue(collect) is { } target
                 ? target.Length > 0 ? target : throw new ArgumentException("--collect wants the name of a folder")
                 : null;
+            set_num_threads(request.Threads);
+            Signals.Patience = Signals.TrainingPatience;
             return parsed.GetValue(worker) ? Task.FromResult(Work(request, cancel))
                 : RunAsync(request, gather, parsed.GetValue(list), cancel);
         });
@@ -134,8 +136,6 @@ internal static class StudyPaperCommand
 
     private static async Task<int> RunAsync(Request request, string? collect, bool list, CancellationToken cancel)
     {
-        set_num_threads(request.Threads);
-        Signals.Patience = Signals.TrainingPatience;
         var work = WorkOf(request, cancel);
         if (collect is not null)
         {
@@ -195,8 +195,6 @@ internal static class StudyPaperCommand
     private static int Work(Request request, CancellationToken cancel)
     {
         TiedProcess.HoldOn();
-        set_num_threads(request.Threads);
-        Signals.Patience = Signals.TrainingPatience;
         var work = WorkOf(request, cancel);
         try
         {

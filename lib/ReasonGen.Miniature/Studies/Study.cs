@@ -187,9 +187,14 @@ public sealed partial class Study
             && !JudgeArms.Contains(arm) => throw NoArm(arm),
         "rl-none" or "none" => new NoEntropyTerm(),
         "rl-fixed" or "fixed" => new FixedEntropyTerm(0.02),
-        _ => new AdaptiveEntropyTerm(new() { Target = 0.25, LearningRate = 5e-4, Bound = 0.01 },
-            new() { Target = 1.5, LearningRate = 5e-4, Bound = 0.01 }),
+        _ => Adaptive(TextTarget, ImageTarget),
     };
+
+    internal const double TextTarget = 0.25, ImageTarget = 1.5; // nats
+
+    internal static AdaptiveEntropyTerm Adaptive(double text, double image) =>
+        new(new() { Target = text, LearningRate = 5e-4, Bound = 0.01 },
+            new() { Target = image, LearningRate = 5e-4, Bound = 0.01 });
 
     /// <summary>A trainer of the image tokenizer, on three textured images for each plain one.</summary>
     public VqTrainer TokenizerTrainer(Janus model, VqTrainerConfig config)

@@ -37,10 +37,10 @@ public sealed record StudyRun(string Name, StudyPart Part)
     public double? Alpha { get; init; }
 
     /// <summary>H* of text, in nats, of the adaptive loss. Default 0.25.</summary>
-    public double TextTarget { get; init; } = 0.25;
+    public double TextTarget { get; init; } = Study.TextTarget;
 
     /// <summary>H* of images, in nats, of the adaptive loss. Default 1.5.</summary>
-    public double ImageTarget { get; init; } = 1.5;
+    public double ImageTarget { get; init; } = Study.ImageTarget;
 
     /// <summary>Times the learning rate of the other runs. Default 1.</summary>
     public double RateFactor { get; init; } = 1;
@@ -72,8 +72,7 @@ public sealed record StudyRun(string Name, StudyPart Part)
     {
         0 => new NoEntropyTerm(),
         { } alpha => new FixedEntropyTerm(alpha),
-        null => new AdaptiveEntropyTerm(new() { Target = TextTarget, LearningRate = 5e-4, Bound = 0.01 },
-            new() { Target = ImageTarget, LearningRate = 5e-4, Bound = 0.01 }),
+        null => Study.Adaptive(TextTarget, ImageTarget),
     };
 
     /// <summary>Steps in all, where a run of RL has so many.</summary>

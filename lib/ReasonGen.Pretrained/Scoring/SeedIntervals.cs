@@ -4,10 +4,9 @@
 //   difference: second minus first, on the same seeds and prompts.
 // Deviations: 1. A seed is drawn with all its tasks, since one training run made them; there each task is drawn apart.
 //   2. n seeds drawn n times spread less than seeds do, and the quantiles of few are too near (five seeds cover 84 %
-//   instead of 95 %). So the interval of the seeds is stretched around its value by t(n − 1) / z · √(n / (n − 1)),
-//   which
-//   makes that of a mean Student's, value ± t s / √n (Hesterberg 2015, "What teachers should know about the
-//   bootstrap"). One seed says nothing of others.   3. Seeds and prompts are drawn apart, and the distances from the
+//   instead of 95 %). So the interval of the seeds is stretched around its value by t(n − 1) / z · √(n / (n − 1)): that
+//   of a mean becomes Student's, value ± t s / √n (Hesterberg 2015, "What teachers should know about the bootstrap").
+//   One seed says nothing of others.   3. Seeds and prompts are drawn apart, and the distances from the
 //   value added as squares: prompts are many, and need no stretching.
 
 namespace ReasonGen.Scoring;

@@ -75,8 +75,7 @@ internal sealed class LaunchedRanks : IDisposable
         using var time = new CancellationTokenSource(Longest);
         await launcher.WaitForExitAsync(time.Token);
         var took = watch.Elapsed;
-        var text = string.Join('\n', (await output + await error).Split('\n').Where(line => !line.Contains("NNPACK")));
-        return (launcher.ExitCode, text, took);
+        return (launcher.ExitCode, await output + await error, took);
     }
 
     public void Dispose()
