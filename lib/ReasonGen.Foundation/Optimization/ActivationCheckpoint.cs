@@ -3,7 +3,6 @@
 // Deviation: torch's own (reentrant) version gives weights no gradient where no input wants one, as with a frozen
 // embedding; here they get theirs.
 using System.Runtime.ExceptionServices;
-using System.Runtime.InteropServices;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -45,19 +44,39 @@ public static class ActivationCheckpoint
 
     /// <summary>The backward pass of a loss, whose parts may be computed again. What such a part throws, out of memory
     /// say, is thrown here.</summary>
-    /// <remarks>A plain <c>loss.backward()</c> fails as well then, but with libtorch's words about an invalid
-    /// gradient.</remarks>
+    /// <remarks>It runs on a thread of its own: libtorch calls back into managed code, and a cell that is broken off
+    /// there would take the process with it. The caller's thread can be broken off; it then waits for the pass to end.
+    /// A plain <c>loss.backward()</c> fails as well, but with libtorch's words about an invalid gradient.</remarks>
     public static void Backward(Tensor loss)
     {
         Interlocked.Exchange(ref failure, null);
+        var threads = get_num_threads();
+        ExceptionDispatchInfo? thrown = null;
+        var pass = new Thread(() =>
+        {
+            try
+            {
+                set_num_threads(threads);
+                loss.backward();
+            }
+            catch (Exception e)
+            {
+                thrown = Interlocked.Exchange(ref failure, null) ?? ExceptionDispatchInfo.Capture(e);
+            }
+
+            handedOut?.ForEach(tensor => tensor.Dispose());
+        }) { IsBackground = true, Name = "backward" };
+        pass.Start();
         try
         {
-            loss.backward();
+            pass.Join();
         }
-        catch (ExternalException) when (Interlocked.Exchange(ref failure, null) is { } first)
+        finally
         {
-            first.Throw();
+            pass.Join(); // nothing is broken off in here
         }
+
+        thrown?.Throw();
     }
 
     /// <summary>What a backward function gives back in place of gradients when it failed: one of no shape that fits, on
