@@ -72,6 +72,9 @@ public sealed class Figure : IHtml
             .WithSize(Width: SvgChart.Width, Height: SvgChart.Height);
     }
 
+    /// <summary>The same with more rows of numbers.</summary>
+    public Figure With(params Series[] more) => new(kind, [.. series, .. more], names, title, xTitle, yTitle);
+
     /// <summary>The static drawing alone.</summary>
     public string ToSvg() => kind == FigureKind.Bars ? SvgChart.Bars(series, names!, title, xTitle, yTitle)
         : SvgChart.Lines(series, title, xTitle, yTitle, joined: kind == FigureKind.Lines);
