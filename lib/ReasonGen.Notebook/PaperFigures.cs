@@ -4,21 +4,19 @@ using ReasonGen.World;
 
 namespace ReasonGen.Notebook;
 
-/// <summary>The recorded study of the paper, or the single runs in its place, in words and figures. Arms that were not
-/// run are left out; each figure says how many seeds it rests on.</summary>
+/// <summary>Arms of the recorded study of the paper, or single runs in its place, in figures and tables, each of which
+/// says how many seeds it rests on.</summary>
 public static class PaperFigures
 {
     private const int PointsAnErrorBar = 4;
 
-    /// <summary>A column of arms over the steps: means over seeds, with Student's intervals at some points.</summary>
+    /// <summary>A column of all arms over the steps: means over seeds, with Student's intervals at some points.</summary>
     /// <param name="study">The study.</param>
     /// <param name="title">Of the figure.</param>
     /// <param name="column">As for <see cref="PaperArm.Curve"/>.</param>
     /// <param name="unit">Of the column.</param>
-    /// <param name="arms">Their names; none for all.</param>
-    public static Figure Curves(this PaperStudy study, string title, string column, string unit,
-        params ReadOnlySpan<string> arms) =>
-        study.Lines(title, unit, [.. study.There(arms).Select(arm => (arm, column, arm))]);
+    public static Figure Curves(this PaperStudy study, string title, string column, string unit) =>
+        study.Lines(title, unit, [.. study.Arms.Select(arm => (arm, column, arm))]);
 
     /// <summary>Columns of one arm over the steps, likewise.</summary>
     /// <param name="study">The study.</param>
@@ -28,34 +26,30 @@ public static class PaperFigures
     /// <param name="columns">As for <see cref="PaperArm.Curve"/>, and what the legend calls them.</param>
     public static Figure Columns(this PaperStudy study, string title, string unit, string arm,
         params (string Column, string Name)[] columns) =>
-        study.Lines(title, unit, [.. study.There(arm).SelectMany(_ => columns, (_, of) => (arm, of.Column, of.Name))]);
+        study.Lines(title, unit, [.. columns.Where(_ => study.Has(arm)).Select(of => (arm, of.Column, of.Name))]);
 
-    /// <summary>The benchmark of arms, a bar a way of sampling, with 95 % over seeds and prompts.</summary>
+    /// <summary>The benchmark, a bar a way of sampling, with 95 % over seeds and prompts.</summary>
     /// <param name="study">The study.</param>
     /// <param name="title">Of the figure.</param>
-    /// <param name="arms">Their names; none for all.</param>
-    public static Figure Scores(this PaperStudy study, string title, params ReadOnlySpan<string> arms)
-    {
-        var there = study.There(arms);
-        return Plot.Bars($"{title} ({study.Basis(arms)})", "arm", "share of right images, and 95 %", there,
-            [.. PaperFiles.Samplings.Select(sampling => Bars(sampling, there.Select(arm => study[arm].Score(sampling))))]);
-    }
+    public static Figure Scores(this PaperStudy study, string title) =>
+        Plot.Bars($"{title} ({study.Basis()})", "arm", "share of right images, and 95 %", study.Arms,
+            [.. PaperFiles.Samplings.Select(sampling => Bars(sampling, study.Arms.Select(arm =>
+                study[arm].Score(sampling))))]);
 
     /// <summary>The benchmark at temperature 1 by task, a bar an arm, with 95 % over seeds and prompts.</summary>
     /// <inheritdoc cref="Scores"/>
-    public static Figure ByTask(this PaperStudy study, string title, params ReadOnlySpan<string> arms) =>
-        Plot.Bars($"{title} ({study.Basis(arms)})", "task", "share of right images, and 95 %", [.. Prompts.Tasks],
-            [.. study.There(arms).Select(arm => Bars(arm, Prompts.Tasks.Select(task => study[arm].Score("t1", task))))]);
+    public static Figure ByTask(this PaperStudy study, string title) =>
+        Plot.Bars($"{title} ({study.Basis()})", "task", "share of right images, and 95 %", [.. Prompts.Tasks],
+            [.. study.Arms.Select(arm => Bars(arm, Prompts.Tasks.Select(task => study[arm].Score("t1", task))))]);
 
-    /// <summary>The benchmark of arms in numbers.</summary>
+    /// <summary>The benchmark in numbers.</summary>
     /// <param name="study">The study.</param>
-    /// <param name="arms">Their names; none for all.</param>
-    public static Html Results(this PaperStudy study, params ReadOnlySpan<string> arms) => study.Numbers(arms,
+    public static Html Results(this PaperStudy study) => study.Numbers(study.Arms,
         [.. PaperFiles.Samplings.Select(sampling => (sampling, (Func<PaperArm, Interval>)(arm => arm.Score(sampling))))]);
 
-    /// <summary>Plan, drawing and layout of arms at temperature 1 in numbers.</summary>
+    /// <summary>Plan, drawing and layout at temperature 1 in numbers.</summary>
     /// <inheritdoc cref="Results"/>
-    public static Html Plans(this PaperStudy study, params ReadOnlySpan<string> arms) => study.Numbers(arms,
+    public static Html Plans(this PaperStudy study) => study.Numbers(study.Arms,
         ("plan right", arm => arm.Mean("plan_correct")), ("image follows plan", arm => arm.Mean("image_follows_plan")),
         ("layout entropy (at most ln 4)", arm => arm.Mean("layout_entropy")));
 
@@ -63,7 +57,7 @@ public static class PaperFigures
     /// <param name="study">The study.</param>
     /// <param name="columns">As for <see cref="PaperArm.Curve"/>, and what the table calls them.</param>
     public static Html Ends(this PaperStudy study, params (string Column, string Name)[] columns) =>
-        study.Numbers([.. study.Arms.Where(arm => study[arm].HasCurves)], [.. columns.Select(of =>
+        study.Numbers(study.Arms.Where(arm => study[arm].HasCurves), [.. columns.Select(of =>
             (of.Name, (Func<PaperArm, Interval>)(arm => SeedIntervals.Mean([.. arm.Late(of.Column).Values]))))]);
 
     /// <summary>By how much one arm is better than another, paired by seed and prompt, and what the interval says.</summary>
@@ -88,20 +82,17 @@ public static class PaperFigures
     private static string Said((Interval Difference, int Seeds) of) =>
         of.Difference.Says() + (of.Seeds == 1 ? ", by prompts alone" : "");
 
-    private static string[] There(this PaperStudy study, params ReadOnlySpan<string> arms) =>
-        [.. (arms.Length == 0 ? study.Arms : arms.ToArray()).Where(arm => study.Has(arm))];
-
     // "5 seeds", "1 to 3 seeds", "single runs"
-    private static string Basis(this PaperStudy study, params ReadOnlySpan<string> arms)
+    private static string Basis(this PaperStudy study)
     {
-        int[] seeds = [.. study.There(arms).Select(arm => study[arm].Seeds.Count).DefaultIfEmpty()];
+        int[] seeds = [.. study.Arms.Select(arm => study[arm].Seeds.Count).DefaultIfEmpty()];
         var (least, most) = (seeds.Min(), seeds.Max());
         return most == 1 ? "single runs" : least == most ? $"{most} seeds" : $"{least} to {most} seeds";
     }
 
     private static Figure Lines(this PaperStudy study, string title, string unit,
         (string Arm, string Column, string Name)[] lines) =>
-        Plot.Lines($"{title} ({study.Basis([.. lines.Select(line => line.Arm)])})", "step", unit,
+        Plot.Lines($"{title} ({study.Only([.. lines.Select(line => line.Arm)]).Basis()})", "step", unit,
             [.. lines.Select(line =>
             {
                 var curve = study[line.Arm].Curve(line.Column);
@@ -113,10 +104,11 @@ public static class PaperFigures
     private static Series Bars(string name, IEnumerable<Interval> scores) =>
         new Series(name, scores.Select(score => score.Value)).WithErrors(scores.Select(score => score.Half()));
 
-    private static Html Numbers(this PaperStudy study, ReadOnlySpan<string> arms,
+    private static Html Numbers(this PaperStudy study, IEnumerable<string> arms,
         params (string Name, Func<PaperArm, Interval> Of)[] columns) =>
-        Show.Table(["arm", "seeds", .. columns.Select(column => column.Name)], study.There(arms).Select(name =>
+        Show.Table(["arm", "seeds", .. columns.Select(column => column.Name)], arms.Select(name =>
             (IReadOnlyList<object?>)[name, study[name].Seeds.Count, .. columns.Select(column =>
                 column.Of(study[name]) is var of && double.IsNaN(of.Low) ? Decimals.Of(of.Value, 3) : of.Text())]),
-            $"Means, with 95 % over {(study.OfSingleRuns ? "prompts alone: single runs" : "seeds and prompts")}");
+            study.OfSingleRuns ? "Single runs; brackets hold 95 % over prompts, and over seeds where there are two"
+                : "Means over seeds; brackets hold 95 % over seeds and prompts, of one seed over prompts alone");
 }

@@ -38,9 +38,7 @@ public sealed class PaperEvidence(PaperStudy paper, Study study)
         get
         {
             string[] all = arms.ToArray(), alone = [.. all.Where(Stages.ContainsKey)];
-            return paper.Has(alone) ? new(all.Where(arm => paper.Has(arm)).ToDictionary(arm => arm, arm => paper[arm]),
-                    paper.Runs)
-                : new(alone.ToDictionary(arm => arm, Single), []);
+            return paper.Has(alone) ? paper.Only(all) : new(alone.ToDictionary(arm => arm, Single), []);
         }
     }
 

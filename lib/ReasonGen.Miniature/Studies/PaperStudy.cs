@@ -163,6 +163,10 @@ public sealed class PaperStudy
         return true;
     }
 
+    /// <summary>These arms alone, of those there are.</summary>
+    public PaperStudy Only(params ReadOnlySpan<string> names) =>
+        new(names.ToArray().Distinct().Where(arms.ContainsKey).ToDictionary(name => name, name => arms[name]), Runs);
+
     /// <summary>An arm by its name.</summary>
     /// <exception cref="ArgumentException">It was not run.</exception>
     public PaperArm this[string arm] => arms.TryGetValue(arm, out var found) ? found
