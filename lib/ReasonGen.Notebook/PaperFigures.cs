@@ -108,7 +108,6 @@ public static class PaperFigures
         params (string Name, Func<PaperArm, Interval> Of)[] columns) =>
         Show.Table(["arm", "seeds", .. columns.Select(column => column.Name)], arms.Select(name =>
             (IReadOnlyList<object?>)[name, study[name].Seeds.Count, .. columns.Select(column =>
-                column.Of(study[name]) is var of && double.IsNaN(of.Low) ? Decimals.Of(of.Value, 3) : of.Text())]),
-            study.OfSingleRuns ? "Single runs; brackets hold 95 % over prompts, and over seeds where there are two"
-                : "Means over seeds; brackets hold 95 % over seeds and prompts, of one seed over prompts alone");
+                column.Of(study[name]).Text(alone: ""))]),
+            study.OfSingleRuns ? "Single runs [95 % over prompts]" : "Means over seeds [95 %]");
 }

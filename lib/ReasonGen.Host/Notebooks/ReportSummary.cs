@@ -23,7 +23,7 @@ internal static class ReportSummary
     private const string Reading = "The paper measures GenEval, the miniature its own six tasks of the same kinds, so "
         + "directions can be compared and sizes cannot. Numbers marked <em>recalled</em> were not verified. Brackets "
         + "hold 95 %; a claim is seen where all of them lie on its side of 0. Entropy and reward are means of the "
-        + "first and the last fifth of a run.";
+        + "first and the last fifth of a run; behind each part of such a claim stands by how much it holds.";
 
     /// <summary>How the run of a notebook ended, in a word.</summary>
     internal static string State(NotebookOutcome outcome) => outcome switch
@@ -116,13 +116,12 @@ internal static class ReportSummary
             Escape(claim.Paper) + (claim.Recalled ? " <em class=\"note\">recalled</em>" : ""), Escape(claim.Ours),
             claim.Difference?.Text(signed: true) ?? "",
             claim.Outcome == ClaimOutcome.NotMeasured ? claim.Seen
-                : $"<span class=\"{Class(claim.Outcome)}\">{claim.Seen}</span>",
-            Escape(claim.Rests),
+                : $"<span class=\"{Class(claim.Outcome)}\">{claim.Seen}</span><br><span class=\"note\">{claim.Rests}</span>",
         });
         var study = claims.Any(claim => claim.Rests.EndsWith("seeds"));
         var single = claims.Any(claim => claim.Rests == PaperClaims.SingleRun);
         return "<h2 id=\"summary--paper\">The paper beside the miniature</h2>"
-            + Table(["paper", "claim", "paper says", "ours", "#difference", "seen here", "rests on"], rows, wide: true)
+            + Table(["paper", "claim", "paper says", "ours", "#difference", "seen here"], rows, wide: true)
             + $"<p class=\"note\">{Reading}"
             + (study ? " Over seeds they cover training seeds and prompts, paired by both." : "")
             + (single ? " Of a single run they cover prompts and images alone and say nothing of another seed; where it "

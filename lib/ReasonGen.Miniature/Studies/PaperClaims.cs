@@ -145,14 +145,15 @@ public static class PaperClaims
     {
         Interval Mean(string column, Func<Fifths, double> of) =>
             SeedIntervals.Mean([.. arm.Over(column, curve => of(FifthsOf(curve))).Values]);
-        var sides = parts.Select(part => Side(Mean(part.Column, part.Of))).ToArray();
+        string Nats(string column, Func<Fifths, double> of) => Decimals.Of(Mean(column, of).Value, 2);
+        var found = parts.Select(part => (part.Column, part.Does, By: Mean(part.Column, part.Of))).ToArray();
+        var sides = found.Select(part => Side(part.By)).Distinct().ToArray();
         return claim with
         {
-            Ours = string.Join("; ", parts.Zip(sides, (part, side) => $"{part.Column.Replace('_', ' ')} "
-                + $"{Decimals.Of(Mean(part.Column, of => of.Early).Value, 2)} → "
-                + $"{Decimals.Of(Mean(part.Column, of => of.Late).Value, 2)}, {part.Does}: "
-                + $"{(claim with { Outcome = side }).Seen} {Mean(part.Column, part.Of).Text(signed: true)}")),
-            Outcome = sides.Distinct().Count() == 1 ? sides[0]
+            Ours = string.Join("; ", found.Select(part => $"{part.Column.Replace('_', ' ')} "
+                + $"{Nats(part.Column, of => of.Early)} → {Nats(part.Column, of => of.Late)}, {part.Does}: "
+                + $"{(claim with { Outcome = Side(part.By) }).Seen}, by {part.By.Text(signed: true, alone: "")}")),
+            Outcome = sides.Length == 1 ? sides[0]
                 : sides.Contains(ClaimOutcome.Yes) ? ClaimOutcome.Partly : ClaimOutcome.No,
             Rests = Runs(arm.Seeds.Count),
         };

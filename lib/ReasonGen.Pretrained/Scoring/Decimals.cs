@@ -27,11 +27,12 @@ public static class Decimals
     /// <summary>"0.843 [0.801, 0.880]"; of one seed the value alone.</summary>
     /// <param name="of">A share, or a difference of shares.</param>
     /// <param name="signed">Whether it is a difference, whose sign is always shown.</param>
-    public static string Text(this Interval of, bool signed = false)
+    /// <param name="alone">What stands for the brackets of one seed.</param>
+    public static string Text(this Interval of, bool signed = false, string alone = " (one seed)")
     {
         string Number(double value) => Of(value, 3, signed ? Signed : null);
-        return !double.IsFinite(of.Value) ? "–" : $"{Number(of.Value)} "
-            + (double.IsNaN(of.Low) ? "(one seed)" : $"[{Number(of.Low)}, {Number(of.High)}]");
+        return !double.IsFinite(of.Value) ? "–" : Number(of.Value)
+            + (double.IsNaN(of.Low) ? alone : $" [{Number(of.Low)}, {Number(of.High)}]");
     }
 
     /// <summary>What an interval of a difference says: "more", "less", or that the two are not told apart.</summary>
