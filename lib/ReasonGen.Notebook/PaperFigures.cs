@@ -10,7 +10,8 @@ public static class PaperFigures
 {
     private const int PointsAnErrorBar = 4;
 
-    /// <summary>A column of all arms over the steps: means over seeds, with Student's intervals at some points.</summary>
+    /// <summary>A column of all arms over the steps: means over seeds, with Student's intervals at some
+    /// points.</summary>
     /// <param name="study">The study.</param>
     /// <param name="title">Of the figure.</param>
     /// <param name="column">As for <see cref="PaperArm.Curve"/>.</param>
@@ -45,7 +46,8 @@ public static class PaperFigures
     /// <summary>The benchmark in numbers.</summary>
     /// <param name="study">The study.</param>
     public static Html Results(this PaperStudy study) => study.Numbers(study.Arms,
-        [.. PaperFiles.Samplings.Select(sampling => (sampling, (Func<PaperArm, Interval>)(arm => arm.Score(sampling))))]);
+        [.. PaperFiles.Samplings.Select(sampling =>
+            (sampling, (Func<PaperArm, Interval>)(arm => arm.Score(sampling))))]);
 
     /// <summary>Plan, drawing and layout at temperature 1 in numbers.</summary>
     /// <inheritdoc cref="Results"/>
@@ -60,7 +62,8 @@ public static class PaperFigures
         study.Numbers(study.Arms.Where(arm => study[arm].HasCurves), [.. columns.Select(of =>
             (of.Name, (Func<PaperArm, Interval>)(arm => SeedIntervals.Mean([.. arm.Late(of.Column).Values]))))]);
 
-    /// <summary>By how much one arm is better than another, paired by seed and prompt, and what the interval says.</summary>
+    /// <summary>By how much one arm is better than another, paired by seed and prompt, and what the interval
+    /// says.</summary>
     /// <param name="study">The study.</param>
     /// <param name="pairs">The arm that is looked at, and the one that it is held against.</param>
     public static Html Differences(this PaperStudy study, params (string Arm, string Against)[] pairs) =>

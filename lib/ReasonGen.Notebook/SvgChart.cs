@@ -34,7 +34,8 @@ internal static class SvgChart
                     string.Join(' ', finite.Select(p => $"{Style.Fixed(X(p.First))},{Style.Fixed(Y(p.Second))}"));
                 svg.Append(
                     $"<polyline fill='none' stroke='{Color(i)}' stroke-width='1.8' "
-                    + $"{(series[i].Dashed ? "stroke-dasharray='6 5' " : "")}points='{path}'><title>{Html.Escape(series[i].Name)}</title></polyline>");
+                    + $"{(series[i].Dashed ? "stroke-dasharray='6 5' " : "")}points='{path}'><title>"
+                    + $"{Html.Escape(series[i].Name)}</title></polyline>");
             }
 
             foreach (var (x, y) in joined && finite.Length > 1 ? [] : finite) // one point makes no line

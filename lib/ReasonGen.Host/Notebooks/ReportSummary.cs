@@ -116,7 +116,8 @@ internal static class ReportSummary
             Escape(claim.Paper) + (claim.Recalled ? " <em class=\"note\">recalled</em>" : ""), Escape(claim.Ours),
             claim.Difference?.Text(signed: true) ?? "",
             claim.Outcome == ClaimOutcome.NotMeasured ? claim.Seen
-                : $"<span class=\"{Class(claim.Outcome)}\">{claim.Seen}</span><br><span class=\"note\">{claim.Rests}</span>",
+                : $"<span class=\"{Class(claim.Outcome)}\">{claim.Seen}</span><br>"
+                    + $"<span class=\"note\">{claim.Rests}</span>",
         });
         var study = claims.Any(claim => claim.Rests.EndsWith("seeds"));
         var single = claims.Any(claim => claim.Rests == PaperClaims.SingleRun);
@@ -124,8 +125,8 @@ internal static class ReportSummary
             + Table(["paper", "claim", "paper says", "ours", "#difference", "seen here"], rows, wide: true)
             + $"<p class=\"note\">{Reading}"
             + (study ? " Over seeds they cover training seeds and prompts, paired by both." : "")
-            + (single ? " Of a single run they cover prompts and images alone and say nothing of another seed; where it "
-                + "has none, its value counts." : "") + "</p>";
+            + (single ? " Of a single run they cover prompts and images alone, and say nothing of another seed; where "
+                + "it has none, its value counts." : "") + "</p>";
     }
 
     private static string Class(ClaimOutcome outcome) => outcome switch

@@ -51,10 +51,10 @@ public sealed record PaperClaim(
 /// paired by both, where the study of the paper has the arms; over sampled prompts alone where there is one run of
 /// each, which says nothing of another seed.</para>
 /// <para>Figure 6 is about curves. Of each seed the means of the first and the last fifth (early, late) and the highest
-/// mean of a fifth (best) are taken, and a number that is positive where the claim holds; its interval is Student's over
-/// the seeds, and of one run its sign counts. Entropy rises: late − early. Entropy is halved: early / 2 − late. Entropy
-/// is in range: the smaller of late − early / 2 and 1.5 early − late. Reward declines: 0.95 best − late, since the best
-/// of five is by chance above the last. Reward grows: the smaller of late − early and late − 0.95 best.</para>
+/// mean of a fifth (best) are taken, and a number that is positive where the claim holds; its interval is Student's
+/// over the seeds, and of one run its sign counts. Entropy rises: late − early. Entropy is halved: early / 2 − late.
+/// Entropy is in range: the smaller of late − early / 2 and 1.5 early − late. Reward declines: 0.95 best − late, since
+/// the best of five is by chance above the last. Reward grows: the smaller of late − early and late − 0.95 best.</para>
 /// </summary>
 public static class PaperClaims
 {

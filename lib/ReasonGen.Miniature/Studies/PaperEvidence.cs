@@ -4,8 +4,8 @@ using ReasonGen.World;
 
 namespace ReasonGen.Studies;
 
-/// <summary>What is known of arms: the study of the paper, with all its seeds, where it has every one that is asked for;
-/// otherwise the single runs that ship or were trained here, as a study of one seed, with the errors of prompts
+/// <summary>What is known of arms: the study of the paper, with all its seeds, where it has every one that is asked
+/// for; otherwise the single runs that ship or were trained here, as a study of one seed, with the errors of prompts
 /// alone.</summary>
 /// <param name="paper">The study; without arms where none is recorded or stages are trained here.</param>
 /// <param name="study">Has the single runs.</param>
