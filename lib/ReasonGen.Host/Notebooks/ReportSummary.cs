@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
+using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Native;
@@ -116,7 +117,7 @@ internal static class ReportSummary
             Escape(claim.Paper) + (claim.Recalled ? " <em class=\"note\">recalled</em>" : ""), Escape(claim.Ours),
             claim.Difference?.Text(signed: true) ?? "",
             claim.Outcome == ClaimOutcome.NotMeasured ? claim.Seen
-                : $"<span class=\"{Class(claim.Outcome)}\">{claim.Seen}</span><br>"
+                : $"<span class=\"{claim.Seen.Replace(' ', '-')}\">{claim.Seen}</span><br>"
                     + $"<span class=\"note\">{claim.Rests}</span>",
         });
         var study = claims.Any(claim => claim.Rests.EndsWith("seeds"));
@@ -128,11 +129,6 @@ internal static class ReportSummary
             + (single ? " Of a single run they cover prompts and images alone, and say nothing of another seed; where "
                 + "it has none, its value counts." : "") + "</p>";
     }
-
-    private static string Class(ClaimOutcome outcome) => outcome switch
-    {
-        ClaimOutcome.Yes => "yes", ClaimOutcome.No => "no", _ => "open",
-    };
 
     private static string Origin(ReportContent content, Study study)
     {
@@ -195,7 +191,7 @@ internal static class ReportSummary
 
     private static string Of(PaperStudy paper) => paper.OfSingleRuns ? ""
         : $" The study of the paper has {paper.Runs.Count} runs of its own, of {paper.Arms.Count} arms, made in "
-            + $"{Number(paper.Runs.Sum(run => (double?)run["seconds"] ?? 0) / 3600, "0.0")} hours of processes from "
+            + $"{Number(paper.Runs.Sum(run => run["seconds"] is JValue { Value: double taken } ? taken : 0) / 3600, "0.0")} hours of processes from "
             + $"revision {Escape(string.Join(", ", paper.Commits.Select(id => id[..Math.Min(10, id.Length)])))}.";
 
     private static string Notebooks(ReportContent content) =>

@@ -136,7 +136,7 @@ public static class PaperClaims
         return claim with
         {
             Ours = $"{Name(worse)} {low.Score().Text()}, {Name(better)} {high.Score().Text()}", Difference = difference,
-            Outcome = Side(difference), Rests = Runs(seeds),
+            Outcome = Side(difference), Rests = Runs(seeds) + (study.OfSingleRuns && seeds > 1 ? " of RL alone" : ""),
         };
     }
 

@@ -47,8 +47,11 @@ public sealed class PaperArm
     /// <param name="sampling">"t1", "t0.5" or "greedy".</param>
     /// <returns>Other minus this, and over how many seeds.</returns>
     /// <exception cref="ArgumentException">They have no seed in common.</exception>
-    public (Interval Difference, int Seeds) To(PaperArm other, string sampling = "t1") =>
-        SeedIntervals.Difference(Outcomes(sampling), other.Outcomes(sampling));
+    public (Interval Difference, int Seeds) To(PaperArm other, string sampling = "t1")
+    {
+        var (difference, seeds) = SeedIntervals.Difference(Outcomes(sampling), other.Outcomes(sampling));
+        return (Within(difference, -1), seeds);
+    }
 
     /// <summary>A measure of each seed by its name: plan_correct, image_follows_plan, layout_entropy, distinct_scenes,
     /// distinct_images or a task. NaN where there was nothing to measure.</summary>
@@ -120,7 +123,8 @@ public sealed class PaperArm
             nameof(sampling));
 
     // a share
-    private static Interval Within(Interval of) => new(of.Value, Math.Max(0, of.Low), Math.Min(1, of.High));
+    private static Interval Within(Interval of, double least = 0) =>
+        new(of.Value, Math.Max(least, of.Low), Math.Min(1, of.High));
 }
 
 /// <summary>The recorded study of the paper, as <c>reasongen study paper --collect</c> gathered it.</summary>
@@ -173,6 +177,15 @@ public sealed class PaperStudy
         : throw new ArgumentException($"the study has no arm '{arm}'; it has {string.Join(", ", arms.Keys)}",
             nameof(arm));
 
+    /// <summary>A number of each seed that was measured of a tokenizer or judge.</summary>
+    /// <param name="run">Its name.</param>
+    /// <param name="path">Of the number among the results: "sft.accuracy".</param>
+    public IReadOnlyDictionary<long, double> Measured(string run, string path) => Runs
+        .Where(one => (string?)one["run"] == run && one["seed"] is JValue { Value: long }
+            && one.SelectToken($"results.{path}") is JValue { Value: double or long })
+        .DistinctBy(one => (long)one["seed"]!)
+        .ToDictionary(one => (long)one["seed"]!, one => (double)one.SelectToken($"results.{path}")!);
+
     /// <summary>Settings of a run; of its first seed.</summary>
     /// <exception cref="ArgumentException">It was not run.</exception>
     public JObject Settings(string run) =>
@@ -195,7 +208,7 @@ public sealed class PaperStudy
     /// <exception cref="UnusableFileException">A file is missing or damaged.</exception>
     public static PaperStudy Load(string? folder = null)
     {
-        folder ??= Path.Combine(Study.DataFolder(), "runs");
+        folder = folder is null ? Path.Combine(Study.DataFolder(), "runs") : Path.GetFullPath(folder);
         var results = Table(Path.Combine(folder, PaperFiles.Results), PaperFiles.ResultColumns);
         if (results.CountBy(row => (row["seed"], row["run"], row["sampling"])).FirstOrDefault(one => one.Value > 1)
             is { Value: > 1, Key: var twice })

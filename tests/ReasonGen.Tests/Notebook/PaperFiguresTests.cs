@@ -30,6 +30,8 @@ public sealed class PaperFiguresTests : IDisposable
             .Curves("Reward", "reward", "share").ToSvg());
         Assert.Contains(">believed<", PaperStudy.Load(folder).Columns("Both", "share", "adaptive",
             ("reward", "believed"), ("detector", "true")).ToSvg());
+        Assert.Equal(5, PaperStudy.Load(folder).Measured("sft", "sft.accuracy").Count);
+        Assert.Empty(PaperStudy.Load(folder).Measured("sft", "sft.recall"));
         Assert.Contains("Means over seeds", arms.Ends(("reward", "reward")).ToHtml());
         Assert.Contains("no values", arms.Columns("Gone", "share", "none", ("reward", "reward")).ToHtml());
     }

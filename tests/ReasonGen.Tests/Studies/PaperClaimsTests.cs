@@ -20,7 +20,7 @@ public sealed class PaperClaimsTests : IDisposable
         Assert.InRange(first.Difference!.Value.Value, 0.71, 0.712);
         // two standard errors, as if the prompts were others
         Assert.InRange(first.Difference!.Value.High - first.Difference!.Value.Low, 0.044, 0.056);
-        Assert.Equal("2 seeds", Of(claims, "A judge that is too small ruins RL").Rests);
+        Assert.Equal("2 seeds of RL alone", Of(claims, "A judge that is too small ruins RL").Rests);
         Assert.Equal(("no recorded run", ClaimOutcome.NotMeasured, "–"), (Of(claims, "as long").Ours,
             Of(claims, "as long").Outcome, Of(claims, "as long").Seen));
         Assert.Contains("reward", Of(claims, "Fixed penalty").Ours);

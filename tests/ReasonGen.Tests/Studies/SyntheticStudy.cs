@@ -38,7 +38,9 @@ internal static class SyntheticStudy
                     PaperFiles.Samplings.Select(sampling => Result(arm, seed, sampling, arm.Share + away)));
                 curves.AddRange(arm.Name is "base" or "sft" or "sft-long" ? []
                     : Enumerable.Range(0, Points).Select(i => Point(arm, seed, i, away)));
-                runs.Add($$"""{ "seed": {{seed}}, "run": "{{arm.Name}}", "commit": "a", "seconds": 60 }""");
+                runs.Add($$"""
+                    { "seed": {{seed}}, "run": "{{arm.Name}}", "commit": "a", "results": { "sft": { "accuracy": 0.9 } } }
+                    """);
             }
         }
 
