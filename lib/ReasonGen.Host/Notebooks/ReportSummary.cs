@@ -189,10 +189,13 @@ internal static class ReportSummary
         }
     }
 
-    private static string Of(PaperStudy paper) => paper.OfSingleRuns ? ""
-        : $" The study of the paper has {paper.Runs.Count} runs of its own, of {paper.Arms.Count} arms, made in "
-            + $"{Number(paper.Runs.Sum(run => run["seconds"] is JValue { Value: double taken } ? taken : 0) / 3600, "0.0")} hours of processes from "
-            + $"revision {Escape(string.Join(", ", paper.Commits.Select(id => id[..Math.Min(10, id.Length)])))}.";
+    private static string Of(PaperStudy paper)
+    {
+        var hours = paper.Runs.Sum(run => run["seconds"] is JValue { Value: double taken } ? taken : 0) / 3600;
+        return paper.OfSingleRuns ? "" : $" The study of the paper has {paper.Runs.Count} runs of its own, of "
+            + $"{paper.Arms.Count} arms, made in {Number(hours, "0.0")} hours of processes from revision "
+            + $"{Escape(string.Join(", ", paper.Commits.Select(id => id[..Math.Min(10, id.Length)])))}.";
+    }
 
     private static string Notebooks(ReportContent content) =>
         "<h2 id=\"summary--notebooks\">Notebooks</h2>" + Table(["notebook", "#seconds", "#MiB", "ended"],
