@@ -8,10 +8,10 @@ namespace ReasonGen.Notebook;
 /// says how many seeds it rests on.</summary>
 public static class PaperFigures
 {
-    private const int PointsAnErrorBar = 4;
+    private const int PointsAnErrorBar = 4, SeedsOfABar = 3; // Student's of two is six times as long as of many
 
     /// <summary>A column of all arms over the steps: means over seeds, with Student's intervals at some
-    /// points.</summary>
+    /// points where there are three seeds or more.</summary>
     /// <param name="study">The study.</param>
     /// <param name="title">Of the figure.</param>
     /// <param name="column">As for <see cref="PaperArm.Curve"/>.</param>
@@ -85,8 +85,8 @@ public static class PaperFigures
     private static string Said((Interval Difference, int Seeds) of) =>
         of.Difference.Says() + (of.Seeds == 1 ? ", by prompts alone" : "");
 
-    // "5 seeds", "1 to 3 seeds", "single runs"
-    private static string Basis(this PaperStudy study)
+    /// <summary>What the arms rest on: "5 seeds", "1 to 3 seeds", "single runs".</summary>
+    internal static string Basis(this PaperStudy study)
     {
         int[] seeds = [.. study.Arms.Select(arm => study[arm].Seeds.Count).DefaultIfEmpty()];
         var (least, most) = (seeds.Min(), seeds.Max());
@@ -100,17 +100,17 @@ public static class PaperFigures
             {
                 var curve = study[line.Arm].Curve(line.Column);
                 var series = new Series(line.Name, curve.Steps, [.. curve.Points.Select(point => point.Value)]);
-                return study[line.Arm].Seeds.Count == 1 ? series : series.WithErrors(curve.Points.Select((point, i) =>
-                    i % PointsAnErrorBar == 0 ? point.Half() : double.NaN));
+                return study[line.Arm].Seeds.Count < SeedsOfABar ? series : series.WithIntervals([.. curve.Points
+                    .Select((point, i) => i % PointsAnErrorBar == 0 ? point : point with { Low = double.NaN })]);
             })]);
 
     private static Series Bars(string name, IEnumerable<Interval> scores) =>
-        new Series(name, scores.Select(score => score.Value)).WithErrors(scores.Select(score => score.Half()));
+        new Series(name, scores.Select(score => score.Value)).WithIntervals([.. scores]);
 
     private static Html Numbers(this PaperStudy study, IEnumerable<string> arms,
         params (string Name, Func<PaperArm, Interval> Of)[] columns) =>
         Show.Table(["arm", "seeds", .. columns.Select(column => column.Name)], arms.Select(name =>
             (IReadOnlyList<object?>)[name, study[name].Seeds.Count, .. columns.Select(column =>
                 column.Of(study[name]).Text(alone: ""))]),
-            study.OfSingleRuns ? "Single runs [95 % over prompts]" : "Means over seeds [95 %]");
+            $"Means of {study.Only([.. arms]).Basis()} [95 %; of one seed over prompts alone]");
 }

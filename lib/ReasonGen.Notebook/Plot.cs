@@ -3,6 +3,7 @@ using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using Plotly.NET;
 using Plotly.NET.CSharp;
+using ReasonGen.Scoring;
 using ReasonGen.Studies;
 using ReasonGen.World;
 using Chart = Plotly.NET.CSharp.Chart;
@@ -12,8 +13,11 @@ namespace ReasonGen.Notebook;
 /// <summary>One named row of numbers.</summary>
 public sealed record Series(string Name, double[] X, double[] Y)
 {
-    /// <summary>Half the length of an error bar at each value, for example a standard error; null draws none.</summary>
+    /// <summary>Length of an error bar above each value, for example a standard error; null draws none.</summary>
     public double[]? Errors { get; init; }
+
+    /// <summary>Its length below each value; null for as much as above.</summary>
+    public double[]? Below { get; init; }
 
     /// <summary>Whether a curve is drawn in dashes, so that one below it can be seen.</summary>
     public bool Dashed { get; init; }
@@ -30,6 +34,10 @@ public sealed record Series(string Name, double[] X, double[] Y)
             : throw new ArgumentException($"series '{Name}' has {Y.Length} values and {all.Length} errors",
                 nameof(errors)),
     };
+
+    /// <summary>The same with an interval at each value, as its error bar.</summary>
+    internal Series WithIntervals(IReadOnlyCollection<Interval> all) => WithErrors(all.Select(of => of.High - of.Value))
+        with { Below = [.. all.Select(of => of.Value - of.Low)] };
 
     /// <summary>Means over a window that ends at each value.</summary>
     public Series Smooth(int window) => this with
@@ -117,7 +125,13 @@ public sealed class Figure : IHtml
 
             if (one.Errors is { } errors)
             {
-                trace["error_y"] = new JObject { ["type"] = "data", ["array"] = Numbers(errors) };
+                var bars = new JObject { ["type"] = "data", ["array"] = Numbers(errors) };
+                if (one.Below is { } below)
+                {
+                    (bars["symmetric"], bars["arrayminus"]) = (false, Numbers(below));
+                }
+
+                trace["error_y"] = bars;
             }
 
             return trace;

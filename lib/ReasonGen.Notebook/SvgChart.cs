@@ -47,8 +47,8 @@ internal static class SvgChart
 
             for (var n = 0; n < (series[i].Errors?.Length ?? 0); n++)
             {
-                svg.Append(Bar(X(series[i].X[n]), Y(series[i].Y[n] - series[i].Errors![n]),
-                    Y(series[i].Y[n] + series[i].Errors![n])));
+                var (low, high) = Ends(series[i], n);
+                svg.Append(Bar(X(series[i].X[n]), Y(low), Y(high)));
             }
         }
 
@@ -83,10 +83,10 @@ internal static class SvgChart
                     + $"{Style.Fixed(low - high)}' fill='{Color(i)}'><title>"
                     + Html.Escape($"{names[n]}, {series[i].Name}: {Style.Number(value)}{Error(series[i], n)}")
                     + "</title></rect>");
-                if (series[i].Errors is { } errors)
+                if (series[i].Errors is not null)
                 {
-                    svg.Append(Bar(Left + n * group + group * 0.1 + (i + 0.47) * bar, Y(value - errors[n]),
-                        Y(value + errors[n])));
+                    var (from, to) = Ends(series[i], n);
+                    svg.Append(Bar(Left + n * group + group * 0.1 + (i + 0.47) * bar, Y(from), Y(to)));
                 }
             }
         }
@@ -96,10 +96,14 @@ internal static class SvgChart
 
     // both ends of the error bars
     private static IEnumerable<double> Reach(Series one) =>
-        one.Errors is null ? []
-            : one.Y.Zip(one.Errors).SelectMany(p => new[] { p.First - p.Second, p.First + p.Second });
+        one.Errors is null ? [] : one.Y.SelectMany((_, n) => new[] { Ends(one, n).Low, Ends(one, n).High });
 
-    private static string Error(Series one, int n) => one.Errors is null ? "" : $" ± {Style.Number(one.Errors[n])}";
+    private static (double Low, double High) Ends(Series one, int n) =>
+        (one.Y[n] - (one.Below ?? one.Errors!)[n], one.Y[n] + one.Errors![n]);
+
+    private static string Error(Series one, int n) => one.Errors is null ? "" : one.Below is null
+        ? $" ± {Style.Number(one.Errors[n])}"
+        : $" [{Style.Number(Ends(one, n).Low)}, {Style.Number(Ends(one, n).High)}]";
 
     private static string Bar(double x, double low, double high) => !double.IsFinite(low + high) ? ""
         : $"<path d='M{Style.Fixed(x)} {Style.Fixed(low)}V{Style.Fixed(high)}M{Style.Fixed(x - 3)} "

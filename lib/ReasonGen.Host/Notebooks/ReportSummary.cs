@@ -4,6 +4,7 @@ using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Native;
+using ReasonGen.Notebook;
 using ReasonGen.Scoring;
 using ReasonGen.Studies;
 using ReasonGen.World;
@@ -95,8 +96,8 @@ internal static class ReportSummary
                     + $"<strong>{tile.Name}</strong> {tile.What}</p></li>"));
             return $"<ul class=\"tiles\" aria-label=\"Share of right images\">{tiles}</ul><p class=\"note\">Share of "
                 + "right images over the benchmark's six tasks at temperature 1, with 95 % over "
-                + $"{(found.OfSingleRuns ? "sampled prompts and images: single runs" : "training seeds and prompts")}"
-                + ".</p>";
+                + (found.Basis() is var basis && basis.EndsWith("seeds") ? $"prompts and training seeds: {basis}"
+                    : "sampled prompts and images: single runs") + ".</p>";
         }
         catch (UnusableFileException)
         {

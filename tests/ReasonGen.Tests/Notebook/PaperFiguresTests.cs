@@ -32,7 +32,7 @@ public sealed class PaperFiguresTests : IDisposable
             ("reward", "believed"), ("detector", "true")).ToSvg());
         Assert.Equal(5, PaperStudy.Load(folder).Measured("sft", "sft.accuracy").Count);
         Assert.Empty(PaperStudy.Load(folder).Measured("sft", "sft.recall"));
-        Assert.Contains("Means over seeds", arms.Ends(("reward", "reward")).ToHtml());
+        Assert.Contains("Means of 5 seeds", arms.Ends(("reward", "reward")).ToHtml());
         Assert.Contains("no values", arms.Columns("Gone", "share", "none", ("reward", "reward")).ToHtml());
     }
 
@@ -54,7 +54,7 @@ public sealed class PaperFiguresTests : IDisposable
         var arms = new PaperEvidence(PaperStudy.Empty, new(StudyConfig.Quick))["base", "sft", "sft-long", "adaptive"];
         Assert.Equal(["base", "sft", "adaptive"], arms.Arms);
         Assert.Contains(">Scores (single runs)<", arms.Scores("Scores").ToSvg());
-        Assert.Contains("Single runs", arms.Results().ToHtml());
+        Assert.Contains("Means of single runs", arms.Results().ToHtml());
         Assert.Contains("0.243 [0.2", arms.Results().ToHtml());
         Assert.Contains(">0.948<", arms.Plans().ToHtml());
         Assert.Contains(">Reward (single runs)<", arms.Only("adaptive").Curves("Reward", "reward", "share").ToSvg());
@@ -65,10 +65,27 @@ public sealed class PaperFiguresTests : IDisposable
     {
         var html = Summary(folder);
         Assert.Matches(@"<b>9\d\.\d %</b><span>[89]\d\.\d to 9\d\.\d</span>", html);
-        Assert.Contains("over training seeds and prompts", html);
+        Assert.Contains("over prompts and training seeds: 5 seeds", html);
         Assert.Contains("<span class=\"note\">5 seeds</span>", html);
         Assert.Contains("a single run", html); // judges are not in that study
         Assert.Contains("has 21 runs of its own", html);
+    }
+
+    [Fact]
+    public void A_study_of_one_seed_is_called_single_runs()
+    {
+        SyntheticStudy.Write(folder, new("base", 0.2, 1), new("sft", 0.6, 1), new("adaptive", 0.9, 1));
+        Assert.Contains("images: single runs.", Summary(folder));
+        Assert.Contains("Means of single runs", PaperStudy.Load(folder).Results().ToHtml());
+    }
+
+    [Fact]
+    public void An_interval_that_ends_at_1_has_a_shorter_bar_above()
+    {
+        SyntheticStudy.Write(folder, new SyntheticStudy.Arm("base", 0.95, Seeds: 2) { Spread = 0.02 });
+        var json = PaperStudy.Load(folder).Scores("Scores").ToHtml();
+        Assert.Contains("\"symmetric\":false", json);
+        Assert.Equal(1, PaperStudy.Load(folder)["base"].Score().High);
     }
 
     [Fact]
