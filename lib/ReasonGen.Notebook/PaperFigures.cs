@@ -1,65 +1,116 @@
-using System.Globalization;
 using ReasonGen.Scoring;
 using ReasonGen.Studies;
+using ReasonGen.World;
 
 namespace ReasonGen.Notebook;
 
-/// <summary>The recorded study of the paper in words and figures. Arms that were not run are left out.</summary>
+/// <summary>Arms of the recorded study of the paper, or single runs in its place, in figures and tables, each of which
+/// says how many seeds it rests on.</summary>
 public static class PaperFigures
 {
     private const int PointsAnErrorBar = 4;
 
-    /// <summary>"0.843 [0.801, 0.880]"; of one seed the value alone.</summary>
-    public static string Text(this Interval of) =>
-        $"{Number(of.Value)} " + (double.IsNaN(of.Low) ? "(one seed)" : $"[{Number(of.Low)}, {Number(of.High)}]");
-
-    private static string Number(double value) =>
-        (Math.Round(value, 3) + 0.0).ToString("0.000", CultureInfo.InvariantCulture); // no minus before a nought
-
-    /// <summary>What an interval of a difference says: "more", "less", or that the two are not told apart.</summary>
-    public static string Says(this Interval difference) => double.IsNaN(difference.Low) ? "one seed: nothing is said"
-        : difference.Low > 0 ? "more" : difference.High < 0 ? "less" : "not told apart";
-
-    /// <summary>Half the length of an interval, for an error bar.</summary>
-    public static double Half(this Interval of) => (of.High - of.Low) / 2;
-
-    /// <summary>A column of arms over the steps: means over seeds, with Student's intervals at some points.</summary>
+    /// <summary>A column of all arms over the steps: means over seeds, with Student's intervals at some
+    /// points.</summary>
     /// <param name="study">The study.</param>
     /// <param name="title">Of the figure.</param>
     /// <param name="column">As for <see cref="PaperArm.Curve"/>.</param>
     /// <param name="unit">Of the column.</param>
-    /// <param name="arms">Their names.</param>
-    public static Figure Curves(this PaperStudy study, string title, string column, string unit,
-        params ReadOnlySpan<string> arms)
-    {
-        var series = new List<Series>();
-        foreach (var arm in arms)
-        {
-            if (study.Has(arm))
-            {
-                var curve = study[arm].Curve(column);
-                var line = new Series(arm, curve.Steps, [.. curve.Points.Select(point => point.Value)]);
-                series.Add(study[arm].Seeds.Count == 1 ? line : line.WithErrors(curve.Points.Select((point, i) =>
-                    i % PointsAnErrorBar == 0 ? point.Half() : double.NaN)));
-            }
-        }
+    public static Figure Curves(this PaperStudy study, string title, string column, string unit) =>
+        study.Lines(title, unit, [.. study.Arms.Select(arm => (arm, column, arm))]);
 
-        return Plot.Lines(title, "step", unit, [.. series]);
-    }
-
-    /// <summary>The benchmark of arms, a bar a way of sampling, with 95 % over seeds and prompts.</summary>
+    /// <summary>Columns of one arm over the steps, likewise.</summary>
     /// <param name="study">The study.</param>
     /// <param name="title">Of the figure.</param>
-    /// <param name="arms">Their names.</param>
-    public static IHtml Scores(this PaperStudy study, string title, params ReadOnlySpan<string> arms)
+    /// <param name="unit">Of the columns.</param>
+    /// <param name="arm">Its name.</param>
+    /// <param name="columns">As for <see cref="PaperArm.Curve"/>, and what the legend calls them.</param>
+    public static Figure Columns(this PaperStudy study, string title, string unit, string arm,
+        params (string Column, string Name)[] columns) =>
+        study.Lines(title, unit, [.. columns.Where(_ => study.Has(arm)).Select(of => (arm, of.Column, of.Name))]);
+
+    /// <summary>The benchmark, a bar a way of sampling, with 95 % over seeds and prompts.</summary>
+    /// <param name="study">The study.</param>
+    /// <param name="title">Of the figure.</param>
+    public static Figure Scores(this PaperStudy study, string title) =>
+        Plot.Bars($"{title} ({study.Basis()})", "arm", "share of right images, and 95 %", study.Arms,
+            [.. PaperFiles.Samplings.Select(sampling => Bars(sampling, study.Arms.Select(arm =>
+                study[arm].Score(sampling))))]);
+
+    /// <summary>The benchmark at temperature 1 by task, a bar an arm, with 95 % over seeds and prompts.</summary>
+    /// <inheritdoc cref="Scores"/>
+    public static Figure ByTask(this PaperStudy study, string title) =>
+        Plot.Bars($"{title} ({study.Basis()})", "task", "share of right images, and 95 %", [.. Prompts.Tasks],
+            [.. study.Arms.Select(arm => Bars(arm, Prompts.Tasks.Select(task => study[arm].Score("t1", task))))]);
+
+    /// <summary>The benchmark in numbers.</summary>
+    /// <param name="study">The study.</param>
+    public static Html Results(this PaperStudy study) => study.Numbers(study.Arms,
+        [.. PaperFiles.Samplings.Select(sampling =>
+            (sampling, (Func<PaperArm, Interval>)(arm => arm.Score(sampling))))]);
+
+    /// <summary>Plan, drawing and layout at temperature 1 in numbers.</summary>
+    /// <inheritdoc cref="Results"/>
+    public static Html Plans(this PaperStudy study) => study.Numbers(study.Arms,
+        ("plan right", arm => arm.Mean("plan_correct")), ("image follows plan", arm => arm.Mean("image_follows_plan")),
+        ("layout entropy (at most ln 4)", arm => arm.Mean("layout_entropy")));
+
+    /// <summary>Means of the last quarter of the runs, of all arms that have curves.</summary>
+    /// <param name="study">The study.</param>
+    /// <param name="columns">As for <see cref="PaperArm.Curve"/>, and what the table calls them.</param>
+    public static Html Ends(this PaperStudy study, params (string Column, string Name)[] columns) =>
+        study.Numbers(study.Arms.Where(arm => study[arm].HasCurves), [.. columns.Select(of =>
+            (of.Name, (Func<PaperArm, Interval>)(arm => SeedIntervals.Mean([.. arm.Late(of.Column).Values]))))]);
+
+    /// <summary>By how much one arm is better than another, paired by seed and prompt, and what the interval
+    /// says.</summary>
+    /// <param name="study">The study.</param>
+    /// <param name="pairs">The arm that is looked at, and the one that it is held against.</param>
+    public static Html Differences(this PaperStudy study, params (string Arm, string Against)[] pairs) =>
+        Show.Table(pairs.Where(pair => study.Has(pair.Arm, pair.Against)),
+            ("benchmark of", pair => $"{pair.Arm} − {pair.Against}"),
+            ("seeds", pair => study[pair.Against].To(study[pair.Arm]).Seeds),
+            ("T 1", pair => study[pair.Against].To(study[pair.Arm]).Difference.Text(signed: true)),
+            ("T 1 is", pair => Said(study[pair.Against].To(study[pair.Arm]))),
+            ("greedy", pair => study[pair.Against].To(study[pair.Arm], "greedy").Difference.Text(signed: true)),
+            ("greedy is", pair => Said(study[pair.Against].To(study[pair.Arm], "greedy"))));
+
+    /// <summary>The paper's claims beside what is known of them.</summary>
+    /// <param name="claims">Rows of the table.</param>
+    public static Html Table(this IEnumerable<PaperClaim> claims) => Show.Table(claims,
+        ("in the paper", c => c.Place), ("claim", c => c.Claim),
+        ("paper", c => c.Recalled ? c.Paper + " (recalled)" : c.Paper), ("ours", c => c.Ours),
+        ("difference", c => c.Difference?.Text(signed: true)), ("seen here", c => c.Seen), ("rests on", c => c.Rests));
+
+    private static string Said((Interval Difference, int Seeds) of) =>
+        of.Difference.Says() + (of.Seeds == 1 ? ", by prompts alone" : "");
+
+    // "5 seeds", "1 to 3 seeds", "single runs"
+    private static string Basis(this PaperStudy study)
     {
-        var there = arms.ToArray().Where(arm => study.Has(arm)).ToArray();
-        return there.Length == 0 ? new Html("<p>None of these arms is recorded.</p>")
-            : Plot.Bars(title, "arm", "share of right images", there, [.. PaperFiles.Samplings.Select(sampling =>
-            {
-                Interval[] scores = [.. there.Select(arm => study[arm].Score(sampling))];
-                return new Series(sampling, scores.Select(score => score.Value))
-                    .WithErrors(scores.Select(score => score.Half()));
-            })]);
+        int[] seeds = [.. study.Arms.Select(arm => study[arm].Seeds.Count).DefaultIfEmpty()];
+        var (least, most) = (seeds.Min(), seeds.Max());
+        return most == 1 ? "single runs" : least == most ? $"{most} seeds" : $"{least} to {most} seeds";
     }
+
+    private static Figure Lines(this PaperStudy study, string title, string unit,
+        (string Arm, string Column, string Name)[] lines) =>
+        Plot.Lines($"{title} ({study.Only([.. lines.Select(line => line.Arm)]).Basis()})", "step", unit,
+            [.. lines.Select(line =>
+            {
+                var curve = study[line.Arm].Curve(line.Column);
+                var series = new Series(line.Name, curve.Steps, [.. curve.Points.Select(point => point.Value)]);
+                return study[line.Arm].Seeds.Count == 1 ? series : series.WithErrors(curve.Points.Select((point, i) =>
+                    i % PointsAnErrorBar == 0 ? point.Half() : double.NaN));
+            })]);
+
+    private static Series Bars(string name, IEnumerable<Interval> scores) =>
+        new Series(name, scores.Select(score => score.Value)).WithErrors(scores.Select(score => score.Half()));
+
+    private static Html Numbers(this PaperStudy study, IEnumerable<string> arms,
+        params (string Name, Func<PaperArm, Interval> Of)[] columns) =>
+        Show.Table(["arm", "seeds", .. columns.Select(column => column.Name)], arms.Select(name =>
+            (IReadOnlyList<object?>)[name, study[name].Seeds.Count, .. columns.Select(column =>
+                column.Of(study[name]).Text(alone: ""))]),
+            study.OfSingleRuns ? "Single runs [95 % over prompts]" : "Means over seeds [95 %]");
 }

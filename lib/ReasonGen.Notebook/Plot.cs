@@ -15,6 +15,9 @@ public sealed record Series(string Name, double[] X, double[] Y)
     /// <summary>Half the length of an error bar at each value, for example a standard error; null draws none.</summary>
     public double[]? Errors { get; init; }
 
+    /// <summary>Whether a curve is drawn in dashes, so that one below it can be seen.</summary>
+    public bool Dashed { get; init; }
+
     /// <summary>Values over 0, 1, 2, …</summary>
     public Series(string name, IEnumerable<double> y) : this(name, [], y.ToArray()) =>
         X = Enumerable.Range(0, Y.Length).Select(i => (double)i).ToArray();
@@ -72,6 +75,9 @@ public sealed class Figure : IHtml
             .WithSize(Width: SvgChart.Width, Height: SvgChart.Height);
     }
 
+    /// <summary>The same with more rows of numbers.</summary>
+    public Figure With(params Series[] more) => new(kind, [.. series, .. more], names, title, xTitle, yTitle);
+
     /// <summary>The static drawing alone.</summary>
     public string ToSvg() => kind == FigureKind.Bars ? SvgChart.Bars(series, names!, title, xTitle, yTitle)
         : SvgChart.Lines(series, title, xTitle, yTitle, joined: kind == FigureKind.Lines);
@@ -104,6 +110,11 @@ public sealed class Figure : IHtml
                     ["name"] = one.Name,
                     ["x"] = Numbers(one.X), ["y"] = Numbers(one.Y),
                 };
+            if (one.Dashed)
+            {
+                trace["line"] = new JObject { ["dash"] = "dash" };
+            }
+
             if (one.Errors is { } errors)
             {
                 trace["error_y"] = new JObject { ["type"] = "data", ["array"] = Numbers(errors) };

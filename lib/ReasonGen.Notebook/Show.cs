@@ -195,7 +195,7 @@ public static class Show
         internal static bool IsNumber(object? value) => value is double or float or int or long;
 
         internal string Text(double value) => Decimals > 0 && double.IsFinite(value)
-            ? value.ToString("F" + Decimals, System.Globalization.CultureInfo.InvariantCulture) : Style.Number(value);
+            ? Scoring.Decimals.Of(value, Decimals) : Style.Number(value);
     }
 
     /// <summary>Steps one after the other, as boxes that arrows join.</summary>

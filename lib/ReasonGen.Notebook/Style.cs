@@ -1,4 +1,5 @@
 using System.Globalization;
+using ReasonGen.Scoring;
 
 namespace ReasonGen.Notebook;
 
@@ -16,10 +17,10 @@ internal static class Style
 
     internal static string Number(double value) => !double.IsFinite(value) ? "–"
         : value == Math.Floor(value) && Math.Abs(value) < 1e6
-            ? (value + 0.0).ToString("0", CultureInfo.InvariantCulture)
-        : Math.Abs(value) >= 100 ? value.ToString("0.#", CultureInfo.InvariantCulture)
-        : Math.Abs(value) >= 0.01 ? value.ToString("0.###", CultureInfo.InvariantCulture)
-        : Math.Abs(value) >= 0.001 ? value.ToString("0.####", CultureInfo.InvariantCulture)
+            ? Decimals.Of(value, 0)
+        : Math.Abs(value) >= 100 ? Decimals.Of(value, 1, "0.#")
+        : Math.Abs(value) >= 0.01 ? Decimals.Of(value, 3, "0.###")
+        : Math.Abs(value) >= 0.001 ? Decimals.Of(value, 4, "0.####")
         : value.ToString("0.##e0", CultureInfo.InvariantCulture);
 
     internal static string Fixed(double value) => value.ToString("0.##", CultureInfo.InvariantCulture);

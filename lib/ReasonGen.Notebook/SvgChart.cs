@@ -7,7 +7,7 @@ namespace ReasonGen.Notebook;
 internal static class SvgChart
 {
     internal const int Width = 720, Height = 360;
-    private const int Left = 64, Right = 16, Top = 40, Bottom = 62;
+    private const int Left = 64, Right = 16, Top = 40, Bottom = 68;
     private const int PlotWidth = Width - Left - Right, PlotHeight = Height - Top - Bottom;
 
     internal static string Lines(IReadOnlyList<Series> series, string title, string xTitle, string yTitle, bool joined)
@@ -34,7 +34,8 @@ internal static class SvgChart
                     string.Join(' ', finite.Select(p => $"{Style.Fixed(X(p.First))},{Style.Fixed(Y(p.Second))}"));
                 svg.Append(
                     $"<polyline fill='none' stroke='{Color(i)}' stroke-width='1.8' "
-                    + $"points='{path}'><title>{Html.Escape(series[i].Name)}</title></polyline>");
+                    + $"{(series[i].Dashed ? "stroke-dasharray='6 5' " : "")}points='{path}'><title>"
+                    + $"{Html.Escape(series[i].Name)}</title></polyline>");
             }
 
             foreach (var (x, y) in joined && finite.Length > 1 ? [] : finite) // one point makes no line
@@ -59,20 +60,19 @@ internal static class SvgChart
     {
         var (yLow, yHigh) = Range(series.SelectMany(s => s.Y.Concat(Reach(s))).Append(0), true);
         double Y(double y) => Top + PlotHeight - (y - yLow) / (yHigh - yLow) * PlotHeight;
-        var svg = Begin(title, xTitle, yTitle, yLow, yHigh);
         double group = PlotWidth / (double)names.Count, bar = group * 0.8 / series.Count;
-        var every = Math.Max(1, (int)Math.Ceiling(names.Max(name => name.Length) * 6.2 / group));
+        var longest = names.Max(name => name.Length) * 6.2;
+        var every = Math.Max(1, (int)Math.Ceiling(longest / group));
+        var more = every > 2 ? (int)Math.Max(0, longest * 0.77 - 18) : 0; // room below for names that are turned
+        var svg = Begin(title, xTitle, yTitle, yLow, yHigh, more);
         for (var n = 0; n < names.Count; n++)
         {
-            // names too wide for one row stand in two
-            if (every <= 2 || n % every == 0)
-            {
-                svg.Append(
-                    $"<text x='{Style.Fixed(Left + (n + 0.5) * group)}' y='"
-                    + $"{Top + PlotHeight + (every == 2 && n % 2 == 1 ? 27 : 14)}' text-anchor='middle'>"
-                    + $"{Html.Escape(names[n])}</text>");
-            }
-
+            // names too wide for one row stand in two; those too wide for two are turned
+            var (x, y) = (Left + (n + 0.5) * group, Top + PlotHeight + (every == 2 && n % 2 == 1 ? 30 : 16));
+            svg.Append(n % (int)Math.Ceiling(11 / group) > 0 ? ""
+                : (every > 2 ? $"<text transform='translate({Style.Fixed(x + 4)} {y - 4}) rotate(-50)' "
+                + "text-anchor='end'>" : $"<text x='{Style.Fixed(x)}' y='{y}' text-anchor='middle'>")
+                + $"{Html.Escape(names[n])}</text>");
             for (var i = 0; i < series.Count; i++)
             {
                 var value = series[i].Y[n];
@@ -91,7 +91,7 @@ internal static class SvgChart
             }
         }
 
-        return End(svg, series);
+        return End(svg, series, more);
     }
 
     // both ends of the error bars
@@ -105,15 +105,16 @@ internal static class SvgChart
         : $"<path d='M{Style.Fixed(x)} {Style.Fixed(low)}V{Style.Fixed(high)}M{Style.Fixed(x - 3)} "
             + $"{Style.Fixed(low)}h6M{Style.Fixed(x - 3)} {Style.Fixed(high)}h6' fill='none' stroke='#444'/>";
 
-    private static StringBuilder Begin(string title, string xTitle, string yTitle, double yLow, double yHigh)
+    private static StringBuilder Begin(string title, string xTitle, string yTitle, double yLow, double yHigh,
+        int more = 0)
     {
         var svg = new StringBuilder(
-            $"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {Width} {Height}' role='img' "
+            $"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {Width} {Height + more}' role='img' "
             + $"aria-label='{Html.Escape(title)}' style='max-width:{Width}px;width:100%;background:#fff' "
             + $"font-size='12' fill='#333' font-family='system-ui,Segoe UI,Roboto,Arial,sans-serif'>");
         svg.Append($"<text x='{Left}' y='18' font-size='14' font-weight='600'>{Html.Escape(title)}</text>");
         svg.Append(
-            $"<text x='{Left + PlotWidth / 2}' y='{Top + PlotHeight + 41}' text-anchor='middle'>"
+            $"<text x='{Left + PlotWidth / 2}' y='{Top + PlotHeight + 45 + more}' text-anchor='middle'>"
             + $"{Html.Escape(xTitle)}</text>");
         svg.Append(
             $"<text transform='translate(14 {Top + PlotHeight / 2}) rotate(-90)' "
@@ -130,14 +131,14 @@ internal static class SvgChart
         return svg;
     }
 
-    private static string End(StringBuilder svg, IReadOnlyList<Series> series)
+    private static string End(StringBuilder svg, IReadOnlyList<Series> series, int more = 0)
     {
         var x = (double)Left;
         for (var i = 0; i < series.Count; i++)
         {
             svg.Append(
-                $"<rect x='{Style.Fixed(x)}' y='{Height - 14}' width='12' height='8' fill='{Color(i)}'/><text "
-                + $"x='{Style.Fixed(x + 16)}' y='{Height - 6}'>{Html.Escape(series[i].Name)}</text>");
+                $"<rect x='{Style.Fixed(x)}' y='{Height - 14 + more}' width='12' height='8' fill='{Color(i)}'/><text "
+                + $"x='{Style.Fixed(x + 16)}' y='{Height - 6 + more}'>{Html.Escape(series[i].Name)}</text>");
             x += 34 + series[i].Name.Length * 6.6;
         }
 

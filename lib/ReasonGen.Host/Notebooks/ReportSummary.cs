@@ -1,8 +1,10 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
+using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Native;
+using ReasonGen.Scoring;
 using ReasonGen.Studies;
 using ReasonGen.World;
 using static ReasonGen.Notebook.Html;
@@ -19,10 +21,10 @@ internal static class ReportSummary
         + "<em>write</em> what it will draw, and then to draw what it wrote. These notebooks retell the paper with a "
         + "miniature of the same architecture in a small drawn world, where every image can be judged exactly.</p>";
 
-    private const string Reading = "<p class=\"note\">The paper measures GenEval, the miniature its own six tasks of "
-        + "the same kinds, so directions can be compared and sizes cannot. Numbers marked <em>recalled</em> were not "
-        + "verified. A difference counts as seen beyond two standard errors; entropy and reward are means of the "
-        + "first and the last fifth of a run. Each arm was trained once a seed, which the errors do not cover.</p>";
+    private const string Reading = "The paper measures GenEval, the miniature its own six tasks of the same kinds, so "
+        + "directions can be compared and sizes cannot. Numbers marked <em>recalled</em> were not verified. Brackets "
+        + "hold 95 %; a claim is seen where all of them lie on its side of 0. Entropy and reward are means of the "
+        + "first and the last fifth of a run; behind each part of such a claim stands by how much it holds.";
 
     /// <summary>How the run of a notebook ended, in a word.</summary>
     internal static string State(NotebookOutcome outcome) => outcome switch
@@ -37,10 +39,25 @@ internal static class ReportSummary
     internal static string Of(ReportContent content)
     {
         var study = new Study(Config(content.Parameters));
+        var evidence = Evidence(study, content.Parameters.GetValueOrDefault("paper", ""), out var damaged);
         return "<section id=\"summary\" aria-labelledby=\"summary--title\"><p class=\"eyebrow\">arXiv 2505.24875, in "
             + "C#</p><h1 id=\"summary--title\">ReasonGen\u2011R1, step by step</h1>"
-            + $"{Lede}{Story(study)}{Claims(study, content)}{Origin(content, study)}{Runs(study)}"
-            + $"{Notebooks(content)}</section>";
+            + $"{Lede}{damaged}{Story(evidence)}{Claims(evidence, content)}{Origin(content, study)}"
+            + $"{Runs(study, evidence.Paper)}{Notebooks(content)}</section>";
+    }
+
+    private static PaperEvidence Evidence(Study study, string folder, out string damaged)
+    {
+        damaged = "";
+        try
+        {
+            return PaperEvidence.Of(study, folder);
+        }
+        catch (UnusableFileException e)
+        {
+            damaged = $"<p class=\"no\">{Escape(e.Message)}</p>";
+            return new(PaperStudy.Empty, study);
+        }
     }
 
     private static StudyConfig Config(IReadOnlyDictionary<string, string> parameters)
@@ -61,23 +78,25 @@ internal static class ReportSummary
         && decimal.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var seed)
         && seed is >= long.MinValue and <= long.MaxValue ? (long)seed : null;
 
-    private static string Story(Study study)
+    private static string Story(PaperEvidence evidence)
     {
         try
         {
-            (string Stage, string Name, string What)[] stages =
+            (string Arm, string Name, string What)[] arms =
             [
                 ("base", "Base", "draws at once"), ("sft", "SFT", "writes a plan, then draws"),
-                ("rl-adaptive", "RL", "is rewarded when the image is right"),
+                ("adaptive", "RL", "is rewarded when the image is right"),
             ];
-            var tiles =
-                string.Concat(stages.Select(stage => study.Record(stage.Stage).Results["t1"] is not { } score ? ""
-                : $"<li><b>{Number(100 * (double)score["mean"]!, "0.0")} %</b>"
-                    + $"<span>± {Number(100 * (double)score["standard_error"]!, "0.0")}</span><p>"
-                    + $"<strong>{stage.Name}</strong> {stage.What}</p></li>"));
+            var found = evidence["base", "sft", "adaptive"];
+            static string Percent(double share) => Decimals.Of(100 * share, 1);
+            var tiles = string.Concat(arms.Select(arm => (arm.Name, arm.What, Score: found[arm.Arm].Score()))
+                .Select(tile => $"<li><b>{Percent(tile.Score.Value)} %</b>"
+                    + $"<span>{Percent(tile.Score.Low)} to {Percent(tile.Score.High)}</span><p>"
+                    + $"<strong>{tile.Name}</strong> {tile.What}</p></li>"));
             return $"<ul class=\"tiles\" aria-label=\"Share of right images\">{tiles}</ul><p class=\"note\">Share of "
-                + $"right images over the benchmark's "
-                + "six tasks at temperature 1, with the standard error of sampled prompts and images.</p>";
+                + "right images over the benchmark's six tasks at temperature 1, with 95 % over "
+                + $"{(found.OfSingleRuns ? "sampled prompts and images: single runs" : "training seeds and prompts")}"
+                + ".</p>";
         }
         catch (UnusableFileException)
         {
@@ -85,22 +104,30 @@ internal static class ReportSummary
         }
     }
 
-    private static string Claims(Study study, ReportContent content)
+    private static string Claims(PaperEvidence evidence, ReportContent content)
     {
         var ids = content.Outcomes.Zip(content.Ids).GroupBy(pair => pair.First.Name).ToDictionary(group => group.Key,
             group => group.First().Second);
-        var rows = PaperClaims.Of(study).Select(claim => new[]
+        var claims = PaperClaims.Of(evidence);
+        var rows = claims.Select(claim => new[]
         {
             Escape(claim.Place),
             ids.TryGetValue(claim.Notebook, out var id) ? $"<a href=\"#{id}\">{Escape(claim.Claim)}</a>"
                 : Escape(claim.Claim),
             Escape(claim.Paper) + (claim.Recalled ? " <em class=\"note\">recalled</em>" : ""), Escape(claim.Ours),
-            claim.Difference is { } difference ? Number(difference, "+0.000;−0.000") : "",
-            claim.Seen switch { true => "<span class=\"yes\">yes</span>", false => "<span class=\"no\">no</span>",
-                _ => "–" },
+            claim.Difference?.Text(signed: true) ?? "",
+            claim.Outcome == ClaimOutcome.NotMeasured ? claim.Seen
+                : $"<span class=\"{claim.Seen.Replace(' ', '-')}\">{claim.Seen}</span><br>"
+                    + $"<span class=\"note\">{claim.Rests}</span>",
         });
+        var study = claims.Any(claim => claim.Rests.EndsWith("seeds"));
+        var single = claims.Any(claim => claim.Rests == PaperClaims.SingleRun);
         return "<h2 id=\"summary--paper\">The paper beside the miniature</h2>"
-            + Table(["paper", "claim", "paper says", "ours", "#difference", "seen here"], rows, wide: true) + Reading;
+            + Table(["paper", "claim", "paper says", "ours", "#difference", "seen here"], rows, wide: true)
+            + $"<p class=\"note\">{Reading}"
+            + (study ? " Over seeds they cover training seeds and prompts, paired by both." : "")
+            + (single ? " Of a single run they cover prompts and images alone, and say nothing of another seed; where "
+                + "it has none, its value counts." : "") + "</p>";
     }
 
     private static string Origin(ReportContent content, Study study)
@@ -137,17 +164,17 @@ internal static class ReportSummary
             + $"again:</p><pre><code>{Escape(content.Command)}</code></pre>";
     }
 
-    private static string Runs(Study study)
+    private static string Runs(Study study, PaperStudy paper)
     {
         try
         {
             var runs = Study.Foundations.Concat(Study.Arms).Concat(Study.JudgeArms).Select(study.Record).ToArray();
             static string Score(RunRecord run, string temperature) =>
-                (double?)run.Results[temperature]?["mean"] is { } mean ? Number(mean, "0.000") : "";
+                run.Results[temperature] is null ? "" : Decimals.Of(run.Score(temperature).Mean, 3);
             var machine = runs.Select(run => run.Machine).Distinct().ToArray();
             return $"<h2 id=\"summary--runs\">Recorded runs</h2><p>Mean share of right "
                 + $"images, {Number(runs.Sum(run => run.Seconds) / 60, "0")} minutes of training in all "
-                + $"on {Escape(string.Join("; ", machine))}.</p>"
+                + $"on {Escape(string.Join("; ", machine))}.{Of(paper)}</p>"
                 + Table(["run", "#seed", "#steps", "#minutes", "#T 1", "#T 0.5", "#greedy", "revision"],
                     runs.Select(run => new[]
                 {
@@ -160,6 +187,14 @@ internal static class ReportSummary
         {
             return $"<p class=\"no\">{Escape(e.Message)}</p>";
         }
+    }
+
+    private static string Of(PaperStudy paper)
+    {
+        var hours = paper.Runs.Sum(run => run["seconds"] is JValue { Value: double taken } ? taken : 0) / 3600;
+        return paper.OfSingleRuns ? "" : $" The study of the paper has {paper.Runs.Count} runs of its own, of "
+            + $"{paper.Arms.Count} arms, made in {Number(hours, "0.0")} hours of processes from revision "
+            + $"{Escape(string.Join(", ", paper.Commits.Select(id => id[..Math.Min(10, id.Length)])))}.";
     }
 
     private static string Notebooks(ReportContent content) =>

@@ -1,112 +1,182 @@
-using System.Globalization;
 using ReasonGen.Checkpoints;
-using ReasonGen.World;
+using ReasonGen.Scoring;
 
 namespace ReasonGen.Studies;
 
+/// <summary>What became of a claim.</summary>
+public enum ClaimOutcome
+{
+    /// <summary>Nothing was measured.</summary>
+    NotMeasured,
+
+    /// <summary>The interval of each of its parts lies on the claimed side.</summary>
+    Yes,
+
+    /// <summary>Some parts lie on the claimed side, and others do not.</summary>
+    Partly,
+
+    /// <summary>No part lies on the claimed side, and one at least on the other.</summary>
+    No,
+
+    /// <summary>No interval lies on either side.</summary>
+    NotToldApart,
+}
+
 /// <summary>A result of the paper, and what the recorded runs of the miniature say to it.</summary>
-/// <param name="Place">Figure or table of the paper.</param>
+/// <param name="Place">Figure or table of the paper; empty for a control of ours.</param>
 /// <param name="Claim">What is claimed.</param>
 /// <param name="Paper">The paper's value or words.</param>
 /// <param name="Recalled">Whether the paper's numbers are recalled and were not verified.</param>
 /// <param name="Ours">What was measured here.</param>
 /// <param name="Difference">Ours as a difference of shares of right images, where the claim is one; otherwise
 /// null.</param>
-/// <param name="Seen">Whether the claim is seen here; null where it was not measured.</param>
+/// <param name="Outcome">Whether the claim is seen here.</param>
+/// <param name="Rests">What that rests on: so many seeds, or a single run; empty where nothing was measured.</param>
 /// <param name="Notebook">The notebook that shows it, without ending.</param>
 public sealed record PaperClaim(
-    string Place, string Claim, string Paper, bool Recalled, string Ours, double? Difference, bool? Seen,
-    string Notebook);
+    string Place, string Claim, string Paper, bool Recalled, string Ours, Interval? Difference, ClaimOutcome Outcome,
+    string Rests, string Notebook)
+{
+    /// <summary>The outcome in words: "yes", "partly", "no", "not told apart", "–".</summary>
+    public string Seen => Outcome switch
+    {
+        ClaimOutcome.NotMeasured => "–", ClaimOutcome.NotToldApart => "not told apart",
+        var said => said.ToString().ToLowerInvariant(),
+    };
+}
 
 /// <summary>
 /// The paper's table beside ours. The paper's benchmark is another one, so what can be compared is order and direction.
-/// A difference counts as seen where it exceeds two standard errors of sampled prompts and images; each arm was trained
-/// once a seed, which those errors do not cover.
+/// <para>A difference counts as seen where its 95 % interval lies on the claimed side of 0: over seeds and prompts,
+/// paired by both, where the study of the paper has the arms; over sampled prompts alone where there is one run of
+/// each, which says nothing of another seed.</para>
+/// <para>Figure 6 is about curves. Of each seed the means of the first and the last fifth (early, late) and the highest
+/// mean of a fifth (best) are taken, and a number that is positive where the claim holds; its interval is Student's
+/// over the seeds, and of one run its sign counts. Entropy rises: late − early. Entropy is halved: early / 2 − late.
+/// Entropy is in range: the smaller of late − early / 2 and 1.5 early − late. Reward declines: 0.95 best − late, since
+/// the best of five is by chance above the last. Reward grows: the smaller of late − early and late − 0.95 best.</para>
 /// </summary>
 public static class PaperClaims
 {
+    internal const string SingleRun = "a single run";
     private const string Benchmark = "14-benchmark", Entropy = "10-ablation-entropy";
+    private sealed record Fifths(double Early, double Late, double Best);
 
     /// <summary>All claims, in the paper's order.</summary>
-    /// <param name="study">Whose records are read; a claim whose record is missing is not measured. Of the judge arms a
-    /// second seed ships.</param>
-    public static IReadOnlyList<PaperClaim> Of(Study study)
+    /// <param name="evidence">What is known of arms; a claim whose arms are missing is not measured.</param>
+    public static IReadOnlyList<PaperClaim> Of(PaperEvidence evidence)
     {
+        PaperClaim Better(string place, string claim, string paper, bool recalled, string notebook, string worse,
+            string better) => Measure(new(place, claim, paper, recalled, "", null, default, "", notebook), found =>
+            Compare(found, evidence[worse, better], worse, better));
+        PaperClaim Figure6(string arm, string claim, string paper, (string Does, Func<Fifths, double> Of) entropy,
+            (string Does, Func<Fifths, double> Of) reward) =>
+            Measure(new("Figure 6", claim, paper, false, "", null, default, "", Entropy), found =>
+                Curves(found, evidence[arm][arm], ("image_entropy", entropy.Does, entropy.Of),
+                    ("reward", reward.Does, reward.Of)));
+        (string, Func<Fifths, double>) declines = ("declines", reward => 0.95 * reward.Best - reward.Late);
         return
         [
-            Measure("Figure 4", "The method beats its base model", "GenEval 0.80 → 0.86", true, Benchmark,
-                () => Compare(("base", study.Records("base")), ("method", study.Records("rl-adaptive")))),
+            Better("Figure 4", "The method beats its base model", "GenEval 0.80 → 0.86", true, Benchmark, "base",
+                "adaptive"),
             new("Figure 4", "… on two more benchmarks", "DPG-Bench +1.69 %, T2I-CompBench +13.38 %", true,
-                "not measured: the drawn world has no counterpart", null, null, Benchmark),
-            Measure("Figure 4", "Reinforcement learning improves on SFT", "better", false, "08-the-rl-run",
-                () => Compare(("SFT", study.Records("sft")), ("method", study.Records("rl-adaptive")))),
-            Measure("Table 1", "RL needs SFT before it", "clearly worse without", false, "09-ablation-rl-without-sft",
-                () => Compare(("without SFT", study.Records("rl-without-sft")),
-                    ("method", study.Records("rl-adaptive")))),
-            Measure("Table 1", "A judge that is too small ruins RL", "3B judge in place of 7B: ruined", false,
-                "12-ablation-judge-size",
-                () => Compare(("small judge", study.Records("rl-judge-small")),
-                    ("large", study.Records("rl-judge-large")))),
-            Measure("Figure 6", "No entropy term", "entropy explodes after 100 steps, reward slowly falls", false,
-                Entropy,
-                () => Curves(study.Record("rl-none"), (start, end) => end > start, declines: true)),
-            Measure("Figure 6", "Fixed penalty", "entropy too low by step 80, images collapse, reward drops", false,
-                Entropy,
-                () => Curves(study.Record("rl-fixed"), (start, end) => end < 0.5 * start, declines: true)),
-            Measure("Figure 6", "Adaptive entropy loss", "entropy in range, reward grows steadily", false, Entropy,
-                () => Curves(study.Record("rl-adaptive"), (start, end) => end > 0.5 * start && end < 1.5 * start,
-                    declines: false)),
+                "not measured: the drawn world has no counterpart", null, ClaimOutcome.NotMeasured, "", Benchmark),
+            Better("Figure 4", "Reinforcement learning improves on SFT", "better", false, "08-the-rl-run", "sft",
+                "adaptive"),
+            Better("", "… and on SFT trained as long as both", "a control of ours", false, "08-the-rl-run",
+                "sft-long", "adaptive"),
+            Better("Table 1", "RL needs SFT before it", "clearly worse without", false, "09-ablation-rl-without-sft",
+                "without-sft", "adaptive"),
+            Better("Table 1", "A judge that is too small ruins RL", "3B judge in place of 7B: ruined", false,
+                "12-ablation-judge-size", "small-judge", "large-judge"),
+            Figure6("none", "No entropy term", "entropy explodes after 100 steps, reward slowly falls",
+                ("rises", entropy => entropy.Late - entropy.Early), declines),
+            Figure6("penalty-0.02", "Fixed penalty", "entropy too low by step 80, images collapse, reward drops",
+                ("is halved", entropy => entropy.Early / 2 - entropy.Late), declines),
+            Figure6("adaptive", "Adaptive entropy loss", "entropy in range, reward grows steadily",
+                ("stays in range", of => Math.Min(of.Late - of.Early / 2, 1.5 * of.Early - of.Late)),
+                ("grows", reward => Math.Min(reward.Late - reward.Early, reward.Late - 0.95 * reward.Best))),
             new("Figure 7", "Words of the rationales", "frame words over 140 in a hundred, style words over 100", true,
-                "counted anew in the notebook", null, null, "13-what-the-rationales-say"),
+                "counted anew in the notebook", null, ClaimOutcome.NotMeasured, "", "13-what-the-rationales-say"),
         ];
     }
 
-    private static PaperClaim Measure(string place, string claim, string paper, bool recalled, string notebook,
-        Func<(string Ours, double? Difference, bool Seen)> measure)
+    private static PaperClaim Measure(PaperClaim claim, Func<PaperClaim, PaperClaim> measure)
     {
         try
         {
-            var (ours, difference, seen) = measure();
-            return new(place, claim, paper, recalled, ours, difference, seen, notebook);
+            return measure(claim);
         }
-        catch (Exception e) when (e is UnusableFileException or ArgumentException)
+        catch (UnusableFileException e)
         {
             var missing = e.InnerException is FileNotFoundException or DirectoryNotFoundException;
-            return new(place, claim, paper, recalled, missing ? "no recorded run" : e.Message, null, null, notebook);
+            return claim with { Ours = missing ? "no recorded run" : e.Message };
+        }
+        catch (ArgumentException e)
+        {
+            return claim with { Ours = e.Message };
         }
     }
 
-    // benchmark at temperature 1, means over the seeds there are
-    private static (string, double?, bool) Compare((string Name, IReadOnlyList<RunRecord> Runs) worse,
-        (string Name, IReadOnlyList<RunRecord> Runs) better)
+    // benchmark at temperature 1, on the seeds that both have
+    private static PaperClaim Compare(PaperClaim claim, PaperStudy study, string worse, string better)
     {
-        var (low, high) = (Score(worse.Runs), Score(better.Runs));
-        var seeds = worse.Runs.Count > 1 ? $"; means of {worse.Runs.Count} seeds" : "";
-        return (Text($"{worse.Name} {low.Mean:F3}, {better.Name} {high.Mean:F3}{seeds}"), high.Mean - low.Mean,
-            high.Mean - low.Mean > 2 * Math.Sqrt(low.Variance + high.Variance));
+        if (!study.Has(worse, better))
+        {
+            return claim with { Ours = "no recorded run" };
+        }
+
+        var (low, high) = (study[worse].Beside(study[better]), study[better].Beside(study[worse]));
+        if (low.Seeds.Count == 0)
+        {
+            return claim with { Ours = "no seed has both runs" };
+        }
+
+        var (difference, seeds) = low.To(high);
+        return claim with
+        {
+            Ours = $"{Name(worse)} {low.Score().Text()}, {Name(better)} {high.Score().Text()}", Difference = difference,
+            Outcome = Side(difference), Rests = Runs(seeds) + (study.OfSingleRuns && seeds > 1 ? " of RL alone" : ""),
+        };
     }
 
-    private static (double Mean, double Variance) Score(IReadOnlyList<RunRecord> runs)
+    private static PaperClaim Curves(PaperClaim claim, PaperArm arm,
+        params (string Column, string Does, Func<Fifths, double> Of)[] parts)
     {
-        double Of(RunRecord run, string what) => (double?)run.Results["t1"]?[what]
-            ?? throw new UnusableFileException(run.Name, $"the record has no '{what}' at temperature 1",
-                "record the run again with 'reasongen study'");
-        return (runs.Average(run => Of(run, "mean")), runs.Sum(run =>
-            Math.Pow(Of(run, "standard_error") / runs.Count, 2)));
+        Interval Mean(string column, Func<Fifths, double> of) =>
+            SeedIntervals.Mean([.. arm.Over(column, curve => of(FifthsOf(curve))).Values]);
+        string Nats(string column, Func<Fifths, double> of) => Decimals.Of(Mean(column, of).Value, 2);
+        var found = parts.Select(part => (part.Column, part.Does, By: Mean(part.Column, part.Of))).ToArray();
+        var sides = found.Select(part => Side(part.By)).Distinct().ToArray();
+        return claim with
+        {
+            Ours = string.Join("; ", found.Select(part => $"{part.Column.Replace('_', ' ')} "
+                + $"{Nats(part.Column, of => of.Early)} → {Nats(part.Column, of => of.Late)}, {part.Does}: "
+                + $"{(claim with { Outcome = Side(part.By) }).Seen}, by {part.By.Text(signed: true, alone: "")}")),
+            Outcome = sides.Length == 1 ? sides[0]
+                : sides.Contains(ClaimOutcome.Yes) ? ClaimOutcome.Partly : ClaimOutcome.No,
+            Rests = Runs(arm.Seeds.Count),
+        };
     }
 
-    // means of the first and the last fifth of a run; a reward declines that ends more than 5 % below its best fifth
-    private static (string, double?, bool) Curves(RunRecord run, Func<double, double, bool> entropyDoes, bool declines)
+    private static Fifths FifthsOf(double[] curve)
     {
-        double[] Fifths(string column) => [.. Enumerable.Range(0, 5)
-            .Select(i =>
-                run[column][(i * run.Count / 5)..((i + 1) * run.Count / 5)].DefaultIfEmpty(double.NaN).Average())];
-        var (entropy, reward) = (Fifths("image_entropy"), Fifths("reward"));
-        return (Text(
-            $"image entropy {entropy[0]:0.00} → {entropy[4]:0.00} nats, reward {reward[0]:0.00} → {reward[4]:0.00}"),
-            null,
-            entropyDoes(entropy[0], entropy[4]) && reward[4] < 0.95 * reward.Max() == declines);
+        double[] means = [.. Enumerable.Range(0, 5).Select(i => (i * curve.Length / 5, (i + 1) * curve.Length / 5))
+            .Select(part => curve[part.Item1..Math.Max(part.Item1 + 1, part.Item2)].Average())];
+        return new(means[0], means[4], means.Max());
     }
 
-    private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
+    // of one run without an interval the sign counts
+    private static ClaimOutcome Side(Interval difference) =>
+        (double.IsNaN(difference.Low) ? difference.Value : difference.Low) > 0 ? ClaimOutcome.Yes
+        : (double.IsNaN(difference.High) ? difference.Value : difference.High) < 0 ? ClaimOutcome.No
+        : ClaimOutcome.NotToldApart;
+
+    private static string Runs(int seeds) => seeds == 1 ? SingleRun : $"{seeds} seeds";
+
+    private static string Name(string arm) => arm switch
+    {
+        "adaptive" => "method", "sft" => "SFT", "sft-long" => "SFT as long", "without-sft" => "without SFT",
+        _ => arm.Replace('-', ' '),
+    };
 }

@@ -28,6 +28,11 @@ public static class PaperFiles
         "deciding_entropy", "ground_entropy", "text_alpha", "image_alpha", "kl", "groups",
     ];
 
+    internal static readonly string[] ResultColumns =
+        ["seed", "run", "sampling", .. Prompts.Tasks, .. Measures, "prompts_per_task", "right"];
+
+    internal static readonly string[] PointColumns = ["seed", "run", "step", .. CurveColumns];
+
     /// <summary>Gathers all that is finished.</summary>
     /// <param name="work">Whose items are looked at.</param>
     /// <param name="target">Folder of the three files, each of which is written whole or not at all.</param>
@@ -36,9 +41,8 @@ public static class PaperFiles
     /// be written.</exception>
     public static (int Items, long Bytes) Collect(PaperWork work, string target)
     {
-        var results = new StringBuilder($"seed,run,sampling,{string.Join(',', Prompts.Tasks)},"
-            + $"{string.Join(',', Measures)},prompts_per_task,right\n");
-        var curves = new StringBuilder($"seed,run,step,{string.Join(',', CurveColumns)}\n");
+        var results = new StringBuilder($"{string.Join(',', ResultColumns)}\n");
+        var curves = new StringBuilder($"{string.Join(',', PointColumns)}\n");
         var runs = new JArray();
         foreach (var item in work.Items)
         {
@@ -51,12 +55,15 @@ public static class PaperFiles
             runs.Add(Description(item, record, scored));
             foreach (var sampling in scored ? Samplings : [])
             {
-                results.Append($"{item.Seed},{item.Stage},{sampling},{Row(record, sampling)}\n");
+                var right = record.Score(sampling).Right ?? throw new UnusableFileException(record.Name,
+                    "its record does not tell which images were right: an earlier version of the kit made it",
+                    "make the run again in another folder");
+                results.Append(Row(item.Stage, record, sampling, right)).Append('\n');
             }
 
             if (item.Run is { LongSft: false })
             {
-                AppendCurve(curves, item, record);
+                curves.AppendJoin("", Points(item.Stage, record).Select(line => line + "\n"));
             }
         }
 
@@ -101,31 +108,31 @@ public static class PaperFiles
         return description;
     }
 
-    private static string Row(RunRecord record, string sampling)
+    internal static string Row(string arm, RunRecord record, string sampling, IReadOnlyList<bool> right)
     {
         var score = record.Score(sampling);
-        var right = score.Right ?? throw new UnusableFileException(record.Name,
-            "its record does not tell which images were right: an earlier version of the kit made it",
-            "make the run again in another folder");
+        double Measured(string name) => record.Results[name] is null ? double.NaN : record.Result(name);
         double[] measures =
         [
-            score.PlanCorrect, score.ImageFollowsPlan, score.LayoutEntropy, record.Result("distinct_scenes"),
-            record.Result("distinct_images"),
+            score.PlanCorrect, score.ImageFollowsPlan, score.LayoutEntropy, Measured("distinct_scenes"),
+            Measured("distinct_images"),
         ];
-        return string.Join(',', [.. Prompts.Tasks.Select(task => Number(score.Tasks[task])), .. measures.Select(Number),
-            $"{score.PromptsPerTask}", Bits.Write(right)]);
+        return string.Join(',', [$"{record.Seed}", arm, sampling, .. Prompts.Tasks.Select(task =>
+            Number(score.Tasks[task])), .. measures.Select(Number), $"{score.PromptsPerTask}", Bits.Write(right)]);
     }
 
     // each point is the mean of some steps, and stands at their middle
-    private static void AppendCurve(StringBuilder curves, PaperItem item, RunRecord record)
+    internal static IEnumerable<string> Points(string arm, RunRecord record)
     {
         var width = Math.Max(1, (record.Count + PointsOfCurve - 1) / PointsOfCurve);
-        double[][] columns = [.. CurveColumns.Select(column => record[column])];
+        double[][] columns = [.. CurveColumns.Select(column => record.Columns.Contains(column) ? record[column]
+            : column == "detector" ? record["reward"] // no judge but the detector
+            : [.. Enumerable.Repeat(double.NaN, record.Count)])];
         for (var start = 0; start < record.Count; start += width)
         {
             var end = Math.Min(record.Count, start + width);
-            curves.Append($"{item.Seed},{item.Stage},{Number((start + end - 1) / 2.0)},")
-                .AppendJoin(',', columns.Select(column => Number(column[start..end].Average()))).Append('\n');
+            yield return string.Join(',', [$"{record.Seed}", arm, Number((start + end - 1) / 2.0),
+                .. columns.Select(column => Number(column[start..end].Average()))]);
         }
     }
 

@@ -27,9 +27,15 @@ public sealed class PaperArm
     /// <summary>Training seeds that were run.</summary>
     public IReadOnlyList<long> Seeds => [.. rows.Select(row => PaperStudy.Whole(row["seed"])).Distinct()];
 
+    /// <summary>Whether there are curves: it was trained by rewards.</summary>
+    public bool HasCurves => points.Count > 0;
+
     /// <summary>Benchmark: mean of six tasks, then of seeds; 95 % over seeds and prompts.</summary>
     /// <param name="sampling">"t1", "t0.5" or "greedy".</param>
-    public Interval Score(string sampling = "t1") => Within(SeedIntervals.Mean(Outcomes(sampling)));
+    /// <param name="task">One of the tasks, for that alone.</param>
+    public Interval Score(string sampling = "t1", string? task = null) =>
+        Within(SeedIntervals.Mean([.. Outcomes(sampling).Select(seed => task is null ? seed
+            : seed with { Tasks = [seed.Tasks[Prompts.Tasks.ToList().IndexOf(task)]] })]));
 
     /// <summary>Benchmark: interquartile mean over all seeds' tasks; 95 % over seeds and prompts.</summary>
     /// <param name="sampling">"t1", "t0.5" or "greedy".</param>
@@ -41,8 +47,11 @@ public sealed class PaperArm
     /// <param name="sampling">"t1", "t0.5" or "greedy".</param>
     /// <returns>Other minus this, and over how many seeds.</returns>
     /// <exception cref="ArgumentException">They have no seed in common.</exception>
-    public (Interval Difference, int Seeds) To(PaperArm other, string sampling = "t1") =>
-        SeedIntervals.Difference(Outcomes(sampling), other.Outcomes(sampling));
+    public (Interval Difference, int Seeds) To(PaperArm other, string sampling = "t1")
+    {
+        var (difference, seeds) = SeedIntervals.Difference(Outcomes(sampling), other.Outcomes(sampling));
+        return (Within(difference, -1), seeds);
+    }
 
     /// <summary>A measure of each seed by its name: plan_correct, image_follows_plan, layout_entropy, distinct_scenes,
     /// distinct_images or a task. NaN where there was nothing to measure.</summary>
@@ -61,11 +70,25 @@ public sealed class PaperArm
         SeedIntervals.Mean([.. Of(measure, sampling).Values]);
 
     /// <summary>Mean of the last quarter of a curve, of each seed.</summary>
+    /// <inheritdoc cref="Over"/>
+    public IReadOnlyDictionary<long, double> Late(string column) =>
+        Over(column, curve => curve.TakeLast((curve.Length + 3) / 4).Average());
+
+    /// <summary>A number of the curve of each seed.</summary>
     /// <param name="column">As for <see cref="Curve"/>.</param>
+    /// <param name="of">Takes it from the points.</param>
     /// <exception cref="ArgumentException">There is no such column, or the arm has no curves.</exception>
-    public IReadOnlyDictionary<long, double> Late(string column) => Points(column)
+    public IReadOnlyDictionary<long, double> Over(string column, Func<double[], double> of) => Points(column)
         .GroupBy(point => PaperStudy.Whole(point["seed"])).ToDictionary(seed => seed.Key,
-            seed => seed.TakeLast((seed.Count() + 3) / 4).Average(point => PaperStudy.Real(point[column])));
+            seed => of([.. seed.Select(point => PaperStudy.Real(point[column]))]));
+
+    /// <summary>The same arm with the seeds that another has, too.</summary>
+    internal PaperArm Beside(PaperArm other)
+    {
+        var common = other.Seeds.ToHashSet();
+        bool Is(IReadOnlyDictionary<string, string> row) => common.Contains(PaperStudy.Whole(row["seed"]));
+        return new(Name, [.. rows.Where(Is)], [.. points.Where(Is)]);
+    }
 
     /// <summary>A column over the steps: mean over seeds and band.</summary>
     /// <param name="column">reward, detector, fooled, missed, plan, follows, scenes, text_entropy, image_entropy,
@@ -100,7 +123,8 @@ public sealed class PaperArm
             nameof(sampling));
 
     // a share
-    private static Interval Within(Interval of) => new(of.Value, Math.Max(0, of.Low), Math.Min(1, of.High));
+    private static Interval Within(Interval of, double least = 0) =>
+        new(of.Value, Math.Max(least, of.Low), Math.Min(1, of.High));
 }
 
 /// <summary>The recorded study of the paper, as <c>reasongen study paper --collect</c> gathered it.</summary>
@@ -112,7 +136,7 @@ public sealed class PaperStudy
 
     private readonly Dictionary<string, PaperArm> arms;
 
-    private PaperStudy(Dictionary<string, PaperArm> arms, IReadOnlyList<JObject> runs) =>
+    internal PaperStudy(Dictionary<string, PaperArm> arms, IReadOnlyList<JObject> runs) =>
         (this.arms, Runs) = (arms, runs);
 
     /// <summary>Names of all arms that have a benchmark, "base" and "sft" among them, in the order of their
@@ -122,6 +146,9 @@ public sealed class PaperStudy
     /// <summary>Of every run: seed, run, part, commit, command, machine, seconds, settings; of tokenizers and judges
     /// their results.</summary>
     public IReadOnlyList<JObject> Runs { get; }
+
+    /// <summary>Whether these are single runs in place of a study.</summary>
+    public bool OfSingleRuns => Runs.Count == 0;
 
     /// <summary>Revisions of the code that made the runs; one, where all is well.</summary>
     public IReadOnlyList<string> Commits => [.. Runs.Select(run => (string)run["commit"]!).Distinct()];
@@ -140,11 +167,24 @@ public sealed class PaperStudy
         return true;
     }
 
+    /// <summary>These arms alone, of those there are.</summary>
+    public PaperStudy Only(params ReadOnlySpan<string> names) =>
+        new(names.ToArray().Distinct().Where(arms.ContainsKey).ToDictionary(name => name, name => arms[name]), Runs);
+
     /// <summary>An arm by its name.</summary>
     /// <exception cref="ArgumentException">It was not run.</exception>
     public PaperArm this[string arm] => arms.TryGetValue(arm, out var found) ? found
         : throw new ArgumentException($"the study has no arm '{arm}'; it has {string.Join(", ", arms.Keys)}",
             nameof(arm));
+
+    /// <summary>A number of each seed that was measured of a tokenizer or judge.</summary>
+    /// <param name="run">Its name.</param>
+    /// <param name="path">Of the number among the results: "sft.accuracy".</param>
+    public IReadOnlyDictionary<long, double> Measured(string run, string path) => Runs
+        .Where(one => (string?)one["run"] == run && one["seed"] is JValue { Value: long }
+            && one.SelectToken($"results.{path}") is JValue { Value: double or long })
+        .DistinctBy(one => (long)one["seed"]!)
+        .ToDictionary(one => (long)one["seed"]!, one => (double)one.SelectToken($"results.{path}")!);
 
     /// <summary>Settings of a run; of its first seed.</summary>
     /// <exception cref="ArgumentException">It was not run.</exception>
@@ -158,16 +198,18 @@ public sealed class PaperStudy
     /// <summary>The study that ships; without any arm where none does.</summary>
     /// <exception cref="UnusableFileException">A file is damaged.</exception>
     public static PaperStudy Recorded() =>
-        IsIn(Path.Combine(Study.DataFolder(), "runs")) ? Load() : new([], []);
+        IsIn(Path.Combine(Study.DataFolder(), "runs")) ? Load() : Empty;
+
+    /// <summary>A study without any arm.</summary>
+    public static PaperStudy Empty { get; } = new([], []);
 
     /// <summary>Reads a study.</summary>
     /// <param name="folder">Holds the three files; by default where the recorded one ships.</param>
     /// <exception cref="UnusableFileException">A file is missing or damaged.</exception>
     public static PaperStudy Load(string? folder = null)
     {
-        folder ??= Path.Combine(Study.DataFolder(), "runs");
-        var results = Table(Path.Combine(folder, PaperFiles.Results),
-            ["seed", "run", "sampling", .. Prompts.Tasks, .. PaperFiles.Measures, "prompts_per_task", "right"]);
+        folder = folder is null ? Path.Combine(Study.DataFolder(), "runs") : Path.GetFullPath(folder);
+        var results = Table(Path.Combine(folder, PaperFiles.Results), PaperFiles.ResultColumns);
         if (results.CountBy(row => (row["seed"], row["run"], row["sampling"])).FirstOrDefault(one => one.Value > 1)
             is { Value: > 1, Key: var twice })
         {
@@ -175,7 +217,7 @@ public sealed class PaperStudy
                 $"it tells twice of {twice.Item2}, seed {twice.Item1}, {twice.Item3}", Restore);
         }
 
-        var curves = Table(Path.Combine(folder, PaperFiles.Curves), ["seed", "run", "step", .. PaperFiles.CurveColumns])
+        var curves = Table(Path.Combine(folder, PaperFiles.Curves), PaperFiles.PointColumns)
             .ToLookup(row => row["run"]);
         var runs = Read(Path.Combine(folder, PaperFiles.Runs), text =>
             JObject.Parse(text)["runs"] is JArray all && all.All(IsDescription) ? all.Cast<JObject>().ToArray()

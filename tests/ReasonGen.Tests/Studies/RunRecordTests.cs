@@ -95,15 +95,6 @@ public sealed class RunRecordTests : IDisposable
             Assert.Throws<UnusableFileException>(() =>
                 new Study(StudyConfig.Full with { Seed = 2 }, folder).Record("rl-fixed")).Message);
 
-    [Fact]
-    public void The_paper_s_claims_say_that_a_record_is_damaged()
-    {
-        File.AppendAllText(Path.Combine(folder, "runs", "rl-fixed.csv"), "torn");
-        var claims = PaperClaims.Of(new Study(StudyConfig.Quick, folder));
-        Assert.Contains(claims, claim => claim.Claim == "Fixed penalty" && claim.Ours.Contains("is cut short"));
-        Assert.Contains(claims, claim => claim.Claim == "No entropy term" && claim.Ours == "no recorded run");
-    }
-
     public void Dispose() => Directory.Delete(folder, true);
 
     private void Refused(string message) =>
