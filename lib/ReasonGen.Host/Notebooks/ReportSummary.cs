@@ -116,7 +116,7 @@ internal static class ReportSummary
             ids.TryGetValue(claim.Notebook, out var id) ? $"<a href=\"#{id}\">{Escape(claim.Claim)}</a>"
                 : Escape(claim.Claim),
             Escape(claim.Paper) + (claim.Recalled ? " <em class=\"note\">recalled</em>" : ""), Escape(claim.Ours),
-            claim.Difference?.Text(signed: true) ?? "",
+            claim.Difference?.Text(signed: true).Replace(" [", "<br>[") ?? "", // so narrow that all columns are seen
             claim.Outcome == ClaimOutcome.NotMeasured ? claim.Seen
                 : $"<span class=\"{claim.Seen.Replace(' ', '-')}\">{claim.Seen}</span><br>"
                     + $"<span class=\"note\">{claim.Rests}</span>",
