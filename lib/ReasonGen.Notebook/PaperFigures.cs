@@ -67,13 +67,12 @@ public static class PaperFigures
     /// <param name="study">The study.</param>
     /// <param name="pairs">The arm that is looked at, and the one that it is held against.</param>
     public static Html Differences(this PaperStudy study, params (string Arm, string Against)[] pairs) =>
-        Show.Table(pairs.Where(pair => study.Has(pair.Arm, pair.Against)),
-            ("benchmark of", pair => $"{pair.Arm} − {pair.Against}"),
-            ("seeds", pair => study[pair.Against].To(study[pair.Arm]).Seeds),
-            ("T 1", pair => study[pair.Against].To(study[pair.Arm]).Difference.Text(signed: true)),
-            ("T 1 is", pair => Said(study[pair.Against].To(study[pair.Arm]))),
-            ("greedy", pair => study[pair.Against].To(study[pair.Arm], "greedy").Difference.Text(signed: true)),
-            ("greedy is", pair => Said(study[pair.Against].To(study[pair.Arm], "greedy"))));
+        Show.Table(pairs.Where(pair => study.Has(pair.Arm, pair.Against)).Select(pair => (
+                Of: $"{pair.Arm} − {pair.Against}", Warm: study[pair.Against].To(study[pair.Arm]),
+                Greedy: study[pair.Against].To(study[pair.Arm], "greedy"))),
+            ("benchmark of", pair => pair.Of), ("seeds", pair => pair.Warm.Seeds),
+            ("T 1", pair => pair.Warm.Difference.Text(signed: true)), ("T 1 is", pair => Said(pair.Warm)),
+            ("greedy", pair => pair.Greedy.Difference.Text(signed: true)), ("greedy is", pair => Said(pair.Greedy)));
 
     /// <summary>The paper's claims beside what is known of them.</summary>
     /// <param name="claims">Rows of the table.</param>

@@ -35,8 +35,9 @@ public sealed record Series(string Name, double[] X, double[] Y)
                 nameof(errors)),
     };
 
-    /// <summary>The same with an interval at each value, as its error bar.</summary>
-    internal Series WithIntervals(IReadOnlyCollection<Interval> all) => WithErrors(all.Select(of => of.High - of.Value))
+    /// <summary>The same with an interval around each value, as its error bar.</summary>
+    /// <exception cref="ArgumentException">There are not as many as values.</exception>
+    public Series WithIntervals(IReadOnlyCollection<Interval> all) => WithErrors(all.Select(of => of.High - of.Value))
         with { Below = [.. all.Select(of => of.Value - of.Low)] };
 
     /// <summary>Means over a window that ends at each value.</summary>

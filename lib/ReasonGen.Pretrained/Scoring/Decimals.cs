@@ -43,7 +43,4 @@ public static class Decimals
     /// say.</summary>
     public static string Says(this (Interval Difference, int Seeds) of) =>
         (of.Seeds > 1 ? of.Difference : of.Difference with { Low = double.NaN }).Says();
-
-    /// <summary>Half the length of an interval, for an error bar.</summary>
-    public static double Half(this Interval of) => (of.High - of.Low) / 2;
 }
