@@ -151,10 +151,10 @@ run() {
     cd "$here" # whose data are found from where one stands
     echo "revision $(cat "$here/revision.txt"), device $device${small:+, few weights}"
     check doctor 30 "$dotnet" "$here/kit/ReasonGen.Host.dll" doctor
-    check "golden tests fp32" 110 "$dotnet" "$here/kit/ReasonGen.Tests.dll" -noColor -class '*JanusGoldenTests' -class '*.Models.ModelGoldenTests' \
+    check "golden tests fp32" 110 "$dotnet" "$here/kit/ReasonGen.Tests.dll" -noColor -parallel none -class '*JanusGoldenTests' -class '*.Models.ModelGoldenTests' \
         -class '*QwenGoldenTests' -class '*SigLipGoldenTests' -class '*VqGoldenTests' -class '*SftGoldenTests' \
         -class '*GrpoGoldenTests' -class '*RolloutGoldenTests'
-    check "steps against the CPU" 60 "$dotnet" "$here/kit/ReasonGen.Tests.dll" -noColor -class '*Devices.DeviceTests' -class '*Devices.NcclTests' -class '*GraphedPassTests'
+    check "steps against the CPU" 60 "$dotnet" "$here/kit/ReasonGen.Tests.dll" -noColor -parallel none -class '*Devices.DeviceTests' -class '*Devices.NcclTests' -class '*GraphedPassTests'
     check "verify tiny" 30 "$dotnet" "$here/kit/ReasonGen.Host.dll" verify tiny --device "$device,fp32" --out "$out/verify-tiny.html"
 
     unset REASONGEN_DEVICE

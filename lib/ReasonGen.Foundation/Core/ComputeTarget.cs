@@ -46,9 +46,12 @@ public sealed record ComputeTarget(Device Device, ScalarType DType)
     /// <summary>The same device in fp32, as the study computes everywhere.</summary>
     public ComputeTarget Exact => this with { DType = ScalarType.Float32 };
 
+    /// <summary>The GPU; null for the CPU, or where the driver does not tell.</summary>
+    public Gpu? Gpu => Device.type == DeviceType.CUDA
+        ? Gpus.All.FirstOrDefault(gpu => gpu.Index == Math.Max(0, Device.index)) : null;
+
     /// <summary>Memory of the GPU, in bytes; null for the CPU, or where the driver does not tell.</summary>
-    public long? Bytes => Device.type == DeviceType.CUDA
-        ? Gpus.All.FirstOrDefault(gpu => gpu.Index == Math.Max(0, Device.index))?.Bytes : null;
+    public long? Bytes => Gpu?.Bytes;
 
     /// <summary>Whether tensors here have nothing to cross to be read.</summary>
     public bool IsCpu => Device.type == DeviceType.CPU;

@@ -2,6 +2,7 @@
 // later), by its exported names. A name that is not there leaves graphs out. What it throws would end the process, so
 // what would make it throw is asked for beforehand, of CUDA's own C interface.
 using System.Runtime.InteropServices;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace ReasonGen.Kernels;
@@ -12,8 +13,7 @@ internal sealed unsafe class CudaGraph : IDisposable
 {
     private const int ObjectBytes = 4096, ThreadLocal = 1, Active = 1; // the class has a few hundred bytes
     private static readonly Lazy<Calls?> Found = new(Calls.Find);
-    // of each GPU: CUDA's libraries keep work space for each
-    private static readonly Dictionary<sbyte, Stream> Streams = [];
+    private static readonly Dictionary<sbyte, Place> Places = []; // of each GPU
     private readonly Calls calls;
     private void* graph;
 
@@ -34,15 +34,14 @@ internal sealed unsafe class CudaGraph : IDisposable
     /// <summary>Whether this libtorch has them, and nobody has left them out.</summary>
     internal static bool IsPossible => Environment.GetEnvironmentVariable(Variable) != "0" && Found.Value is not null;
 
-    /// <summary>Memory that graphs may share which never run at the same time.</summary>
-    internal static MemoryPool NewPool() => Found.Value!.NewPool();
-
-    /// <summary>Does work once, and then once more without doing it, to record it.</summary>
+    /// <summary>
+    /// Does work once, and then once more without doing it, to record it. What it makes on the way lies where that of
+    /// all other graphs of this GPU lies: whoever runs one reads what came of it before the next one runs.
+    /// </summary>
     /// <param name="work">On tensors that stay where they are, on the current GPU, without reading a number of
     /// one.</param>
-    /// <param name="pool">Where what it makes will live, until the graph is disposed.</param>
-    /// <returns>Null where CUDA cannot record it.</returns>
-    internal static CudaGraph? Record(Action work, MemoryPool pool)
+    /// <returns>Null where CUDA cannot record it, or its memory is full.</returns>
+    internal static CudaGraph? Record(Action work)
     {
         if (Found.Value is not { } calls)
         {
@@ -53,18 +52,18 @@ internal sealed unsafe class CudaGraph : IDisposable
         {
             cuda.synchronize(); // what the other stream is to read
             var before = calls.CurrentStream(-1);
-            if (!Streams.TryGetValue(before.Device, out var stream))
+            if (!Places.TryGetValue(before.Device, out var place))
             {
-                Streams.Add(before.Device, stream = calls.StreamFromPool(0, -1));
+                Places.Add(before.Device, place = new(calls.StreamFromPool(0, -1), calls.NewPool()));
             }
 
-            calls.SetStream(stream);
+            calls.SetStream(place.Stream);
             try
             {
+                place.Keeper ??= Keep(calls, place);
                 work(); // loads kernels and makes work space, which cannot be recorded
                 cuda.synchronize();
-                var made = new CudaGraph(calls);
-                return made.TryRecord(work, stream, pool) ? made : null;
+                return place.Keeper is null ? null : Recorded(calls, work, place);
             }
             finally
             {
@@ -81,42 +80,78 @@ internal sealed unsafe class CudaGraph : IDisposable
         if (graph is not null)
         {
             cuda.synchronize(); // it may be running
-            calls.Destroy(graph);
-            NativeMemory.Free(graph);
-            graph = null;
+            Destroy();
         }
     }
 
-    private bool TryRecord(Action work, Stream stream, MemoryPool pool)
+    // The memory of a pool without a graph is lost to all others until the GPU is full, and cannot be had again while
+    // one is recorded; so one graph stays, and the pool with it.
+    private static CudaGraph? Keep(Calls calls, Place place)
     {
-        calls.Begin(graph, pool, ThreadLocal);
+        using var number = zeros([1], device: new Device(DeviceType.CUDA, place.Stream.Device));
+        cuda.synchronize();
+        return Recorded(calls, () => number.zero_(), place);
+    }
+
+    private static CudaGraph? Recorded(Calls calls, Action work, Place place)
+    {
+        var made = new CudaGraph(calls);
+        calls.Begin(made.graph, place.Pool, ThreadLocal);
+        var whole = false;
         try
         {
             work();
+            whole = true;
         }
         catch (ExternalException)
         {
-            // CUDA has ended the recording, or does so below
+            // no memory for it, or nothing that can be recorded
+        }
+        finally
+        {
+            made.End(place.Stream, whole);
         }
 
+        return made.graph is null ? null : made;
+    }
+
+    private void End(Stream stream, bool whole)
+    {
         var raw = calls.RawStream(&stream);
         int state;
         if (calls.IsRecording(raw, &state) == 0 && state == Active)
         {
             calls.End(graph);
-            return true;
+            if (!whole)
+            {
+                Destroy();
+            }
         }
+        else
+        {
+            nint broken;
+            _ = calls.Abort(raw, &broken);
+            _ = calls.ClearError();
+            graph = null; // its memory stays: to destroy what is half made would throw
+        }
+    }
 
-        nint broken;
-        _ = calls.Abort(raw, &broken);
-        _ = calls.ClearError();
-        graph = null; // its memory stays: to destroy what is half made would throw
-        return false;
+    private void Destroy()
+    {
+        calls.Destroy(graph);
+        NativeMemory.Free(graph);
+        graph = null;
+    }
+
+    // CUDA's libraries keep work space for each stream
+    private sealed record Place(Stream Stream, MemoryPool Pool)
+    {
+        internal CudaGraph? Keeper { get; set; }
     }
 
     /// <summary>at::cuda::MempoolId_t.</summary>
     [StructLayout(LayoutKind.Sequential)]
-    internal readonly struct MemoryPool
+    private readonly struct MemoryPool
     {
         private readonly ulong capture, number;
     }

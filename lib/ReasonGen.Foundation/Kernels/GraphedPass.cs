@@ -17,6 +17,7 @@ internal sealed class GraphedPass(Func<Tensor, Tensor, Tensor, Tensor, Tensor> p
     Func<Action, (Action Run, Action Free)?> record) : IDisposable
 {
     private static readonly Scalar Unseen = float.NegativeInfinity;
+    private static readonly Lock Running = new(); // graphs work where others do
     private (Action Run, Action Free)? graph;
     private Tensor? embeddings, mask, positions, column, output;
     private int keys, last = -2;
@@ -34,13 +35,8 @@ internal sealed class GraphedPass(Func<Tensor, Tensor, Tensor, Tensor, Tensor> p
             return new(pass, capacity, work => (work, () => { }));
         }
 
-        if (device != DeviceType.CUDA || !CudaGraph.IsPossible)
-        {
-            return null;
-        }
-
-        var pool = CudaGraph.NewPool();
-        return new(pass, capacity, work => CudaGraph.Record(work, pool) is { } made ? (made.Run, made.Dispose) : null);
+        return device != DeviceType.CUDA || !CudaGraph.IsPossible ? null
+            : new(pass, capacity, work => CudaGraph.Record(work) is { } made ? (made.Run, made.Dispose) : null);
     }
 
     /// <summary>Hidden states of one more token of each row; null where it is left to the model itself.</summary>
@@ -64,8 +60,16 @@ internal sealed class GraphedPass(Func<Tensor, Tensor, Tensor, Tensor, Tensor> p
             Record(needed);
         }
 
-        graph?.Run();
-        return graph is null ? null : output!.clone().MoveToOuterDisposeScope();
+        if (graph is not { } recorded)
+        {
+            return null;
+        }
+
+        lock (Running)
+        {
+            recorded.Run();
+            return output!.clone().MoveToOuterDisposeScope();
+        }
     }
 
     public void Dispose()

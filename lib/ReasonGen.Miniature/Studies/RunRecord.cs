@@ -5,6 +5,7 @@ using System.Text;
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
+using ReasonGen.Core;
 using ReasonGen.Files;
 
 namespace ReasonGen.Studies;
@@ -33,9 +34,16 @@ public sealed class RunRecord
     /// <summary>Revision of the code that made the run.</summary>
     public string Commit { get; private set; } = CurrentCommit;
 
-    /// <summary>Operating system, processors and runtime it was made on.</summary>
+    /// <summary>Operating system, processors, runtime and GPU it was made on.</summary>
     public string Machine { get; private set; } = $"{RuntimeInformation.OSDescription}, "
         + $"{Environment.ProcessorCount} processors, {RuntimeInformation.FrameworkDescription}";
+
+    /// <summary>Tells where it is made: a GPU's last digits are not a CPU's.</summary>
+    internal RunRecord On(ComputeTarget target)
+    {
+        Machine += target.IsCpu ? "" : $", {target.Gpu?.Name ?? target.Device.ToString()}";
+        return this;
+    }
 
     /// <summary>Every setting of the run.</summary>
     public JObject Settings { get; set; } = [];

@@ -1,5 +1,6 @@
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
+using ReasonGen.Core;
 using ReasonGen.Grpo;
 using ReasonGen.Models;
 using ReasonGen.Served;
@@ -206,13 +207,13 @@ public sealed partial class Study
     }
 
     private RunRecord NewRecord(string stage) =>
-        new(stage, Config.Seed, CommandOf?.Invoke(stage)
+        new RunRecord(stage, Config.Seed, CommandOf?.Invoke(stage)
             ?? $"dotnet run -c Release --project lib/ReasonGen.Host -- study {stage} --seed {Config.Seed} "
             + $"--threads {get_num_threads()}{(Config.Name == StudyConfig.Trial.Name ? " --trial" : "")}"
             + $"{(Start is null ? "" : $" {StartOption}{Start}")}")
     {
         Settings = SettingsOf(stage),
-    };
+    }.On(ComputeTarget.Default);
 
     private Dictionary<string, string> Description(string stage) =>
         new() { ["stage"] = stage, ["seed"] = Config.Seed.ToString(), ["commit"] = RunRecord.CurrentCommit };

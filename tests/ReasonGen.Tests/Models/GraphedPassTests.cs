@@ -81,4 +81,21 @@ public sealed class GraphedPassTests
         Assert.Equal(TestDevice.IsCpu ? steps : TestDevice.Device.type == DeviceType.CUDA ? 2 * graphs : 0,
             actual.Passes);
     }
+
+    [Fact]
+    public void A_pass_that_cannot_be_recorded_is_left_to_the_model()
+    {
+        var tries = 0;
+        using var pass = new GraphedPass((x, _, _, _) => x.clone(), 64, _ =>
+        {
+            tries++;
+            return null;
+        });
+        using var free = no_grad();
+        using var scope = NewDisposeScope();
+        var (x, at) = (ones([1, 1, 4], device: TestDevice.Device), zeros([1, 1], ScalarType.Int64, TestDevice.Device));
+        Assert.Null(pass.Hidden(x, null, at, 0));
+        Assert.Null(pass.Hidden(x, null, at, 1));
+        Assert.Equal(1, tries);
+    }
 }
