@@ -37,12 +37,26 @@ public sealed partial class MixedDevicesTests
             start.ArgumentList.Add(argument);
         }
 
+        var (code, output) = await RunAsync(start);
+        if (code > 128)
+        {
+            // by a signal, and no test had failed: seen once in a hundred runs, and not explained. What mixes devices
+            // ends it every time.
+            TestContext.Current.AddWarning($"exit code {code}, tried again: {output}");
+            (code, output) = await RunAsync(start);
+        }
+
+        Assert.True(code == 0, $"exit code {code}\n{output}");
+        Assert.Contains("Skipped: 0", output);
+        Assert.DoesNotContain("Total: 0", output);
+    }
+
+    private static async Task<(int Code, string Output)> RunAsync(ProcessStartInfo start)
+    {
         using var process = Process.Start(start)!;
         var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
         await process.WaitForExitAsync();
-        Assert.True(process.ExitCode == 0, $"{await output}\n{await error}");
-        Assert.Contains("Skipped: 0", await output);
-        Assert.DoesNotContain("Total: 0", await output);
+        return (process.ExitCode, $"{await output}\n{await error}");
     }
 
     [Theory]
