@@ -60,7 +60,7 @@ public static class PaperFigures
     /// <param name="columns">As for <see cref="PaperArm.Curve"/>, and what the table calls them.</param>
     public static Html Ends(this PaperStudy study, params (string Column, string Name)[] columns) =>
         study.Numbers(study.Arms.Where(arm => study[arm].HasCurves), [.. columns.Select(of =>
-            (of.Name, (Func<PaperArm, Interval>)(arm => SeedIntervals.Mean([.. arm.Late(of.Column).Values]))))]);
+            (of.Name, (Func<PaperArm, Interval>)(arm => arm.End(of.Column))))]);
 
     /// <summary>By how much one arm is better than another, paired by seed and prompt, and what the interval
     /// says.</summary>

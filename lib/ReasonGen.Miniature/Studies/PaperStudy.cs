@@ -64,15 +64,19 @@ public sealed class PaperArm
         : throw new ArgumentException($"there is no measure '{measure}'; there are "
             + string.Join(", ", PaperFiles.Measures.Concat(Prompts.Tasks)), nameof(measure));
 
-    /// <summary>Mean of a measure over seeds, with Student's interval.</summary>
+    /// <summary>Mean of a measure over seeds, with Student's interval, as far as the measure can go.</summary>
     /// <inheritdoc cref="Of(string, string)"/>
     public Interval Mean(string measure, string sampling = "t1") =>
-        SeedIntervals.Mean([.. Of(measure, sampling).Values]);
+        Possible(measure, SeedIntervals.Mean([.. Of(measure, sampling).Values]));
 
     /// <summary>Mean of the last quarter of a curve, of each seed.</summary>
     /// <inheritdoc cref="Over"/>
     public IReadOnlyDictionary<long, double> Late(string column) =>
         Over(column, curve => curve.TakeLast((curve.Length + 3) / 4).Average());
+
+    /// <summary>Mean of <see cref="Late"/> over seeds, with Student's interval, as far as the column can go.</summary>
+    /// <inheritdoc cref="Over"/>
+    public Interval End(string column) => Possible(column, SeedIntervals.Mean([.. Late(column).Values]));
 
     /// <summary>A number of the curve of each seed.</summary>
     /// <param name="column">As for <see cref="Curve"/>.</param>
@@ -90,7 +94,7 @@ public sealed class PaperArm
         return new(Name, [.. rows.Where(Is)], [.. points.Where(Is)]);
     }
 
-    /// <summary>A column over the steps: mean over seeds and band.</summary>
+    /// <summary>A column over the steps: mean over seeds and band, as far as the column can go.</summary>
     /// <param name="column">reward, detector, fooled, missed, plan, follows, scenes, text_entropy, image_entropy,
     /// deciding_entropy, ground_entropy, text_alpha, image_alpha, kl or groups.</param>
     /// <exception cref="ArgumentException">There is no such column, or the arm has no curves.</exception>
@@ -98,7 +102,7 @@ public sealed class PaperArm
     {
         var steps = Points(column).GroupBy(point => PaperStudy.Real(point["step"])).OrderBy(step => step.Key).ToArray();
         return new([.. steps.Select(step => step.Key)], [.. steps.Select(step =>
-            SeedIntervals.Mean([.. step.Select(point => PaperStudy.Real(point[column]))]))]);
+            Possible(column, SeedIntervals.Mean([.. step.Select(point => PaperStudy.Real(point[column]))])))]);
     }
 
     /// <summary>Verdicts of each seed on the benchmark's prompts, task by task.</summary>
@@ -122,9 +126,15 @@ public sealed class PaperArm
             $"there is no sampling '{sampling}'; there are {string.Join(", ", PaperFiles.Samplings)}",
             nameof(sampling));
 
-    // a share
-    private static Interval Within(Interval of, double least = 0) =>
-        new(of.Value, Math.Max(least, of.Low), Math.Min(1, of.High));
+    private static Interval Possible(string column, Interval of) => column switch
+    {
+        "text_alpha" or "image_alpha" or "kl" or "groups" => of,
+        _ => Within(of, most: column.EndsWith("entropy") ? double.PositiveInfinity : 1),
+    };
+
+    // a share, unless something else is said
+    private static Interval Within(Interval of, double least = 0, double most = 1) =>
+        new(of.Value, Math.Max(least, of.Low), Math.Min(most, of.High));
 }
 
 /// <summary>The recorded study of the paper, as <c>reasongen study paper --collect</c> gathered it.</summary>

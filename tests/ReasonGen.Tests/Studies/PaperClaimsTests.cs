@@ -92,6 +92,18 @@ public sealed class PaperClaimsTests : IDisposable
     }
 
     [Fact]
+    public void An_interval_ends_where_what_is_measured_ends()
+    {
+        var arm = SyntheticStudy.Load(folder, new SyntheticStudy.Arm("none", 0.9, Seeds: 2)
+        {
+            Spread = 0.04, Entropy = _ => 0.1,
+        })["none"];
+        Assert.Equal(1, arm.Mean("plan_correct").High);
+        Assert.All(arm.Curve("reward").Points, point => Assert.InRange(point.High, point.Value, 1));
+        Assert.All(arm.Curve("image_entropy").Points, point => Assert.InRange(point.Low, 0, point.Value));
+    }
+
+    [Fact]
     public void A_damaged_single_run_is_said_in_the_row()
     {
         Directory.CreateDirectory(Path.Combine(folder, "runs"));
