@@ -17,7 +17,7 @@ internal sealed class GraphedPass(Func<Tensor, Tensor, Tensor, Tensor, Tensor> p
     Func<Action, (Action Run, Action Free)?> record) : IDisposable
 {
     private static readonly Scalar Unseen = float.NegativeInfinity;
-    private static readonly Lock Running = new(); // graphs work where others do
+    private static readonly Lock Running = new(); // one is read before another works in the same memory
     private (Action Run, Action Free)? graph;
     private Tensor? embeddings, mask, positions, column, output;
     private int keys, last = -2;

@@ -38,13 +38,6 @@ public sealed class RunRecord
     public string Machine { get; private set; } = $"{RuntimeInformation.OSDescription}, "
         + $"{Environment.ProcessorCount} processors, {RuntimeInformation.FrameworkDescription}";
 
-    /// <summary>Tells where it is made: a GPU's last digits are not a CPU's.</summary>
-    internal RunRecord On(ComputeTarget target)
-    {
-        Machine += target.IsCpu ? "" : $", {target.Gpu?.Name ?? target.Device.ToString()}";
-        return this;
-    }
-
     /// <summary>Every setting of the run.</summary>
     public JObject Settings { get; set; } = [];
 
@@ -139,6 +132,13 @@ public sealed class RunRecord
         columns.AddRange(before.columns);
         rows.Clear();
         rows.AddRange(before.rows);
+    }
+
+    /// <summary>Tells where it is made: a GPU's last digits are not a CPU's.</summary>
+    internal RunRecord On(ComputeTarget target)
+    {
+        Machine += target.IsCpu ? "" : $", {target.Gpu?.Name ?? target.Device.ToString()}";
+        return this;
     }
 
     /// <summary>Writes both files, each whole or not at all.</summary>

@@ -1,6 +1,6 @@
-using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
+using ReasonGen.Tests.Host;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -56,16 +56,5 @@ public sealed class InspectCommandTests : IDisposable
 
     public void Dispose() => Directory.Delete(folder, true);
 
-    private static async Task<(int Code, string Output)> Inspect(string path)
-    {
-        var start = new ProcessStartInfo("dotnet",
-            [typeof(ReasonGen.Host.Engine.CSharpSession).Assembly.Location, "inspect", path])
-        {
-            RedirectStandardOutput = true, RedirectStandardError = true,
-        };
-        using var process = Process.Start(start)!;
-        var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
-        await process.WaitForExitAsync();
-        return (process.ExitCode, await output + await error);
-    }
+    private static Task<(int Code, string Output)> Inspect(string path) => Reasongen.RunAsync("inspect", path);
 }

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using ReasonGen.Studies;
 using Xunit;
 
@@ -53,13 +52,8 @@ public sealed class GpuCheckScriptTests
 
     private static async Task<(int Code, string Output)> RunAsync(string program, string[] words)
     {
-        var start = new ProcessStartInfo(program, words)
-        {
-            RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = Path.GetTempPath(),
-        };
-        using var process = Process.Start(start)!;
-        var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
-        await process.WaitForExitAsync();
-        return (process.ExitCode, await output + await error);
+        var (code, output, error) =
+            await Child.RunAsync(new(program, words) { WorkingDirectory = Path.GetTempPath() });
+        return (code, output + error);
     }
 }

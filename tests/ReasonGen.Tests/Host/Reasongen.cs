@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 
 namespace ReasonGen.Tests.Host;
@@ -15,20 +14,8 @@ internal static class Reasongen
     }
 
     /// <summary>The same, with standard output and standard error apart.</summary>
-    internal static async Task<(int Code, string Output, string Error)> RunApartAsync(params string[] arguments)
-    {
-        var start = new ProcessStartInfo("dotnet") { RedirectStandardOutput = true, RedirectStandardError = true };
-        start.ArgumentList.Add(Assembly);
-        foreach (var argument in arguments)
-        {
-            start.ArgumentList.Add(argument);
-        }
-
-        using var process = Process.Start(start)!;
-        var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
-        await process.WaitForExitAsync();
-        return (process.ExitCode, await output, await error);
-    }
+    internal static Task<(int Code, string Output, string Error)> RunApartAsync(params string[] arguments) =>
+        Child.RunAsync(new("dotnet", [Assembly, .. arguments]));
 }
 
 /// <summary>Notebook files for tests.</summary>

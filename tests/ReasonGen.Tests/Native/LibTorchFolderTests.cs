@@ -207,16 +207,14 @@ public sealed class LibTorchFolderTests : IDisposable
             "dotnet"));
         var start = new ProcessStartInfo(dotnet, [program, .. words])
         {
-            RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = Path.GetTempPath(),
+            WorkingDirectory = Path.GetTempPath(),
         };
         foreach (var (name, value) in variables)
         {
             start.Environment[name] = value;
         }
 
-        using var process = Process.Start(start)!;
-        var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
-        await process.WaitForExitAsync();
-        return (process.ExitCode, await output + await error);
+        var (code, output, error) = await Child.RunAsync(start);
+        return (code, output + error);
     }
 }
