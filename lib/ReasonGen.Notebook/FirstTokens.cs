@@ -5,13 +5,13 @@ using ReasonGen.Scoring;
 
 namespace ReasonGen.Notebook;
 
-/// <summary>Asks an OpenAI-compatible endpoint for the 20 likeliest first tokens too and joins them to the text; where
-/// it refuses, it is asked without.</summary>
+/// <summary>Asks an OpenAI-compatible endpoint for the 20 likeliest first tokens too and joins them to the text; one
+/// that refuses them from the beginning is asked without.</summary>
 /// <param name="inner">The endpoint, of <see cref="ChatEndpoint.Connect"/>.</param>
 public sealed class FirstTokens(IChatClient inner) : DelegatingChatClient(inner)
 {
     private const int Most = 20;
-    private volatile bool refused;
+    private volatile bool refused, given;
 
     public override async Task<ChatResponse> GetResponseAsync(
         IEnumerable<Microsoft.Extensions.AI.ChatMessage> messages, ChatOptions? options = null,
@@ -28,13 +28,16 @@ public sealed class FirstTokens(IChatClient inner) : DelegatingChatClient(inner)
                 var first = (response.RawRepresentation as ChatCompletion)?.ContentTokenLogProbabilities;
                 var tokens = first is { Count: > 0 } ? first[0]
                     .TopLogProbabilities.Select(t => (t.Token, (double)t.LogProbability)).ToArray() : [];
+                given |= tokens.Length > 0;
                 response.Messages = [new(ChatRole.Assistant, new ServedReply(response.Text, tokens).Join())];
                 return response;
             }
-            catch (HttpRequestException e) when (e.StatusCode is HttpStatusCode.BadRequest
-                or HttpStatusCode.UnprocessableEntity)
+            catch (HttpRequestException e) when (!given
+                && e.StatusCode is HttpStatusCode.BadRequest or HttpStatusCode.UnprocessableEntity)
             {
-                refused = true;
+                var plain = await base.GetResponseAsync(messages, options, cancellationToken);
+                refused = true; // the tokens, and not the question
+                return plain;
             }
         }
 

@@ -79,7 +79,8 @@ public static class PaperFigures
     public static Html Table(this IEnumerable<PaperClaim> claims) => Show.Table(claims,
         ("in the paper", c => c.Place), ("claim", c => c.Claim),
         ("paper", c => c.Recalled ? c.Paper + " (recalled)" : c.Paper), ("ours", c => c.Ours),
-        ("difference", c => c.Difference?.Text(signed: true)), ("seen here", c => c.Seen), ("rests on", c => c.Rests));
+        ("difference, T 1", c => c.Difference?.Text(signed: true)), ("seen here", c => c.Seen),
+        ("rests on", c => c.Rests));
 
     private static string Said((Interval Difference, int Seeds) of) =>
         of.Difference.Says() + (of.Seeds == 1 ? ", by prompts alone" : "");
@@ -111,5 +112,5 @@ public static class PaperFigures
         Show.Table(["arm", "seeds", .. columns.Select(column => column.Name)], arms.Select(name =>
             (IReadOnlyList<object?>)[name, study[name].Seeds.Count, .. columns.Select(column =>
                 column.Of(study[name]).Text(alone: ""))]),
-            $"Means of {study.Only([.. arms]).Basis()} [95 %; of one seed over prompts alone]");
+            $"Means of {study.Only([.. arms]).Basis()}, with 95 % intervals (of one seed: over prompts alone)");
 }

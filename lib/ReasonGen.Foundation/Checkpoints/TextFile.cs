@@ -22,8 +22,8 @@ public static class TextFile
         ([], new UTF8Encoding(false, true)),
     ];
 
-    /// <summary>The text of a file: UTF-8, or UTF-16 or UTF-32 with its byte order mark. Line ends become
-    /// "\n".</summary>
+    /// <summary>The text of a file: UTF-8, or UTF-16 or UTF-32 with its byte order mark. Line ends become "\n";
+    /// what ends a line for Unicode alone (U+2028) is text, as it is for Python.</summary>
     /// <exception cref="UnusableFileException">It cannot be read, or is in another encoding or no text; the line is
     /// named.</exception>
     public static string Read(string path)
@@ -43,7 +43,8 @@ public static class TextFile
         string text;
         try
         {
-            text = encoding.GetString(bytes, mark.Length, bytes.Length - mark.Length).ReplaceLineEndings("\n");
+            text = encoding.GetString(bytes, mark.Length, bytes.Length - mark.Length)
+                .Replace("\r\n", "\n").Replace('\r', '\n');
         }
         catch (DecoderFallbackException e)
         {

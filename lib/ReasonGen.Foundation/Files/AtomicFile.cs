@@ -35,7 +35,7 @@ public static class AtomicFile
         Write(path, System.Text.Encoding.UTF8.GetBytes(text), overwrite);
 }
 
-/// <summary>ForwardMany files of one folder that are written aside first, all of them, and then renamed one after
+/// <summary>Files of one folder that are written aside first, all of them, and then renamed one after
 /// another.</summary>
 public sealed class AtomicFiles : IDisposable
 {

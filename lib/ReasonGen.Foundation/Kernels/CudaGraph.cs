@@ -2,6 +2,7 @@
 // later), by its exported names. A name that is not there leaves graphs out. What it throws would end the process, so
 // what would make it throw is asked for beforehand, of CUDA's own C interface.
 using System.Runtime.InteropServices;
+using ReasonGen.Native;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -24,15 +25,27 @@ internal sealed unsafe class CudaGraph : IDisposable
         calls.Construct(graph, 0);
     }
 
-    /// <summary>Leaves graphs out where it is 0.</summary>
+    /// <summary>Leaves graphs out where it is 0, and has them with libtorch 2.12, too, where it is 1.</summary>
     internal const string Variable = "REASONGEN_CUDA_GRAPHS";
+
+    // From 2.12 on the end of one graph takes the work space of all others of its stream (pytorch issue 193402).
+    private static readonly Version Unsound = new(2, 12);
 
     /// <summary>Held while a graph is recorded: the GPU's own generator refuses to draw meanwhile, on any
     /// thread.</summary>
     internal static Lock Recording { get; } = new();
 
     /// <summary>Whether this libtorch has them, and nobody has left them out.</summary>
-    internal static bool IsPossible => Environment.GetEnvironmentVariable(Variable) != "0" && Found.Value is not null;
+    internal static bool IsPossible => Environment.GetEnvironmentVariable(Variable) switch
+    {
+        "0" => false,
+        "1" => Found.Value is not null,
+        _ => !(NativeRuntime.LibTorchVersion >= Unsound) && Found.Value is not null,
+    };
+
+    /// <summary>Recordings that came to nothing, in this process: what they were for is slower than it could
+    /// be.</summary>
+    internal static int Refused { get; private set; }
 
     /// <summary>
     /// Does work once, and then once more without doing it, to record it. What it makes on the way lies where that of
@@ -43,32 +56,11 @@ internal sealed unsafe class CudaGraph : IDisposable
     /// <returns>Null where CUDA cannot record it, or its memory is full.</returns>
     internal static CudaGraph? Record(Action work)
     {
-        if (Found.Value is not { } calls)
-        {
-            return null;
-        }
-
         lock (Recording)
         {
-            cuda.synchronize(); // what the other stream is to read
-            var before = calls.CurrentStream(-1);
-            if (!Places.TryGetValue(before.Device, out var place))
-            {
-                Places.Add(before.Device, place = new(calls.StreamFromPool(0, -1), calls.NewPool()));
-            }
-
-            calls.SetStream(place.Stream);
-            try
-            {
-                place.Keeper ??= Keep(calls, place);
-                work(); // loads kernels and makes work space, which cannot be recorded
-                cuda.synchronize();
-                return place.Keeper is null ? null : Recorded(calls, work, place);
-            }
-            finally
-            {
-                calls.SetStream(before);
-            }
+            var made = Found.Value is { } calls ? Try(calls, work) : null;
+            Refused += made is null ? 1 : 0;
+            return made;
         }
     }
 
@@ -77,10 +69,45 @@ internal sealed unsafe class CudaGraph : IDisposable
 
     public void Dispose()
     {
-        if (graph is not null)
+        lock (Recording) // to wait for the GPU would break what another thread records
         {
-            cuda.synchronize(); // it may be running
-            Destroy();
+            if (graph is not null)
+            {
+                cuda.synchronize(); // it may be running
+                Destroy();
+            }
+        }
+    }
+
+    private static CudaGraph? Try(Calls calls, Action work)
+    {
+        cuda.synchronize(); // what the other stream is to read
+        var before = calls.CurrentStream(-1);
+        if (!Places.TryGetValue(before.Device, out var place))
+        {
+            Places.Add(before.Device, place = new(calls.StreamFromPool(0, -1), calls.NewPool()));
+        }
+
+        if (place.IsBroken)
+        {
+            return null;
+        }
+
+        calls.SetStream(place.Stream);
+        try
+        {
+            place.Keeper ??= Keep(calls, place);
+            work(); // loads kernels and makes work space, which cannot be recorded
+            cuda.synchronize();
+            return place.Keeper is null ? null : Recorded(calls, work, place);
+        }
+        catch (ExternalException)
+        {
+            return null; // memory that the other stream has is not to be had for this one
+        }
+        finally
+        {
+            calls.SetStream(before);
         }
     }
 
@@ -109,30 +136,42 @@ internal sealed unsafe class CudaGraph : IDisposable
         }
         finally
         {
-            made.End(place.Stream, whole);
+            made.End(place, whole);
         }
 
         return made.graph is null ? null : made;
     }
 
-    private void End(Stream stream, bool whole)
+    private void End(Place place, bool whole)
     {
+        var stream = place.Stream;
         var raw = calls.RawStream(&stream);
         int state;
-        if (calls.IsRecording(raw, &state) == 0 && state == Active)
+        if (calls.IsRecording(raw, &state) == 0 && state == Active && whole)
         {
             calls.End(graph);
-            if (!whole)
-            {
-                Destroy();
-            }
+            return;
+        }
+
+        // What is half made would throw where libtorch ends it. So CUDA ends it, and libtorch an empty one in its
+        // place, which gives pool and generator back.
+        nint broken = 0;
+        if (calls.EndRaw(raw, &broken) == 0 && broken != 0)
+        {
+            _ = calls.DestroyRaw(broken);
+        }
+
+        _ = calls.ClearError();
+        if (calls.BeginRaw(raw, ThreadLocal) == 0)
+        {
+            calls.End(graph);
+            Destroy();
         }
         else
         {
-            nint broken;
-            _ = calls.Abort(raw, &broken);
             _ = calls.ClearError();
-            graph = null; // its memory stays: to destroy what is half made would throw
+            graph = null;
+            place.IsBroken = true;
         }
     }
 
@@ -147,6 +186,8 @@ internal sealed unsafe class CudaGraph : IDisposable
     private sealed record Place(Stream Stream, MemoryPool Pool)
     {
         internal CudaGraph? Keeper { get; set; }
+
+        internal bool IsBroken { get; set; } // nothing can be recorded any more
     }
 
     /// <summary>at::cuda::MempoolId_t.</summary>
@@ -175,7 +216,9 @@ internal sealed unsafe class CudaGraph : IDisposable
         internal delegate* unmanaged<Stream, void> SetStream;
         internal delegate* unmanaged<Stream*, nint> RawStream;
         internal delegate* unmanaged<nint, int*, int> IsRecording;
-        internal delegate* unmanaged<nint, nint*, int> Abort;
+        internal delegate* unmanaged<nint, int, int> BeginRaw;
+        internal delegate* unmanaged<nint, nint*, int> EndRaw;
+        internal delegate* unmanaged<nint, int> DestroyRaw;
         internal delegate* unmanaged<int> ClearError;
 
         internal static Calls? Find()
@@ -210,7 +253,9 @@ internal sealed unsafe class CudaGraph : IDisposable
                     "_ZN3c104cuda20setCurrentCUDAStreamENS0_10CUDAStreamE"),
                 RawStream = (delegate* unmanaged<Stream*, nint>)Of("_ZNK3c104cuda10CUDAStream6streamEv"),
                 IsRecording = (delegate* unmanaged<nint, int*, int>)Of("cudaStreamIsCapturing"),
-                Abort = (delegate* unmanaged<nint, nint*, int>)Of("cudaStreamEndCapture"),
+                BeginRaw = (delegate* unmanaged<nint, int, int>)Of("cudaStreamBeginCapture"),
+                EndRaw = (delegate* unmanaged<nint, nint*, int>)Of("cudaStreamEndCapture"),
+                DestroyRaw = (delegate* unmanaged<nint, int>)Of("cudaGraphDestroy"),
                 ClearError = (delegate* unmanaged<int>)Of("cudaGetLastError"),
             };
             return missing ? null : calls;

@@ -28,14 +28,15 @@ internal sealed class GraphedPass(Func<Tensor, Tensor, Tensor, Tensor, Tensor> p
     internal static bool OnCpuToo;
 
     /// <summary>For a model on a device; null where graphs are not to be had.</summary>
-    internal static GraphedPass? For(DeviceType device, Func<Tensor, Tensor, Tensor, Tensor, Tensor> pass, int capacity)
+    internal static GraphedPass? For(Device device, Func<Tensor, Tensor, Tensor, Tensor, Tensor> pass, int capacity)
     {
         if (OnCpuToo)
         {
             return new(pass, capacity, work => (work, () => { }));
         }
 
-        return device != DeviceType.CUDA || !CudaGraph.IsPossible ? null
+        // a recording is of the thread's current GPU, which is the first for all that the kit does
+        return device.type != DeviceType.CUDA || device.index > 0 || !CudaGraph.IsPossible ? null
             : new(pass, capacity, work => CudaGraph.Record(work) is { } made ? (made.Run, made.Dispose) : null);
     }
 
@@ -55,18 +56,18 @@ internal sealed class GraphedPass(Func<Tensor, Tensor, Tensor, Tensor, Tensor> p
         using var scope = NewDisposeScope();
         var needed = DeviceKernels.RoundUp(cached + 1, x.device_type);
         Place(x, visible, at, cached, needed);
-        if (needed != keys)
-        {
-            Record(needed);
-        }
-
-        if (graph is not { } recorded)
-        {
-            return null;
-        }
-
         lock (Running)
         {
+            if (needed != keys)
+            {
+                Record(needed);
+            }
+
+            if (graph is not { } recorded)
+            {
+                return null;
+            }
+
             recorded.Run();
             return output!.clone().MoveToOuterDisposeScope();
         }
@@ -114,13 +115,20 @@ internal sealed class GraphedPass(Func<Tensor, Tensor, Tensor, Tensor, Tensor> p
     private void Record(int needed)
     {
         var old = graph;
-        graph = record(() =>
+        (graph, keys, failed) = (null, needed, true); // whatever happens
+        try
         {
-            using var scope = NewDisposeScope();
-            output?.Dispose();
-            output = pass(embeddings!, mask!.narrow(3, 0, needed), positions!, column!).DetachFromDisposeScope();
-        });
-        old?.Free();
-        (keys, failed) = (needed, graph is null);
+            graph = record(() =>
+            {
+                using var scope = NewDisposeScope();
+                output?.Dispose();
+                output = pass(embeddings!, mask!.narrow(3, 0, needed), positions!, column!).DetachFromDisposeScope();
+            });
+            failed = graph is null;
+        }
+        finally
+        {
+            old?.Free();
+        }
     }
 }

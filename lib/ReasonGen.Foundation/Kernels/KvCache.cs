@@ -59,7 +59,7 @@ public sealed class KvCache : IDisposable
     {
         var at = EnsureCapacity(embeddings.shape[1]);
         var hidden = fused?.Hidden(embeddings, attentionMask, positionIds, at)
-            ?? (graphed ??= pass is null ? null : GraphedPass.For(embeddings.device_type, Graphed, Capacity))
+            ?? (graphed ??= pass is null ? null : GraphedPass.For(embeddings.device, Graphed, Capacity))
                 ?.Hidden(embeddings, attentionMask, positionIds, at);
         Advance(hidden is null ? 0 : (int)embeddings.shape[1]);
         return hidden;

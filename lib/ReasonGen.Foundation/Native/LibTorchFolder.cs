@@ -67,7 +67,8 @@ internal sealed partial record LibTorchFolder(string Folder, string Source)
     internal static string FileIn(string folder, string name) => Path.Combine(folder,
         OperatingSystem.IsWindows() ? name + ".dll" : OperatingSystem.IsMacOS() ? $"lib{name}.dylib" : $"lib{name}.so");
 
-    private static Version? Number(string? stated) =>
+    /// <summary>The first two parts of a stated version.</summary>
+    internal static Version? Number(string? stated) =>
         stated is not null && Numbers().Match(stated) is { Success: true } match
         ? new(int.Parse(match.Groups[1].Value), int.Parse(match.Groups[2].Value)) : null;
 

@@ -119,6 +119,7 @@ internal static class NativePackages
         var library = NativeRuntime.Loadable(folders.Library, beside is null ? [NativeRuntime.CacheFolder()]
             : [beside, NativeRuntime.CacheFolder()]);
         NativeRuntime.LibTorch = folders.LibTorch.Description;
+        NativeRuntime.LibTorchVersion = LibTorchFolder.Number(folders.LibTorch.Stated);
         if (Load(folders.LibTorch.Folder, library) is { } error)
         {
             Missing = $"libtorch in {folders.LibTorch.Folder} ({folders.LibTorch.Source}) does not load: {error} "

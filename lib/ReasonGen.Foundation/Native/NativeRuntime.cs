@@ -22,6 +22,9 @@ public static partial class NativeRuntime
     /// <summary>The libtorch that is used, its version and where it lies, in one line for people.</summary>
     public static string LibTorch { get; internal set; } = "none was found";
 
+    /// <summary>Its version, 2.10 say; null where nothing states it.</summary>
+    internal static Version? LibTorchVersion { get; set; }
+
     /// <summary>
     /// The files of libtorch that this process has loaded; more than one would be two libtorchs in one process.
     /// </summary>
@@ -64,6 +67,7 @@ public static partial class NativeRuntime
         }
 
         LibTorch = $"libtorch {NativePackages.LibTorchVersion} of the package, beside the kit in {folder}";
+        LibTorchVersion = LibTorchFolder.Number(NativePackages.LibTorchVersion);
         var library = Path.Combine(folder, Library);
         if (Loadable(library, folder, CacheFolder()) is { } other && other != library)
         {

@@ -71,9 +71,18 @@ public static class ActivationCheckpoint
         {
             pass.Join();
         }
-        finally
+        finally // nothing is broken off in here, but a wait can be interrupted
         {
-            pass.Join(); // nothing is broken off in here
+            while (pass.IsAlive)
+            {
+                try
+                {
+                    pass.Join();
+                }
+                catch (ThreadInterruptedException)
+                {
+                }
+            }
         }
 
         thrown?.Throw();

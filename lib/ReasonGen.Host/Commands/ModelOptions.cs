@@ -60,7 +60,16 @@ internal sealed class ModelOptions
     /// Tells models apart whose folders are named alike: of each file of weights, tokenizer and configuration its name,
     /// its length and samples spread over its bytes. Any training step changes them.
     /// </summary>
-    internal string Fingerprint(ParseResult parsed) => Fingerprint(Folder(parsed));
+    internal string Fingerprint(ParseResult parsed) => Folder(parsed) switch
+    {
+        "tiny" when !Directory.Exists("tiny") => "tiny",
+        "mini" when !Directory.Exists("mini") => Fingerprint(Shipped(Study.Arms[0])),
+        var folder => Fingerprint(folder),
+    };
+
+    /// <summary>File of a checkpoint that ships.</summary>
+    internal static string Shipped(string stage) =>
+        Path.Combine(Study.DataFolder(), "checkpoints", stage + ".safetensors");
 
     /// <summary>The same, of any folder or file of weights.</summary>
     internal static string Fingerprint(string folder)

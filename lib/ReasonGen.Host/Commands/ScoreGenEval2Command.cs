@@ -79,7 +79,7 @@ internal static class ScoreGenEval2Command
                 + "address of an endpoint.");
         }
 
-        var judge = ScoreJudges.Questions(source, options, parsed, run.Output);
+        var judge = ScoreJudges.Questions(source, options, parsed, run.Output, needsProbabilities: true);
         var served = source.StartsWith("http");
         if (served)
         {

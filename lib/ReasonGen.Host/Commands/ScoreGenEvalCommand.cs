@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
+using ReasonGen.Evaluation;
 using ReasonGen.Imaging;
 using ReasonGen.Rollouts;
 using ReasonGen.Scoring;
@@ -195,9 +196,12 @@ internal static class ScoreGenEvalCommand
             .Order(StringComparer.Ordinal).ToArray();
         var settings = Path.Combine(run.Folder, "generation.json");
         int? said = null;
+        var all = prompts.Length;
         try
         {
-            said = File.Exists(settings) ? (int?)JObject.Parse(File.ReadAllText(settings))["settings"]?["count"] : null;
+            var made = File.Exists(settings) ? JObject.Parse(File.ReadAllText(settings))["settings"] : null;
+            said = (int?)made?["count"];
+            all = (int?)made?[ImageSuite.PromptCount] ?? all;
         }
         catch (Exception e) when (e is Newtonsoft.Json.JsonException or IOException or FormatException
             or InvalidCastException)
@@ -206,7 +210,13 @@ internal static class ScoreGenEvalCommand
         }
 
         var most = said ?? counts.Values.DefaultIfEmpty(0).Max();
-        var missing = 0;
+        var missing = most * Math.Max(0, all - prompts.Length);
+        if (missing > 0)
+        {
+            run.Problems.Add($"{prompts.Length} of {all} prompts have a folder: the drawing did not come to its end; "
+                + "the same 'reasongen generate' goes on from there");
+        }
+
         foreach (var prompt in prompts)
         {
             var has = counts.GetValueOrDefault(Path.Combine(prompt, "samples"), 0);

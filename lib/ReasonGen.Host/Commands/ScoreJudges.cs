@@ -78,13 +78,13 @@ internal static class ScoreJudges
     };
 
     /// <summary>The judge of a benchmark of yes-or-no questions.</summary>
-    internal static IAnswerSource Answers(ScoreOptions options, ParseResult parsed, string output) =>
-        parsed.GetValue(options.Judge)! switch
+    internal static IAnswerSource Answers(ScoreOptions options, ParseResult parsed, string output,
+        bool needsProbabilities = false) => parsed.GetValue(options.Judge)! switch
     {
         var text when text.StartsWith("file:") => AnswerFile.Read(text[5..], parsed.GetValue(options.Name)),
         "official" when options.Official?.Questions(parsed) is { } judge =>
             new JudgeAnswers(new CachedQuestions(judge, Cache(output, judge))),
-        var text => new JudgeAnswers(Questions(text, options, parsed, output)),
+        var text => new JudgeAnswers(Questions(text, options, parsed, output, needsProbabilities)),
     };
 
     /// <summary>T2I-CompBench's score of non-spatial prompts, of an image's path and its prompt; kept.</summary>
@@ -108,11 +108,12 @@ internal static class ScoreJudges
     }
 
     /// <summary>A judge that answers any question.</summary>
-    internal static IQuestionJudge Questions(string text, ScoreOptions options, ParseResult parsed, string output) =>
-        Model(text, options, parsed) is var judge ? new CachedQuestions(judge, Cache(output, judge))
-            : throw Unknown(text);
+    internal static IQuestionJudge Questions(string text, ScoreOptions options, ParseResult parsed, string output,
+        bool needsProbabilities) => Model(text, options, parsed, needsProbabilities) is var judge
+            ? new CachedQuestions(judge, Cache(output, judge)) : throw Unknown(text);
 
-    private static IVisionJudge Model(string text, ScoreOptions options, ParseResult parsed)
+    private static IVisionJudge Model(string text, ScoreOptions options, ParseResult parsed,
+        bool needsProbabilities = false)
     {
         if (text.StartsWith("qwen:"))
         {
@@ -134,7 +135,10 @@ internal static class ScoreJudges
             ?? throw new UsageException($"the judge {text} is an endpoint; say --judge-model, as GET "
                 + $"{text.TrimEnd('/')}/models lists it");
         return new ServedScorer(new FirstTokens(ChatEndpoint.Connect(text, name)), name,
-            new() { ConcurrentCalls = parsed.GetValue(options.Concurrent) });
+            new() { ConcurrentCalls = parsed.GetValue(options.Concurrent) })
+        {
+            NeedsProbabilities = needsProbabilities,
+        };
     }
 
     private static AnswerCache Cache(string output, IScoringJudge judge) => new(Path.Combine(output, "answers"), judge);

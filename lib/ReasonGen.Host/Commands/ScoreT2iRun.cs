@@ -118,7 +118,8 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
     private Func<string, string, (double Score, string Reason)> Questions(string folder, PromptNouns nouns,
         out Func<IScoringJudge> judge)
     {
-        var source = new Lazy<IAnswerSource>(() => ScoreJudges.Answers(options, parsed, run.Output));
+        var source = new Lazy<IAnswerSource>(() => ScoreJudges.Answers(options, parsed, run.Output,
+            needsProbabilities: true));
         var official = parsed.GetValue(options.Judge) == "official"; // whose script passes EXIF's orientation over
         judge = () => source.Value.Judge;
         return (file, prompt) =>
@@ -172,7 +173,7 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
         return (name, _) =>
         {
             run.Measure(Path.Combine(folder, name), name);
-            return (file.Ask(name, 0, null!, ["clip"], cancel)[0]?.Yes
+            return (file.Ask(name, 0, null!, [AnswerFile.Clip], cancel)[0]?.Yes
                 ?? throw new OfficialStopException("none", "the file has no score for it"), "");
         };
     }

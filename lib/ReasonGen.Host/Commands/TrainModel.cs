@@ -80,7 +80,7 @@ internal sealed record TrainModel
     internal string Fingerprint() => Folder is not null
         ? string.Join(' ', new[] { Folder, Adapter?.Folder }.OfType<string>().Select(ModelOptions.Fingerprint))
         : Given == Tiny ? Tiny
-        : ModelOptions.Fingerprint(Path.Combine(Study.DataFolder(), "checkpoints", Shipped + ".safetensors"));
+        : ModelOptions.Fingerprint(ModelOptions.Shipped(Shipped));
 
     /// <summary>Loads it. A tiny one is put into the run's folder, where an adapter finds its base.</summary>
     /// <param name="target">Device and type.</param>

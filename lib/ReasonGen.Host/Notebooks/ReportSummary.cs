@@ -24,8 +24,9 @@ internal static class ReportSummary
 
     private const string Reading = "The paper measures GenEval, the miniature its own six tasks of the same kinds, so "
         + "directions can be compared and sizes cannot. Numbers marked <em>recalled</em> were not verified. Brackets "
-        + "hold 95 %; a claim is seen where all of them lie on its side of 0. Entropy and reward are means of the "
-        + "first and the last fifth of a run; behind each part of such a claim stands by how much it holds.";
+        + "hold 95 %; a claim is seen where all of them lie on its side of 0, and <em>not told apart</em> where they "
+        + "hold 0. Scores are of temperature 1. Entropy and reward are means of the first, the middle and the last "
+        + "fifth of a run; behind each part of such a claim stands by how much it holds.";
 
     /// <summary>How the run of a notebook ended, in a word.</summary>
     internal static string State(NotebookOutcome outcome) => outcome switch
@@ -124,7 +125,7 @@ internal static class ReportSummary
         var study = claims.Any(claim => claim.Rests.EndsWith("seeds"));
         var single = claims.Any(claim => claim.Rests == PaperClaims.SingleRun);
         return "<h2 id=\"summary--paper\">The paper beside the miniature</h2>"
-            + Table(["paper", "claim", "paper says", "ours", "#difference", "seen here"], rows, wide: true)
+            + Table(["paper", "claim", "paper says", "ours", "#difference, T 1", "seen here"], rows, wide: true)
             + $"<p class=\"note\">{Reading}"
             + (study ? " Over seeds they cover training seeds and prompts, paired by both." : "")
             + (single ? " Of a single run they cover prompts and images alone, and say nothing of another seed; where "

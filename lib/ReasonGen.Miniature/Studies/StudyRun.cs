@@ -30,7 +30,7 @@ public sealed record StudyRun(string Name, StudyPart Part)
     /// <summary>Whether it is the control: no RL, but SFT for as long as SFT and RL take together.</summary>
     public bool LongSft { get; init; }
 
-    /// <summary>Whether RL starts from the base model, which was never shown a rationale before an image.</summary>
+    /// <summary>Whether RL starts from the base model, which never wrote a rationale and drew in one answer.</summary>
     public bool WithoutSft { get; init; }
 
     /// <summary>α of a fixed term: above 0 a penalty, below a bonus, 0 none. Null: the adaptive loss.</summary>

@@ -21,12 +21,15 @@ namespace ReasonGen.Evaluation;
 public sealed partial class ImageSuite
 {
     private const string SettingsFile = "generation.json", ClaimFolder = ".claims", PromptsSetting = "prompts_sha256";
-    // which folders of version 0.3 lack
-    private static readonly string[] NewSettings = [PromptsSetting, "weights_sha256"];
+    // which folders of earlier versions lack
+    private static readonly string[] NewSettings = [PromptsSetting, "weights_sha256", PromptCount];
     private readonly HashSet<int> sound = [];
 
     private ImageSuite(string folder, int perPrompt, IEnumerable<SuiteItem> items) =>
         (Folder, PerPrompt, Items) = (folder, perPrompt, [.. items]);
+
+    /// <summary>Setting that tells how many prompts there are, drawn or not.</summary>
+    public const string PromptCount = "prompt_count";
 
     public string Folder { get; }
 
@@ -94,6 +97,7 @@ public sealed partial class ImageSuite
     {
         var prompts = string.Concat(Items.Select(item => $"{item.Name}\0{item.Prompt}\0{item.Extra?.Text}\0"));
         settings[PromptsSetting] = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(prompts)))[..16];
+        settings[PromptCount] = Items.Count;
         using var alone = Alone();
         var anyThere = Items.Any(item => item.Images.Any(IsThere));
         var path = Path.Combine(Folder, SettingsFile);

@@ -4,6 +4,7 @@ using ReasonGen.Checkpoints;
 using ReasonGen.Imaging;
 using ReasonGen.Rollouts;
 using ReasonGen.Tokenizers;
+using ReasonGen.TrainingData;
 
 namespace ReasonGen.Evaluation;
 
@@ -47,8 +48,9 @@ public sealed partial class ImageSuite
     /// <exception cref="UnusableFileException">The file is missing, empty or damaged.</exception>
     public static ImageSuite GenEval(string file, string folder, int perPrompt)
     {
-        var lines = TextFile.Read(file).TrimEnd().Split('\n').Select(line => line.Trim()).ToArray();
-        var json = lines.Any(line => line.StartsWith('{')) || Path.GetExtension(file) is ".jsonl" or ".json";
+        var (read, json) = PromptLines.Read(file);
+        var last = Array.FindLastIndex(read, line => line.Trim().Length > 0);
+        var lines = read.Take(Math.Max(1, last + 1)).Select(line => line.Trim()).ToArray();
         return new(folder, perPrompt,
             Some(lines.Where(_ => lines.Any(line => line.Length > 0)), file, "holds no prompt").Select((line, index) =>
         {

@@ -1,5 +1,6 @@
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
+using ReasonGen.Files;
 using ReasonGen.Models;
 using ReasonGen.Rollouts;
 using ReasonGen.Tokenizers;
@@ -29,8 +30,8 @@ public static class JanusMerge
         }
 
         var source = baseModel ?? adapter?.FindBase() ?? folder;
-        if (new[] { folder, source }.Any(used => Path.GetFullPath(used).TrimEnd(Path.DirectorySeparatorChar)
-            == Path.GetFullPath(output).TrimEnd(Path.DirectorySeparatorChar)))
+        static string Real(string path) => Path.TrimEndingDirectorySeparator(RealPath.Of(path));
+        if (Real(output) == Real(folder) || Real(output) == Real(source))
         {
             throw new ArgumentException($"{output} is the folder that is read; choose another one to write to");
         }

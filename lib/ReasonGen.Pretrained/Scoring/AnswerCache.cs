@@ -3,6 +3,7 @@ using System.Text;
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
+using ReasonGen.Files;
 using ReasonGen.Imaging;
 
 namespace ReasonGen.Scoring;
@@ -88,10 +89,7 @@ public sealed class AnswerCache(string? folder, IScoringJudge judge)
 
         try
         {
-            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-            var temporary = $"{path}.{Guid.NewGuid():N}.tmp";
-            File.WriteAllText(temporary, answers.ToString(Formatting.None));
-            File.Move(temporary, path, overwrite: true);
+            AtomicFile.Write(path, answers.ToString(Formatting.None));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -185,6 +185,9 @@ public sealed class JudgeAnswers(IQuestionJudge judge) : IAnswerSource
 /// </summary>
 public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
 {
+    /// <summary>The question that stands for an image's CLIP score, a cosine.</summary>
+    internal const string Clip = "clip";
+
     private readonly Dictionary<(string Image, int Crop, string Question), YesAnswer> answers = [];
     private readonly string path;
 
@@ -205,6 +208,17 @@ public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
     public static AnswerFile Read(string path, string? judge = null)
     {
         var (file, number) = (new AnswerFile(path, judge), 0);
+        var from = new Dictionary<(string, int, string), int>(); // lines
+        void Add((string, int, string) of, YesAnswer answer)
+        {
+            if (file.answers.TryGetValue(of, out var earlier) && !earlier.Equals(answer))
+            {
+                throw new FormatException($"line {from[of]} answers the same question about the same image otherwise");
+            }
+
+            (file.answers[of], from[of]) = (answer, number);
+        }
+
         try
         {
             foreach (var text in File.ReadLines(path))
@@ -221,26 +235,21 @@ public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
                     var crop = (detail.Groups["left"].Value == "0" ? 0 : 1)
                         + (detail.Groups["top"].Value == "0" ? 0 : 2);
                     var said = detail.Groups["answer"].Value;
-                    file.answers[(Path.GetFileName(detail.Groups["image"].Value), crop, detail.Groups["question"]
-                        .Value)] = new(said, said == "yes" ? 1 : 0);
+                    Add((Path.GetFileName(detail.Groups["image"].Value), crop, detail.Groups["question"].Value),
+                        new(said, said == "yes" ? 1 : 0));
                     continue;
                 }
 
                 using var document = JsonDocument.Parse(text);
                 var json = document.RootElement;
+                var question = DetectionFile.Need(json, "question").Text();
                 double? yes = json.TryGetProperty("p_yes", out var p) || json.TryGetProperty("probability", out p)
-                    ? p.GetDouble() : null;
-                var answer = json.TryGetProperty("answer", out var words) ? words.Text() : yes > 0.5 ? "yes"
-                    : "no";
-                if (yes is null && answer is not ("yes" or "no"))
-                {
-                    answer = Plain(answer);
-                }
-
-                file.answers[(Path.GetFileName(DetectionFile.Need(json, "image").Text()),
-                    json.TryGetProperty("crop", out var c) ? c.GetInt32() : 0,
-                    DetectionFile.Need(json, "question").Text())] = new(answer, yes
-                        ?? (answer == "yes" ? 1 : answer == "no" ? 0 : double.NaN));
+                    ? Probability(p.GetDouble(), least: question == Clip ? -1 : 0) : null;
+                var answer = json.TryGetProperty("answer", out var words) ? Plain(words.Text())
+                    : yes > 0.5 ? "yes" : "no";
+                Add((Path.GetFileName(DetectionFile.Need(json, "image").Text()),
+                    json.TryGetProperty("crop", out var c) ? c.GetInt32() : 0, question),
+                    new(answer, yes ?? (answer == "yes" ? 1 : answer == "no" ? 0 : double.NaN)));
             }
 
             return file.answers.Count > 0 ? file : throw new UnusableFileException(path, "it holds no answer",
@@ -264,6 +273,9 @@ public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
         CancellationToken cancel) =>
         [.. questions.Select(question => answers.GetValueOrDefault((Path.GetFileName(file), crop, question))
             is { } answer && !double.IsNaN(answer.Yes) ? answer : null)];
+
+    private static double Probability(double value, double least) => value >= least && value <= 1 ? value
+        : throw new FormatException(FormattableString.Invariant($"{value} is no probability from {least} to 1"));
 
     // "Yes." and "no, there is none" are answers; "maybe" is none.
     private static string Plain(string answer) => answer.Trim().ToLowerInvariant() is var word && word.StartsWith("yes")

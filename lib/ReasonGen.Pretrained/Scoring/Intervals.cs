@@ -1,7 +1,6 @@
 // Intervals by the bootstrap (Efron 1979): prompts are drawn again with replacement WITHIN each task, as the images of
-// a prompt are alike; the score is
-// taken anew, 2,000 times; 95 % lie between the 2.5 % and the 97.5 % quantile. A comparison draws the same prompts for
-// both sides.
+// a prompt are alike; the score is taken anew, 2,000 times; 95 % lie between the 2.5 % and the 97.5 % quantile. A
+// comparison draws the same prompts for both sides.
 using ReasonGen.Core;
 using ReasonGen.Rollouts;
 

@@ -1,6 +1,6 @@
 // A served vision-language model as a scorer (any OpenAI-compatible endpoint). Probabilities are those of the 20
-// likeliest first tokens where the
-// server gives them (outside these: 0), else the word it says counts as certain.
+// likeliest first tokens where the server gives them (outside these: 0), else the word it says counts as certain, where
+// that may be.
 using System.Security.Cryptography;
 using Microsoft.Extensions.AI;
 using Newtonsoft.Json;
@@ -77,11 +77,17 @@ public sealed class ServedScorer(IChatClient client, string model, ChatCallConfi
     // there
     private const int Unit = 28;
     private const int FewestPixels = 256 * 256, MostPixels = 1280 * Unit * Unit;
+    private const int FailuresInARow = 5;
     private readonly ChatCaller caller = new(client, calls);
+    private int failures; // in a row
 
     public string Name => model;
 
-    public string Identity => $"served {model} | {BoxQuestions.Boxes(["x"])}";
+    /// <summary>Whether a score is made of probabilities, so that a word alone is no answer. Default false.</summary>
+    public bool NeedsProbabilities { get; init; }
+
+    public string Identity =>
+        $"served {model} | {BoxQuestions.Boxes(["x"])}{(NeedsProbabilities ? " | probabilities" : "")}";
 
     public bool Official => false;
 
@@ -93,19 +99,26 @@ public sealed class ServedScorer(IChatClient client, string model, ChatCallConfi
         var png = Png.Encode(Sized(image));
         var replies = new JudgeReply[questions.Count];
         var bound = new ParallelOptions { MaxDegreeOfParallelism = calls.ConcurrentCalls, CancellationToken = cancel };
-        Task.Run(() => Parallel.ForEachAsync(Enumerable.Range(0, questions.Count), bound, async (i, stop) =>
-            replies[i] = (await SayAsync(png, questions[i].Text, 8, stop)).Of(questions[i].Forms)), cancel).GetAwaiter()
-                .GetResult();
-        return replies;
+        var wordsAlone = false;
+        About(() => Parallel.ForEachAsync(Enumerable.Range(0, questions.Count), bound, async (i, stop) =>
+        {
+            var reply = await SayAsync(png, questions[i].Text, 8, stop);
+            wordsAlone |= reply.First.Count == 0;
+            replies[i] = reply.Of(questions[i].Forms);
+        }), cancel);
+        return !wordsAlone || !NeedsProbabilities ? replies : throw new EndpointException(model,
+            "it tells no probabilities of the first token, of which this score is made",
+            "Serve it so that it does (logprobs and top_logprobs of OpenAI's protocol), or give --judge qwen:FOLDER");
     }
 
     public IReadOnlyList<Detection> Detect(RgbImage image, string file, IReadOnlyList<string> classes,
         CancellationToken cancel)
     {
         var sized = Sized(image);
-        var reply = Task.Run(() => SayAsync(Png.Encode(sized), BoxQuestions.Boxes(classes), 1024, cancel), cancel)
-            .GetAwaiter().GetResult();
-        return BoxQuestions.Read(reply.Text, classes, image.Width / (double)sized.Width,
+        var said = "";
+        About(async () => said = (await SayAsync(Png.Encode(sized), BoxQuestions.Boxes(classes), 1024, cancel)).Text,
+            cancel);
+        return BoxQuestions.Read(said, classes, image.Width / (double)sized.Width,
             image.Height / (double)sized.Height);
     }
 
@@ -114,6 +127,20 @@ public sealed class ServedScorer(IChatClient client, string model, ChatCallConfi
         CancellationToken cancel) =>
         [.. objects.Select(o => BoxQuestions.ColorOf(Ask(BoxQuestions.Cut(image, o), file,
             [BoxQuestions.Color(className)], cancel)[0]))];
+
+    // What an endpoint refuses of one image is no reason to leave the others; of many in a row it is.
+    private void About(Func<Task> ask, CancellationToken cancel)
+    {
+        try
+        {
+            Task.Run(ask, cancel).GetAwaiter().GetResult();
+            failures = 0;
+        }
+        catch (EndpointException e) when (e.ThisQuestionOnly && ++failures < FailuresInARow)
+        {
+            throw new OfficialStopException("none", e.Message);
+        }
+    }
 
     private async Task<ServedReply> SayAsync(byte[] png, string text, int tokens, CancellationToken cancel)
     {

@@ -1,11 +1,9 @@
 // Prompts of GRPO (ReasonGen-R1: JanusTextOnlyRLHFDataset): text files with a prompt a line; and GenEval's metadata, a
-//   json object a line, whose
-// "include" tells rewards what an image must show. Which prompt comes when is a function of its number: every epoch is
-//   shuffled anew.
+//   json object a line, whose "include" tells rewards what an image must show. Which prompt comes when is a function of
+//   its number: every epoch is shuffled anew.
 // Deviations: 1. The reference measures a prompt without its template, keeps those of up to 146 tokens and cuts what is
-//   too long on the right, the
-//   turn's marker with it; here a prompt is measured as the policy reads it, and one that is too long is left out and
-//   counted.
+//   too long on the right, the turn's marker with it; here a prompt is measured as the policy reads it, and one that is
+//   too long is left out and counted.
 //   2. "a photo of" is taken out of GenEval's prompts, as its evaluation does, since the template says it again.
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
@@ -21,7 +19,7 @@ namespace ReasonGen.TrainingData;
 public sealed record PromptFiles(IReadOnlyList<Prompt> Prompts, int LeftOut)
 {
     /// <summary>Reads files of prompts.</summary>
-    /// <param name="paths">Text files with a prompt a line; .jsonl with GenEval's metadata a line.</param>
+    /// <param name="paths">Text files with a prompt a line, or with GenEval's metadata a line.</param>
     /// <param name="tokens">Tokens of a prompt as the policy reads it, bos included.</param>
     /// <param name="most">Most tokens of a prompt, bos not counted.</param>
     /// <exception cref="UnusableFileException">A file cannot be read, a line is unsound, or no prompt is
@@ -56,8 +54,8 @@ public sealed record PromptFiles(IReadOnlyList<Prompt> Prompts, int LeftOut)
 
     private static IEnumerable<Prompt> Lines(string path)
     {
-        var json = Path.GetExtension(path).Equals(".jsonl", StringComparison.OrdinalIgnoreCase);
-        foreach (var (i, line) in TextFile.Read(path).Split('\n').Index())
+        var (lines, json) = PromptLines.Read(path);
+        foreach (var (i, line) in lines.Index())
         {
             if (!string.IsNullOrWhiteSpace(line))
             {

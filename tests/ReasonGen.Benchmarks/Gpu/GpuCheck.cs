@@ -69,6 +69,11 @@ internal static class GpuCheck
             GC.WaitForPendingFinalizers();
         }
 
+        if (CudaGraph.Refused > 0)
+        {
+            Say(new { part = "info", graphs_refused = CudaGraph.Refused });
+        }
+
         return failed ? 1 : 0;
     }
 

@@ -44,6 +44,16 @@ public sealed class FoldersOfStrangersTests : IDisposable
         Assert.Contains("Hugging Face cache", output);
     }
 
+    [Fact]
+    public void A_model_is_not_written_over_itself_by_way_of_a_link()
+    {
+        TinyJanus.Write(Model);
+        var link = Path.Combine(folder, "link");
+        Directory.CreateSymbolicLink(link, Model);
+        Assert.Contains("the folder that is read",
+            Assert.Throws<ArgumentException>(() => JanusMerge.Write(Model, link)).Message);
+    }
+
     [Theory]
     [InlineData("model_world_size_2_rank_0.pt,model_world_size_2_rank_1.pt", "verl.model_merger")]
     [InlineData("__0_0.distcp,.metadata", "dcp_to_torch")]

@@ -69,6 +69,8 @@ public sealed class ActivationCheckpointTests
         aborting.Start();
         caller.Interrupt();
         Thread.Sleep(50);
+        caller.Interrupt(); // while it waits for the pass
+        Thread.Sleep(50);
         brokenOff.Set();
         Assert.True(caller.Join(TimeSpan.FromSeconds(20)));
         Assert.True(aborting.Join(TimeSpan.FromSeconds(20)));

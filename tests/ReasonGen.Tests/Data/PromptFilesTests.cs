@@ -1,4 +1,5 @@
 using ReasonGen.Checkpoints;
+using ReasonGen.Evaluation;
 using ReasonGen.Rollouts;
 using ReasonGen.TrainingData;
 using Xunit;
@@ -50,9 +51,25 @@ public sealed class PromptFilesTests : IDisposable
         "'position'")]
     [InlineData("a.jsonl", "{\"prompt\": \"x\", \"include\": [{\"class\": \"a\", \"position\": [{}, []]}]}", "line 1")]
     [InlineData("a.jsonl", "{\"prompt\": \"a photo of\"}", "empty")]
+    [InlineData("a.csv", "id,prompt\n1,a cat\n", "a table (.csv)")]
+    [InlineData("a.json", "[\n  {\"prompt\": \"a cat\"}\n]\n", "one json array")]
+    [InlineData("a.txt", "[\"a cat\", \"a dog\"]", "one json array")]
     public void Files_without_usable_prompts_are_refused(string name, string text, string expected) =>
         Assert.Contains(expected, Assert.Throws<UnusableFileException>(() =>
             PromptFiles.Read([Write(name, text)], prompt => prompt.Length, 10)).Message);
+
+    [Theory]
+    [InlineData("a.json", "{\"prompt\": \"a cat\"}", "a cat")]
+    [InlineData("a.txt", "  {\"prompt\": \"a cat\"}\n", "a cat")]
+    [InlineData("a.txt", "[cinematic] a cat", "[cinematic] a cat")]
+    [InlineData("a.txt", "a cat\u2028on a table\r", "a cat\u2028on a table")]
+    [InlineData("a.jsonl", "{\"prompt\": \"a cat\u2028on a table\"}", "a cat\u2028on a table")]
+    public void Lines_say_what_they_are_and_end_where_python_ends_them(string name, string text, string expected)
+    {
+        Assert.Equal([expected], PromptFiles.Read([Write(name, text)], _ => 0, 10).Prompts.Select(prompt => prompt.Text));
+        Assert.Equal([expected], ImageSuite.GenEval(Path.Combine(folder, name), folder, 1).Items
+            .Select(item => item.Prompt));
+    }
 
     public void Dispose() => Directory.Delete(folder, true);
 

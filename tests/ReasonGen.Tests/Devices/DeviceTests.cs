@@ -134,6 +134,22 @@ public sealed class DeviceTests : IDisposable
     }
 
     [Fact]
+    public void What_cannot_be_recorded_leaves_graphs_and_noise_to_what_comes_after()
+    {
+        Assert.SkipUnless(TestDevice.Device.type == DeviceType.CUDA && CudaGraph.IsPossible,
+            $"{ComputeTarget.Variable} names no GPU, or there are no graphs");
+        using var scope = NewDisposeScope();
+        var x = ones([4], device: TestDevice.Device);
+        Assert.Null(CudaGraph.Record(() => x.add(x.sum().item<float>()))); // reads a number
+        using var made = CudaGraph.Record(() => x.add_(1));
+        Assert.NotNull(made);
+        var before = x.sum().item<float>();
+        made.Run();
+        Assert.Equal(before + 4, x.sum().item<float>());
+        Assert.True(DeviceKernels.Seeded(x, 3).gt(0).all().ToBoolean());
+    }
+
+    [Fact]
     public void The_image_tokenizer_learns_the_same()
     {
         Assert.SkipWhen(TestDevice.IsCpu, Why);

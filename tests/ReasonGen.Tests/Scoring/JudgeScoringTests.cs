@@ -4,7 +4,9 @@ using ReasonGen.Tests.Models;
 using ReasonGen.Core;
 using ReasonGen.Imaging;
 using ReasonGen.Qwen;
+using ReasonGen.Checkpoints;
 using ReasonGen.Scoring;
+using ReasonGen.Served;
 using ReasonGen.Studies;
 using ReasonGen.Tokenizers;
 using ReasonGen.World;
@@ -98,18 +100,7 @@ public sealed class JudgeScoringTests : IDisposable
                 return Reply.Fails(400, "logprobs are not supported");
             }
 
-            var reply = Reply.Says(word);
-            var body = JObject.Parse(reply.Body);
-            if (probabilities)
-            {
-                JObject Token(string text, double p) => new() { ["token"] = text, ["logprob"] = Math.Log(p),
-                    ["bytes"] = null };
-                var first = Token("Yes", 0.6);
-                first["top_logprobs"] = new JArray(Token("Yes", 0.6), Token("No", 0.2), Token("The", 0.1));
-                body["choices"]![0]!["logprobs"] = new JObject { ["content"] = new JArray(first), ["refusal"] = null };
-            }
-
-            return reply with { Body = body.ToString() };
+            return probabilities ? Likely(Reply.Says(word), ("Yes", 0.6), ("No", 0.2), ("The", 0.1)) : Reply.Says(word);
         });
         using var client = new FirstTokens(ChatEndpoint.Connect(endpoint.Address, "m"));
         var judge = new ServedScorer(client, "m", new() { Tries = 1 });
@@ -119,6 +110,81 @@ public sealed class JudgeScoringTests : IDisposable
         Assert.Equal(expected > 0.5 ? "yes" : expected is null ? null : "no",
             new JudgeAnswers(judge).Ask("a.png", 0, () => new RgbImage(40, 40, new byte[4800]), ["Is there a dog?"],
                 default)[0]?.Text);
+    }
+
+    [Fact]
+    public void A_score_of_probabilities_takes_no_word_for_one()
+    {
+        using var endpoint = new FaultyEndpoint((_, _) => Reply.Says("Yes"));
+        using var client = new FirstTokens(ChatEndpoint.Connect(endpoint.Address, "m"));
+        ServedScorer word = new(client, "m", new() { Tries = 1 }),
+            sure = new(client, "m", new() { Tries = 1 }) { NeedsProbabilities = true };
+        Assert.Equal(1, Ask(word).Yes);
+        Assert.Contains("no probabilities", Assert.Throws<EndpointException>(() => Ask(sure)).Message);
+        Assert.NotEqual(word.Identity, sure.Identity); // their answers are kept apart
+    }
+
+    [Fact]
+    public void A_server_that_told_probabilities_is_not_asked_without_them_for_one_refusal()
+    {
+        using var endpoint = new FaultyEndpoint((request, call) => call == 1 ? Reply.Fails(400, "content_filter")
+            : Likely(Reply.Says("Yes"), ("Yes", 0.6), ("No", 0.2)));
+        using var client = new FirstTokens(ChatEndpoint.Connect(endpoint.Address, "m"));
+        var judge = new ServedScorer(client, "m", new() { Tries = 1 });
+        Assert.Equal(0.75, Ask(judge).Yes!.Value, 1e-6);
+        Assert.Contains("content_filter", Assert.Throws<OfficialStopException>(() => Ask(judge)).Message);
+        Assert.Equal(0.75, Ask(judge).Yes!.Value, 1e-6);
+        Assert.Equal(3, endpoint.Calls);
+    }
+
+    [Fact]
+    public void An_endpoint_that_refuses_image_after_image_ends_the_scoring()
+    {
+        using var endpoint = new FaultyEndpoint((_, _) => Reply.Fails(400, "no images here"));
+        using var client = new FirstTokens(ChatEndpoint.Connect(endpoint.Address, "m"));
+        var judge = new ServedScorer(client, "m", new() { Tries = 1 });
+        var thrown = Enumerable.Range(0, 5).Select(_ => Record.Exception(() => Ask(judge))!.GetType()).ToArray();
+        Assert.Equal([.. Enumerable.Repeat(typeof(OfficialStopException), 4), typeof(EndpointException)], thrown);
+    }
+
+    private static JudgeReply Ask(ServedScorer judge) => judge.Ask(new RgbImage(40, 40, new byte[4800]), "a.png",
+        [JudgeQuestion.OfYesNo("Is there a dog?")], default)[0];
+
+    private static Reply Likely(Reply reply, params (string Text, double P)[] first)
+    {
+        var body = JObject.Parse(reply.Body);
+        JObject Token((string Text, double P) of) =>
+            new() { ["token"] = of.Text, ["logprob"] = Math.Log(of.P), ["bytes"] = null };
+        var said = Token(first[0]);
+        said["top_logprobs"] = new JArray(first.Select(Token));
+        body["choices"]![0]!["logprobs"] = new JObject { ["content"] = new JArray(said), ["refusal"] = null };
+        return reply with { Body = body.ToString() };
+    }
+
+    [Theory]
+    [InlineData("""{"image": "a.png", "question": "q", "answer": "Yes", "p_yes": 0.98}""", "yes")]
+    [InlineData("""{"image": "a.png", "question": "q", "answer": "No.", "p_yes": 0.1}""", "no")]
+    [InlineData("""{"image": "a.png", "question": "q", "p_yes": 0.7}""", "yes")]
+    [InlineData("""{"image": "a.png", "question": "q", "answer": "yes"}""", "yes")]
+    public void Answers_of_a_file_are_compared_as_words(string line, string expected)
+    {
+        var path = Path.Combine(folder, "a.jsonl");
+        File.WriteAllText(path, line + "\n" + line);
+        Assert.Equal(expected, AnswerFile.Read(path).Ask("a.png", 0, null!, ["q"], default)[0]!.Text);
+    }
+
+    [Theory]
+    [InlineData("""{"image": "a.png", "question": "q", "p_yes": 12}""", "12 is no probability")]
+    [InlineData("""{"image": "a.png", "question": "q", "p_yes": -0.5}""", "no probability")]
+    [InlineData("""
+        {"image": "a.png", "question": "q", "answer": "yes"}
+        {"image": "a.png", "question": "q", "answer": "no"}
+        """, "line 1 answers the same question")]
+    public void Answers_of_a_file_that_cannot_be_are_refused(string text, string expected)
+    {
+        var path = Path.Combine(folder, "a.jsonl");
+        File.WriteAllText(path, text);
+        Assert.Contains(expected, Assert.Throws<UnusableFileException>(() => AnswerFile.Read(path)).Message);
     }
 
     [Fact]

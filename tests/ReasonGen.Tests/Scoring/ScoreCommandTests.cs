@@ -65,6 +65,18 @@ public sealed class ScoreCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task A_folder_whose_drawing_was_broken_off_is_not_complete()
+    {
+        var images = World("half", right: true); // six prompts, two images each
+        File.WriteAllText(Path.Combine(images, "generation.json"),
+            """{ "settings": { "count": 2, "prompt_count": 10 } }""");
+        var (code, output) = await Reasongen.RunAsync("score", "geneval", images, "--judge", "world");
+        Assert.True(code == 1, output);
+        Assert.Contains("6 of 10 prompts have a folder", output);
+        Assert.Contains("8 images are missing", output);
+    }
+
+    [Fact]
     public async Task A_detector_that_finds_nothing_raises_the_alarm_and_another_set_is_refused()
     {
         var images = World("seen", right: true);

@@ -78,7 +78,7 @@ public sealed class PaperClaimsTests : IDisposable
     [InlineData(3, 4, 0.9, 0.5, 0, "yes")]
     [InlineData(3, 4, 0.5, 0.9, 0, "partly")]
     [InlineData(3, 2, 0.5, 0.9, 0, "no")]
-    [InlineData(3, 3, 0.86, 0.81, 0.03, "not told apart")]
+    [InlineData(3, 3, 0.8, 0.8, 0.03, "not told apart")]
     public void Figure_6_is_read_from_curves_of_each_seed(double early, double late, double first, double last,
         double spread, string seen)
     {
@@ -89,6 +89,21 @@ public sealed class PaperClaimsTests : IDisposable
         Assert.Equal((seen, "5 seeds"), (claim.Seen, claim.Rests));
         Assert.Contains("rises", claim.Ours);
         Assert.Contains("[", claim.Ours);
+    }
+
+    [Theory]
+    [InlineData(1.5, 0.5, 0.7, 0.9, "yes")]
+    [InlineData(0.6, 0.5, 0.7, 0.9, "partly")]
+    [InlineData(2.4, 0.5, 0.9, 0.7, "no")]
+    public void Adaptive_entropy_is_held_against_its_target_and_growth_against_both_halves(double entropy, double first,
+        double middle, double last, string seen)
+    {
+        var claim = Of(Claims(new SyntheticStudy.Arm("adaptive", 0.9)
+        {
+            Spread = 0.001, Entropy = _ => entropy,
+            Reward = at => at < 0.5 ? first + 2 * at * (middle - first) : middle + (2 * at - 1) * (last - middle),
+        }), "Adaptive entropy loss");
+        Assert.Equal(seen, claim.Seen);
     }
 
     [Fact]

@@ -1,4 +1,4 @@
-namespace ReasonGen.Host.Notebooks;
+namespace ReasonGen.Files;
 
 /// <summary>Where a path leads once its links are followed, in folders too: two paths of one file give one.</summary>
 internal static class RealPath

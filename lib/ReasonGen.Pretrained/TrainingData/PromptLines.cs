@@ -1,0 +1,35 @@
+using ReasonGen.Checkpoints;
+
+namespace ReasonGen.TrainingData;
+
+/// <summary>Lines of a file of prompts, and which of the two kinds they are of: plain text, or json objects as in
+/// GenEval's metadata. One rule for drawing and for training.</summary>
+internal static class PromptLines
+{
+    private static readonly string[] Tables = [".csv", ".tsv", ".parquet", ".xlsx"];
+
+    /// <summary>Reads a file.</summary>
+    /// <returns>Its lines, blank ones too, and whether they are json: one begins with a brace, or the file is named so.
+    /// </returns>
+    /// <exception cref="UnusableFileException">It cannot be read, is a table, or one json array.</exception>
+    internal static (string[] Lines, bool Json) Read(string path)
+    {
+        const string remedy = "write a prompt a line (.txt), or a json object with \"prompt\" a line (.jsonl)";
+        var kind = Path.GetExtension(path).ToLowerInvariant();
+        if (Tables.Contains(kind))
+        {
+            throw new UnusableFileException(path, $"it is a table ({kind}), and which column holds prompts is not known",
+                remedy);
+        }
+
+        var text = TextFile.Read(path);
+        var all = text.Trim();
+        if (all.StartsWith('[') && all.EndsWith(']') && all[1..].TrimStart() is ['{' or '"' or ']', ..])
+        {
+            throw new UnusableFileException(path, "it is one json array", remedy);
+        }
+
+        var lines = text.Split('\n');
+        return (lines, kind is ".jsonl" or ".json" || lines.Any(line => line.TrimStart().StartsWith('{')));
+    }
+}
