@@ -47,13 +47,21 @@ public sealed record QwenProcessor
         IReadOnlyList<float> Singles(string key, IReadOnlyList<float> otherwise, double least, double most) =>
             !section.Has(key) ? otherwise
             : [.. section.Numbers(key, [0, 0, 0], least, most).Select(value => (float)value)];
+        foreach (var step in new[] { "do_resize", "do_rescale", "do_normalize" })
+        {
+            section.Expect(step, true);
+        }
+
+        var size = section["size"]; // as newer libraries write the bounds; those of older ones go before
         return new()
         {
             PatchSize = section.Integer("patch_size", 14, 1, 1024),
             TemporalPatchSize = section.Integer("temporal_patch_size", 2, 1, 64),
             MergeSize = section.Integer("merge_size", 2, 1, 64),
-            MinPixels = section.Integer("min_pixels", 4 * 28 * 28, 1, MostPixels),
-            MaxPixels = section.Integer("max_pixels", 1280 * 28 * 28, 1, MostPixels),
+            MinPixels = section.Integer("min_pixels", size.Integer("shortest_edge", 4 * 28 * 28, 1, MostPixels), 1,
+                MostPixels),
+            MaxPixels = section.Integer("max_pixels", size.Integer("longest_edge", 1280 * 28 * 28, 1, MostPixels), 1,
+                MostPixels),
             Mean = Singles("image_mean", published.Mean, 0, 1),
             Deviation = Singles("image_std", published.Deviation, 1e-6, 1e6),
         };
