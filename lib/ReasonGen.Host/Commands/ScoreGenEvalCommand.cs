@@ -1,5 +1,4 @@
 using System.CommandLine;
-using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Imaging;
 using ReasonGen.Rollouts;
@@ -193,18 +192,8 @@ internal static class ScoreGenEvalCommand
         var counts = folder.Images.CountBy(image => Path.GetDirectoryName(image.Path)!).ToDictionary();
         var prompts = Directory.GetDirectories(run.Folder).Where(path => PythonNumber.IsDigits(Path.GetFileName(path)))
             .Order(StringComparer.Ordinal).ToArray();
-        var settings = Path.Combine(run.Folder, "generation.json");
-        int? said = null;
-        try
-        {
-            said = File.Exists(settings) ? (int?)JObject.Parse(File.ReadAllText(settings))["settings"]?["count"] : null;
-        }
-        catch (Exception e) when (e is Newtonsoft.Json.JsonException or IOException or FormatException
-            or InvalidCastException)
-        {
-            run.Notes.Add($"how many images a prompt has could not be read: {e.Message.TrimEnd('.')}");
-        }
-
+        var said = SideFile.Count(Path.Combine(run.Folder, "generation.json"), "how many images a prompt has",
+            run.Notes, "settings", "count");
         var most = said ?? counts.Values.DefaultIfEmpty(0).Max();
         var missing = 0;
         foreach (var prompt in prompts)
