@@ -18,7 +18,7 @@ public static class ExifOrientation
     {
         var exif = file is [(byte)'R', ..] ? OfWebP(file)
             : PngChunks.Of(file).FirstOrDefault(chunk => chunk.Name == "eXIf").Data.Span;
-        return Read(exif.StartsWith("Exif\0\0"u8) ? exif[6..] : exif) switch
+        return Read(exif) switch
         {
             null => null,
             >= 1 and <= 8 and var orientation => orientation,
@@ -51,9 +51,10 @@ public static class ExifOrientation
     }
 
     /// <summary>The orientation that the first directory of a TIFF header gives, as it stands there; null where there
-    /// is none, or no such header.</summary>
+    /// is none, or no such header. The mark of a JPEG's EXIF may stand before it, as some programs write it.</summary>
     public static int? Read(ReadOnlySpan<byte> tiff)
     {
+        tiff = tiff.StartsWith("Exif\0\0"u8) ? tiff[6..] : tiff;
         var little = tiff.StartsWith("II"u8);
         if (tiff.Length < 8 || !(little || tiff.StartsWith("MM"u8)))
         {
