@@ -1,6 +1,6 @@
 // Encoded images to pixels: the one place that decodes, for training, judges, captions and chat alike. What is shown is
-// upright, as the EXIF orientation says. Profiles (ICC) are passed over, as the reference does. Of an animation, the
-// first frame.
+// upright, as the EXIF orientation says, be it a JPEG's, a PNG's or a WebP's. Profiles (ICC) are passed over, as the
+// reference does. Of an animation, the first frame.
 // Deviation: transparent parts are laid on white; the reference (Pillow's convert) drops transparency and shows
 // whatever colour lies below.
 using System.Runtime.InteropServices;
@@ -60,7 +60,7 @@ public static class ImageFile
             }
 
             var image = new RgbImage(info.Width, info.Height, OnWhite(bitmap.GetPixelSpan()));
-            return ExifOrientation.Turn(image, (int)codec.EncodedOrigin);
+            return ExifOrientation.Turn(image, OriginOf(encoded, codec));
         }
         // the library's word for memory that it could not have
         catch (Exception e) when (e.GetType() == typeof(Exception))
@@ -77,8 +77,15 @@ public static class ImageFile
     public static (int Width, int Height, string MediaType)? Measure(byte[] encoded)
     {
         using var codec = Open(encoded, out _, whole: false);
-        return codec is null ? null : Turned(codec) ? (codec.Info.Height, codec.Info.Width, MediaType(codec))
-            : (codec.Info.Width, codec.Info.Height, MediaType(codec));
+        if (codec is null)
+        {
+            return null;
+        }
+
+        var (origin, width, height) = (OriginOf(encoded, codec), codec.Info.Width, codec.Info.Height);
+        // as Upright gives it
+        var type = origin > 1 ? "image/png" : $"image/{codec.EncodedFormat.ToString().ToLowerInvariant()}";
+        return origin >= 5 ? (height, width, type) : (width, height, type);
     }
 
     /// <summary>
@@ -90,7 +97,7 @@ public static class ImageFile
     {
         using (var codec = Open(encoded, out _))
         {
-            if (codec is not null && (int)codec.EncodedOrigin <= 1)
+            if (codec is not null && OriginOf(encoded, codec) <= 1)
             {
                 return encoded;
             }
@@ -115,11 +122,8 @@ public static class ImageFile
         return codec;
     }
 
-    private static bool Turned(SKCodec codec) => (int)codec.EncodedOrigin >= 5;
-
-    private static string MediaType(SKCodec codec) =>
-        // as Upright gives it
-        (int)codec.EncodedOrigin > 1 ? "image/png" : $"image/{codec.EncodedFormat.ToString().ToLowerInvariant()}";
+    internal static int OriginOf(byte[] encoded, SKCodec codec) =>
+        ExifOrientation.Of(encoded) ?? (int)codec.EncodedOrigin;
 
     private static byte[] OnWhite(ReadOnlySpan<byte> rgba)
     {

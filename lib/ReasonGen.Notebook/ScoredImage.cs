@@ -74,11 +74,7 @@ public sealed record ScoredImage(RgbImage Pixels, (byte R, byte G, byte B) Outsi
         var palette = header is [_, _, _, _, _, _, _, _, _, 3, ..]
             ? png.FirstOrDefault(chunk => chunk.Name == "PLTE").Data.Span : default;
         var image = new RgbImage(info.Width, info.Height, rgb);
-        var orientation =
-            png.Where(chunk => chunk.Name == "eXIf").Select(chunk => chunk.Data).ToArray() is [var exif, ..]
-            ? ExifOrientation.Read(exif.Span.StartsWith("Exif\0\0"u8) ? exif.Span[6..] : exif.Span) ?? 1
-            : (int)codec.EncodedOrigin;
-        return new(upright ? ExifOrientation.Turn(image, orientation) : image,
+        return new(upright ? ExifOrientation.Turn(image, ImageFile.OriginOf(encoded, codec)) : image,
             palette is [var r, var g, var b, ..] ? (r, g, b)
             : default);
     }

@@ -121,6 +121,22 @@ internal sealed record ConfigSection(string Path, string Name, JObject Json)
         }
     }
 
+    /// <summary>Settings of the rotary positions: rope_scaling, or rope_parameters, in which newer libraries write θ,
+    /// too.</summary>
+    /// <param name="plain">Names of the kinds that scale nothing.</param>
+    /// <exception cref="UnusableFileException">They are scaled, which is not implemented.</exception>
+    internal ConfigSection Rope(params string[] plain)
+    {
+        var rope = this["rope_scaling"] is { Json.Count: > 0 } scaling ? scaling : this["rope_parameters"];
+        var other = new[] { "rope_type", "type" }.FirstOrDefault(key => rope.Text(key, plain[0]) is var type
+            && !plain.Contains(type)) ?? rope.Json.Properties().FirstOrDefault(one => one.Value is JObject)?.Name;
+        return other is null ? rope : throw new UnusableFileException(Path,
+            $"its '{rope.Name}{other}' is {Brief(rope.Json[other]!)}; only plain rotary positions "
+            + $"({string.Join(" or ", plain)}, the same in all layers) are implemented",
+            "where scaling was added to a published model for longer texts, take it out again; a model that was "
+            + "trained with it cannot be used here");
+    }
+
     private static bool IsNumber(JToken value) => value.Type is JTokenType.Integer or JTokenType.Float;
 
     private static string Brief(JToken value) =>

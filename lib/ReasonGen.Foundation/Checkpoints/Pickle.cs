@@ -15,7 +15,7 @@ namespace ReasonGen.Checkpoints;
 /// up.</param>
 internal sealed class Pickle(byte[] bytes, int start, bool modules = false)
 {
-    private const int MostSteps = 4_000_000, MostName = 512;
+    private const int MostSteps = 4_000_000, MostName = 512, MostDigits = 33;
 
     private static readonly UTF8Encoding Utf8 = new(false, throwOnInvalidBytes: true);
 
@@ -333,9 +333,15 @@ internal sealed class Pickle(byte[] bytes, int start, bool modules = false)
         }
     }
 
-    private static long Long(ReadOnlySpan<byte> digits)
+    // a long; nothing is made of a longer one, as states of random generators have them
+    private static object Long(ReadOnlySpan<byte> digits)
     {
-        Require(digits.Length <= 8, $"it has a whole number of {digits.Length} bytes");
+        Require(digits.Length <= MostDigits, $"it has a whole number of {digits.Length} bytes");
+        if (digits.Length > sizeof(long))
+        {
+            return new PickledInert();
+        }
+
         var value = digits.Length > 0 && digits[^1] >= 0x80 ? -1L : 0L;
         for (var i = digits.Length - 1; i >= 0; i--)
         {

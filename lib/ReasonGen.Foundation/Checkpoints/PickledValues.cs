@@ -53,19 +53,27 @@ internal sealed class PickledGroup(PickledKind kind)
             : throw new FormatException($"its values are nested deeper than {DeepestNesting} levels");
     }
 
+    /// <summary>Adds a pair to a dictionary. A key that names no tensor, such as True or a tuple of numbers, is kept as
+    /// it is; see <see cref="Names"/>.</summary>
     internal void Add(object? key, object? value)
     {
-        if (kind != PickledKind.Dictionary || key is not (string or long) || !(keys ??= new(ByValue)).Add(key))
+        if (kind != PickledKind.Dictionary || !(Names(key) ? (keys ??= new(ByValue)).Add(key!) : IsPlain(key)
+            || key is PickledGroup { Kind: PickledKind.Tuple } tuple && tuple.Items.All(IsPlain)))
         {
             throw new FormatException(kind != PickledKind.Dictionary
                 ? "it sets a key of something that is no dictionary"
-                : key is string or long ? $"the name '{key}' stands twice in one dictionary"
+                : Names(key) ? $"the name '{key}' stands twice in one dictionary"
                 : "a dictionary has a key that is neither text nor a number");
         }
 
         items.Add(key);
         Add(value);
     }
+
+    /// <summary>Whether a key can be a part of a tensor's name.</summary>
+    internal static bool Names(object? key) => key is string or long;
+
+    private static bool IsPlain(object? key) => key is null or string or long or double or bool or PickledInert;
 }
 
 /// <summary>A storage that tensors view: elements of one type under a key.</summary>

@@ -169,10 +169,10 @@ public static class TorchFile
         var entries = new List<TensorEntry>();
         var names = new HashSet<string>();
         long characters = 0, unfolded = 0, values = 0;
-        Collect(top, null);
+        Collect(top, null, named: true);
         return entries;
 
-        void Collect(object? value, string? name)
+        void Collect(object? value, string? name, bool named)
         {
             if (++values > most || (characters += name?.Length ?? 0) > MostNameCharacters)
             {
@@ -181,6 +181,11 @@ public static class TorchFile
 
             if (value is PickledTensor or PickledArray)
             {
+                if (!named)
+                {
+                    throw new FormatException("a dictionary of tensors has a key that is neither text nor a number");
+                }
+
                 entries.Add(names.Add(name!) ? value is PickledArray array ? array.Describe(path, name!)
                     : Describe(path, fileBytes, name!, (PickledTensor)value, locate)
                     : throw new FormatException($"the name '{name}' stands twice"));
@@ -195,7 +200,7 @@ public static class TorchFile
             {
                 foreach (var (key, item) in Pairs(inner))
                 {
-                    Collect(item, name is null ? $"{key}" : $"{name}.{key}");
+                    Collect(item, name is null ? $"{key}" : $"{name}.{key}", named && PickledGroup.Names(key));
                 }
             }
         }
@@ -203,12 +208,12 @@ public static class TorchFile
 
     private static PickledGroup? Wrapped(PickledGroup group) =>
         Pairs(group).Any(pair => pair.Value is PickledTensor) ? null
-        : Wrappers.Select(name => Pairs(group).FirstOrDefault(pair => pair.Key.Equals(name)).Value)
+        : Wrappers.Select(name => Pairs(group).FirstOrDefault(pair => Equals(pair.Key, name)).Value)
             .OfType<PickledGroup>().FirstOrDefault(inner => inner.Kind == PickledKind.Dictionary);
 
-    private static IEnumerable<(object Key, object? Value)> Pairs(PickledGroup group) =>
-        group.Kind == PickledKind.Dictionary
-        ? group.Items.Chunk(2).Select(pair => (pair[0]!, pair[1])) : group.Items.Select((item, i) => ((object)i, item));
+    private static IEnumerable<(object? Key, object? Value)> Pairs(PickledGroup group) =>
+        group.Kind == PickledKind.Dictionary ? group.Items.Chunk(2).Select(pair => (pair[0], pair[1]))
+        : group.Items.Select((item, i) => ((object?)(long)i, item));
 
     private static TensorEntry Describe(string path, long fileBytes, string name, PickledTensor tensor,
         Func<string, StoredBytes?> locate)

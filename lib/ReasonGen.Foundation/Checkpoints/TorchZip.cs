@@ -250,7 +250,8 @@ internal static class TorchZip
             throw new FormatException("the name of an entry is not UTF-8", e);
         }
 
-        return name.Any(c => c < ' ' || c is '\\' or ':') || name.Split('/').Any(part => part is "" or "." or "..")
+        return name is [_, ':', '/', ..] || name.Any(c => c is < ' ' or '\\')
+            || name.Split('/').Any(part => part is "" or "." or "..")
             ? throw new FormatException($"the name of its entry '{name}' leads out of the archive") : name;
     }
 

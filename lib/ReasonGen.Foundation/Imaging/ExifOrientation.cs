@@ -8,12 +8,53 @@ namespace ReasonGen.Imaging;
 /// <summary>How an image lies in its file, and how it is turned upright.</summary>
 public static class ExifOrientation
 {
-    private const int Tag = 0x0112, Entry = 12;
+    private const int Tag = 0x0112, Entry = 12, HasExif = 8;
+
+    /// <summary>The orientation that a PNG (chunk eXIf) or a WebP (chunk EXIF) gives, 1 where it is none of 1 to 8;
+    /// null where there is none. The image library passes the first over, and the second where it begins with the mark
+    /// of a JPEG's EXIF.</summary>
+    /// <param name="file">The encoded image, or its beginning.</param>
+    public static int? Of(byte[] file)
+    {
+        var exif = file is [(byte)'R', ..] ? OfWebP(file)
+            : PngChunks.Of(file).FirstOrDefault(chunk => chunk.Name == "eXIf").Data.Span;
+        return Read(exif) switch
+        {
+            null => null,
+            >= 1 and <= 8 and var orientation => orientation,
+            _ => 1,
+        };
+    }
+
+    // where the first chunk says that there is one, as the format's own library looks for it
+    private static ReadOnlySpan<byte> OfWebP(ReadOnlySpan<byte> file)
+    {
+        if (file.Length < 30 || !file.StartsWith("RIFF"u8) || !file[8..].StartsWith("WEBPVP8X"u8)
+            || (file[20] & HasExif) == 0)
+        {
+            return default;
+        }
+
+        for (var at = 12L; at <= file.Length - 8;)
+        {
+            var chunk = file[(int)at..];
+            long length = BinaryPrimitives.ReadUInt32LittleEndian(chunk[4..]);
+            if (chunk.StartsWith("EXIF"u8))
+            {
+                return length <= chunk.Length - 8 ? chunk.Slice(8, (int)length) : default;
+            }
+
+            at += 8 + length + length % 2;
+        }
+
+        return default;
+    }
 
     /// <summary>The orientation that the first directory of a TIFF header gives, as it stands there; null where there
-    /// is none, or no such header.</summary>
+    /// is none, or no such header. The mark of a JPEG's EXIF may stand before it, as some programs write it.</summary>
     public static int? Read(ReadOnlySpan<byte> tiff)
     {
+        tiff = tiff.StartsWith("Exif\0\0"u8) ? tiff[6..] : tiff;
         var little = tiff.StartsWith("II"u8);
         if (tiff.Length < 8 || !(little || tiff.StartsWith("MM"u8)))
         {

@@ -11,8 +11,6 @@ namespace ReasonGen.Host.Commands;
 /// <summary>reasongen caption: a folder of images becomes SFT data in the published schema.</summary>
 internal static class CaptionCommand
 {
-    private static readonly string[] Endings = [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"];
-
     internal static Command Create()
     {
         var images = Required("Folder of images (PNG, JPEG, WebP, BMP, GIF), with its subfolders.", "--images");
@@ -105,10 +103,22 @@ internal static class CaptionCommand
     {
         try
         {
-            var (images, strangers) = Find(folder, cancel);
-            strangers.ForEach(stranger =>
+            var found = CaptionImages.Find(folder, cancel);
+            var (images, strangers) = (found.Images, found.Strangers);
+            foreach (var (name, reason) in strangers)
+            {
                 Console.Error.WriteLine(
-                    $"{stranger.Name} is no image that can be read: {stranger.Reason}; it is left out."));
+                    $"{Terminal.Line(name)} is no image that can be read: {reason}; it is left out.");
+            }
+
+            if (found.Others.Count > 0)
+            {
+                var shown = Terminal.Line(string.Join(", ", found.Others.Take(5)));
+                Console.Error.WriteLine((found.Others.Count == 1 ? "1 other file is no image and left out: "
+                    : $"{found.Others.Count} other files are no images and left out: ")
+                    + $"{shown}{(found.Others.Count > 5 ? ", …" : "")}.");
+            }
+
             Console.WriteLine(Describe(captioner.Estimate(images), images.Count,
                 priced: config.PriceIn + config.PriceOut > 0));
             if (captioner.DamagedLines > 0)
@@ -171,77 +181,6 @@ internal static class CaptionCommand
         ? string.Create(CultureInfo.InvariantCulture,
             $"about {estimate.Cost:0.00} at the prices given, more where answers are asked for again.")
         : "no price was given.");
-
-    private static (List<CaptionImage> Images, List<(string Name, string Reason)> Strangers) Find(string folder,
-        CancellationToken cancel)
-    {
-        if (!Directory.Exists(folder))
-        {
-            throw new UsageException($"there is no folder '{folder}'; --images wants a folder of images");
-        }
-
-        string[] files = [.. Files(folder, [])
-            .Where(file => Endings.Contains(Path.GetExtension(file).ToLowerInvariant())).Order(StringComparer.Ordinal)];
-        if (files.Length == 0)
-        {
-            throw new UsageException(
-                $"'{folder}' holds no image; wanted are files ending in {string.Join(", ", Endings)}");
-        }
-
-        List<CaptionImage> images = [];
-        List<(string Name, string Reason)> strangers = [];
-        foreach (var file in files)
-        {
-            cancel.ThrowIfCancellationRequested();
-            var name = Path.GetRelativePath(folder, file).Replace('\\', '/');
-            try
-            {
-                // all of it: one that is cut short is paid for and trained on like a whole one
-                var bytes = File.ReadAllBytes(file);
-                if (ImageFile.Decode(bytes, out var reason) is not null
-                    && ImageFile.Measure(bytes) is var (width, height, type))
-                {
-                    images.Add(new(name, file, CaptionImage.HashOf(bytes), width, height, type));
-                }
-                else
-                {
-                    strangers.Add((name, reason!));
-                }
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-            {
-                var target = new FileInfo(file).LinkTarget;
-                strangers.Add(
-                    (name, e is FileNotFoundException && target is not null
-                        ? $"it is a link to '{target}', which is not there" : e.Message.TrimEnd('.')));
-            }
-        }
-
-        return (images, strangers);
-    }
-
-    // with subfolders, links to folders among them, each once
-    private static IEnumerable<string> Files(string folder, HashSet<string> seen)
-    {
-        string[] files, folders;
-        try
-        {
-            var place = new DirectoryInfo(folder);
-            if (!seen.Add((place.ResolveLinkTarget(returnFinalTarget: true) ?? place).FullName))
-            {
-                return [];
-            }
-
-            (files, folders) = (Directory.GetFiles(folder), Directory.GetDirectories(folder));
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new UnusableFileException(folder, $"the folder cannot be read: {e.Message.TrimEnd('.')}",
-                "give a folder that can be read", e);
-        }
-
-        return files.Concat(folders.SelectMany(inner => Files(inner, seen)));
-    }
 
     private static string? Key(string? variable) => variable is null ? null
         : Environment.GetEnvironmentVariable(variable) is { Length: > 0 } key ? key

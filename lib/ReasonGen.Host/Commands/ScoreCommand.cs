@@ -162,8 +162,9 @@ internal static class ScoreCommand
 
     // 00220/samples/0002.png and people's 220_2 are one
     private static string ImageName(string image) => image.Replace('\\', '/')
-        .Split('/') is [.., var prompt, "samples", var file] && int.TryParse(prompt, out var number)
-        && PythonNumber.LeadingDigits(file) is > 0 and var digits ? $"{number}_{int.Parse(file[..digits])}" : image;
+        .Split('/') is [.., { Length: > 0 } prompt, "samples", var file]
+        && PythonNumber.LeadingDigits(prompt) == prompt.Length && PythonNumber.LeadingDigits(file) is > 0 and var digits
+        ? $"{PythonNumber.Int(prompt)}_{PythonNumber.Int(file[..digits])}" : image;
 
     private static Dictionary<string, bool> People(string path, string? metadata, List<string> notes)
     {

@@ -39,8 +39,9 @@ internal static class ScoreGenEval2Command
         {
             try
             {
-                var text = (string?)JObject.Parse(File.ReadAllText(Path.Combine(prompt, "metadata.jsonl")))["prompt"]
-                    ?? throw new IOException("metadata.jsonl has no \"prompt\"");
+                var metadata = JObject.Parse(File.ReadAllText(Path.Combine(prompt, "metadata.jsonl")));
+                var text = (metadata["prompt"] as JValue)?.Value as string
+                    ?? throw new IOException("metadata.jsonl has no text \"prompt\"");
                 if (!wanted.TryGetValue(text, out var known))
                 {
                     run.Problems.Add($"{prompt}: '{text}' is no prompt of {file}");
@@ -50,8 +51,7 @@ internal static class ScoreGenEval2Command
                 images.AddRange(Directory.GetFiles(Path.Combine(prompt, "samples"), "*.png")
                     .Order(StringComparer.Ordinal).Select(path => (known, path)));
             }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException or Newtonsoft.Json.JsonException
-                or InvalidCastException)
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException or Newtonsoft.Json.JsonException)
             {
                 run.Problems.Add($"{prompt}: {e.Message.TrimEnd('.')}");
             }

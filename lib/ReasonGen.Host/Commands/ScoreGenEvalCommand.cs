@@ -1,5 +1,4 @@
 using System.CommandLine;
-using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Evaluation;
 using ReasonGen.Imaging;
@@ -194,21 +193,10 @@ internal static class ScoreGenEvalCommand
         var counts = folder.Images.CountBy(image => Path.GetDirectoryName(image.Path)!).ToDictionary();
         var prompts = Directory.GetDirectories(run.Folder).Where(path => PythonNumber.IsDigits(Path.GetFileName(path)))
             .Order(StringComparer.Ordinal).ToArray();
-        var settings = Path.Combine(run.Folder, "generation.json");
-        int? said = null;
-        var all = prompts.Length;
-        try
-        {
-            var made = File.Exists(settings) ? JObject.Parse(File.ReadAllText(settings))["settings"] : null;
-            said = (int?)made?["count"];
-            all = (int?)made?[ImageSuite.PromptCount] ?? all;
-        }
-        catch (Exception e) when (e is Newtonsoft.Json.JsonException or IOException or FormatException
-            or InvalidCastException)
-        {
-            run.Notes.Add($"how many images a prompt has could not be read: {e.Message.TrimEnd('.')}");
-        }
-
+        var made = Path.Combine(run.Folder, "generation.json");
+        var said = SideFile.Count(made, "how many images a prompt has", run.Notes, "settings", "count");
+        var all = SideFile.Count(made, "how many prompts there are", run.Notes, "settings", ImageSuite.PromptCount)
+            ?? prompts.Length;
         var most = said ?? counts.Values.DefaultIfEmpty(0).Max();
         var missing = most * Math.Max(0, all - prompts.Length);
         if (missing > 0)

@@ -1,7 +1,5 @@
 using System.CommandLine;
 using System.Diagnostics;
-using Newtonsoft.Json;
-using Newtonsoft.Json.Linq;
 using ReasonGen.Notebook;
 using ReasonGen.Checkpoints;
 using ReasonGen.Files;
@@ -66,19 +64,9 @@ internal sealed class ScoreRun
             return given;
         }
 
-        try
-        {
-            var made = Path.Combine(Folder, "generation.json");
-            var model = File.Exists(made) ? (string?)JObject.Parse(File.ReadAllText(made))["about"]?["model"] : null;
-            var training = model is null ? null : Path.Combine(model, "training.json");
-            return training is not null && File.Exists(training)
-                ? (string?)JObject.Parse(File.ReadAllText(training))["reward"] : null;
-        }
-        catch (Exception e) when (e is IOException or JsonException or InvalidCastException)
-        {
-            Notes.Add($"what the scored model was trained on could not be read: {e.Message.TrimEnd('.')}");
-            return null;
-        }
+        const string What = "what the scored model was trained on";
+        var model = SideFile.Text(Path.Combine(Folder, "generation.json"), What, Notes, "about", "model");
+        return model is null ? null : SideFile.Text(Path.Combine(model, "training.json"), What, Notes, "reward");
     }
 
     /// <summary>Tells the cost; false where that is all.</summary>
@@ -165,6 +153,7 @@ internal sealed class ScoreRun
     internal (int Width, int Height) Measure(string path, string name)
     {
         var head = Bytes(path, 1 << 16);
+        head = head is [(byte)'R', (byte)'I', ..] ? Bytes(path) : head; // a WebP tells at its end how it lies
         var length = new FileInfo(path).Length;
         if (ImageFile.Measure(head) is not { } size || length * 40 < (long)size.Width * size.Height || length < 4096)
         {

@@ -126,6 +126,7 @@ internal sealed class TrainCommand(TrainingStage stage)
         found.Expect(config);
         TrainData.Expect(stage, from, heldOut);
         var parts = stage == TrainingStage.Grpo ? rewards.Find(parsed, config, TrainData.IsWorld(from)) : [];
+        TrainData.ExpectReadable(parts, from, heldOut);
         SetThreads(parsed);
         var session = new TrainSession(stage, found, all, from, heldOut, parts, model.Target(parsed), ranks);
         using var run = parsed.GetValue(dryRun) ? null : session.Open(folder, Provenance.Now());

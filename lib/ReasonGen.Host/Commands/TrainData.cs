@@ -36,6 +36,26 @@ internal static class TrainData
         }
     }
 
+    /// <summary>Looks whether the reward can read every prompt, before a step is made.</summary>
+    /// <exception cref="UnusableFileException">A prompt holds what its judge takes for the image.</exception>
+    internal static void ExpectReadable(IReadOnlyList<RewardPart> rewards,
+        params IEnumerable<IReadOnlyList<string>> all)
+    {
+        foreach (var paths in all.Where(paths => paths.Count > 0 && !IsWorld(paths) && rewards.Count > 0))
+        {
+            foreach (var prompt in PromptFiles.Read(paths, _ => 0, 0).Prompts)
+            {
+                if (rewards.FirstOrDefault(one => one.Mark?.Invoke(prompt.Text) is not null) is { } part)
+                {
+                    throw new UnusableFileException(string.Join(", ", paths),
+                        $"the prompt '{prompt.Text}' holds {part.Mark!(prompt.Text)}, which marks the image's place in "
+                        + $"the question that the judge {part.Spec} is asked", "take it out of the prompt, or the "
+                        + "prompt out of the file");
+                }
+            }
+        }
+    }
+
     /// <summary>Tells data from others: names, lengths and samples of the bytes.</summary>
     internal static string Fingerprint(IReadOnlyList<string> paths) => IsWorld(paths) ? DrawnWorld
         : string.Join(' ', paths.Select(path =>
@@ -116,7 +136,7 @@ internal sealed class TrainSamples(
     {
         var files = SftSets.Files(paths);
         var sets = new SftSets([.. files.Select(Set)], pipeline.Tokenizer.Special, config.Data);
-        string[] prompts = [.. SftParquet.Open(files[0]).ReadGroup(0).Take(Shown)
+        string[] prompts = [.. SftParquet.Open(files[0]).Rows().Take(Shown)
             .Select(row => PromptAugmentation.WithoutFullStop((string?)row.Record["brief_caption"] ?? ""))];
         return new(sets.Batch, config.Data.SamplesPerStep, [.. prompts.Where(prompt => prompt.Length > 0)], sets.Count);
     }

@@ -13,6 +13,7 @@ using ReasonGen.Judging;
 using ReasonGen.Notebook;
 using ReasonGen.Qwen;
 using ReasonGen.Rewards;
+using ReasonGen.Rollouts;
 using ReasonGen.Runs;
 using ReasonGen.Scoring;
 using ReasonGen.Studies;
@@ -30,8 +31,10 @@ namespace ReasonGen.Host.Commands;
 /// <param name="Qwen">Sizes of a Qwen2.5-VL, for the plan of memory.</param>
 /// <param name="NeedsInclude">Whether it scores prompts alone that say what is asked for, as GenEval's metadata
 /// do.</param>
+/// <param name="Mark">What in a prompt it would take for an image, and so cannot be asked about; null for
+/// nothing.</param>
 internal sealed record RewardPart(string Spec, double Weight, string Fingerprint, Func<ComputeTarget, IReward> Load,
-    QwenConfig? Qwen = null, bool NeedsInclude = false);
+    QwenConfig? Qwen = null, bool NeedsInclude = false, Func<string, string?>? Mark = null);
 
 /// <summary>The rewards of <c>train grpo</c>, alone or weighted together.</summary>
 internal sealed partial class TrainRewards
@@ -106,7 +109,8 @@ internal sealed partial class TrainRewards
 
         if (Study.Judges.Contains(name))
         {
-            return new(name, weight, name, _ => new Study(StudyConfig.Quick).LoadJudge(name));
+            return new(name, weight, name, _ => new Study(StudyConfig.Quick).LoadJudge(name),
+                Mark: JudgePrompt.Mini.MarkIn);
         }
 
         if (Official.TryGetValue(name, out var files))
@@ -135,7 +139,7 @@ internal sealed partial class TrainRewards
                 Calls = new() { ConcurrentCalls = config.Judge.Concurrent },
             };
             return new(name, weight, $"endpoint {model}",
-                _ => new RemoteJudge(ChatEndpoint.Connect(name, model), called));
+                _ => new RemoteJudge(ChatEndpoint.Connect(name, model), called), Mark: called.Prompt.MarkIn);
         }
 
         return Directory.Exists(name) ? Folder(name, weight, config) : throw new UsageException(
@@ -150,7 +154,8 @@ internal sealed partial class TrainRewards
         if (JanusFiles.ModelType(folder) is "multi_modality" or "janus")
         {
             return new(folder, weight, ModelOptions.Fingerprint(folder),
-                target => new JanusJudge(name, JanusPipeline.Open(folder, target), config.Judge.MaxTokens));
+                target => new JanusJudge(name, JanusPipeline.Open(folder, target), config.Judge.MaxTokens),
+                Mark: prompt => prompt.Contains(JanusChat.ImagePlaceholder) ? JanusChat.ImagePlaceholder : null);
         }
 
         var sizes = QwenConfig.FromFolder(folder);
@@ -160,7 +165,8 @@ internal sealed partial class TrainRewards
             ImagesPerBatch = config.Judge.ImagesPerBatch,
         };
         return new(folder, weight, ModelOptions.Fingerprint(folder), target =>
-            new QwenJudge(name, QwenVl.Load(folder, target), HuggingFaceTokenizer.Load(folder), asked), sizes);
+            new QwenJudge(name, QwenVl.Load(folder, target), HuggingFaceTokenizer.Load(folder), asked), sizes,
+            Mark: asked.Prompt.MarkIn);
     }
 
     private static IReward LoadOfficial(string name, string[] paths, ComputeTarget target, bool any) => name switch

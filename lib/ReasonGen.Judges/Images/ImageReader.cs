@@ -60,6 +60,6 @@ public static class ImageReader
         var mode = codec.EncodedFormat == SKEncodedImageFormat.Gif ? ImageMode.Palette : transparent ? ImageMode.Rgba
             : ImageMode.Rgb;
         return new(new(info.Width, info.Height, rgb), mode, mode == ImageMode.Rgba ? alpha : null, path) { Orientation =
-            (int)codec.EncodedOrigin };
+            ExifOrientation.Of(file) ?? (int)codec.EncodedOrigin };
     }
 }

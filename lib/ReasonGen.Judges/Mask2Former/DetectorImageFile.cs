@@ -45,9 +45,6 @@ public static class DetectorImageFile
             throw new UnusableFileException(path, "the image is damaged or cut short", "make or download it again");
         }
 
-        // the orientation in a PNG's eXIf chunk is passed over by Skia
-        var origin = PngChunks.Of(encoded).Where(chunk => chunk.Name == "eXIf").Take(1)
-            .Select(chunk => ExifOrientation.Read(chunk.Data.Span)).SingleOrDefault();
         var rgba = bitmap.GetPixelSpan();
         var rgb = new byte[3 * info.Width * info.Height];
         for (var i = 0; i < rgb.Length / 3; i++)
@@ -56,6 +53,6 @@ public static class DetectorImageFile
         }
 
         return ExifOrientation.Turn(new(info.Width, info.Height, rgb),
-            origin is >= 1 and <= 8 ? origin.Value : (int)codec.EncodedOrigin);
+            ExifOrientation.Of(encoded) ?? (int)codec.EncodedOrigin);
     }
 }

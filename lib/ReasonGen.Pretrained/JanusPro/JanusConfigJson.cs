@@ -126,7 +126,6 @@ internal static class JanusConfigJson
         language.Expect("hidden_act", "silu");
         language.Expect("attention_bias", false);
         language.Expect("mlp_bias", false);
-        language.Expect("rope_scaling", null);
         language.Expect("tie_word_embeddings", false);
 
         // what is left out is as in the library's LlamaConfig, which is how the 7B model is published
@@ -139,7 +138,8 @@ internal static class JanusConfigJson
             MlpWidth = language.Integer("intermediate_size", 11008),
             Layers = language.Integer("num_hidden_layers", 32), Heads = heads,
             KeyValueHeads = shared == heads ? 0 : shared,
-            RopeTheta = language.Number("rope_theta", 10000), RmsNormEpsilon = language.Number("rms_norm_eps", 1e-6),
+            RopeTheta = language.Rope("default").Number("rope_theta", language.Number("rope_theta", 10000)),
+            RmsNormEpsilon = language.Number("rms_norm_eps", 1e-6),
             Positions = language.Integer("max_position_embeddings", 16384),
         };
     }

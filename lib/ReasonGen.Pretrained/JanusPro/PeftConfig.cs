@@ -20,6 +20,11 @@ internal sealed class PeftConfig
         "lora_ga_config", "ensure_weight_tying", "runtime_config",
     ];
 
+    // How additions may have begun (init_lora_weights), besides true, false and null. With every other beginning
+    // (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) the library changes the base's own weights, when it loads the adapter, too
+    // (peft: LoraLayer.update_layer), so that W + s B A would be another model.
+    private static readonly string[] Beginnings = ["gaussian", "eva", "orthogonal"];
+
     private readonly string path;
     private readonly JObject json;
 
@@ -38,6 +43,16 @@ internal sealed class PeftConfig
             throw new UnusableFileException(path,
                 $"it asks for {string.Join(", ", asks)}, which is not implemented here",
                 "merge it into its base where it was made, and give the merged folder");
+        }
+
+        if (json["init_lora_weights"] is { } begun && begun is not JValue { Value: null or bool }
+            && !(Text("init_lora_weights") is { } name && Beginnings.Contains(name.ToLowerInvariant())))
+        {
+            throw new UnusableFileException(path, "its additions were begun with init_lora_weights "
+                + $"{begun.ToString(Formatting.None)}, for which PEFT changes the weights of the base itself when it "
+                + $"loads them; that is not done here (read are true, false, {string.Join(", ", Beginnings)})",
+                "merge it into its base where it was made, and give the merged folder; or save it there with "
+                + "path_initial_model_for_weight_conversion, and give that adapter");
         }
     }
 

@@ -44,13 +44,18 @@ public sealed record JudgePrompt(string Template, (string Begin, string Patch, s
     /// reference.</summary>
     public string Turn(string prompt) => Template.Replace("{prompt}", prompt.Replace("A photo of ", ""));
 
+    /// <summary>What a prompt holds that would be taken for an image, or a part of one; null where it may be asked
+    /// about.</summary>
+    public string? MarkIn(string prompt) =>
+        new[] { Placeholder, Image.Begin, Image.Patch, Image.End }.FirstOrDefault(prompt.Contains);
+
     /// <summary>The user's turn with the image's tokens in it.</summary>
     /// <param name="prompt">The prompt the image was drawn for.</param>
     /// <param name="imageTokens">Tokens of the image.</param>
     /// <exception cref="ArgumentException">The prompt itself holds the mark of an image.</exception>
-    public string TurnWithImage(string prompt, int imageTokens = 1) => prompt.Contains(Placeholder)
+    public string TurnWithImage(string prompt, int imageTokens = 1) => MarkIn(prompt) is { } mark
         ? throw new ArgumentException(
-            $"the prompt '{prompt}' contains {Placeholder}, which marks the image's place in the judge's question",
+            $"the prompt '{prompt}' contains {mark}, which marks the image's place in the judge's question",
             nameof(prompt))
         : Turn(prompt).Replace(Placeholder,
             Image.Begin + string.Concat(Enumerable.Repeat(Image.Patch, imageTokens)) + Image.End);

@@ -136,7 +136,7 @@ public sealed record QwenConfig
         var vision = root.Has("vision_config") ? root["vision_config"]
             : throw new UnusableFileException(root.Path, "it has no 'vision_config'",
                 "check that the configuration is of this model");
-        var scaling = text.Has("rope_scaling") ? text["rope_scaling"] : text["rope_parameters"];
+        var rope = text.Rope("default", "mrope");
         QwenConfig published = Qwen7B;
         int Token(string key, int otherwise) =>
             root.Integer(key, otherwise) is var id && (id < text.Size("vocab_size") || !root.Has(key)) ? id
@@ -149,9 +149,9 @@ public sealed record QwenConfig
                 text.Size("num_hidden_layers"),
                 text.Size("num_attention_heads"), text.Size("num_key_value_heads")) with
             {
-                RopeTheta = text.Number("rope_theta", scaling.Number("rope_theta", 1e6)),
+                RopeTheta = rope.Number("rope_theta", text.Number("rope_theta", 1e6)),
                 RmsNormEpsilon = text.Number("rms_norm_eps", 1e-6),
-                RopeSections = scaling.Has("mrope_section") ? scaling.Integers("mrope_section", [])
+                RopeSections = rope.Has("mrope_section") ? rope.Integers("mrope_section", [])
                     : throw new UnusableFileException(root.Path, "it has no 'mrope_section'",
                         "check that the configuration is of this model"),
             },

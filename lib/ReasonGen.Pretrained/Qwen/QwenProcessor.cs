@@ -3,7 +3,6 @@
 //     Pillow's bicubic resize;
 //   value = (byte / 255 − mean) / std;  rows: 2x2 squares of patches, row by row;  columns: channel, frame, row, column
 //     of a patch.
-using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Imaging;
@@ -40,20 +39,31 @@ public sealed record QwenProcessor
 
     /// <summary>What a preprocessor_config.json says; bounds it leaves out are those of the reference's
     /// class.</summary>
-    /// <exception cref="UnusableFileException">A number in it is none that could be meant.</exception>
-    public static QwenProcessor FromJson(JObject json)
+    /// <exception cref="UnusableFileException">A number in it is none that could be meant, or a step is switched off,
+    /// which is not implemented.</exception>
+    public static QwenProcessor FromJson(JObject json) => FromSection(new("preprocessor_config.json", "", json));
+
+    private static QwenProcessor FromSection(ConfigSection section)
     {
-        var (section, published) = (new ConfigSection("preprocessor_config.json", "", json), new QwenProcessor());
+        var published = new QwenProcessor();
         IReadOnlyList<float> Singles(string key, IReadOnlyList<float> otherwise, double least, double most) =>
             !section.Has(key) ? otherwise
             : [.. section.Numbers(key, [0, 0, 0], least, most).Select(value => (float)value)];
+        foreach (var step in new[] { "do_resize", "do_rescale", "do_normalize" })
+        {
+            section.Expect(step, true);
+        }
+
+        var size = section["size"]; // as newer libraries write the bounds; those of older ones go before
         return new()
         {
             PatchSize = section.Integer("patch_size", 14, 1, 1024),
             TemporalPatchSize = section.Integer("temporal_patch_size", 2, 1, 64),
             MergeSize = section.Integer("merge_size", 2, 1, 64),
-            MinPixels = section.Integer("min_pixels", 4 * 28 * 28, 1, MostPixels),
-            MaxPixels = section.Integer("max_pixels", 1280 * 28 * 28, 1, MostPixels),
+            MinPixels = section.Integer("min_pixels", size.Integer("shortest_edge", 4 * 28 * 28, 1, MostPixels), 1,
+                MostPixels),
+            MaxPixels = section.Integer("max_pixels", size.Integer("longest_edge", 1280 * 28 * 28, 1, MostPixels), 1,
+                MostPixels),
             Mean = Singles("image_mean", published.Mean, 0, 1),
             Deviation = Singles("image_std", published.Deviation, 1e-6, 1e6),
         };
@@ -65,15 +75,7 @@ public sealed record QwenProcessor
     public static QwenProcessor Read(string folder, QwenVisionConfig config)
     {
         var path = Path.Combine(folder, "preprocessor_config.json");
-        try
-        {
-            return File.Exists(path) ? FromJson(JObject.Parse(File.ReadAllText(path))) : For(config);
-        }
-        catch (Exception e) when (e is JsonException or IOException or FormatException or InvalidCastException)
-        {
-            throw new UnusableFileException(path, $"it is damaged: {e.Message.TrimEnd('.')}", "restore the "
-                + "published file", e);
-        }
+        return File.Exists(path) ? FromSection(ConfigSection.Read(path)) : For(config);
     }
 
     /// <summary>The processor of a model of these sizes that takes images as they are when they fit.</summary>

@@ -8,6 +8,8 @@ namespace ReasonGen.Scoring;
 public sealed record CsvTable(IReadOnlyList<string> Header, IReadOnlyList<(string[] Cells, int Line)> Rows)
 {
     /// <summary>Reads a text; empty lines are passed over, a byte order mark too.</summary>
+    /// <exception cref="OfficialStopException">It ends within quotes: it is cut short, or a quote is
+    /// missing.</exception>
     public static CsvTable Parse(string text)
     {
         text = text.TrimStart('\ufeff');
@@ -53,6 +55,12 @@ public sealed record CsvTable(IReadOnlyList<string> Header, IReadOnlyList<(strin
                 cell.Append(c);
                 started = true;
             }
+        }
+
+        if (quoted)
+        {
+            throw new OfficialStopException("ParserError", $"the row that begins on line {first} has a cell whose "
+                + "quotes do not end: the file is cut short, or a quote is missing");
         }
 
         End();

@@ -51,6 +51,10 @@ public sealed record GenEvalAnnotations(IReadOnlyList<HumanVerdict> Images, IRea
             throw new UnusableFileException(path, $"the annotations cannot be read: {e.Message.TrimEnd('.')}",
                 "check the path", e);
         }
+        catch (OfficialStopException stop)
+        {
+            throw new UnusableFileException(path, stop.Cause, "restore the published file", stop);
+        }
 
         string[] needed = ["Input.index", "Input.caption", "Input.object_0_name", "Input.object_1_name",
             "Answer.task-count-0", "Answer.task-count-1",
@@ -132,22 +136,54 @@ public sealed record GenEvalAnnotations(IReadOnlyList<HumanVerdict> Images, IRea
     /// <exception cref="UnusableFileException">It is missing or damaged.</exception>
     public static IReadOnlyDictionary<string, JsonElement> ReadMetadata(string path)
     {
+        var number = 0;
         try
         {
             var byPrompt = new Dictionary<string, JsonElement>();
-            foreach (var line in File.ReadLines(path).Where(line => line.Trim().Length > 0))
+            foreach (var line in File.ReadLines(path))
             {
-                var metadata = PythonJson.Parse(line);
-                byPrompt[metadata.GetProperty("prompt").Text()] = metadata;
+                number++;
+                if (line.Trim().Length > 0)
+                {
+                    var metadata = PythonJson.Parse(line);
+                    Expect(metadata);
+                    byPrompt[Member(metadata, "prompt").Text()] = metadata;
+                }
             }
 
             return byPrompt;
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or OfficialStopException
-            or InvalidOperationException or KeyNotFoundException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new UnusableFileException(path, $"GenEval's metadata cannot be read: {e.Message.TrimEnd('.')}",
+                "check the path", e);
+        }
+        catch (Exception e) when (e is OfficialStopException or InvalidOperationException or FormatException)
+        {
+            throw new UnusableFileException(path, $"line {number} is none of GenEval's metadata: "
+                + ((e as OfficialStopException)?.Cause ?? e.Message).TrimEnd('.'),
                 "give evaluation_metadata.jsonl, a JSON object a line", e);
         }
     }
+
+    // all that verdicts are made of, so that nothing is missing in their middle
+    private static void Expect(JsonElement metadata)
+    {
+        _ = Member(metadata, "tag").Text();
+        IEnumerable<JsonElement> clauses = Member(metadata, "include").EnumerateArray();
+        foreach (var clause in metadata.TryGetProperty("exclude", out var exclude)
+            ? clauses.Concat(exclude.EnumerateArray()) : clauses)
+        {
+            _ = (Member(clause, "class").Text(), Member(clause, "count").GetInt32());
+            _ = clause.TryGetProperty("color", out var color) ? color.GetString() : null;
+            if (clause.TryGetProperty("position", out var position) && (position.GetArrayLength() == 0
+                || !Opposite.ContainsKey(position[0].Text().Split(' ')[0])))
+            {
+                throw new FormatException("a 'position' is none of left, right, above and below");
+            }
+        }
+    }
+
+    private static JsonElement Member(JsonElement of, string name) => of.TryGetProperty(name, out var value) ? value
+        : throw new FormatException($"it has no '{name}', or one of its objects has none");
 }

@@ -33,6 +33,12 @@ public sealed class ImageCodeCache(SftParquet set, VqTokenizer tokenizer, int pi
     /// <exception cref="UnusableFileException">A row's bytes are no image, or the codes cannot be kept.</exception>
     public Tensor Group(int group, Func<SftRow[]>? rows = null)
     {
+        if (set.GroupRows[group] == 0) // as some writers end a file: nothing to encode, nothing to keep
+        {
+            var side = pixels / tokenizer.Config.PixelsPerCode;
+            return empty([0, side * side], ScalarType.Int32, device: CPU);
+        }
+
         var path = Path.Combine(Folder, $"{group:00000}.safetensors");
         if (File.Exists(path) && SafetensorsHeader.Read(path).Metadata.GetValueOrDefault("of") == fingerprint)
         {
@@ -100,6 +106,6 @@ public sealed class ImageCodeCache(SftParquet set, VqTokenizer tokenizer, int pi
         var weights = tokenizer.parameters().First(); // codes near a border differ with the device and the type
         var computed = weights.device_type == DeviceType.CPU && weights.dtype == ScalarType.Float32 ? ""
             : $" {weights.device_type} {weights.dtype}";
-        return $"{Convert.ToHexStringLower(hash.GetHashAndReset())} {pixels} {length} upright{computed}";
+        return $"{Convert.ToHexStringLower(hash.GetHashAndReset())} {pixels} {length} upright in all formats{computed}";
     }
 }

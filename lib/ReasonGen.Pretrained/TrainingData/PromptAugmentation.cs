@@ -8,8 +8,9 @@ namespace ReasonGen.TrainingData;
 /// <summary>
 /// Picks one of a record's several wordings (sft_dataset.py prompt_augmentation, cot_augmentation), so that SFT does
 /// not overfit one pattern. Kept from the reference: a single object prompt gives " and X" with its leading blank.
-/// Deviation: a wording that a row lacks (null, or an empty list) is not drawn, where the reference stops in the middle
-/// of training.
+/// Deviations: 1. A wording that a row lacks (null, or an empty list) is not drawn, where the reference stops in the
+/// middle of training. 2. A text where a list belongs is read as one only where it is one, as Python or JSON write it;
+/// another text is one wording. The reference evaluates the text, and stops at a sentence.
 /// </summary>
 public static partial class PromptAugmentation
 {
@@ -60,16 +61,19 @@ public static partial class PromptAugmentation
     public static string WithoutFullStop(string prompt) => prompt.EndsWith('.') ? prompt[..^1] : prompt;
 
     /// <summary>Whether a wording, a text or a list of texts by its key, says anything.</summary>
+    /// <exception cref="ArgumentException">A list that is stored as a text is damaged.</exception>
     internal static bool Says(string key, JToken? value) =>
         value is not null
             && (key is "tags" or "object_prompts" or "paraphrases" or "varied_captions" ? Texts(value).Length > 0
         : value is JValue { Value: string text } && !string.IsNullOrWhiteSpace(text));
 
-    // A list, or a list that was stored as its Python text. What is null or blank in it says nothing.
+    /// <summary>The texts of a list, or of a list that was stored as its Python or JSON text; another text is the only
+    /// one. What is null or blank says nothing.</summary>
+    /// <exception cref="ArgumentException">A list that is stored as a text is damaged.</exception>
     internal static string[] Texts(JToken value) => [.. (value switch
     {
         JArray list => list.Select(text => (text as JValue)?.Value as string),
-        JValue { Value: string text } => Quoted(text),
+        JValue { Value: string text } => Stored(text),
         _ => [],
     }).Where(text => !string.IsNullOrWhiteSpace(text)).Select(text => text!)];
 
@@ -88,26 +92,26 @@ public static partial class PromptAugmentation
     [GeneratedRegex(@"\\(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|.)", RegexOptions.Singleline)]
     private static partial Regex Escape();
 
-    // a list as Python or JSON writes it: what stands between quotes
-    private static IEnumerable<string> Quoted(string text)
+    private static string[] Stored(string text)
     {
-        for (var at = 0; at < text.Length; at++)
+        var plain = text.Trim();
+        if (!Opening().IsMatch(plain))
         {
-            if (text[at] is not ('\'' or '"'))
-            {
-                continue;
-            }
-
-            var (quote, begin) = (text[at], at + 1);
-            for (at++; at < text.Length && text[at] != quote; at++)
-            {
-                at += text[at] == '\\' ? 1 : 0;
-            }
-
-            if (at < text.Length)
-            {
-                yield return Unescaped(text[begin..at]);
-            }
+            return plain is "None" or "null" ? [] : [text];
         }
+
+        return List().Match(plain) is { Success: true } list
+            ? [.. list.Groups["text"].Captures.Select(quoted => Unescaped(quoted.Value[1..^1]))]
+            : throw new ArgumentException("it holds a list of texts that was stored as a text and is damaged: "
+                + (plain.Length > 60 ? plain[..60] + "…" : plain));
     }
+
+    // how a list begins, or a tuple as a whole; a sentence may begin with a bracket, too
+    [GeneratedRegex("""^(?:\[\s*(?:['"\]]|None\b|null\b)|\(\s*['"].*\)\z)""", RegexOptions.Singleline)]
+    private static partial Regex Opening();
+
+    // texts in quotes, or none, with commas between
+    [GeneratedRegex("""^[\[(]\s*(?>(?:(?:(?<text>'(?>(?:[^'\\]+|\\.)*)'|"(?>(?:[^"\\]+|\\.)*)")|None|null)"""
+        + """\s*(?:,\s*|(?=[\])]\z)))*)[\])]\z""", RegexOptions.Singleline)]
+    private static partial Regex List();
 }

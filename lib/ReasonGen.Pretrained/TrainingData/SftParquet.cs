@@ -7,8 +7,6 @@ using System.Text.Json.Serialization;
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using Parquet;
-using Parquet.Data;
-using Parquet.Schema;
 using Parquet.Serialization;
 using ReasonGen.Checkpoints;
 using ReasonGen.Files;
@@ -16,7 +14,7 @@ using ReasonGen.Files;
 namespace ReasonGen.TrainingData;
 
 /// <summary>A parquet file of SFT rows, read a row group at a time: the set is never held as a whole.</summary>
-public sealed class SftParquet
+public sealed partial class SftParquet
 {
     private static readonly string[] Columns = ["image", "brief_caption", "detailed_caption", "augmented_prompts"];
 
@@ -73,75 +71,6 @@ public sealed class SftParquet
             ? throw new FormatException($"it holds {rows.Count} rows where its footer says {GroupRows[group]}")
             : rows.Select((row, i) => Row(row, first + i)).ToArray();
     });
-
-    /// <summary>The first row that has a text in none of some columns; null where every row has one. Only those columns
-    /// are read.</summary>
-    /// <param name="columns">Columns, and members of columns after a full stop: detailed_caption,
-    /// augmented_prompts.tags.</param>
-    /// <exception cref="UnusableFileException">The file is damaged.</exception>
-    public long? FirstWithout(params IReadOnlyList<string> columns) =>
-        Guard<long?>(Path, $"its column {string.Join(" or ", columns)} is damaged", async () =>
-    {
-        long first = 0;
-        for (var group = 0; group < GroupRows.Count; first += GroupRows[group++])
-        {
-            var there = new bool[GroupRows[group]];
-            foreach (var column in columns)
-            {
-                await MarkAsync(group, column, there);
-            }
-
-            if (Array.IndexOf(there, false) is >= 0 and var row)
-            {
-                return first + row;
-            }
-        }
-
-        return null;
-    });
-
-    // a column, or what lies below it; or the text that holds it as JSON
-    private async Task MarkAsync(int group, string column, bool[] there)
-    {
-        await using var footer = ParquetGuard.OpenFooter(Path);
-        await using var schema = await ParquetReader.CreateAsync(footer);
-        var parent = column.Split('.')[0];
-        foreach (var path in schema.Schema.DataFields.Select(field => field.Path.ToList()))
-        {
-            var name = string.Join('.', path);
-            if (name != column && name != parent && !name.StartsWith(column + ".", StringComparison.Ordinal))
-            {
-                continue;
-            }
-
-            await using var stream = guard.Open(Path, group, string.Join('\0', path));
-            await using var reader = await ParquetReader.CreateAsync(stream);
-            var field = reader.Schema.DataFields.First(field => field.Path.ToList().SequenceEqual(path));
-            using var data = await reader.RowGroups[group].ReadRawColumnDataBaseAsync(field);
-            if (data is RawColumnData<ReadOnlyMemory<char>> texts)
-            {
-                var (inner, count) = (column[(column.IndexOf('.') + 1)..],
-                    (int)reader.RowGroups[group].GetMetadata(field)!.MetaData!.NumValues);
-                Mark(there, texts, field, count, text => name == parent && name != column
-                    ? Prompts(text) is { } prompts && PromptAugmentation.Says(inner, prompts[inner])
-                    : field.MaxRepetitionLevel > 0 ? !string.IsNullOrWhiteSpace(text)
-                        : PromptAugmentation.Says(inner, text));
-            }
-        }
-    }
-
-    private static void Mark(bool[] there, RawColumnData<ReadOnlyMemory<char>> texts, DataField field, int count,
-        Func<string, bool> says)
-    {
-        for (int i = 0, row = -1, value = 0; i < count; i++)
-        {
-            row += field.MaxRepetitionLevel == 0 || texts.RepetitionLevels[i] == 0 ? 1 : 0;
-            if (field.MaxDefinitionLevel == 0 || texts.DefinitionLevels[i] == field.MaxDefinitionLevel)
-            {
-                there[row] |= says(texts.Values[value++].ToString());
-            }
-        }
-    }
 
     /// <summary>All rows in their order; one row group is in memory at a time.</summary>
     public IEnumerable<SftRow> Rows() => Enumerable.Range(0, GroupRows.Count).SelectMany(ReadGroup);

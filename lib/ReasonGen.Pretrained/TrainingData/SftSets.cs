@@ -1,3 +1,5 @@
+using System.Globalization;
+using System.Text.RegularExpressions;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Sft;
@@ -10,7 +12,7 @@ namespace ReasonGen.TrainingData;
 /// <param name="Sets">Samples of each set, and how many it has.</param>
 /// <param name="Special">Ids of the structure tokens.</param>
 /// <param name="Config">Samples a step, and the seed of the order.</param>
-public sealed record SftSets(
+public sealed partial record SftSets(
     IReadOnlyList<(SftRowBatches Samples, long Count)> Sets, SpecialTokens Special, SftRowBatchConfig Config)
 {
     private const long Purpose = 0x6C;
@@ -19,7 +21,8 @@ public sealed record SftSets(
     public long Count => Sets.Sum(set => set.Count);
 
     /// <summary>Parquet files by their names, those of folders in order.</summary>
-    /// <exception cref="UnusableFileException">There is no such file, or a folder holds none.</exception>
+    /// <exception cref="UnusableFileException">There is no such file, or a folder holds none, a part of a set, an
+    /// unfinished download, or several splits.</exception>
     public static string[] Files(IReadOnlyList<string> paths) => [.. paths.SelectMany(path =>
     {
         var files = Directory.Exists(path) ? Directory.GetFiles(path, "*.parquet").Order(StringComparer.Ordinal)
@@ -27,10 +30,59 @@ public sealed record SftSets(
             : File.Exists(path) ? [path]
             : throw new UnusableFileException(path, "there is no such file or folder", "give a parquet file of the "
                 + "published schema");
-        return files.Length > 0 ? files
-            : throw new UnusableFileException(path, "it holds no parquet file (*.parquet)", "give the folder of the "
+        if (files.Length == 0)
+        {
+            throw new UnusableFileException(path, "it holds no parquet file (*.parquet)", "give the folder of the "
                 + "downloaded set");
+        }
+
+        if (Directory.Exists(path))
+        {
+            ExpectWhole(path, [.. files.Select(file => Path.GetFileName(file))]);
+        }
+
+        return files;
     })];
+
+    // a folder stands for one whole set; a part of one is given by the names of its files
+    private static void ExpectWhole(string folder, string[] names)
+    {
+        if (FolderKinds.Unfinished(folder) is { } file)
+        {
+            throw new UnusableFileException(folder, $"a download into it is not finished: '{file}'",
+                "run the download again, or give the files by name");
+        }
+
+        var splits = names.GroupBy(name => Split().Match(name).Value).Where(split => split.Key.Length > 0).ToArray();
+        if (splits.Length > 1)
+        {
+            throw new UnusableFileException(folder, "it holds several splits of a set: "
+                + string.Join(", ", splits.Select(split => split.First())), "give the files of one split by name");
+        }
+
+        foreach (var shards in names.Select(name => Shard().Match(name)).Where(match => match.Success)
+            .GroupBy(match => (Set: match.Groups[1].Value, Of: match.Groups[3].Value)))
+        {
+            var there = shards.Select(match => Number(match.Groups[2].Value)).ToHashSet();
+            var lacking = Number(shards.Key.Of) - there.Count;
+            if (lacking > 0)
+            {
+                var first = Enumerable.Range(0, there.Count + 1).First(number => !there.Contains(number));
+                throw new UnusableFileException(folder, $"it lacks {lacking} of the {Number(shards.Key.Of)} files of a "
+                    + $"set, the first '{shards.Key.Set}-{first.ToString($"D{shards.Key.Of.Length}")}-of-"
+                    + $"{shards.Key.Of}'", "download them, or give by name the files that are to be trained on");
+            }
+        }
+
+        static int Number(string digits) => int.Parse(digits, CultureInfo.InvariantCulture);
+    }
+
+    // names as the Hugging Face libraries give them: train-00000-of-00047.parquet, with a hash in older sets
+    [GeneratedRegex(@"^(.*)-([0-9]{1,9})-of-([0-9]{1,9})(?:-[0-9a-f]+)?\.parquet\z")]
+    private static partial Regex Shard();
+
+    [GeneratedRegex(@"^(?:train|test|validation|valid|val|dev|eval)(?![A-Za-z])")]
+    private static partial Regex Split();
 
     /// <summary>The batch of a step.</summary>
     /// <exception cref="UnusableFileException">A row cannot be made a sample; it is named.</exception>

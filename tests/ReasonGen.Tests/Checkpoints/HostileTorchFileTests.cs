@@ -97,6 +97,18 @@ public sealed class HostileTorchFileTests : IDisposable
         Assert.Contains("steps", Refused([.. held, (byte)'.']));
     }
 
+    [Theory]
+    [InlineData("colon")] // the folder inside is called "run 10:30"
+    [InlineData("seed")] // a whole number of 64 bits without a sign
+    [InlineData("bool")] // a dictionary whose key is True
+    [InlineData("tuple")] // one whose key is (1, 2)
+    public void What_lies_beside_the_weights_does_not_matter(string name) => Assert.Equal(["w"],
+        CheckpointFiles.Open(HandedIn.Path($"torch-{name}.bin")).Entries.Select(entry => entry.Name));
+
+    [Fact]
+    public void A_tensor_under_a_key_that_is_no_name_is_refused() => Assert.Contains("neither text nor a number",
+        Refused([(byte)'}', 0x88, .. Tensor(1, 1, 1), (byte)'s', (byte)'.'], oneStorage: true));
+
     [Fact]
     public void A_part_of_a_distributed_run_is_told_to_be_merged() =>
         Assert.Contains("verl.model_merger",

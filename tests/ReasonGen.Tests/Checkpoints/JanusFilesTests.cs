@@ -152,11 +152,30 @@ public sealed class JanusFilesTests : IDisposable
     }
 
     [Theory]
+    [InlineData("janus/checkpoint", "language_config")]
+    [InlineData("janus_hf/model", "text_config")]
+    public void The_base_of_rotary_positions_is_read_where_newer_libraries_write_it(string fixture, string section)
+    {
+        var config = JObject.Parse(File.ReadAllText(Golden.Path($"{fixture}/config.json")));
+        var language = (JObject)config[section]!;
+        language.Remove("rope_theta");
+        language.Remove("rope_scaling");
+        language["rope_parameters"] = new JObject { ["rope_type"] = "default", ["rope_theta"] = 500000.0 };
+        File.WriteAllText(Path.Combine(folder, "config.json"), config.ToString());
+        Assert.Equal(500000, JanusFiles.ReadConfig(folder).Language.RopeTheta);
+    }
+
+    [Theory]
     [InlineData("language_config.vocab_size", "161", "embed_tokens.weight is [")]
     [InlineData("language_config.num_hidden_layers", "9", "are missing|is missing")]
     [InlineData("language_config.num_hidden_layers", "-1", "whole number of at least 0")]
     [InlineData("language_config.num_attention_heads", "0", "Heads is 0")]
     [InlineData("language_config.hidden_act", "\"gelu\"", "the only value that is implemented")]
+    [InlineData("language_config.rope_scaling", "{\"type\": \"linear\", \"factor\": 4}",
+        "rope_scaling.type' is \"linear\"")]
+    [InlineData("language_config.rope_parameters", "{\"rope_type\": \"yarn\"}", "only plain rotary positions")]
+    [InlineData("language_config.rope_parameters", "{\"full_attention\": {\"rope_type\": \"default\"}}",
+        "only plain rotary positions")]
     [InlineData("language_config", "7", "an object")]
     [InlineData("model_type", "\"qwen2_5_vl\"", "not a Janus")]
     [InlineData("gen_vision_config.params.ch", "\"many\"", "whole number")]

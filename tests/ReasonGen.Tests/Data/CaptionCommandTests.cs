@@ -77,6 +77,25 @@ public sealed class CaptionCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Images_are_known_by_their_content_and_what_is_left_out_is_named()
+    {
+        using var endpoint = new FaultyEndpoint((request, _) => Answer(request));
+        File.Move(Path.Combine(Images, "0.png"), Path.Combine(Images, "0.jfif"));
+        File.Move(Path.Combine(Images, "1.png"), Path.Combine(Images, "1"));
+        var (code, output) = await Caption(endpoint.Address);
+        Assert.True(code == 0, output);
+        Assert.Contains("1 other file is no image and left out: notes.txt.", output);
+        Assert.Equal(["0.jfif", "1", "more/2.png"], SftParquet.Open(Output).Rows().Select(row => row.ImagePath));
+
+        File.WriteAllBytes(Path.Combine(Images, "b.tiff"), [.. "II*\0"u8, 8, 0, 0, 0]);
+        File.WriteAllBytes(Path.Combine(Images, "c.heic"), [0, 0, 0, 12, .. "ftypheic"u8]);
+        (code, output) = await Caption(endpoint.Address);
+        Assert.True(code == 1, output);
+        Assert.Contains("b.tiff is no image that can be read: it is a TIFF file", output);
+        Assert.Contains("c.heic is no image that can be read: it is a HEIF file", output);
+    }
+
+    [Fact]
     public async Task Ctrl_C_keeps_what_was_answered_and_the_same_command_goes_on()
     {
         if (OperatingSystem.IsWindows())

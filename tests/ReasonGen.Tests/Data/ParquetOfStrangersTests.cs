@@ -78,18 +78,32 @@ public sealed class ParquetOfStrangersTests : IDisposable
     [InlineData("""['one', "it's"]""", "one|it's")]
     [InlineData("""['it\'s', "say \"yes\""]""", "it's|say \"yes\"")]
     [InlineData("""["caf\u00e9", 'caf\xe9']""", "café|café")]
-    [InlineData("""['open, "closed"]""", "")]
+    [InlineData("""('one', 'two')""", "one|two")]
+    [InlineData("""["one", null, 'a, b', ]""", "one|a, b")]
     [InlineData("[]", "")]
     [InlineData("None", "")]
     [InlineData("""['', ' ', 'x']""", "x")]
+    [InlineData("A dog's ball near a cat's bowl", "A dog's ball near a cat's bowl")]
+    [InlineData("\"Stop\", says a sign", "\"Stop\", says a sign")]
+    [InlineData("[a sign's] photo", "[a sign's] photo")]
+    [InlineData("red, cube", "red, cube")]
     public void Lists_stored_as_text_are_read_as_python_and_json_write_them(string stored, string expected) =>
         Assert.Equal(expected, string.Join('|', PromptAugmentation.Texts(new JValue(stored))));
+
+    [Theory]
+    [InlineData("""['open, "closed"]""")]
+    [InlineData("""['one', 'tw""")]
+    [InlineData("""['one' 'two']""")]
+    [InlineData("""['one'] and 'two'""")]
+    public void A_damaged_list_that_is_stored_as_text_is_refused(string stored) => Assert.Contains(stored,
+        Assert.Throws<ArgumentException>(() => PromptAugmentation.Texts(new JValue(stored))).Message);
 
     [Fact]
     public void A_long_text_of_quotes_and_backslashes_takes_no_time()
     {
         var watch = Stopwatch.StartNew();
-        Assert.Empty(PromptAugmentation.Texts(new JValue("'" + new string('\\', 1_000_001))));
+        Assert.Throws<ArgumentException>(() =>
+            PromptAugmentation.Texts(new JValue("['" + new string('\\', 1_000_001))));
         Assert.True(watch.Elapsed < TimeSpan.FromSeconds(20));
     }
 

@@ -174,6 +174,23 @@ public sealed class SftParquetTests : IDisposable
     }
 
     [Fact]
+    public void A_row_whose_stored_list_is_damaged_is_named_before_training()
+    {
+        var path = Path.Combine(folder, "torn.parquet");
+        Write(path, new[] { "A dog's ball near a cat's bowl", "['one way', 'ano" }.Select(text => new LegacyRow
+        {
+            Image = "data:image/png;base64,AAAA", Brief = "b", Detailed = "d",
+            Augmented = new() { Short = "s", Paraphrases = text },
+        }));
+        var set = SftParquet.Open(path);
+        Assert.Null(set.FirstWithout("augmented_prompts.short_caption"));
+        Assert.Contains("row 1 cannot be trained on", Assert.Throws<UnusableFileException>(() =>
+            set.FirstWithout("augmented_prompts.short_caption", "augmented_prompts.paraphrases")).Message);
+        Assert.Equal("A dog's ball near a cat's bowl",
+            PromptAugmentation.Prompt(set.Rows().First().Record, ["paraphrases"], (low, _) => low));
+    }
+
+    [Fact]
     public void Missing_columns_and_images_are_named()
     {
         var path = Path.Combine(folder, "poor.parquet");

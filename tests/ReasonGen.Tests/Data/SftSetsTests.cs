@@ -50,6 +50,41 @@ public sealed class SftSetsTests : IDisposable
         static string Spoken(string text) => text[..Math.Min(60, text.Length)];
     }
 
+    [Fact]
+    public void An_empty_row_group_is_left_out()
+    {
+        var path = Path.Combine(folder, "empty-group.parquet");
+        File.Copy(HandedIn.Path("empty-group.parquet"), path);
+        using var pipeline = TinyJanus.Open();
+        var set = SftParquet.Open(path);
+        Assert.Equal([2, 2, 0], set.GroupRows);
+        var codes = new ImageCodeCache(set, pipeline.Model.ImageTokenizer, 32, ImageFile.Decode);
+        Assert.Equal([(1, 3), (2, 3), (3, 3)], codes.Make());
+        using var none = codes.Group(2);
+        using var some = codes.Group(0);
+        Assert.Equal([0, some.shape[1]], none.shape);
+        var samples = new SftRowBatches(set, codes, pipeline.Tokenizer, PromptTemplate.JanusSft, new());
+        Assert.Equal(8, Enumerable.Range(0, 8).Count(i => samples.Sample(i).ImageCodes!.Length == some.shape[1]));
+    }
+
+    [Theory]
+    [InlineData("train-00000-of-00047.parquet train-00002-of-00047.parquet", "it lacks 45 of the 47 files")]
+    [InlineData("train-00000-of-00002-0123456789abcdef.parquet", "the first 'train-00001-of-00002'")]
+    [InlineData("train-00000-of-00001.parquet test-00000-of-00001.parquet", "several splits")]
+    [InlineData("train.parquet validation.parquet", "several splits")]
+    [InlineData("a.parquet b.parquet.incomplete", "is not finished: 'b.parquet.incomplete'")]
+    [InlineData("train-00000-of-00002.parquet train-00001-of-00002.parquet README.md", null)]
+    [InlineData("a.parquet training.parquet tests.parquet", null)]
+    public void A_folder_that_holds_part_of_a_set_or_several_is_refused(string names, string? message)
+    {
+        var files = names.Split(' ').Select(name => Path.Combine(folder, name)).ToArray();
+        Array.ForEach(files, file => File.WriteAllText(file, ""));
+        var thrown = Record.Exception(() => SftSets.Files([folder]));
+        Assert.Equal(message is null, thrown is null);
+        Assert.True(message is null || thrown is UnusableFileException && thrown.Message.Contains(message));
+        Assert.Equal([files[0]], SftSets.Files([files[0]])); // by name, each is taken
+    }
+
     [Theory]
     [InlineData("none")]
     [InlineData("")]

@@ -42,6 +42,11 @@ public sealed class TrainCommandTests : IDisposable
     [InlineData("train grpo --model mini --judge heavy*detector --out {0}/o", 2, "'heavy' is no weight")]
     [InlineData("train grpo --model mini --judge hps --weights {0} --out {0}/o", 2, "HPS_v2.1_compressed.pt")]
     [InlineData("train grpo --model mini --judge https://somewhere/v1 --out {0}/o", 2, "--judge-model")]
+    [InlineData(
+        "train grpo --model tiny --data {0}/prompts.txt --judge http://127.0.0.1:9/v1 --judge-model m --out {0}/o", 2,
+        "the prompt 'an <image> of a cat' holds <image>")]
+    [InlineData("train grpo --model mini --data {0}/prompts.txt --judge judge-small --out {0}/o", 2,
+        "the prompt 'an <image> of a cat' holds <image>")]
     [InlineData("train grpo --model mini --out {0}", 2, "holds other files")]
     [InlineData("train grpo --model mini --out {0}/o --dry-run", 0, "200 steps of 16 prompts")]
     [InlineData("train sft --preset janus-7b --help-settings", 0, "lora.rank = 16")]
@@ -49,7 +54,7 @@ public sealed class TrainCommandTests : IDisposable
     [InlineData("export verl --model tiny --out {0}/o --set nothing=1", 2, "there is no setting 'nothing'")]
     public async Task Bad_input_is_answered_before_anything_is_made(string arguments, int exitCode, string message)
     {
-        File.WriteAllText(At("prompts.txt"), "a red apple\n");
+        File.WriteAllText(At("prompts.txt"), "a red apple\nan <image> of a cat\n");
         var (code, output) = await Reasongen.RunAsync(string.Format(arguments, folder).Split(' '));
         Assert.True(code == exitCode, output);
         Assert.Contains(message, output);

@@ -68,6 +68,31 @@ public sealed class PeftGoldenTests : IDisposable
     }
 
     [Theory]
+    [InlineData("\"pissa\"", false)]
+    [InlineData("\"pissa_niter_16\"", false)]
+    [InlineData("\"OLoRA\"", false)]
+    [InlineData("\"corda\"", false)]
+    [InlineData("\"loftq\"", false)]
+    [InlineData("\"lora_ga\"", false)]
+    [InlineData("7", false)]
+    [InlineData("\"gaussian\"", true)]
+    [InlineData("\"eva\"", true)]
+    [InlineData("\"orthogonal\"", true)]
+    [InlineData("false", true)]
+    [InlineData("null", true)]
+    public void Additions_whose_beginning_changes_the_base_are_refused(string begun, bool read)
+    {
+        File.Copy(Golden.Path("peft/plain/adapter_model.safetensors"),
+            Path.Combine(folder, "adapter_model.safetensors"));
+        var config = Config(Golden.Path("peft/plain"));
+        config["init_lora_weights"] = JToken.Parse(begun);
+        File.WriteAllText(Path.Combine(folder, "adapter_config.json"), config.ToString());
+        var thrown = Record.Exception(() => PeftAdapter.Read(folder));
+        Assert.Equal(read, thrown is null);
+        Assert.True(read || thrown is UnusableFileException && thrown.Message.Contains($"init_lora_weights {begun}"));
+    }
+
+    [Theory]
     [InlineData("patterns")]
     [InlineData("dora")]
     [InlineData("heads_saved")]

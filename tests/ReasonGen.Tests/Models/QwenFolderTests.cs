@@ -35,6 +35,22 @@ public sealed class QwenFolderTests : IDisposable
             pair => Golden.Equal(pair.First.Parameter, pair.Second.Parameter, pair.First.Name));
     }
 
+    [Theory]
+    [InlineData("type", "yarn", null)]
+    [InlineData("rope_type", "linear", null)]
+    [InlineData("type", "mrope", 1e6)]
+    [InlineData("rope_type", "default", 1e6)]
+    [Trait("Category", "Golden")]
+    public void Scaled_rotary_positions_are_refused(string key, string type, double? theta)
+    {
+        var json = JObject.Parse(File.ReadAllText(Golden.Path("qwen25vl/untied/config.json")));
+        json["rope_scaling"]!["type"] = json["rope_scaling"]!["rope_type"] = null;
+        json["rope_scaling"]![key] = type;
+        json["rope_scaling"]!["factor"] = 4;
+        var thrown = Record.Exception(() => Assert.Equal(theta, QwenConfig.FromJson(json).Language.RopeTheta));
+        Assert.Equal(theta is null, thrown is UnusableFileException && thrown.Message.Contains($"is \"{type}\""));
+    }
+
     [Fact]
     [Trait("Category", "Golden")]
     public void A_tied_model_ignores_a_head_in_its_file()

@@ -1,4 +1,5 @@
 using Newtonsoft.Json.Linq;
+using ReasonGen.Checkpoints;
 using ReasonGen.Imaging;
 using ReasonGen.Qwen;
 using TorchSharp;
@@ -54,6 +55,23 @@ public sealed class QwenProcessorTests
         Golden.Close(cat(names.Select(name => t[name + ".pixel_values"]).ToArray()), all.Patches, 1e-6, "all at once");
         Golden.Equal(cat([all.Patches, all.Patches]), processor.Process([.. images, .. images]).Patches, "twice");
     }
+
+    [Theory]
+    [InlineData("""{ "size": { "shortest_edge": 1000, "longest_edge": 200704 } }""", 1000, 200704)]
+    [InlineData("""{ "size": { "shortest_edge": 1000, "longest_edge": 200704 }, "max_pixels": 5000 }""", 1000, 5000)]
+    [InlineData("{}", 3136, 1003520)]
+    public void Bounds_are_read_where_older_and_newer_libraries_write_them(string json, int least, int most)
+    {
+        var read = QwenProcessor.FromJson(JObject.Parse(json));
+        Assert.Equal((least, most), (read.MinPixels, read.MaxPixels));
+    }
+
+    [Theory]
+    [InlineData("do_resize")]
+    [InlineData("do_rescale")]
+    [InlineData("do_normalize")]
+    public void A_step_that_is_switched_off_is_refused(string step) => Assert.Contains(step,
+        Assert.Throws<UnusableFileException>(() => QwenProcessor.FromJson(new() { [step] = false })).Message);
 
     [Fact]
     public void Images_of_one_size_are_processed_as_one_by_one()

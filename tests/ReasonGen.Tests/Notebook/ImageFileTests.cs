@@ -1,4 +1,6 @@
 using System.Buffers.Binary;
+using System.IO.Hashing;
+using System.Text;
 using ReasonGen.Notebook;
 using ReasonGen.Checkpoints;
 using ReasonGen.Imaging;
@@ -34,6 +36,24 @@ public sealed class ImageFileTests : IDisposable
         Close(upright, ImageFile.Decode(sent)!);
         using var codec = SKCodec.Create(new SKMemoryStream(sent));
         Assert.Equal(SKEncodedOrigin.TopLeft, codec.EncodedOrigin);
+    }
+
+    [Theory]
+    [InlineData(SKEncodedImageFormat.Png, "")]
+    [InlineData(SKEncodedImageFormat.Png, "Exif\0\0")]
+    [InlineData(SKEncodedImageFormat.Webp, "")]
+    [InlineData(SKEncodedImageFormat.Webp, "Exif\0\0")]
+    public void A_png_and_a_webp_are_upright_whatever_their_orientation(SKEncodedImageFormat format, string mark)
+    {
+        var upright = Corners(48, 32);
+        var plain = Encode(Stored(upright, 6), format);
+        byte[] exif = [.. Encoding.ASCII.GetBytes(mark), .. Exif(6)];
+        var encoded = format == SKEncodedImageFormat.Png ? [.. plain[..33], .. PngChunk("eXIf", exif), .. plain[33..]]
+            : ExtendedWebP(plain, 32, 48, exif);
+        Close(upright, ImageFile.Decode(encoded)!);
+        Close(upright, ImageFile.Decode(ImageFile.Upright(encoded))!);
+        Close(upright, ScoredImage.Decode(encoded, upright: true)!.Pixels);
+        Assert.Equal((48, 32, "image/png"), ImageFile.Measure(encoded));
     }
 
     [Fact]
@@ -204,11 +224,31 @@ public sealed class ImageFileTests : IDisposable
 
     private static byte[] WithOrientation(byte[] jpeg, int orientation)
     {
-        byte[] exif = [.. "Exif\0\0II*\0"u8, 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0, 1, 0, 0, 0, (byte)orientation, 0, 0, 0, 0,
-            0, 0, 0];
+        byte[] exif = [.. "Exif\0\0"u8, .. Exif(orientation)];
         var length = new byte[2];
         BinaryPrimitives.WriteUInt16BigEndian(length, (ushort)(exif.Length + 2));
         return [.. jpeg[..2], 0xFF, 0xE1, .. length, .. exif, .. jpeg[2..]];
+    }
+
+    private static byte[] Exif(int orientation) =>
+        [.. "II*\0"u8, 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0, 1, 0, 0, 0, (byte)orientation, 0, 0, 0, 0, 0, 0, 0];
+
+    private static byte[] PngChunk(string name, byte[] data)
+    {
+        byte[] named = [.. Encoding.ASCII.GetBytes(name), .. data];
+        var (length, crc) = (new byte[4], new byte[4]);
+        BinaryPrimitives.WriteInt32BigEndian(length, data.Length);
+        BinaryPrimitives.WriteUInt32BigEndian(crc, Crc32.HashToUInt32(named));
+        return [.. length, .. named, .. crc];
+    }
+
+    // a simple WebP with a header that says that EXIF follows, and behind it what does
+    private static byte[] ExtendedWebP(byte[] simple, int width, int height, byte[] exif)
+    {
+        static byte[] Number(int value) => BitConverter.GetBytes(value);
+        byte[] body = [.. "WEBPVP8X"u8, .. Number(10), 8, 0, 0, 0, .. Number(width - 1)[..3],
+            .. Number(height - 1)[..3], .. simple[12..], .. "EXIF"u8, .. Number(exif.Length), .. exif];
+        return [.. "RIFF"u8, .. Number(body.Length), .. body];
     }
 
     private static void Close(RgbImage expected, RgbImage actual)

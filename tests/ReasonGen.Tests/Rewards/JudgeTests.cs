@@ -24,6 +24,17 @@ public sealed class JudgeTests
         }
     }
 
+    [Theory]
+    [InlineData("an <image> of a cat", "<image>")]
+    [InlineData("a sign that says <|image_pad|>", "<|image_pad|>")]
+    [InlineData("<|vision_start|> a cat", "<|vision_start|>")]
+    [InlineData("an image of a cat", null)]
+    public void What_would_be_taken_for_an_image_is_found_in_a_prompt(string prompt, string? mark)
+    {
+        Assert.Equal(mark, JudgePrompt.Paper.MarkIn(prompt));
+        Assert.Equal(mark is null, Record.Exception(() => JudgePrompt.Paper.Fill(prompt)) is null);
+    }
+
     [Fact]
     public void The_question_equals_the_reference_byte_for_byte()
     {

@@ -77,6 +77,37 @@ public sealed class ScoreCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task What_others_left_beside_the_images_never_costs_the_results()
+    {
+        var images = World("told", right: true);
+        var model = Directory.CreateDirectory(Path.Combine(folder, "model")).FullName;
+        File.WriteAllText(Path.Combine(model, "training.json"), """{"reward": {"a": 1}, "step": {}}""");
+        File.WriteAllText(Path.Combine(images, "generation.json"), new JObject
+        {
+            ["settings"] = new JObject { ["count"] = 1e20 }, ["about"] = new JObject { ["model"] = model },
+        }.ToString());
+        var (code, output) = await Reasongen.RunAsync("score", "geneval", images, "--judge", "world");
+        Assert.True(code == 0, output);
+        Assert.Contains("'reward' is no text", output);
+        Assert.Contains("'count' is no whole number", output);
+        Assert.True(File.Exists(Path.Combine(folder, "told-scores", "geneval", "results.jsonl")));
+    }
+
+    [Fact]
+    public async Task Images_with_very_large_numbers_are_held_against_one_another()
+    {
+        var scores = Directory.CreateDirectory(Path.Combine(folder, "scores")).FullName;
+        new ScoreReport
+        {
+            Benchmark = "GenEval", Label = "l", Judge = "j",
+            Images = [new("t", "p", "00000/samples/3141592653.png", 1, "")],
+        }.Write(scores);
+        var (code, output) = await Reasongen.RunAsync("score", "agree", scores, scores);
+        Assert.True(code == 0, output);
+        Assert.Contains("1 images in common", output);
+    }
+
+    [Fact]
     public async Task A_detector_that_finds_nothing_raises_the_alarm_and_another_set_is_refused()
     {
         var images = World("seen", right: true);

@@ -1,0 +1,88 @@
+using Parquet;
+using Parquet.Data;
+using Parquet.Schema;
+using ReasonGen.Checkpoints;
+
+namespace ReasonGen.TrainingData;
+
+public sealed partial class SftParquet
+{
+    /// <summary>The first row that has a text in none of some columns; null where every row has one. Only those columns
+    /// are read.</summary>
+    /// <param name="columns">Columns, and members of columns after a full stop: detailed_caption,
+    /// augmented_prompts.tags.</param>
+    /// <exception cref="UnusableFileException">The file is damaged, or a list of texts that a row holds as a text; the
+    /// row is named.</exception>
+    public long? FirstWithout(params IReadOnlyList<string> columns) =>
+        Guard<long?>(Path, $"its column {string.Join(" or ", columns)} is damaged", async () =>
+    {
+        long first = 0;
+        for (var group = 0; group < GroupRows.Count; first += GroupRows[group++])
+        {
+            var there = new bool[GroupRows[group]];
+            foreach (var column in there.Length > 0 ? columns : [])
+            {
+                await MarkAsync(group, column, first, there);
+            }
+
+            if (Array.IndexOf(there, false) is >= 0 and var row)
+            {
+                return first + row;
+            }
+        }
+
+        return null;
+    });
+
+    // a column, or what lies below it; or the text that holds it as JSON
+    private async Task MarkAsync(int group, string column, long first, bool[] there)
+    {
+        await using var footer = ParquetGuard.OpenFooter(Path);
+        await using var schema = await ParquetReader.CreateAsync(footer);
+        var parent = column.Split('.')[0];
+        foreach (var path in schema.Schema.DataFields.Select(field => field.Path.ToList()))
+        {
+            var name = string.Join('.', path);
+            if (name != column && name != parent && !name.StartsWith(column + ".", StringComparison.Ordinal))
+            {
+                continue;
+            }
+
+            await using var stream = guard.Open(Path, group, string.Join('\0', path));
+            await using var reader = await ParquetReader.CreateAsync(stream);
+            var field = reader.Schema.DataFields.First(field => field.Path.ToList().SequenceEqual(path));
+            using var data = await reader.RowGroups[group].ReadRawColumnDataBaseAsync(field);
+            if (data is RawColumnData<ReadOnlyMemory<char>> texts)
+            {
+                var (inner, count) = (column[(column.IndexOf('.') + 1)..],
+                    (int)reader.RowGroups[group].GetMetadata(field)!.MetaData!.NumValues);
+                Mark(first, there, texts, field, count, text => name == parent && name != column
+                    ? Prompts(text) is { } prompts && PromptAugmentation.Says(inner, prompts[inner])
+                    : field.MaxRepetitionLevel > 0 ? !string.IsNullOrWhiteSpace(text)
+                        : PromptAugmentation.Says(inner, text));
+            }
+        }
+    }
+
+    private void Mark(long first, bool[] there, RawColumnData<ReadOnlyMemory<char>> texts, DataField field, int count,
+        Func<string, bool> says)
+    {
+        var row = -1;
+        try
+        {
+            for (int i = 0, value = 0; i < count; i++)
+            {
+                row += field.MaxRepetitionLevel == 0 || texts.RepetitionLevels[i] == 0 ? 1 : 0;
+                if (field.MaxDefinitionLevel == 0 || texts.DefinitionLevels[i] == field.MaxDefinitionLevel)
+                {
+                    there[row] |= says(texts.Values[value++].ToString());
+                }
+            }
+        }
+        catch (ArgumentException e)
+        {
+            throw new UnusableFileException(Path, $"row {first + row} cannot be trained on: {e.Message}",
+                "write a list of texts, the whole list as a text, or a plain sentence", e);
+        }
+    }
+}

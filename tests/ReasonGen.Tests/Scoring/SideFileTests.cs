@@ -1,0 +1,80 @@
+using System.Text.Json;
+using ReasonGen.Checkpoints;
+using ReasonGen.Host.Commands;
+using ReasonGen.Scoring;
+using Xunit;
+
+namespace ReasonGen.Tests.Scoring;
+
+/// <summary>Files beside what is scored, as strangers leave them.</summary>
+public sealed class SideFileTests : IDisposable
+{
+    private const string Header = "Input.index,Input.caption,Input.object_0_name,Input.object_1_name,"
+        + "Answer.task-count-0,Answer.task-count-1,Answer.task-color-0,Answer.task-color-1,Answer.task-position-x,"
+        + "Answer.task-position-y\n";
+
+    private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
+
+    [Theory]
+    [InlineData("""{"settings": {"count": 4}, "about": {"model": "m"}}""", 4, "m", 0)]
+    [InlineData("""{"settings": {"count": 1e20}, "about": {"model": {"a": 1}}}""", null, null, 2)]
+    [InlineData("""{"settings": {"count": 100000000000000000000}, "about": {"model": 7}}""", null, null, 2)]
+    [InlineData("""{"settings": {"count": -1}, "about": {"model": "2026-01-01T00:00:00"}}""", null,
+        "2026-01-01T00:00:00", 1)]
+    [InlineData("""{"settings": "x", "about": "y"}""", null, null, 2)]
+    [InlineData("""{"settings": {"count": null}, "about": null}""", null, null, 0)]
+    [InlineData("""[1]""", null, null, 2)]
+    [InlineData("""{"settings": """, null, null, 2)]
+    [InlineData(null, null, null, 0)]
+    public void What_cannot_be_used_becomes_a_note(string? text, int? count, string? model, int notes)
+    {
+        var said = new List<string>();
+        var path = text is null ? Path.Combine(folder, "none.json") : Written(text);
+        Assert.Equal(count, SideFile.Count(path, "how many there are", said, "settings", "count"));
+        Assert.Equal(model, SideFile.Text(path, "which model it was", said, "about", "model"));
+        Assert.Equal(notes, said.Count);
+    }
+
+    [Theory]
+    [InlineData("""{"prompt": "p", "include": [{"class": "bench", "count": 1}]}""", "'tag'")]
+    [InlineData("""{"prompt": "p", "tag": "t"}""", "'include'")]
+    [InlineData("""{"prompt": "p", "tag": "t", "include": [{"class": "bench"}]}""", "'count'")]
+    [InlineData("""{"tag": "t", "include": [{"class": "bench", "count": 1}]}""", "'prompt'")]
+    [InlineData("""{"prompt": "p", "tag": "t", "include": [{"class": "b", "count": 1, "position": ["on", 0]}]}""",
+        "'position'")]
+    [InlineData("""{"prompt": "p", "tag": "t", "include": [{"class": "b", "count": 1e20}]}""", "line 2")]
+    [InlineData("7", "line 2")]
+    public void Metadata_that_lack_something_are_refused_by_their_line(string line, string message)
+    {
+        var path = Written($"\n{line}\n");
+        var thrown = Assert.Throws<UnusableFileException>(() => GenEvalAnnotations.ReadMetadata(path)).Message;
+        Assert.Contains(message, thrown);
+        Assert.Contains("line 2", thrown);
+    }
+
+    [Theory]
+    [InlineData("a,b\n1,\"Is there a second d", 2)]
+    [InlineData("a,b\n1,2\n3,\"x\"\"\n", 3)]
+    public void A_table_that_ends_within_quotes_is_refused(string text, int line) => Assert.Contains($"on line {line} ",
+        Assert.Throws<OfficialStopException>(() => CsvTable.Parse(text)).Message);
+
+    [Fact]
+    public void Questions_and_annotations_that_are_cut_short_are_named()
+    {
+        var questions = Written("item_id,text,keywords,proposition_id,dependency,category_broad,category_detailed,"
+            + "tuple,question_natural_language\na,t,,1,0,,,entity,Is it?\nb,t,,1,0,,,entity,\"Is th");
+        Assert.Contains(questions, Assert.Throws<UnusableFileException>(() => DpgQuestions.Read(questions)).Message);
+        var people = Written(Header + "0_0,\"a pho");
+        Assert.Contains(people, Assert.Throws<UnusableFileException>(() =>
+            GenEvalAnnotations.Read(people, new Dictionary<string, JsonElement>())).Message);
+    }
+
+    public void Dispose() => Directory.Delete(folder, true);
+
+    private string Written(string text)
+    {
+        var path = Path.Combine(folder, "side.json");
+        File.WriteAllText(path, text);
+        return path;
+    }
+}
