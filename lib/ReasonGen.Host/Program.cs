@@ -2,6 +2,7 @@ using System.CommandLine;
 using ReasonGen.Host;
 using ReasonGen.Host.Commands;
 
+StandardStream.Guard();
 var root = CommandLine.WithBriefHelp(new RootCommand("""
     ReasonGen-R1 in C#: an image generator that thinks before it draws.
 
@@ -27,4 +28,4 @@ if (CommandLine.Mistakes(parsed) is { Count: > 0 } mistakes)
 var invocation =
     new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null };
 return await Failure.GuardAsync(parsed.GetValue(Failure.VerboseOption), () =>
-    Signals.RunAsync(cancel => parsed.InvokeAsync(invocation, cancel)));
+    Signals.RunAsync(async cancel => StandardStream.Checked(await parsed.InvokeAsync(invocation, cancel))));

@@ -6,10 +6,10 @@ namespace ReasonGen.Host;
 
 /// <summary>
 /// What signals do to the command. The first SIGINT, SIGTERM or SIGHUP asks for the end: the step at hand is finished,
-/// state is saved, children end too. Another one, a second later or more, or the end of <see cref="Patience"/>, ends
-/// the process at once; files are written whole or not at all, so that harms none. The exit code is 128 and the number
-/// of the signal. A signal that the process was started to ignore stays ignored: SIGHUP under nohup, SIGINT behind an
-/// &amp; in a script, which another's Ctrl-C must not end.
+/// state is saved, children end too. Another one, a second later or more, or the end of <see cref="Patience"/>, which a
+/// command that trains does not have, ends the process at once; files are written whole or not at all, so that harms
+/// none. The exit code is 128 and the number of the signal. A signal that the process was started to ignore stays
+/// ignored: SIGHUP under nohup, SIGINT behind an &amp; in a script, which another's Ctrl-C must not end.
 /// </summary>
 internal static class Signals
 {
@@ -22,9 +22,8 @@ internal static class Signals
     /// <summary>How long the command may take to end after it was asked to.</summary>
     internal static TimeSpan Patience { get; set; } = TimeSpan.FromSeconds(4);
 
-    /// <summary>Patience of commands that train: the step at hand and a checkpoint of a large model take their
-    /// time.</summary>
-    internal static TimeSpan TrainingPatience { get; } = TimeSpan.FromMinutes(1);
+    /// <summary>Patience of a notebook, whose cells end at their next item or are broken off.</summary>
+    internal static TimeSpan NotebookPatience { get; } = TimeSpan.FromMinutes(1);
 
     /// <summary>What SIGINT does instead, where it does not end the command.</summary>
     internal static Action? OnInterrupt { get; set; }
@@ -56,6 +55,20 @@ internal static class Signals
         finally
         {
             Array.ForEach(registrations, registration => registration.Dispose());
+        }
+    }
+
+    /// <summary>For a command that trains: the step at hand and the state of a large model may take many minutes, and
+    /// are waited for until they are done. Whoever asks for the end is told so, and how to have it at once.</summary>
+    /// <param name="tells">Whether this process is the one of several that tells.</param>
+    internal static void FinishStep(bool tells = true)
+    {
+        Patience = Timeout.InfiniteTimeSpan;
+        if (tells)
+        {
+            Asked.Token.Register(() => Console.Error.WriteLine((Console.IsErrorRedirected ? "" : "\n")
+                + "Asked to end: the step at hand is finished and saved first. "
+                + "A second signal ends it at once; the steps since the last save are lost then."));
         }
     }
 

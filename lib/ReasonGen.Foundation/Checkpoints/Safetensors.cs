@@ -151,8 +151,8 @@ public static class Safetensors
         file.Write(header);
         foreach (var (_, tensor, type) in items)
         {
-            using var stored = tensor.detach().to(type).cpu().contiguous();
-            file.Write(stored.bytes);
+            using var scope = NewDisposeScope(); // holds what lies between, which may be collected while it is read
+            file.Write(tensor.detach().to(type).cpu().contiguous().bytes);
         }
     }
 

@@ -17,10 +17,9 @@ public sealed class FileLease : IDisposable
     private static readonly TimeSpan TouchInterval = TimeSpan.FromSeconds(5), ClockTolerance = TimeSpan.FromSeconds(2);
     private static readonly byte[] Signature = Me();
     private readonly FileStream file;
-    private readonly string path;
     private DateTime touched = DateTime.UtcNow;
 
-    private FileLease(FileStream file, string path) => (this.file, this.path) = (file, path);
+    private FileLease(FileStream file) => this.file = file;
 
     /// <summary>Claims a piece of work; null where another process is at it.</summary>
     /// <param name="folder">Holds the claims; made when missing.</param>
@@ -37,7 +36,7 @@ public sealed class FileLease : IDisposable
                 Directory.CreateDirectory(folder);
                 var file =
                     new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 0);
-                var claim = new FileLease(file, path);
+                var claim = new FileLease(file);
                 if (IsHeldElsewhere(file, expiry))
                 {
                     file.Dispose();
@@ -102,27 +101,10 @@ public sealed class FileLease : IDisposable
     /// <summary>Gives the claim back.</summary>
     public void Dispose()
     {
-        if (file.SafeFileHandle.IsClosed)
+        if (!file.SafeFileHandle.IsClosed)
         {
-            return;
+            LockedFile.Remove(file);
         }
-
-        Quietly(() =>
-        {
-            // while it is still locked, so that nobody can take it in between; Windows removes no file that is open
-            if (!OperatingSystem.IsWindows() && IsThisFile())
-            {
-                File.Delete(path);
-            }
-        });
-        file.Dispose();
-        Quietly(() =>
-        {
-            if (OperatingSystem.IsWindows())
-            {
-                File.Delete(path);
-            }
-        });
     }
 
     private bool Sign()
@@ -131,10 +113,7 @@ public sealed class FileLease : IDisposable
         {
             file.SetLength(0);
             file.Write(Signature);
-            // a time that no other file has, to know this one by
-            File.SetLastWriteTimeUtc(file.SafeFileHandle,
-                DateTime.UtcNow.AddTicks(-Random.Shared.Next((int)TimeSpan.TicksPerSecond)));
-            return IsThisFile();
+            return LockedFile.Mark(file);
         }
         catch
         {
@@ -142,9 +121,6 @@ public sealed class FileLease : IDisposable
             throw;
         }
     }
-
-    private bool IsThisFile() =>
-        File.Exists(path) && File.GetLastWriteTimeUtc(path) == File.GetLastWriteTimeUtc(file.SafeFileHandle);
 
     // It could be locked, so its holder is gone; unless the lock does not reach to where the holder is.
     private static bool IsHeldElsewhere(FileStream file, TimeSpan expiry)

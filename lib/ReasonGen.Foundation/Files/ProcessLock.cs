@@ -1,3 +1,5 @@
+using ReasonGen.Core;
+
 namespace ReasonGen.Files;
 
 /// <summary>
@@ -23,18 +25,24 @@ public sealed class ProcessLock : IDisposable
             FileStream file;
             try
             {
-                file = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1,
-                    FileOptions.DeleteOnClose);
+                file = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 0);
             }
-            catch (IOException e)
-                when (e is not (DirectoryNotFoundException or PathTooLongException) && File.Exists(path))
+            catch (IOException e) when (FileHeld.IsCauseOf(e))
             {
-                return null;
+                return null; // even where its holder has removed it meanwhile
             }
 
-            if (File.Exists(path))
+            try
             {
-                return new(file);
+                if (LockedFile.Mark(file))
+                {
+                    return new(file);
+                }
+            }
+            catch
+            {
+                file.Dispose();
+                throw;
             }
 
             file.Dispose(); // the holder before removed it between its opening and its locking
@@ -42,5 +50,11 @@ public sealed class ProcessLock : IDisposable
     }
 
     /// <summary>Gives it back.</summary>
-    public void Dispose() => file.Dispose();
+    public void Dispose()
+    {
+        if (!file.SafeFileHandle.IsClosed)
+        {
+            LockedFile.Remove(file);
+        }
+    }
 }

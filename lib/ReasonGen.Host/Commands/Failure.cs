@@ -30,15 +30,7 @@ internal static class Failure
         catch (Exception e)
         {
             var (code, words) = Explain(e);
-            try
-            {
-                Console.Error.WriteLine(verbose ? $"{words}\n{e}" : words);
-            }
-            catch (IOException)
-            {
-                // nobody hears it; the exit code stays
-            }
-
+            Console.Error.WriteLine(verbose ? $"{words}\n{e}" : words);
             return code;
         }
     }

@@ -38,7 +38,7 @@ internal static class RunCommand
         };
         command.SetAction(async (parsed, cancel) =>
         {
-            Signals.Patience = Signals.TrainingPatience + TimeSpan.FromSeconds(5); // of the notebook's process
+            Signals.Patience = Signals.NotebookPatience + TimeSpan.FromSeconds(5); // of the notebook's process
             var values = Parse(parsed.GetValue(parameters) ?? []);
             DeviceOption.Use(parsed);
             DeviceOption.Use(values.GetValueOrDefault("device"), "-p device=");
@@ -93,7 +93,7 @@ internal static class RunCommand
         command.Hidden = true;
         command.SetAction(async (parsed, cancel) =>
         {
-            Signals.Patience = Signals.TrainingPatience;
+            Signals.Patience = Signals.NotebookPatience;
             TiedProcess.HoldOn();
             return await NotebookExecution.RunAsync(parsed.GetValue(path)!, parsed.GetValue(executed)!,
                 Parse(parsed.GetValue(parameters) ?? []), cancel);

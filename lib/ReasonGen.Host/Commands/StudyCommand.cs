@@ -83,7 +83,7 @@ internal static class StudyCommand
             throw new ArgumentException("--out and --start want the name of a folder");
         }
 
-        Signals.Patience = Signals.TrainingPatience;
+        Signals.FinishStep();
         var study = new Study(config, folder) { Cancellation = () => cancel, Start = start };
         if (start is not null)
         {

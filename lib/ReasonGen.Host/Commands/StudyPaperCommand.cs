@@ -90,7 +90,7 @@ internal static class StudyPaperCommand
                 ? target.Length > 0 ? target : throw new ArgumentException("--collect wants the name of a folder")
                 : null;
             set_num_threads(request.Threads);
-            Signals.Patience = Signals.TrainingPatience;
+            Signals.FinishStep(tells: !parsed.GetValue(worker));
             return parsed.GetValue(worker) ? Task.FromResult(Work(request, cancel))
                 : RunAsync(request, gather, parsed.GetValue(list), cancel);
         });

@@ -136,7 +136,7 @@ internal sealed class TrainCommand(TrainingStage stage)
             return CommandLine.Done;
         }
 
-        Signals.Patience = Signals.TrainingPatience;
+        Signals.FinishStep(tells: ranks.Rank == 0);
         return session.Run(run, cancel);
     }
 

@@ -62,7 +62,8 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
             ["run"] = new JObject(identity.Properties().Where(one => one.Value is JValue)),
         });
         var opened = ranks.AfterFirst(() => ranks.Rank == 0
-            ? RunFolder.Open(folder, identity, settings.ToJson(), about) : RunFolder.Follow(folder));
+            ? RunFolder.Open(folder, identity, settings.ToJson(), about, Console.WriteLine)
+            : RunFolder.Follow(folder));
         ranks.Agree(new JObject { ["folder"] = opened.Fingerprint });
         return opened;
     }
@@ -113,7 +114,8 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
         }
 
         var best = run.Best is var (step, value) ? $", the best by validation ({run.Measure!.Value.Name} "
-            + $"{value:0.####} after step {step}) in {folder.Best}" : "";
+            + $"{value:0.####} after step {step}) "
+            + (RunFolder.StepOf(folder.Best) == step ? $"in {folder.Best}" : "is not there any more") : "";
         Console.WriteLine($"The model is in {folder.Final}{best}.");
         return CommandLine.Done;
     }

@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Host.Engine;
 using ReasonGen.Studies;
@@ -15,19 +14,19 @@ internal sealed class JupyterKernel : IDisposable
     internal const string ProtocolVersion = "5.3";
     // bytes, of which only those used take memory: cells are compiled on these threads
     private const int CompilerStack = 64 << 20;
-    private static readonly TimeSpan StdinComes = TimeSpan.FromSeconds(5), Warming = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan Warming = TimeSpan.FromSeconds(10);
     private readonly KernelSockets sockets;
     private readonly CSharpSession session = new(Directory.GetCurrentDirectory());
     private readonly CodeAssistant assistant;
     private readonly KernelHistory history = new();
+    private readonly CellQuestions questions = new();
     private readonly BlockingCollection<(KernelChannel Channel, JupyterMessage Message)> cells = [];
     private readonly TaskCompletionSource ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     // both the compiler and completion take a second the first time, which nobody is to wait for in front of a cell
     private readonly ManualResetEventSlim warm = new();
-    private readonly Lock gate = new(), asking = new();
+    private readonly Lock gate = new();
     private CancellationTokenSource? running;
     private (KernelChannel Channel, JupyterMessage Message)? atWork;
-    private TaskCompletionSource<string>? question;
     private int executionCount;
 
     /// <exception cref="UsageException">A port cannot be listened on.</exception>
@@ -92,7 +91,11 @@ internal sealed class JupyterKernel : IDisposable
         switch (channel, message.Type)
         {
             case (KernelChannel.Stdin, "input_reply"):
-                TakeAnswer(message);
+                if (!questions.Take(message))
+                {
+                    Log("an answer on the stdin channel was dropped: its question is not open");
+                }
+
                 break;
             case (KernelChannel.Stdin, _) or (_, "input_reply"):
                 Log($"a message on the {channel.ToString().ToLowerInvariant()} channel was dropped: it "
@@ -252,6 +255,8 @@ internal sealed class JupyterKernel : IDisposable
         }
 
         using var cancel = new CancellationTokenSource();
+        // a thread that a cell has left may ask, and must not keep others from it
+        using var over = CancellationTokenSource.CreateLinkedTokenSource(cancel.Token);
         CellResult result;
         try
         {
@@ -261,7 +266,7 @@ internal sealed class JupyterKernel : IDisposable
             }
 
             using var output = new KernelOutput((type, shown) => sockets.Publish(type, shown, parent),
-                (prompt, hidden) => Ask(message, prompt, hidden, mayAsk, cancel.Token), executionCount);
+                (prompt, hidden) => Ask(message, prompt, hidden, mayAsk, over.Token), executionCount);
             result = session.RunAsync(code, silent ? new SilentOutput() : output, $"cell {executionCount}",
                 cancel.Token).GetAwaiter().GetResult();
         }
@@ -271,6 +276,8 @@ internal sealed class JupyterKernel : IDisposable
             {
                 (running, atWork) = (null, null);
             }
+
+            over.Cancel();
         }
 
         if (!silent && kept)
@@ -312,44 +319,10 @@ internal sealed class JupyterKernel : IDisposable
         }
     }
 
-    private string Ask(JupyterMessage cell, string prompt, bool hidden, bool allowed, CancellationToken cancel)
-    {
-        if (!allowed)
-        {
-            throw new InvalidOperationException("the cell asks for input, and this front end does not let it");
-        }
-
-        lock (asking) // one question at a time: an answer does not say to which it belongs
-        {
-            var asked = question = new TaskCompletionSource<string>(TaskCreationOptions.RunContinuationsAsynchronously);
-            var since = Stopwatch.StartNew();
-            while (!sockets.Reply(KernelChannel.Stdin, cell, "input_request",
-                new JObject { ["prompt"] = prompt, ["password"] = hidden }))
-            {
-                cancel.ThrowIfCancellationRequested();
-                Thread.Sleep(since.Elapsed < StdinComes ? 20
-                    : throw new InvalidOperationException(
-                        "the cell asks for input, and its front end is not connected to the stdin channel"));
-            }
-
-            return asked.Task.WaitAsync(cancel).GetAwaiter().GetResult();
-        }
-    }
-
-    private void TakeAnswer(JupyterMessage message)
-    {
-        var asked = Interlocked.Exchange(ref question, null);
-        try
-        {
-            asked?.TrySetResult(message.Damage is null ? message.Content.Text("value")
-                : throw new MalformedRequestException(message.Damage));
-        }
-        catch (MalformedRequestException e)
-        {
-            asked?.TrySetException(
-                new InvalidOperationException($"the front end's answer cannot be read: {e.Message}"));
-        }
-    }
+    private string Ask(JupyterMessage cell, string prompt, bool hidden, bool allowed, CancellationToken over) => allowed
+        ? questions.Ask(id => sockets.Reply(KernelChannel.Stdin, cell, "input_request",
+            new JObject { ["prompt"] = prompt, ["password"] = hidden }, id), over)
+        : throw new InvalidOperationException("the cell asks for input, and this front end does not let it");
 
     // A cell that ends the process (Environment.Exit) takes the kernel with it; its front end is not left to guess why.
     private void TellOfExit(object? sender, EventArgs e)

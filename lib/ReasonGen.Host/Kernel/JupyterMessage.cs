@@ -67,15 +67,15 @@ internal sealed class MessageCodec(string key)
 
     /// <summary>Frames of a new message.</summary>
     internal IReadOnlyList<byte[]> Encode(IReadOnlyList<byte[]> identities, string type, JObject content,
-        JObject? parent, JObject? metadata = null)
+        JObject? parent, string? id = null)
     {
         var header = new JObject
         {
-            ["msg_id"] = Guid.NewGuid().ToString("N"), ["session"] = session, ["username"] = "kernel",
+            ["msg_id"] = id ?? Guid.NewGuid().ToString("N"), ["session"] = session, ["username"] = "kernel",
             ["date"] = DateTime.UtcNow.ToString("yyyy-MM-dd'T'HH:mm:ss.ffffff'Z'"),
             ["msg_type"] = type, ["version"] = JupyterKernel.ProtocolVersion,
         };
-        byte[][] parts = [Bytes(header), Bytes(parent ?? []), Bytes(metadata ?? []), Bytes(content)];
+        byte[][] parts = [Bytes(header), Bytes(parent ?? []), Bytes([]), Bytes(content)];
         return [.. identities, Delimiter, Encoding.ASCII.GetBytes(Sign(parts)), .. parts];
     }
 

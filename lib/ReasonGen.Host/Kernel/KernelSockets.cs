@@ -67,10 +67,15 @@ internal sealed class KernelSockets : IDisposable
     /// Answers a request on the channel that it came by. The answer goes to all connections with the sender's name: one
     /// that claims it too learns what anybody may read on the broadcast channel, and takes nothing away.
     /// </summary>
+    /// <param name="channel">The channel.</param>
+    /// <param name="to">The request.</param>
+    /// <param name="type">The answer's type.</param>
+    /// <param name="content">What it says.</param>
+    /// <param name="id">Its id, where it is itself to be answered; null for any.</param>
     /// <returns>Whether there was anybody to send it to.</returns>
-    internal bool Reply(KernelChannel channel, JupyterMessage to, string type, JObject content)
+    internal bool Reply(KernelChannel channel, JupyterMessage to, string type, JObject content, string? id = null)
     {
-        var frames = codec.Encode([.. to.Identities.Skip(1)], type, content, to.Header);
+        var frames = codec.Encode([.. to.Identities.Skip(1)], type, content, to.Header, id);
         ZmtpPeer[] peers = [
             .. routers[channel].Peers.Where(peer =>
                 peer.Ready && peer.Identity.AsSpan().SequenceEqual(to.Identities[0]))];

@@ -1,6 +1,4 @@
 using System.Diagnostics;
-using Newtonsoft.Json;
-using Newtonsoft.Json.Linq;
 using Spectre.Console;
 
 namespace ReasonGen.Host.Notebooks;
@@ -70,49 +68,15 @@ internal sealed class NotebookRunner(IReadOnlyDictionary<string, string> paramet
 
         start.RedirectStandardOutput = start.RedirectStandardError = true;
         using var child = new TiedProcess(start, cancel);
-        var process = child.Process;
-        NotebookOutcome? outcome = null;
-        var at = (Number: 0, Source: "");
-        var errors = process.StandardError.ReadToEndAsync(CancellationToken.None);
-        while (await process.StandardOutput.ReadLineAsync(CancellationToken.None) is { } line)
-        {
-            // native code may have printed something before it on the same line
-            if (line.IndexOf(NotebookExecution.Prefix, StringComparison.Ordinal) is >= 0 and var begin
-                && Message(line[(begin + NotebookExecution.Prefix.Length)..]) is { } message)
-            {
-                if (message["Executed"] is not null)
-                {
-                    outcome = message.ToObject<NotebookOutcome>();
-                }
-                else
-                {
-                    at = message["source"] is null ? at : ((int)message["number"]!, (string)message["source"]!);
-                    status($"cell {message["cell"]} of {message["of"]} "
-                        + $"{Terminal.Line((string?)message["line"] ?? "")}");
-                }
-            }
-        }
-
-        await process.WaitForExitAsync(CancellationToken.None);
-        return outcome is not null ? outcome with { Path = run.Notebook.Path }
+        var listener = new NotebookListener(status);
+        await listener.HearAsync(child.Process);
+        return listener.Outcome is { } outcome ? outcome with { Path = run.Notebook.Path }
             : Of(run) with
             {
-                Seconds = watch.Elapsed.TotalSeconds, FailedCell = at.Number, Source = at.Source,
+                Seconds = watch.Elapsed.TotalSeconds, FailedCell = listener.At.Number, Source = listener.At.Source,
                 Error = cancel.IsCancellationRequested ? "it was interrupted"
-                    : $"its process ended with exit code {process.ExitCode}: {(await errors).Trim()}",
+                    : $"its process ended with exit code {child.Process.ExitCode}: {listener.Errors}",
             };
-    }
-
-    private static JObject? Message(string text)
-    {
-        try
-        {
-            return PlainJson.Parse(text) as JObject;
-        }
-        catch (JsonException)
-        {
-            return null; // what a cell's own processes print may look like it
-        }
     }
 
     private static NotebookOutcome Of(NotebookRun run) =>

@@ -186,18 +186,21 @@ public sealed partial class Study
 
         while (done() < steps)
         {
+            var whole = false;
             try
             {
                 step();
+                record.Seconds += record.Last("seconds");
+                whole = true;
+                OnStep?.Invoke(record, steps);
             }
-            catch (Exception e) when (e is EndpointException or OperationCanceledException && done() > 0)
+            catch (Exception e)
+                when (done() > 0 && (whole || e is EndpointException or OperationCanceledException))
             {
                 SaveState(); // a step that did not come to its end changed nothing
                 throw;
             }
 
-            record.Seconds += record.Last("seconds");
-            OnStep?.Invoke(record, steps);
             if (done() % saveEvery == 0 || done() == steps || Cancel.IsCancellationRequested)
             {
                 SaveState();

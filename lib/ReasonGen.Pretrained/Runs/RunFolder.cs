@@ -4,6 +4,8 @@
 //   thought
 //   state.safetensors   what it goes on from
 //   checkpoints/step-000100/, best/, model/ (at the end)    folders that other programs open, each with a training.json
+//   best-next/          takes the place of best/ when the state is saved that knows of it
+//   earlier-1/          what a run left whose state was removed before this one was begun
 using System.Globalization;
 using System.IO.Hashing;
 using System.Text;
@@ -22,14 +24,18 @@ public sealed class RunFolder : IDisposable
     private static readonly TimeSpan Expiry = TimeSpan.FromMinutes(2), TouchInterval = TimeSpan.FromSeconds(10);
     private readonly FileLease? lease;
     private readonly Timer? touching;
+    private readonly Action<string>? tell;
 
-    private RunFolder(string folder, FileLease? lease)
+    private RunFolder(string folder, FileLease? lease, string identity, Action<string>? tell)
     {
-        (Folder, this.lease) = (folder, lease);
+        (Folder, this.lease, Identity, this.tell) = (folder, lease, identity, tell);
         touching = lease is null ? null : new Timer(_ => lease.Touch(), null, TouchInterval, TouchInterval);
     }
 
     public string Folder { get; }
+
+    /// <summary>Hash of all that decides the run's numbers, which every training.json names.</summary>
+    public string Identity { get; }
 
     /// <summary>Where the state is from which the run goes on.</summary>
     public string State => In("state.safetensors");
@@ -37,18 +43,24 @@ public sealed class RunFolder : IDisposable
     /// <summary>The best checkpoint by validation.</summary>
     public string Best => In("best");
 
+    /// <summary>A better one that waits for the state to be saved: until then a killed run goes on before it.</summary>
+    internal string Better => In("best-next");
+
     /// <summary>What the run ends with.</summary>
     public string Final => In("model");
 
     /// <summary>Takes the folder for a run, a new one or one that was interrupted.</summary>
-    /// <param name="folder">Made when missing.</param>
+    /// <param name="folder">Made when missing. Where its state was removed, the run begins anew, and what the one
+    /// before left is set aside.</param>
     /// <param name="identity">All that decides the run's numbers; a state of another identity is refused.</param>
     /// <param name="settings">Every setting, written beside the result.</param>
     /// <param name="about">What is told besides: command, versions.</param>
+    /// <param name="tell">Told in a sentence what is moved in the folder.</param>
     /// <exception cref="UnusableFileException">Another process is at it, it holds something else, or a run that was
     /// begun otherwise; all differences
     /// are named, and nothing is changed.</exception>
-    public static RunFolder Open(string folder, JObject identity, JObject settings, JObject about)
+    public static RunFolder Open(string folder, JObject identity, JObject settings, JObject about,
+        Action<string>? tell = null)
     {
         folder = Path.GetFullPath(folder);
         var description = Path.Combine(folder, Description);
@@ -65,10 +77,14 @@ public sealed class RunFolder : IDisposable
                 + "another folder");
         try
         {
-            var opened = new RunFolder(folder, lease);
+            var opened = new RunFolder(folder, lease, HashOf(identity.ToString(Formatting.None)), tell);
             if (File.Exists(opened.State))
             {
                 opened.Expect(identity);
+            }
+            else if (EarlierRun.SetAside(opened, opened.WasBegunAs(identity)) is { } aside)
+            {
+                tell?.Invoke($"What an earlier run left in {folder} is in {aside} now; this one begins anew.");
             }
 
             opened.Write(SettingsFile, settings);
@@ -83,12 +99,12 @@ public sealed class RunFolder : IDisposable
     }
 
     /// <summary>The folder as the other ranks of a run see it: the first has taken it and writes there.</summary>
-    public static RunFolder Follow(string folder) => new(Path.GetFullPath(folder), null);
+    public static RunFolder Follow(string folder) => new(Path.GetFullPath(folder), null, "", null);
 
     /// <summary>Tells this run and its state from others, so that ranks see whether they see the same.</summary>
     public string Fingerprint => string.Join(' ', new[] { In(Description), State }.Select(path =>
-        File.Exists(path) ? Convert.ToHexStringLower(XxHash128.Hash(Encoding.UTF8.GetBytes(path == State
-            ? string.Join(' ', SafetensorsHeader.Read(path).Metadata.Values) : File.ReadAllText(path)))) : "none"));
+        File.Exists(path) ? HashOf(path == State ? string.Join(' ', SafetensorsHeader.Read(path).Metadata.Values)
+            : File.ReadAllText(path)) : "none"));
 
     /// <summary>A path in the folder.</summary>
     public string In(params ReadOnlySpan<string> names) => Path.Combine([Folder, .. names]);
@@ -100,12 +116,18 @@ public sealed class RunFolder : IDisposable
     public string Samples(long step) => In("samples", $"step-{step:000000}");
 
     /// <summary>Steps behind a folder that other programs open; null where it is not there or not whole.</summary>
-    public static long? StepOf(string folder)
+    public static long? StepOf(string folder) => OriginOf(folder)?.Step;
+
+    /// <summary>Whether a folder that other programs open is whole, and of this run after so many steps.</summary>
+    internal bool Holds(string folder, long step) => OriginOf(folder) == (step, Identity);
+
+    private static (long? Step, string? Run)? OriginOf(string folder)
     {
         try
         {
             var path = Path.Combine(folder, Training);
-            return File.Exists(path) ? (long?)JObject.Parse(File.ReadAllText(path))["step"] : null;
+            return File.Exists(path) && JObject.Parse(File.ReadAllText(path)) is var training
+                ? ((long?)training["step"], (string?)training["run"]) : null;
         }
         catch (Exception e) when (e is JsonException or ArgumentException or FormatException
             || FileKinds.IsAboutFile(e))
@@ -133,6 +155,39 @@ public sealed class RunFolder : IDisposable
         foreach (var (_, path) in Steps("checkpoints").OrderByDescending(one => one.Step).Skip(keep))
         {
             Directory.Delete(path, true);
+        }
+    }
+
+    /// <summary>Makes the better checkpoint the best, where one waits that is whole.</summary>
+    internal void TakeBetter()
+    {
+        if (StepOf(Better) is not null)
+        {
+            if (Directory.Exists(Best))
+            {
+                Directory.Delete(Best, true);
+            }
+
+            Directory.Move(Better, Best);
+        }
+    }
+
+    /// <summary>Sees to it that the best checkpoint is of the step that is the best by the table of a run that goes on:
+    /// one of a step that is to be made again is none.</summary>
+    /// <param name="step">That step; null where none was validated.</param>
+    internal void SettleBest(long? step)
+    {
+        if (Directory.Exists(Better) && (StepOf(Better) is not { } better || better != step))
+        {
+            Directory.Delete(Better, true);
+        }
+
+        TakeBetter();
+        if (Directory.Exists(Best) && (StepOf(Best) is not { } kept || kept != step))
+        {
+            var aside = EarlierRun.Move(this, [Best]);
+            tell?.Invoke($"The checkpoint in {Best} is of a step that the saved state does not know of; it is in "
+                + $"{aside} now.");
         }
     }
 
@@ -171,28 +226,45 @@ public sealed class RunFolder : IDisposable
         FileLease.Sweep(In(Claims), Expiry);
     }
 
+    private static string HashOf(string text) =>
+        Convert.ToHexStringLower(XxHash128.Hash(Encoding.UTF8.GetBytes(text)));
+
     private void Expect(JObject identity)
     {
+        if (DifferencesTo(identity) is { Count: > 0 } different)
+        {
+            throw new UnusableFileException(Folder,
+                $"the run there was begun otherwise: {string.Join("; ", different)}",
+                "repeat that command, or choose another folder");
+        }
+    }
+
+    private bool WasBegunAs(JObject identity)
+    {
+        try
+        {
+            return File.Exists(In(Description)) && DifferencesTo(identity).Count == 0;
+        }
+        catch (UnusableFileException)
+        {
+            return false; // nobody can tell
+        }
+    }
+
+    private IReadOnlyList<string> DifferencesTo(JObject identity)
+    {
         var path = In(Description);
-        JToken? was;
         try
         {
             using var reader = new JsonTextReader(new StringReader(File.ReadAllText(path))) { DateParseHandling =
                 DateParseHandling.None };
-            was = JObject.Load(reader)["identity"];
+            return SettingsDifference.Of(JObject.Load(reader)["identity"], JToken.Parse(identity.ToString()));
         }
         catch (Exception e) when (e is JsonException || FileKinds.IsAboutFile(e))
         {
             throw new UnusableFileException(path,
                 $"it cannot be read: {e.Message.TrimEnd('.')}", "restore it, or begin the run anew in another folder",
                     e);
-        }
-
-        if (SettingsDifference.Of(was, JToken.Parse(identity.ToString())) is { Count: > 0 } different)
-        {
-            throw new UnusableFileException(Folder,
-                $"the run there was begun otherwise: {string.Join("; ", different)}",
-                "repeat that command, or choose another folder");
         }
     }
 

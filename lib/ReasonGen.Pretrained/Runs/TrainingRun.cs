@@ -61,6 +61,10 @@ public sealed class TrainingRun : IDisposable
         var events = First ? utils.tensorboard.SummaryWriter(folder.Folder) : null;
         metrics = new(folder.In("metrics.csv"), Done, events);
         validations = new(folder.In("validation.csv"), Done + 1, events, "validation");
+        if (First)
+        {
+            folder.SettleBest(Measure is null ? RunFolder.StepOf(folder.Best) : Best?.Step);
+        }
     }
 
     // the one that writes
@@ -82,7 +86,7 @@ public sealed class TrainingRun : IDisposable
         : Row(validations.Rows.MaxBy(row => double.IsNaN(row[1]) ? double.NegativeInfinity
             : measure.MoreIsBetter ? row[1] : -row[1])!);
 
-    /// <summary>Told after each step.</summary>
+    /// <summary>Told after each step; one who throws ends the run, whose state is saved.</summary>
     public event Action<RunProgress>? Stepped;
 
     /// <summary>Trains to the end. Several ranks all call it.</summary>
@@ -91,29 +95,37 @@ public sealed class TrainingRun : IDisposable
     /// <exception cref="OperationCanceledException">It was asked to end; its state is saved.</exception>
     public void Run(CancellationToken cancel = default)
     {
+        var (owed, validated) = (false, validations.Rows.Count);
         try
         {
             AfterStep(cancel);
+            if (validations.Rows.Count > validated)
+            {
+                SaveState(); // what was made up for may be all that is left to do
+            }
+
             while (Done < Total)
             {
                 parts.End?.Look();
                 cancel.ThrowIfCancellationRequested();
                 metrics.Add(Done, trainer.Step(cancel));
+                owed = parts.Ranks.Size == 1; // whoever is told may throw; one of several ranks cannot save alone
                 Stepped?.Invoke(Progress());
                 AfterStep(cancel);
+                owed = false;
                 if (IsDue(control.SaveEvery) || Done == Total)
                 {
                     SaveState();
                 }
             }
         }
-        catch (Exception e) when (e is EndpointException or OperationCanceledException && Done > 0)
+        catch (Exception e) when (Done > 0 && (owed || e is EndpointException or OperationCanceledException))
         {
             SaveState(); // a step that did not come to its end changed nothing
             throw;
         }
 
-        if (First && RunFolder.StepOf(folder.Final) != Done)
+        if (First && !folder.Holds(folder.Final, Done))
         {
             Export(folder.Final);
         }
@@ -148,7 +160,7 @@ public sealed class TrainingRun : IDisposable
                 [(Measure.Value.Name, parts.Stage == TrainingStage.Sft ? HeldOutLoss(cancel) : HeldOutReward(cancel))]);
             if (First && Best?.Step == step)
             {
-                Export(folder.Best);
+                Export(folder.Better);
             }
         }
 
@@ -168,13 +180,19 @@ public sealed class TrainingRun : IDisposable
         }
 
         trainer.Save(folder.State);
+        if (First)
+        {
+            folder.TakeBetter();
+        }
+
         parts.Ranks.Gather([], "saved state"); // nobody goes on, or ends, before it is there
     }
 
     private void Export(string path)
     {
         var training = (JObject)parts.Provenance.DeepClone();
-        (training["stage"], training["step"]) = (parts.Stage.ToString().ToLowerInvariant(), Done);
+        (training["stage"], training["step"], training["run"]) =
+            (parts.Stage.ToString().ToLowerInvariant(), Done, folder.Identity);
         if (validations.Rows.Count > 0 && (long)validations.Rows[^1][0] == Done)
         {
             training[$"validation_{Measure!.Value.Name}"] = validations.Rows[^1][1];

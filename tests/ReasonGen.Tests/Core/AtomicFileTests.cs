@@ -107,5 +107,29 @@ public sealed class AtomicFileTests : IDisposable
         Assert.False(File.Exists(path));
     }
 
+    [Fact]
+    public async Task A_lock_that_is_asked_for_while_it_is_given_back_throws_nothing_and_has_one_holder()
+    {
+        var (path, inside, several) = (Path.Combine(folder, ".lock"), 0, false);
+        void TakeTurns()
+        {
+            for (var taken = 0; taken < 200;)
+            {
+                using var held = ProcessLock.TryTake(path);
+                if (held is not null)
+                {
+                    taken++;
+                    several |= Interlocked.Increment(ref inside) > 1;
+                    Thread.Yield();
+                    Interlocked.Decrement(ref inside);
+                }
+            }
+        }
+
+        await Task.WhenAll(Enumerable.Range(0, 3).Select(_ => Task.Run(TakeTurns)));
+        Assert.False(several);
+        Assert.Empty(Directory.GetFiles(folder));
+    }
+
     public void Dispose() => Directory.Delete(folder, true);
 }

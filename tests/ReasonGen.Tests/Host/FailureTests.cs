@@ -93,6 +93,17 @@ public sealed class FailureTests : IDisposable
         Assert.True(code == 0, text);
     }
 
+    [Theory]
+    [InlineData("plan --model janus-7b --bogus", "2>/dev/full", "")]
+    [InlineData("completion bash", ">/dev/full", "standard output: it could not be written: No space left on device")]
+    public async Task What_cannot_be_said_is_no_crash_and_not_done(string command, string where, string message)
+    {
+        Assert.SkipUnless(File.Exists("/bin/bash") && File.Exists("/dev/full"), "there is no full device here");
+        var (code, text) = await Bash($"exec dotnet '{Reasongen.Assembly}' {command} {where}");
+        Assert.True(code == 2, $"exit code {code}\n{text}");
+        Assert.StartsWith(message, text);
+    }
+
     [Fact]
     public async Task Two_processes_do_not_make_one_stage()
     {

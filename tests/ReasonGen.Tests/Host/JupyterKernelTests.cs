@@ -156,6 +156,37 @@ public sealed class JupyterKernelTests : IDisposable
     }
 
     [Fact]
+    public void An_answer_that_comes_too_late_is_not_that_of_the_next_question()
+    {
+        var first = client.Execute("Console.ReadLine()");
+        client.Question();
+        var late = client.QuestionId;
+        client.Answer(client.Send("interrupt_request", [], onControl: true), onControl: true);
+        Assert.Equal("Interrupted", (string?)client.Answer(first)["ename"]);
+        var second = client.Execute("Console.Write(await GetPasswordAsync(\"word\"));");
+        client.Question();
+        client.AnswerQuestion("of the first", late);
+        client.AnswerQuestion("of the second", client.QuestionId);
+        Assert.Equal("of the second", (string?)client.WaitFor(second, "stream")["text"]);
+    }
+
+    [Fact]
+    public void A_question_that_outlives_its_cell_keeps_no_other_from_being_asked()
+    {
+        using var folder = new TestFolder();
+        var asked = client.Execute("new System.Threading.Thread(() => { try { Console.ReadLine(); } "
+            + "catch (OperationCanceledException) { } }) { IsBackground = true }.Start(); "
+            + $"while (!System.IO.File.Exists(@\"{folder.At("asked")}\")) System.Threading.Thread.Sleep(10);");
+        client.Question();
+        folder.Write("asked", "");
+        Assert.Equal("ok", (string?)client.Answer(asked)["status"]);
+        var next = client.Execute("Console.Write(Console.ReadLine());");
+        client.Question();
+        client.AnswerQuestion("here");
+        Assert.Equal("here", (string?)client.WaitFor(next, "stream")["text"]);
+    }
+
+    [Fact]
     public void Completion_and_inspection_know_the_session_and_the_library()
     {
         client.Answer(

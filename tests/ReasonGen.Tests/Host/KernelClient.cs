@@ -55,19 +55,21 @@ internal sealed class KernelClient : IDisposable
     }
 
     /// <summary>Frames of a message, signed unless another signature is given.</summary>
-    internal static byte[][] Frames(string type, string content, string? signature = null, string? id = null) =>
-        Frames(type, Encoding.UTF8.GetBytes(content), signature, id);
+    internal static byte[][] Frames(string type, string content, string? signature = null, string? id = null,
+        string? parent = null) => Frames(type, Encoding.UTF8.GetBytes(content), signature, id, parent);
 
     /// <summary>The same with a content that need not be text.</summary>
-    internal static byte[][] Frames(string type, byte[] content, string? signature = null, string? id = null)
+    internal static byte[][] Frames(string type, byte[] content, string? signature = null, string? id = null,
+        string? parent = null)
     {
+        var answered = parent is null ? [] : new JObject { ["msg_id"] = parent };
         var header = new JObject
         {
             ["msg_id"] = id ?? Guid.NewGuid().ToString(), ["msg_type"] = type, ["session"] = "s", ["username"] = "u",
             ["date"] = "2026-01-01T00:00:00.000000Z", ["version"] = "5.3",
         };
-        byte[][] parts = [Encoding.UTF8.GetBytes(header.ToString(Formatting.None)), "{}"u8.ToArray(), "{}"u8.ToArray(),
-            content];
+        byte[][] parts = [Encoding.UTF8.GetBytes(header.ToString(Formatting.None)),
+            Encoding.UTF8.GetBytes(answered.ToString(Formatting.None)), "{}"u8.ToArray(), content];
         signature ??= Convert.ToHexStringLower(HMACSHA256.HashData(Encoding.UTF8.GetBytes(Key),
             parts.SelectMany(part => part).ToArray()));
         return [Encoding.ASCII.GetBytes("<IDS|MSG>"), Encoding.ASCII.GetBytes(signature), .. parts];
@@ -140,10 +142,21 @@ internal sealed class KernelClient : IDisposable
         throw new TimeoutException($"no {type}");
     }
 
-    internal JObject Question() => Receive(stdin, Patience)!.Value.Content;
+    /// <summary>Id of the question that came last.</summary>
+    internal string QuestionId { get; private set; } = "";
 
-    internal void AnswerQuestion(JToken text) =>
-        stdin.SendMultipartBytes(Frames("input_reply", new JObject { ["value"] = text }.ToString(Formatting.None)));
+    internal JObject Question()
+    {
+        var (header, _, content) = Receive(stdin, Patience) ?? throw new TimeoutException("no question");
+        QuestionId = (string)header["msg_id"]!;
+        return content;
+    }
+
+    /// <summary>Answers a question.</summary>
+    /// <param name="text">The answer.</param>
+    /// <param name="to">The question's id, as newer front ends name it; null for none.</param>
+    internal void AnswerQuestion(JToken text, string? to = null) => stdin.SendMultipartBytes(
+        Frames("input_reply", new JObject { ["value"] = text }.ToString(Formatting.None), parent: to));
 
     public void Dispose()
     {

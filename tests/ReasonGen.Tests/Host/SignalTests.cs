@@ -1,5 +1,5 @@
 using System.Diagnostics;
-using ReasonGen.Studies;
+using ReasonGen.Host;
 using Xunit;
 
 namespace ReasonGen.Tests.Host;
@@ -82,6 +82,28 @@ public sealed class SignalTests : IDisposable
         var line = await again.StandardOutput.ReadLineAsync();
         Kill("KILL", again.Id);
         Assert.DoesNotContain("rl-none 1/", line);
+    }
+
+    [Fact]
+    public void A_command_that_trains_is_given_the_time_that_a_step_takes()
+    {
+        var before = Signals.Patience;
+        Signals.FinishStep(tells: false);
+        Assert.Equal(Timeout.InfiniteTimeSpan, Signals.Patience);
+        Signals.Patience = before;
+    }
+
+    [Fact]
+    public async Task A_run_does_not_wait_for_what_a_notebook_has_started_and_left()
+    {
+        var id = Path.Combine(folder, "id");
+        using var run = StartNotebook("var left = System.Diagnostics.Process.Start(\"sleep\", \"60\"); "
+            + $"System.IO.File.WriteAllText(@\"{id}\", left.Id.ToString());");
+        var said = run.StandardOutput.ReadToEndAsync();
+        await run.WaitForExitAsync();
+        Assert.True(run.ExitCode == 0, await said);
+        using var left = Process.GetProcessById(int.Parse(File.ReadAllText(id))); // it would be gone after a minute
+        left.Kill();
     }
 
     [Fact]

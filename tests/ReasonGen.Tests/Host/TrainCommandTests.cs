@@ -5,6 +5,7 @@ using ReasonGen.Core;
 using ReasonGen.JanusPro;
 using ReasonGen.Models;
 using ReasonGen.Notebook;
+using ReasonGen.Runs;
 using ReasonGen.Setups;
 using ReasonGen.Studies;
 using TorchSharp;
@@ -148,9 +149,36 @@ public sealed class TrainCommandTests : IDisposable
         await run.WaitForExitAsync();
         await rest;
         Assert.True(run.ExitCode == 143, await error);
+        Assert.Contains("A second signal ends it at once", await error);
         Assert.Contains("the same command goes on from there", await error);
         Assert.NotEmpty(SafetensorsHeader.Read(At("run/state.safetensors")).Entries);
         Assert.False(Directory.Exists(At("run/model")));
+    }
+
+    [Fact]
+    public async Task A_run_begun_anew_says_where_the_one_before_is()
+    {
+        File.WriteAllText(Path.Combine(Directory.CreateDirectory(At("run/model")).FullName, "training.json"),
+            "{\"step\":3}");
+        File.WriteAllText(At("run/run.json"), "{}");
+        var (code, output) = await Reasongen.RunAsync(["train", "sft", "--model", "mini", "--out", At("run"),
+            .. FewSft]);
+        Succeeded((code, output));
+        Assert.Contains($"What an earlier run left in {At("run")} is in {At("run/earlier-1")} now", output);
+        Assert.Equal("{\"step\":3}", File.ReadAllText(At("run/earlier-1/model/training.json")));
+        Assert.Equal(3, RunFolder.StepOf(At("run/model")));
+    }
+
+    [Fact]
+    public async Task A_log_on_a_full_disk_does_not_end_a_run_but_is_told_of()
+    {
+        Assert.SkipUnless(File.Exists("/bin/bash") && File.Exists("/dev/full"), "there is no full device here");
+        string[] command = [Reasongen.Assembly, "train", "sft", "--model", "mini", "--out", At("run"), .. FewSft];
+        var (code, _, error) = await Child.RunAsync(new("/bin/bash",
+            ["-c", $"exec dotnet {string.Join(' ', command.Select(word => $"'{word}'"))} >/dev/full"]));
+        Assert.True(code == 2, error);
+        Assert.Contains("standard output: it could not be written", error);
+        Assert.Equal(3, RunFolder.StepOf(At("run/model")));
     }
 
     public void Dispose() => Directory.Delete(folder, true);

@@ -107,6 +107,81 @@ public sealed class TrainingRunTests : IDisposable
         Assert.Equal(["thesis.txt"], Files("mine"));
     }
 
+    [Theory]
+    [InlineData(1e-2)]
+    [InlineData(2e-2)]
+    public void A_run_begun_anew_takes_nothing_of_the_one_before_for_its_own(double rate)
+    {
+        Run(At("run"), TrainingStage.Sft, lora: false, CancellationToken.None);
+        var before = Content("run", "model/model.safetensors");
+        File.Delete(At("run/state.safetensors"));
+        Run(At("run"), TrainingStage.Sft, lora: false, CancellationToken.None, rate: rate);
+        Run(At("whole"), TrainingStage.Sft, lora: false, CancellationToken.None, rate: rate);
+        string[] files = [.. Files("whole").Where(file => !file.StartsWith("events"))];
+        Assert.Equal(files, Files("run").Where(file => !file.StartsWith("events") && !file.StartsWith("earlier-1/")));
+        Assert.All(files, file => Assert.Equal(Content("whole", file), Content("run", file)));
+        Assert.Equal(before, Content("run/earlier-1", "model/model.safetensors"));
+        Assert.True(File.Exists(At("run/earlier-1/run.json")));
+    }
+
+    [Fact]
+    public void A_model_of_another_run_is_not_taken_for_what_this_one_ends_with()
+    {
+        Run(At("run"), TrainingStage.Sft, lora: false, CancellationToken.None);
+        var model = Content("run", "model/model.safetensors");
+        Run(At("other"), TrainingStage.Sft, lora: false, CancellationToken.None, rate: 2e-2);
+        Directory.Delete(At("run/model"), true);
+        Directory.Move(At("other/model"), At("run/model"));
+        Run(At("run"), TrainingStage.Sft, lora: false, CancellationToken.None);
+        Assert.Equal(model, Content("run", "model/model.safetensors"));
+    }
+
+    [Fact]
+    public void A_step_that_could_not_be_told_of_is_kept()
+    {
+        Assert.Throws<IOException>(() => Run(At("run"), TrainingStage.Sft, lora: false, CancellationToken.None,
+            done => _ = done < 3 ? 0 : throw new IOException("the terminal is gone")));
+        var told = new List<long>();
+        Run(At("run"), TrainingStage.Sft, lora: false, CancellationToken.None, told.Add);
+        Assert.Equal([4, 5, 6], told);
+    }
+
+    [Fact]
+    public void The_best_checkpoint_is_never_ahead_of_the_state()
+    {
+        var kept = new List<long?>();
+        Run(At("run"), TrainingStage.Sft, lora: false, CancellationToken.None,
+            _ => kept.Add(RunFolder.StepOf(At("run/best"))), saveEvery: 4);
+        Assert.Equal([null, null, null, null, 4, 4], kept);
+        Assert.False(Directory.Exists(At("run/best-next")));
+    }
+
+    [Theory]
+    [InlineData(2, 3, 2, 2)] // killed before the state was saved that knows of the better one
+    [InlineData(2, 3, 3, 3)] // killed after that
+    [InlineData(null, 3, 3, 3)]
+    [InlineData(3, null, 2, null)] // an earlier version replaced it too early
+    [InlineData(null, 3, null, null)]
+    public void A_run_that_goes_on_has_the_best_checkpoint_that_its_table_tells_of(int? best, int? next, int? known,
+        int? kept)
+    {
+        foreach (var (name, step) in new[] { ("run/best", best), ("run/best-next", next) }.Where(one => one.Item2 > 0))
+        {
+            Directory.CreateDirectory(At(name));
+            File.WriteAllText(At($"{name}/training.json"), new JObject { ["step"] = step }.ToString());
+        }
+
+        Directory.CreateDirectory(At("run"));
+        File.WriteAllText(At("run/run.json"), """{"identity":{}}""");
+        File.WriteAllText(At("run/state.safetensors"), "");
+        var told = new List<string>();
+        using var run = RunFolder.Open(At("run"), [], [], [], told.Add);
+        run.SettleBest(known);
+        Assert.Equal((kept, false), ((int?)RunFolder.StepOf(run.Best), Directory.Exists(run.Better)));
+        Assert.Equal(best is not null && kept is null, File.Exists(At("run/earlier-1/best/training.json")));
+        Assert.Equal(Directory.Exists(At("run/earlier-1")) ? 1 : 0, told.Count);
+    }
+
     [Fact]
     public void A_finished_run_that_is_given_more_steps_goes_on()
     {
@@ -119,13 +194,13 @@ public sealed class TrainingRunTests : IDisposable
 
     public void Dispose() => Directory.Delete(folder, true);
 
-    private static JObject Identity() =>
-        new() { ["sft"] = new JObject { ["learningRate"] = 1e-2 }, ["model"] = "tiny" };
+    private static JObject Identity(double rate = 1e-2) =>
+        new() { ["sft"] = new JObject { ["learningRate"] = rate }, ["model"] = "tiny" };
 
     private static void Run(string path, TrainingStage stage, bool lora, CancellationToken cancel,
-        Action<long>? stepped = null, int keep = 3, int steps = 6)
+        Action<long>? stepped = null, int keep = 3, int steps = 6, double rate = 1e-2, int saveEvery = 2)
     {
-        using var run = RunFolder.Open(path, Identity(), [], []);
+        using var run = RunFolder.Open(path, Identity(rate), [], []);
         var start = run.In("base");
         if (!Directory.Exists(start))
         {
@@ -134,7 +209,7 @@ public sealed class TrainingRunTests : IDisposable
 
         var config = new RunConfig
         {
-            Sft = new() { TotalSteps = steps, LearningRate = 1e-2, MicroBatchSamples = 2 },
+            Sft = new() { TotalSteps = steps, LearningRate = rate, MicroBatchSamples = 2 },
             Grpo = new()
             {
                 PromptsPerStep = 2, PromptsPerUpdate = 1, RolloutsPerPrompt = 3, MaxRounds = 1, MaxEmptySteps = 9,
@@ -144,8 +219,8 @@ public sealed class TrainingRunTests : IDisposable
             Lora = lora ? new() { Rank = 2 } : null,
             Run = new()
             {
-                Steps = steps, SaveEvery = 2, CheckpointEvery = 2, ValidateEvery = 2, ValidationSamples = 3, Keep =
-                    keep,
+                Steps = steps, SaveEvery = saveEvery, CheckpointEvery = 2, ValidateEvery = 2, ValidationSamples = 3,
+                Keep = keep,
                 SampleEvery = 3, SampleImages = 2,
             },
         };

@@ -51,6 +51,23 @@ public sealed class StudyFolderTests : IDisposable
         Assert.Empty(Directory.GetFiles(Path.Combine(folder, "cut", "partial")));
     }
 
+    [Fact]
+    public void A_step_that_could_not_be_told_of_is_kept()
+    {
+        var seldom = Tiny with { StepsPerSave = 100 };
+        var deaf = new Study(seldom, folder)
+        {
+            OnStep = (record, _) => _ = record.Count < 2 ? 0 : throw new IOException("the terminal is gone"),
+        };
+        Assert.Throws<IOException>(() => deaf.ImageTokenizer());
+        var seen = 0;
+        using (new Study(seldom, folder) { OnStep = (_, _) => seen++ }.ImageTokenizer().Model)
+        {
+        }
+
+        Assert.Equal(1, seen);
+    }
+
     [Theory]
     [InlineData(2, 3, "its seed was 1 and is 2")]
     [InlineData(1, 4, "TotalSteps was 3 and is 4")]
