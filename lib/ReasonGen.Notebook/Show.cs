@@ -105,9 +105,10 @@ public static class Show
                 $"a tensor of {values.dim()} dimensions is no table; take a part of it, such as t[0]", nameof(values));
         }
 
+        using var scope = TorchSharp.torch.NewDisposeScope();
         var table = values.dim() == 1 ? values.unsqueeze(0) : values;
         var (height, width) = ((int)Math.Min(table.shape[0], most), (int)Math.Min(table.shape[1], most));
-        using var part =
+        var part =
             table.narrow(0, 0, height).narrow(1, 0, width).to(TorchSharp.torch.ScalarType.Float64).cpu().contiguous();
         var numbers = part.data<double>().ToArray();
         var high = Math.Max(numbers.Where(double.IsFinite).Select(Math.Abs).DefaultIfEmpty(0).Max(), 1e-12);
