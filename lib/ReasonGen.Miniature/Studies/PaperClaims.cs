@@ -183,6 +183,6 @@ public static class PaperClaims
     private static string Name(string arm) => arm switch
     {
         "adaptive" => "method", "sft" => "SFT", "sft-long" => "SFT as long", "without-sft" => "without SFT",
-        _ => arm.Replace('-', ' '),
+        "none-flips-0.1" => "no term", "adaptive-flips-0.1" => "adaptive loss", _ => arm.Replace('-', ' '),
     };
 }
