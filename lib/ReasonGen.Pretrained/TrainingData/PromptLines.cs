@@ -18,8 +18,8 @@ internal static class PromptLines
         var kind = Path.GetExtension(path).ToLowerInvariant();
         if (Tables.Contains(kind))
         {
-            throw new UnusableFileException(path, $"it is a table ({kind}), and which column holds prompts is not known",
-                remedy);
+            throw new UnusableFileException(path,
+                $"it is a table ({kind}), and which column holds prompts is not known", remedy);
         }
 
         var text = TextFile.Read(path);

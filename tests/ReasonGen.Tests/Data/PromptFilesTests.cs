@@ -66,7 +66,8 @@ public sealed class PromptFilesTests : IDisposable
     [InlineData("a.jsonl", "{\"prompt\": \"a cat\u2028on a table\"}", "a cat\u2028on a table")]
     public void Lines_say_what_they_are_and_end_where_python_ends_them(string name, string text, string expected)
     {
-        Assert.Equal([expected], PromptFiles.Read([Write(name, text)], _ => 0, 10).Prompts.Select(prompt => prompt.Text));
+        Assert.Equal([expected],
+            PromptFiles.Read([Write(name, text)], _ => 0, 10).Prompts.Select(prompt => prompt.Text));
         Assert.Equal([expected], ImageSuite.GenEval(Path.Combine(folder, name), folder, 1).Items
             .Select(item => item.Prompt));
     }
