@@ -166,7 +166,8 @@ public sealed class FileLease : IDisposable
         {
             action();
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or UnusableFileException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or UnusableFileException
+            or ObjectDisposedException) // a timer may come after its end
         {
             // the next one to come by tries again
         }

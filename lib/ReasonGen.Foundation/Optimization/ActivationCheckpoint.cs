@@ -71,17 +71,11 @@ public static class ActivationCheckpoint
         {
             pass.Join();
         }
-        finally // nothing is broken off in here, but a wait can be interrupted
+        finally // nothing is broken off in here, unless an exception ends in it, as that of a wait that is interrupted
         {
             while (pass.IsAlive)
             {
-                try
-                {
-                    pass.Join();
-                }
-                catch (ThreadInterruptedException)
-                {
-                }
+                Thread.Yield(); // which cannot be
             }
         }
 

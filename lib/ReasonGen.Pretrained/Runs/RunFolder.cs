@@ -21,7 +21,8 @@ public sealed class RunFolder : IDisposable
 {
     private const string Description = "run.json", SettingsFile = "settings.json", Claims = ".claims",
         Training = "training.json";
-    private static readonly TimeSpan Expiry = TimeSpan.FromMinutes(2), TouchInterval = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan Expiry = TimeSpan.FromMinutes(2), TouchInterval = TimeSpan.FromSeconds(10),
+        Ending = TimeSpan.FromSeconds(15);
     private readonly FileLease? lease;
     private readonly Timer? touching;
     private readonly Action<string>? tell;
@@ -72,9 +73,17 @@ public sealed class RunFolder : IDisposable
                 "choose a new folder for the run");
         }
 
-        var lease = FileLease.TryTake(Path.Combine(folder, Claims), "train", Expiry)
-            ?? throw new UnusableFileException(folder, "another process is training there", "let it end, or choose "
-                + "another folder");
+        FileLease? lease;
+        for (var until = DateTime.UtcNow + Ending; (lease = FileLease.TryTake(Path.Combine(folder, Claims), "train",
+            Expiry)) is null; Thread.Sleep(100)) // one that was just ended may still be saving
+        {
+            if (DateTime.UtcNow > until)
+            {
+                throw new UnusableFileException(folder, "another process is training there",
+                    "let it end, or choose another folder");
+            }
+        }
+
         try
         {
             var opened = new RunFolder(folder, lease, HashOf(identity.ToString(Formatting.None)), tell);
