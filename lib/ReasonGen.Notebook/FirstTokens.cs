@@ -28,7 +28,11 @@ public sealed class FirstTokens(IChatClient inner) : DelegatingChatClient(inner)
                 var first = (response.RawRepresentation as ChatCompletion)?.ContentTokenLogProbabilities;
                 var tokens = first is { Count: > 0 } ? first[0]
                     .TopLogProbabilities.Select(t => (t.Token, (double)t.LogProbability)).ToArray() : [];
-                given |= tokens.Length > 0;
+                if (tokens.Length > 0)
+                {
+                    given = true;
+                }
+
                 response.Messages = [new(ChatRole.Assistant, new ServedReply(response.Text, tokens).Join())];
                 return response;
             }

@@ -15,6 +15,7 @@ public sealed class FileLease : IDisposable
 {
     private const int FolderTries = 20;
     private static readonly TimeSpan TouchInterval = TimeSpan.FromSeconds(5), ClockTolerance = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(50);
     private static readonly byte[] Signature = Me();
     private readonly FileStream file;
     private DateTime touched = DateTime.UtcNow;
@@ -66,6 +67,24 @@ public sealed class FileLease : IDisposable
         }
     }
 
+    /// <summary>The same, asked again for a while where another process is at it.</summary>
+    /// <inheritdoc cref="TryTake(string, string, TimeSpan)"/>
+    public static FileLease? TryTake(string folder, string name, TimeSpan expiry, TimeSpan patience)
+    {
+        for (var until = DateTime.UtcNow + patience; ; Thread.Sleep(Pause))
+        {
+            if (TryTake(folder, name, expiry) is { } claim)
+            {
+                return claim;
+            }
+
+            if (DateTime.UtcNow > until)
+            {
+                return null;
+            }
+        }
+    }
+
     /// <summary>Removes what processes that ended left in a folder of claims, and the folder when nobody is at work in
     /// it.</summary>
     /// <returns>Claims that are held.</returns>
@@ -99,13 +118,7 @@ public sealed class FileLease : IDisposable
     }
 
     /// <summary>Gives the claim back.</summary>
-    public void Dispose()
-    {
-        if (!file.SafeFileHandle.IsClosed)
-        {
-            LockedFile.Remove(file);
-        }
-    }
+    public void Dispose() => LockedFile.Remove(file);
 
     private bool Sign()
     {
@@ -166,8 +179,7 @@ public sealed class FileLease : IDisposable
         {
             action();
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or UnusableFileException
-            or ObjectDisposedException) // a timer may come after its end
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or UnusableFileException)
         {
             // the next one to come by tries again
         }

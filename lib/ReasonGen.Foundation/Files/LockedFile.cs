@@ -16,9 +16,14 @@ internal static class LockedFile
         return IsAtItsPath(file);
     }
 
-    /// <summary>Removes it, where it is the one at its path, and gives the lock back.</summary>
+    /// <summary>Removes it, where it is the one at its path, and gives the lock back, once.</summary>
     internal static void Remove(FileStream file)
     {
+        if (file.SafeFileHandle.IsClosed)
+        {
+            return;
+        }
+
         // while it is still locked, so that nobody can take it in between; Windows removes no file that is open
         if (!OperatingSystem.IsWindows())
         {

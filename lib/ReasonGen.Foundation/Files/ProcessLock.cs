@@ -50,11 +50,5 @@ public sealed class ProcessLock : IDisposable
     }
 
     /// <summary>Gives it back.</summary>
-    public void Dispose()
-    {
-        if (!file.SafeFileHandle.IsClosed)
-        {
-            LockedFile.Remove(file);
-        }
-    }
+    public void Dispose() => LockedFile.Remove(file);
 }

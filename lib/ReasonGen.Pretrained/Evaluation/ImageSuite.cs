@@ -192,22 +192,10 @@ public sealed partial class ImageSuite
         return SuiteOutcome.Drawn;
     }
 
-    private FileLease Alone()
-    {
-        for (var until = DateTime.UtcNow.AddSeconds(30); ; Thread.Sleep(50))
-        {
-            if (FileLease.TryTake(Path.Combine(Folder, ClaimFolder), "settings", ClaimExpiry) is { } claim)
-            {
-                return claim;
-            }
-
-            if (DateTime.UtcNow > until)
-            {
-                throw new UnusableFileException(Folder, "another process has been at its settings for half a minute",
-                    "end that one, or wait for it");
-            }
-        }
-    }
+    private FileLease Alone() =>
+        FileLease.TryTake(Path.Combine(Folder, ClaimFolder), "settings", ClaimExpiry, TimeSpan.FromSeconds(30))
+        ?? throw new UnusableFileException(Folder, "another process has been at its settings for half a minute",
+            "end that one, or wait for it");
 
     private bool IsThere(string file) => File.Exists(Path.Combine(Folder, file));
 

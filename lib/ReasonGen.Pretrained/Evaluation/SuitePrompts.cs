@@ -48,9 +48,7 @@ public sealed partial class ImageSuite
     /// <exception cref="UnusableFileException">The file is missing, empty or damaged.</exception>
     public static ImageSuite GenEval(string file, string folder, int perPrompt)
     {
-        var (read, json) = PromptLines.Read(file);
-        var last = Array.FindLastIndex(read, line => line.Trim().Length > 0);
-        var lines = read.Take(Math.Max(1, last + 1)).Select(line => line.Trim()).ToArray();
+        var (lines, json) = PromptLines.Read(file);
         return new(folder, perPrompt,
             Some(lines.Where(_ => lines.Any(line => line.Length > 0)), file, "holds no prompt").Select((line, index) =>
         {

@@ -16,7 +16,7 @@ internal static class EarlierRun
     {
         string[] models = [.. new[] { folder.Final, folder.Best, folder.In("checkpoints") }.Where(Path.Exists)];
         string[] numbers = [.. new[] { folder.In("samples"), folder.In("metrics.csv"), folder.In("validation.csv") }
-            .Where(Path.Exists), .. Directory.GetFiles(folder.Folder, "events.out.tfevents.*")];
+            .Where(Path.Exists), .. folder.Events];
         return models.Length == 0 && (same || numbers.Length == 0) ? null : Move(folder, [.. models, .. numbers]);
     }
 
@@ -30,7 +30,8 @@ internal static class EarlierRun
         try
         {
             Directory.CreateDirectory(aside);
-            foreach (var about in new[] { "run.json", "settings.json" }.Where(name => File.Exists(folder.In(name))))
+            foreach (var about in new[] { RunFolder.Description, RunFolder.SettingsFile }
+                .Where(name => File.Exists(folder.In(name))))
             {
                 File.Copy(folder.In(about), Path.Combine(aside, about));
             }

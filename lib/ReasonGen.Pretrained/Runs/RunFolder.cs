@@ -19,8 +19,8 @@ namespace ReasonGen.Runs;
 /// <summary>The folder of an unattended run: one process at a time, one set of settings.</summary>
 public sealed class RunFolder : IDisposable
 {
-    private const string Description = "run.json", SettingsFile = "settings.json", Claims = ".claims",
-        Training = "training.json";
+    internal const string Description = "run.json", SettingsFile = "settings.json";
+    private const string Claims = ".claims", Training = "training.json";
     private static readonly TimeSpan Expiry = TimeSpan.FromMinutes(2), TouchInterval = TimeSpan.FromSeconds(10),
         Ending = TimeSpan.FromSeconds(15);
     private readonly FileLease? lease;
@@ -73,17 +73,10 @@ public sealed class RunFolder : IDisposable
                 "choose a new folder for the run");
         }
 
-        FileLease? lease;
-        for (var until = DateTime.UtcNow + Ending; (lease = FileLease.TryTake(Path.Combine(folder, Claims), "train",
-            Expiry)) is null; Thread.Sleep(100)) // one that was just ended may still be saving
-        {
-            if (DateTime.UtcNow > until)
-            {
-                throw new UnusableFileException(folder, "another process is training there",
-                    "let it end, or choose another folder");
-            }
-        }
-
+        // one that was just ended may still be saving
+        var lease = FileLease.TryTake(Path.Combine(folder, Claims), "train", Expiry, Ending)
+            ?? throw new UnusableFileException(folder, "another process is training there", "let it end, or choose "
+                + "another folder");
         try
         {
             var opened = new RunFolder(folder, lease, HashOf(identity.ToString(Formatting.None)), tell);
@@ -205,7 +198,7 @@ public sealed class RunFolder : IDisposable
     internal void Forget(long reached)
     {
         foreach (var (_, path) in Steps("checkpoints").Concat(Steps("samples")).Where(one => one.Step > reached)
-            .Concat(Directory.GetFiles(Folder, "events.out.tfevents.*").Select(path => (reached, path))))
+            .Concat(Events.Select(path => (reached, path))))
         {
             if (Directory.Exists(path))
             {
@@ -217,6 +210,9 @@ public sealed class RunFolder : IDisposable
             }
         }
     }
+
+    /// <summary>Files of TensorBoard.</summary>
+    internal string[] Events => Directory.GetFiles(Folder, "events.out.tfevents.*");
 
     private (long Step, string Path)[] Steps(string folder) => !Directory.Exists(In(folder)) ? []
         : [.. Directory.GetFileSystemEntries(In(folder), "step-*").Select(path =>
@@ -230,7 +226,12 @@ public sealed class RunFolder : IDisposable
             return;
         }
 
-        touching!.Dispose();
+        using ManualResetEvent touched = new(false);
+        if (touching!.Dispose(touched))
+        {
+            touched.WaitOne(); // a lease is not touched after its end
+        }
+
         lease.Dispose();
         FileLease.Sweep(In(Claims), Expiry);
     }

@@ -97,18 +97,18 @@ public sealed class ServedScorer(IChatClient client, string model, ChatCallConfi
         CancellationToken cancel)
     {
         var png = Png.Encode(Sized(image));
-        var replies = new JudgeReply[questions.Count];
+        var replies = new ServedReply[questions.Count];
         var bound = new ParallelOptions { MaxDegreeOfParallelism = calls.ConcurrentCalls, CancellationToken = cancel };
-        var wordsAlone = false;
         About(() => Parallel.ForEachAsync(Enumerable.Range(0, questions.Count), bound, async (i, stop) =>
+            replies[i] = await SayAsync(png, questions[i].Text, 8, stop)), cancel);
+        if (NeedsProbabilities && replies.Any(reply => reply.First.Count == 0))
         {
-            var reply = await SayAsync(png, questions[i].Text, 8, stop);
-            wordsAlone |= reply.First.Count == 0;
-            replies[i] = reply.Of(questions[i].Forms);
-        }), cancel);
-        return !wordsAlone || !NeedsProbabilities ? replies : throw new EndpointException(model,
-            "it tells no probabilities of the first token, of which this score is made",
-            "Serve it so that it does (logprobs and top_logprobs of OpenAI's protocol), or give --judge qwen:FOLDER");
+            throw new EndpointException(model,
+                "it tells no probabilities of the first token, of which this score is made", "Serve it so that it does "
+                + "(logprobs and top_logprobs of OpenAI's protocol), or give --judge qwen:FOLDER");
+        }
+
+        return [.. replies.Zip(questions, (reply, question) => reply.Of(question.Forms))];
     }
 
     public IReadOnlyList<Detection> Detect(RgbImage image, string file, IReadOnlyList<string> classes,

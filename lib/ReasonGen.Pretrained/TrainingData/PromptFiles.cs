@@ -57,9 +57,9 @@ public sealed record PromptFiles(IReadOnlyList<Prompt> Prompts, int LeftOut)
         var (lines, json) = PromptLines.Read(path);
         foreach (var (i, line) in lines.Index())
         {
-            if (!string.IsNullOrWhiteSpace(line))
+            if (line.Length > 0)
             {
-                yield return json ? FromJson(line, path, i + 1) : new(line.Trim(), "", []);
+                yield return json ? FromJson(line, path, i + 1) : new(line, "", []);
             }
         }
     }

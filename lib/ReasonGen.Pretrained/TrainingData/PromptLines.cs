@@ -9,8 +9,8 @@ internal static class PromptLines
     private static readonly string[] Tables = [".csv", ".tsv", ".parquet", ".xlsx"];
 
     /// <summary>Reads a file.</summary>
-    /// <returns>Its lines, blank ones too, and whether they are json: one begins with a brace, or the file is named so.
-    /// </returns>
+    /// <returns>Its lines up to the last that says anything, without blanks around them, and whether they are json: one
+    /// begins with a brace, or the file is named so.</returns>
     /// <exception cref="UnusableFileException">It cannot be read, is a table, or one json array.</exception>
     internal static (string[] Lines, bool Json) Read(string path)
     {
@@ -22,14 +22,14 @@ internal static class PromptLines
                 $"it is a table ({kind}), and which column holds prompts is not known", remedy);
         }
 
-        var text = TextFile.Read(path);
-        var all = text.Trim();
+        var text = TextFile.Read(path).TrimEnd();
+        var all = text.TrimStart();
         if (all.StartsWith('[') && all.EndsWith(']') && all[1..].TrimStart() is ['{' or '"' or ']', ..])
         {
             throw new UnusableFileException(path, "it is one json array", remedy);
         }
 
-        var lines = text.Split('\n');
-        return (lines, kind is ".jsonl" or ".json" || lines.Any(line => line.TrimStart().StartsWith('{')));
+        string[] lines = [.. text.Split('\n').Select(line => line.Trim())];
+        return (lines, kind is ".jsonl" or ".json" || lines.Any(line => line.StartsWith('{')));
     }
 }

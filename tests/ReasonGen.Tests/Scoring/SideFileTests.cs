@@ -2,6 +2,7 @@ using System.Text.Json;
 using ReasonGen.Checkpoints;
 using ReasonGen.Host.Commands;
 using ReasonGen.Scoring;
+using ReasonGen.Tests.Host;
 using Xunit;
 
 namespace ReasonGen.Tests.Scoring;
@@ -13,7 +14,7 @@ public sealed class SideFileTests : IDisposable
         + "Answer.task-count-0,Answer.task-count-1,Answer.task-color-0,Answer.task-color-1,Answer.task-position-x,"
         + "Answer.task-position-y\n";
 
-    private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
+    private readonly TestFolder folder = new();
 
     [Theory]
     [InlineData("""{"settings": {"count": 4}, "about": {"model": "m"}}""", 4, "m", 0)]
@@ -29,7 +30,7 @@ public sealed class SideFileTests : IDisposable
     public void What_cannot_be_used_becomes_a_note(string? text, int? count, string? model, int notes)
     {
         var said = new List<string>();
-        var path = text is null ? Path.Combine(folder, "none.json") : Written(text);
+        var path = text is null ? folder.At("none.json") : Written(text);
         Assert.Equal(count, SideFile.Count(path, "how many there are", said, "settings", "count"));
         Assert.Equal(model, SideFile.Text(path, "which model it was", said, "about", "model"));
         Assert.Equal(notes, said.Count);
@@ -69,12 +70,7 @@ public sealed class SideFileTests : IDisposable
             GenEvalAnnotations.Read(people, new Dictionary<string, JsonElement>())).Message);
     }
 
-    public void Dispose() => Directory.Delete(folder, true);
+    public void Dispose() => folder.Dispose();
 
-    private string Written(string text)
-    {
-        var path = Path.Combine(folder, "side.json");
-        File.WriteAllText(path, text);
-        return path;
-    }
+    private string Written(string text) => folder.Write("side.json", text);
 }

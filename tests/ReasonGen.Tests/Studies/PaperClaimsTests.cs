@@ -78,6 +78,7 @@ public sealed class PaperClaimsTests : IDisposable
     [InlineData(3, 4, 0.9, 0.5, 0, "yes")]
     [InlineData(3, 4, 0.5, 0.9, 0, "partly")]
     [InlineData(3, 2, 0.5, 0.9, 0, "no")]
+    [InlineData(3, 3, 0.86, 0.81, 0.03, "partly")]
     [InlineData(3, 3, 0.8, 0.8, 0.03, "not told apart")]
     public void Figure_6_is_read_from_curves_of_each_seed(double early, double late, double first, double last,
         double spread, string seen)

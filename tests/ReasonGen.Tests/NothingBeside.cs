@@ -1,0 +1,8 @@
+using Xunit;
+
+namespace ReasonGen.Tests;
+
+/// <summary>Tests beside which no other runs: they hold numbers against those of another process to the bit, and the
+/// matrix library has one number of threads for a whole process, which other tests change for a while.</summary>
+[CollectionDefinition(DisableParallelization = true)]
+public sealed class NothingBeside;
