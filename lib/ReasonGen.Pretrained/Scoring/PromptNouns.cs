@@ -52,7 +52,8 @@ public sealed partial record PromptNouns(IReadOnlyDictionary<string,
     }
 
     /// <summary>Nouns and chunks of a prompt, and whether the rule found them.</summary>
-    /// <exception cref="OfficialStopException">The file has no line for it, or it follows no known pattern.</exception>
+    /// <exception cref="OfficialStopException">The file has no line for it, and a part of it follows no known
+    /// pattern.</exception>
     public (IReadOnlyList<string> Nouns, IReadOnlyList<string> Chunks, bool ByRule) Of(string prompt)
     {
         if (ByPrompt.TryGetValue(prompt, out var said))
@@ -60,19 +61,22 @@ public sealed partial record PromptNouns(IReadOnlyDictionary<string,
             return (said.Nouns, said.Chunks, false);
         }
 
-        string[] chunks = [.. Between().Split(prompt.Trim().TrimEnd('.')).Select(part => part.Trim())
-            .Where(part => Chunk().IsMatch(part))];
-        return chunks.Length > 0 ? ([.. chunks.Select(chunk => chunk.Split(' ')[^1])], chunks, true)
+        string[] chunks = [.. Between().Split(prompt.Trim().TrimEnd('.')).Select(part => part.Trim())];
+        return Array.Find(chunks, part => !Chunk().IsMatch(part)) is not { } strange
+            ? ([.. chunks.Select(chunk => chunk.Split(' ')[^1])], chunks, true)
             : throw new OfficialStopException("none",
-                $"the nouns of '{prompt}' are not known: it has no line in --nouns and is of no pattern that the rule "
-                    + $"reads");
+                $"the nouns of '{prompt}' are not known: the rule reads \"a red car and a blue dog\", but not "
+                    + $"'{strange}', and it has no line in --nouns");
     }
 
     [GeneratedRegex(@"\s+(?:and|,|on side of|on the side of|next to|near|"
-        + @"on the left of|on the right of|on the bottom of|on the top of|in front of|behind|hidden by)\s+|,\s*")]
+        + @"on the left of|on the right of|on the bottom of|on the top of|in front of|behind|hidden by)\s+"
+        + @"|,\s*(?:and\s+)?")]
     private static partial Regex Between();
 
-    [GeneratedRegex(@"^(?:a|an|the|one|two|three|four|five|six|seven|eight)\s+\S+(?:\s+\S+){0,3}$|^\S+$",
+    // what holds a verb or another phrase is no chunk: half of it would be asked about, or the wrong word
+    [GeneratedRegex(@"^(?!.*\b(?:of|with|in|on|at|by|for|from|to|is|are|was|were|has|have|that)\b)"
+        + @"(?:(?:a|an|the|one|two|three|four|five|six|seven|eight)\s+\S+(?:\s+\S+){0,3}|\S+)$",
         RegexOptions.IgnoreCase)]
     private static partial Regex Chunk();
 }
