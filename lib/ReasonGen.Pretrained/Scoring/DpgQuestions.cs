@@ -51,27 +51,32 @@ public sealed record DpgQuestions(IReadOnlyDictionary<string, IReadOnlyList<DpgQ
                 "give DPG-Bench's dpg_bench.csv", e);
         }
 
+        var official = "finds no item in this file"; // where all their ids are numbers
         try
         {
-            var official = Parse(text, skipFirst);
-            return official.Items.Count > 0 ? official
-                : throw new UnusableFileException(path, "it holds no question", "give DPG-Bench's dpg_bench.csv");
+            var read = Parse(text, skipFirst);
+            if (read.Items.Count > 0)
+            {
+                return read;
+            }
         }
         catch (OfficialStopException stop)
         {
-            try
-            {
-                var read = Parse(text, skipFirst, tolerant: true);
-                return read with { Notes = [.. read.Notes,
-                    $"the official script stops at this file ({stop.Kind}: {stop.Cause}); here its numbers are read "
-                    + $"as text"] };
-            }
-            catch (OfficialStopException why)
-            {
-                throw new UnusableFileException(path, why.Cause,
-                    "correct that cell, or take the published dpg_bench.csv",
-                    why);
-            }
+            official = $"stops at this file ({stop.Kind}: {stop.Cause})";
+        }
+
+        try
+        {
+            var read = Parse(text, skipFirst, tolerant: true);
+            return read.Items.Count == 0
+                ? throw new UnusableFileException(path, "it holds no question", "give DPG-Bench's dpg_bench.csv")
+                : read with { Notes = [.. read.Notes,
+                    $"the official script {official}; here its numbers are read as text"] };
+        }
+        catch (OfficialStopException why)
+        {
+            throw new UnusableFileException(path, why.Cause, "correct that cell, or take the published dpg_bench.csv",
+                why);
         }
     }
 
@@ -94,7 +99,7 @@ public sealed record DpgQuestions(IReadOnlyDictionary<string, IReadOnlyList<DpgQ
             && !Empty.Contains(row.Cells[column]) ? row.Cells[column] : null;
         bool Numbers(int column) => column >= 0 && table.Rows.Count > 0
             && table.Rows.All(row => Cell(row, column) is not { } cell || IsNumber(cell));
-        var numberedItems = Numbers(item);
+        bool numberedItems = Numbers(item), numberedIds = Numbers(id), numberedParents = Numbers(dependency);
         var items = new Dictionary<string, IReadOnlyList<DpgQuestion>>();
         var notes = new List<string>();
         var (previous, open) = ((string?)null, new List<DpgQuestion>());
@@ -159,10 +164,10 @@ public sealed record DpgQuestions(IReadOnlyDictionary<string, IReadOnlyList<DpgQ
             OfficialStopException Stop(string kind, string cause) => new(kind, $"line {row.Line}: {cause}");
             var idText = Cell(row, id) ?? throw Stop("ValueError", "it has no proposition_id");
             // a column of numbers is cut to whole ones; in one with text each must be whole
-            var number = Numbers(id) ? (int)double.Parse(idText, NumberStyles.Float, CultureInfo.InvariantCulture)
+            var number = numberedIds ? (int)double.Parse(idText, NumberStyles.Float, CultureInfo.InvariantCulture)
                 : Whole(idText, "proposition_id");
             var parents = Cell(row, dependency);
-            if (parents is null || (!tolerant && Numbers(dependency)))
+            if (parents is null || (!tolerant && numberedParents))
             {
                 throw Stop("AttributeError", parents is null ? "it has no dependency (0 means none)"
                     : "all dependencies are numbers, none a list");

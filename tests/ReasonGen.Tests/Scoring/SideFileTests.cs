@@ -14,6 +14,9 @@ public sealed class SideFileTests : IDisposable
         + "Answer.task-count-0,Answer.task-count-1,Answer.task-color-0,Answer.task-color-1,Answer.task-position-x,"
         + "Answer.task-position-y\n";
 
+    private const string Questions = "item_id,text,keywords,proposition_id,dependency,category_broad,"
+        + "category_detailed,tuple,question_natural_language\n";
+
     private readonly TestFolder folder = new();
 
     [Theory]
@@ -62,13 +65,28 @@ public sealed class SideFileTests : IDisposable
     [Fact]
     public void Questions_and_annotations_that_are_cut_short_are_named()
     {
-        var questions = Written("item_id,text,keywords,proposition_id,dependency,category_broad,category_detailed,"
-            + "tuple,question_natural_language\na,t,,1,0,,,entity,Is it?\nb,t,,1,0,,,entity,\"Is th");
+        var questions = Written(Questions + "a,t,,1,0,,,entity,Is it?\nb,t,,1,0,,,entity,\"Is th");
         Assert.Contains(questions, Assert.Throws<UnusableFileException>(() => DpgQuestions.Read(questions)).Message);
         var people = Written(Header + "0_0,\"a pho");
         Assert.Contains(people, Assert.Throws<UnusableFileException>(() =>
             GenEvalAnnotations.Read(people, new Dictionary<string, JsonElement>())).Message);
     }
+
+    [Fact]
+    public void Items_whose_ids_are_all_numbers_are_read_as_text()
+    {
+        var read = DpgQuestions.Read(Written(Questions + "1,t,,1,0,,,entity,Lost?\n007,t,,1,0,,,entity,Is it?\n"
+            + "007,t,,2,\"0,1\",,,entity,Is it red?\n"));
+        Assert.Equal(["007"], read.Items.Keys);
+        Assert.Equal([[0], [0, 1]], read.Items["007"].Select(question => question.Parents));
+        Assert.Contains(read.Notes, note => note.Contains("finds no item in this file"));
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("1,t,,1,0,,,entity,Lost?\n")]
+    public void A_table_without_an_item_holds_no_question(string rows) => Assert.Contains("it holds no question",
+        Assert.Throws<UnusableFileException>(() => DpgQuestions.Read(Written(Questions + rows))).Message);
 
     public void Dispose() => folder.Dispose();
 
