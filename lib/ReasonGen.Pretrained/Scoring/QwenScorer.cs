@@ -26,6 +26,17 @@ public static class BoxQuestions
         "it gives no masks: colours are asked of the whole box, background included",
     ];
 
+    // What begins a word and what stands for it in the plural.
+    private static readonly (string One, string Many)[] Plurals =
+    [
+        ("", ""), ("", "s"), ("", "es"), ("y", "ies"), ("f", "ves"), ("fe", "ves"), ("man", "men"),
+        ("person", "people"), ("child", "children"), ("mouse", "mice"), ("goose", "geese"), ("foot", "feet"),
+        ("tooth", "teeth"),
+    ];
+
+    /// <summary>Names the wording and the reading of boxes: what was kept from another is asked again.</summary>
+    internal static string Identity => $"{Boxes(["x"])} 2";
+
     /// <summary>Asks for boxes.</summary>
     public static string Boxes(IReadOnlyList<string> classes) =>
         $"Locate every {string.Join(" and every ", classes)} in the image. Give one box for each single object. "
@@ -59,10 +70,8 @@ public static class BoxQuestions
             var list = from >= 0 && to > from ? JArray.Parse(answer[from..(to + 1)])
                 : throw new JsonException("it holds no list");
             return [.. list.Select(item => (Box: item["bbox_2d"] as JArray
-                ?? throw new JsonException("an entry has no bbox_2d"), Label: ((string?)item["label"] ?? "").Trim()
-                .ToLowerInvariant()))
-                .Select(item => (item.Box, Class: classes.FirstOrDefault(name => name == item.Label
-                    || item.Label == name + "s" || item.Label.EndsWith(" " + name))))
+                ?? throw new JsonException("an entry has no bbox_2d"), Label: ((string?)item["label"] ?? "").Trim()))
+                .Select(item => (item.Box, Class: ClassOf(item.Label, classes)))
                 .Where(item => item.Class is not null && item.Box.Count == 4).Select(item =>
                 {
                     var v = item.Box.Select(x => (double)x).ToArray();
@@ -88,6 +97,20 @@ public static class BoxQuestions
         var grow = Math.Max(1, Math.Max(56.0 / crop.Width, 56.0 / crop.Height));
         return grow == 1 ? crop : Resampling.Resize(crop, (int)Math.Ceiling(crop.Width * grow),
             (int)Math.Ceiling(crop.Height * grow));
+    }
+
+    // The longest name that a label is or ends with: "two red dogs" are dogs. What COCO tells from an asked class is
+    // none of it: a hot dog is no dog, and a dining table is a table, which COCO has not.
+    private static string? ClassOf(string label, IReadOnlyList<string> classes)
+    {
+        const StringComparison Plain = StringComparison.OrdinalIgnoreCase;
+        bool Said(string name) => Plurals.Where(p => name.EndsWith(p.One, Plain))
+            .Select(p => name[..^p.One.Length] + p.Many)
+            .Any(form => label.Equals(form, Plain) || label.EndsWith(" " + form, Plain));
+        var (asked, own) = (classes.Where(Said).MaxBy(name => name.Length),
+            GenEvalOptions.CocoClasses.Where(Said).MaxBy(name => name.Length));
+        return own?.Length > asked?.Length
+            && GenEvalOptions.CocoClasses.Contains(asked, StringComparer.OrdinalIgnoreCase) ? null : asked;
     }
 
     private static string Capital(string word) => char.ToUpperInvariant(word[0]) + word[1..];
@@ -116,7 +139,7 @@ public sealed class QwenScorer(string name, QwenVl model, ITokenizer tokenizer, 
     public string Fingerprint { get; init; } = "";
 
     public string Identity =>
-        $"{name} {Fingerprint} | {processor.MinPixels} {processor.MaxPixels} {MinPixels} | {BoxQuestions.Boxes(["x"])}";
+        $"{name} {Fingerprint} | {processor.MinPixels} {processor.MaxPixels} {MinPixels} | {BoxQuestions.Identity}";
 
     public bool Official => false;
 

@@ -87,7 +87,7 @@ public sealed class ServedScorer(IChatClient client, string model, ChatCallConfi
     public bool NeedsProbabilities { get; init; }
 
     public string Identity =>
-        $"served {model} | {BoxQuestions.Boxes(["x"])}{(NeedsProbabilities ? " | probabilities" : "")}";
+        $"served {model} | {BoxQuestions.Identity}{(NeedsProbabilities ? " | probabilities" : "")}";
 
     public bool Official => false;
 

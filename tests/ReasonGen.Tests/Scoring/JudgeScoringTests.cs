@@ -87,6 +87,27 @@ public sealed class JudgeScoringTests : IDisposable
     }
 
     [Theory]
+    [InlineData("teddy bear", "bear,teddy bear", "teddy bear")]
+    [InlineData("Brown teddy bears", "bear,teddy bear", "teddy bear")]
+    [InlineData("teddy bear", "bear", null)]
+    [InlineData("hot dog", "dog", null)]
+    [InlineData("two hot dogs", "dog", null)]
+    [InlineData("big red dogs", "cat,dog", "dog")]
+    [InlineData("dining table", "table", "table")]
+    [InlineData("knives", "knife", "knife")]
+    [InlineData("buses", "bus", "bus")]
+    [InlineData("benches", "bench", "bench")]
+    [InlineData("people", "person", "person")]
+    [InlineData("men", "woman,man", "man")]
+    [InlineData("women", "man,woman", "woman")]
+    [InlineData("puppies", "puppy", "puppy")]
+    [InlineData("eiffel tower", "Eiffel Tower", "Eiffel Tower")]
+    [InlineData("scar", "car", null)]
+    public void A_box_is_of_the_asked_class_that_its_label_names(string label, string classes, string? expected) =>
+        Assert.Equal(expected, BoxQuestions.Read($$"""[{"bbox_2d": [1, 2, 3, 4], "label": "{{label}}"}]""",
+            classes.Split(','), 1, 1).SingleOrDefault()?.Class);
+
+    [Theory]
     [InlineData(true, "Yes", 0.75)]
     [InlineData(false, "Yes.", 1.0)]
     [InlineData(false, "no, there is none", 0.0)]
