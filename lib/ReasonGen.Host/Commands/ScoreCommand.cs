@@ -33,7 +33,7 @@ internal static class ScoreCommand
             CommandLine.JsonOption());
         var command = new Command("compare", """
             Compares two scored folders on the prompts that both have: paired, with an interval. Positive means that
-            the second is better.
+            the second is better. Ends with 1 where a side lacks prompts, images or scores.
 
             Examples:
               reasongen score compare base-scores/geneval r1-scores/geneval
@@ -61,9 +61,14 @@ internal static class ScoreCommand
             string[] labels = [a.Label, b.Label];
             var warning = a.Judge != b.Judge && a.Label != b.Label
                 ? "The two were judged by different judges: the difference is theirs too." : null;
+            string[] lacking = [.. (((ScoreReport Report, string Path)[])
+                [(a, parsed.GetValue(first)!), (b, parsed.GetValue(second)!)])
+                .Where(side => !side.Report.Complete).Select(side => $"{side.Path}: of {side.Report.Images.Count} "
+                    + $"images {side.Report.Unscored} were not scored, {side.Report.Missing} more are missing; no "
+                    + "number counts them.")];
             if (parsed.GetValue(json))
             {
-                CommandLine.PrintJson(new { a.Benchmark, labels, prompts, unpaired = only, warning,
+                CommandLine.PrintJson(new { a.Benchmark, labels, prompts, unpaired = only, warning, lacking,
                     difference = new { all.Value, all.Low, all.High }, apart = all.ExcludesZero,
                     tasks = tasks.ToDictionary(t => t.Task, t =>
                     new { t.Difference.Value, t.Difference.Low, t.Difference.High }) });
@@ -82,10 +87,10 @@ internal static class ScoreCommand
 
                 Console.WriteLine($"\nSecond minus first over {prompts} prompts; in brackets 95 %, by drawing the same "
                     + $"prompts for both.{(only > 0 ? $" {only} prompts that one side lacks are left out." : "")}"
-                    + (warning is null ? "" : $"\n{warning}"));
+                    + (warning is null ? "" : $"\n{warning}") + string.Concat(lacking.Select(side => $"\n{side}")));
             }
 
-            return only > 0 ? CommandLine.Failed : CommandLine.Done;
+            return only > 0 || lacking.Length > 0 ? CommandLine.Failed : CommandLine.Done;
         });
         return command;
     }

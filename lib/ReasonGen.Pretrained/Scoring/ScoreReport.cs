@@ -163,8 +163,8 @@ public sealed record ScoreReport
                     Label = $"GenEval's rules, detector not known: read from {Path.GetFileName(path)}",
                     Judge = Path.GetFileName(path),
                 Images = [.. results.Rows.Where(row => row.Tag is not null && row.Metadata is not null)
-                    .Select(row => new ImageScore(row.Tag!, row.Metadata!, Relative(row.FileName), row.Correct,
-                        row.Reason))],
+                    .Select(row => new ImageScore(row.Tag!, row.Prompt.Length > 0 ? row.Prompt : row.Metadata!,
+                        Relative(row.FileName), row.Correct, row.Reason))],
             };
         }
 

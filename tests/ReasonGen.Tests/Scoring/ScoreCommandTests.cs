@@ -40,6 +40,10 @@ public sealed class ScoreCommandTests : IDisposable
             Path.Combine(folder, "good-scores", "geneval", "results.jsonl"));
         Assert.True(code == 0, output);
         Assert.Matches(@"all +12 +1\.00", output);
+        (code, output) = await Reasongen.RunAsync("score", "compare", Path.Combine(folder, "good-scores", "geneval"),
+            Path.Combine(folder, "bad-scores", "geneval", "results.jsonl"));
+        Assert.True(code == 0, output);
+        Assert.Contains("Second minus first over 6 prompts", output);
     }
 
     [Fact]
@@ -62,6 +66,11 @@ public sealed class ScoreCommandTests : IDisposable
         {
             Assert.Contains(said, output);
         }
+
+        var scores = Path.Combine(folder, "odd-scores", "geneval");
+        (code, output) = await Reasongen.RunAsync("score", "compare", scores, scores);
+        Assert.True(code == 1, output);
+        Assert.Contains($"{scores}: of 9 images 2 were not scored, 3 more are missing", output);
     }
 
     [Fact]
