@@ -15,6 +15,7 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
 
     // UniDet's image: the short side 479, the long one at most 480
     private const double ShortSide = 479, LongSide = 480;
+    private const float LeastScore = 0.1f; // UniDet gives none at or below it
     // ViT-B/32 on an image and a text; UniDet RS200, R50
     private double OfficialWork => category switch { "non-spatial" => 1.5e10, "spatial" => 9.4e11, _ => 1.4e11 };
 
@@ -136,8 +137,9 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
 
     private Func<string, string, (double Score, string Reason)> ThreeInOne(out Func<IScoringJudge> judge)
     {
-        var (one, two, three) = Parts is [var a, var b, var c] ? (T2iParts.Scores(a), T2iParts.Scores(b),
-            T2iParts.Scores(c)) : throw new UsageException(
+        var (one, two, three) = Parts is [var a, var b, var c] ? (T2iParts.Scores(a, "attribute", Attributes),
+            T2iParts.Scores(b, "position", "spatial", "3d"), T2iParts.Scores(c, "action", "non-spatial"))
+            : throw new UsageException(
                 "complex wants --parts with three scored folders: attribute, position, action.");
         string[] List(string name) => Lists is not null && File.Exists(Path.Combine(Lists, name))
             ? File.ReadAllLines(Path.Combine(Lists, name))
@@ -228,13 +230,16 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
         if (judge is DetectionFile known)
         {
             (width, height) = run.Measure(Path.Combine(folder, file), file);
-            boxes = known.Of(file, width, height, prompt);
+            boxes = [.. known.Of(file, width, height, prompt).Where(box => box.Score > LeastScore)
+                .OrderByDescending(box => box.Score)];
         }
         else
         {
             var image = run.Read(Path.Combine(folder, file), file, upright: true).Pixels;
             (width, height) = (image.Width, image.Height);
-            boxes = judge.Detect(image, file, wanted, cancel);
+            // a model is asked for the prompt's own words; the rules look for the official detector's
+            Func<string, string> label = category == "numeracy" ? T2iCompBench.LabelOf : T2iSpatial.LabelOf;
+            boxes = [.. judge.Detect(image, file, wanted, cancel).Select(box => box with { Class = label(box.Class) })];
         }
 
         scale = (float)Math.Min(ShortSide / Math.Min(width, height), LongSide / Math.Max(width, height));

@@ -33,8 +33,15 @@ internal static class T2iParts
             .Select(i => resized.Rgb[3 * i] / 255f)]);
     }
 
-    internal static Dictionary<string, double?> Scores(string folder) => ScoreReport.Read(folder)
-        .Images.ToDictionary(image => image.Image, image => image.Score);
+    /// <summary>Scores by image of one of the three parts of complex prompts.</summary>
+    internal static Dictionary<string, double?> Scores(string folder, string part, params string[] categories)
+    {
+        var report = ScoreReport.Read(folder);
+        return categories.Any(category => report.Benchmark == $"T2I-CompBench {category}")
+            ? report.Images.ToDictionary(image => image.Image, image => image.Score)
+            : throw new UsageException($"--parts: {folder} holds scores of {report.Benchmark}; as {part} it must hold "
+                + $"T2I-CompBench {string.Join(" or ", categories)}. The order is attribute, position, action.");
+    }
 
     internal sealed class Joined(string[] parts) : IScoringJudge
     {

@@ -24,6 +24,9 @@ public static class T2iCompBench
         ["painting"] = "picture",
     };
 
+    /// <summary>How the official detector calls what a prompt counts: a man is a person.</summary>
+    public static string LabelOf(string name) => Labels.GetValueOrDefault(name, name);
+
     /// <summary>The prompt of a file: its name before the first underscore.</summary>
     public static string PromptOf(string file) => file.Split('_')[0];
 
@@ -122,7 +125,7 @@ public static class T2iCompBench
                 $"nothing of the object list is counted in '{prompt}'"));
         foreach (var (name, count) in counted)
         {
-            var label = Labels.GetValueOrDefault(name, name);
+            var label = LabelOf(name);
             if (!labels.Contains(label))
             {
                 labels = [.. labels.Select(other => other.Contains(label) ? label : other)];

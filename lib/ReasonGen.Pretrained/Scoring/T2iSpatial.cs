@@ -24,6 +24,9 @@ public static class T2iSpatial
     private static readonly string[] Words3D = ["in front of", "behind", "hidden"];
     private static readonly HashSet<string> People = ["girl", "boy", "man", "woman"];
 
+    /// <summary>How the official detector calls a noun of a prompt: a man is a person.</summary>
+    public static string LabelOf(string noun) => People.Contains(noun) ? "person" : noun;
+
     /// <summary>The first phrase of the vocabulary that a prompt holds; null for none.</summary>
     public static string? Phrase(string prompt, bool depth = false) => (depth ? Words3D : Words2D)
         .FirstOrDefault(prompt.Contains);
@@ -118,8 +121,7 @@ public static class T2iSpatial
 
     private static (string One, string Other) Objects(string prompt, IReadOnlyList<string> nouns)
     {
-        static string Named(string noun) => People.Contains(noun) ? "person" : noun;
-        return nouns.Count > 0 ? (Named(nouns[0]), Named(nouns[^1]))
+        return nouns.Count > 0 ? (LabelOf(nouns[0]), LabelOf(nouns[^1]))
             : throw new OfficialStopException("IndexError", $"no noun of the prompt '{prompt}' is known");
     }
 

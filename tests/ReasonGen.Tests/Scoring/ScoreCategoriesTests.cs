@@ -19,29 +19,39 @@ public sealed class ScoreCategoriesTests : IDisposable
     {
         string[] prompts = ["a dog next to a red cat", "a man rides a blue horse", "a green cup near a box"];
         var images = Images("samples", [.. prompts.Select(prompt => $"{prompt}_000000.png")]);
-        async Task<string> PartAsync(string name, double score)
+        string Part(string name, string category, double score)
         {
-            var file = Written($"{name}.jsonl", string.Join('\n', prompts.Select(prompt => Line(new()
+            new ScoreReport
             {
-                ["image"] = $"{prompt}_000000.png", ["question"] = "clip", ["probability"] = score,
-            }))));
-            var (code, output) = await Reasongen.RunAsync("score", "t2i", images, "--category", "non-spatial",
-                "--judge", "file:" + file, "--out", Path.Combine(folder, name));
-            Assert.True(code == 0, output);
-            Assert.Contains($"T2I-CompBench's rules, scores by {name}.jsonl", output);
+                Benchmark = $"T2I-CompBench {category}", Label = "l", Judge = name,
+                Images = [.. prompts.Select(prompt => new ImageScore(category, prompt, $"{prompt}_000000.png", score,
+                    ""))],
+            }.Write(Path.Combine(folder, name));
             return Path.Combine(folder, name);
         }
 
-        string[] parts = [await PartAsync("attribute", 0.2), await PartAsync("position", 0.4),
-            await PartAsync("action", 0.9)];
+        var file = Written("clip.jsonl", string.Join('\n', prompts.Select(prompt => Line(new()
+        {
+            ["image"] = $"{prompt}_000000.png", ["question"] = "clip", ["probability"] = 0.9,
+        }))));
+        var (code, output) = await Reasongen.RunAsync("score", "t2i", images, "--category", "non-spatial",
+            "--judge", "file:" + file, "--out", Path.Combine(folder, "action"));
+        Assert.True(code == 0, output);
+        Assert.Contains("T2I-CompBench's rules, scores by clip.jsonl", output);
+        string[] parts = [Part("attribute", "texture", 0.2), Part("position", "spatial", 0.4),
+            Path.Combine(folder, "action")];
         Written("complex_val_spatial.txt", "A dog next to a red cat.\n");
         Written("complex_val_action.txt", "A man rides a blue horse.\n");
-        var (code, output) = await Reasongen.RunAsync(["score", "t2i", images, "--category", "complex", "--judge",
+        (code, output) = await Reasongen.RunAsync(["score", "t2i", images, "--category", "complex", "--judge",
             "file:none", "--lists", folder, "--parts", .. parts]);
         Assert.True(code == 0, output);
         var scores = ScoreReport.Read(Path.Combine(folder, "samples-scores", "t2i-complex")).Images
             .ToDictionary(image => image.Prompt, image => image.Score!.Value);
         Assert.Equal([0.3, 0.55, 0.5], prompts.Select(prompt => Math.Round(scores[prompt], 9)));
+        (code, output) = await Reasongen.RunAsync("score", "t2i", images, "--category", "complex", "--judge",
+            "file:none", "--lists", folder, "--parts", parts[0], parts[2], parts[1]);
+        Assert.True(code == 2, output);
+        Assert.Contains("holds scores of T2I-CompBench non-spatial; as position it must hold", output);
         File.Delete(Path.Combine(parts[1], ScoreReport.FileName));
         (code, output) = await Reasongen.RunAsync(["score", "t2i", images, "--category", "complex", "--judge",
             "file:none", "--lists", folder, "--parts", .. parts]);

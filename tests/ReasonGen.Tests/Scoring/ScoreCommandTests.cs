@@ -219,6 +219,50 @@ public sealed class ScoreCommandTests : IDisposable
     }
 
     [Theory]
+    [InlineData("spatial", "a dog on the left of a cat", 0.95)]
+    [InlineData("numeracy", "a dog and a cat", 1.0)]
+    public async Task Boxes_of_a_file_count_above_a_tenth_and_the_surest_first(string category, string prompt,
+        double expected)
+    {
+        var images = Directory.CreateDirectory(Path.Combine(folder, "t2i")).FullName;
+        File.WriteAllBytes(Path.Combine(images, $"{prompt}_000000.png"),
+            Png.Encode(new RgbImage(96, 96, [.. Enumerable.Repeat((byte)50, 96 * 96 * 3)])));
+        JObject Box(string name, int x, double score) => new() { ["class"] = name,
+            ["box"] = new JArray(x, 40, x + 12, 52), ["score"] = score };
+        var detections = Written("d.jsonl", new JObject { ["filename"] = $"{prompt}_000000.png",
+            ["detections"] = new JArray(Box("cat", 5, 0.1), Box("dog", 84, 0.05), Box("cat", 70, 0.9),
+                Box("dog", 20, 0.9)) }.ToString(Newtonsoft.Json.Formatting.None));
+        var (code, output) = await Reasongen.RunAsync("score", "t2i", images, "--category", category, "--judge", "file:"
+            + detections, "--objects", Written("objects.txt", "dog - dogs\ncat - cats\n"));
+        Assert.True(code == 0, output);
+        Assert.Equal(expected, ScoreReport.Read(Path.Combine(folder, "t2i-scores", $"t2i-{category}")).Images.Single()
+            .Score!.Value, 1e-6);
+    }
+
+    [Theory]
+    [InlineData("spatial", "a girl on the left of a dog", "girl 10 dog 180", 1.0)]
+    [InlineData("spatial", "a ship on the left of a dog", "ship 10 dog 180", 1.0)]
+    [InlineData("numeracy", "two men", "man 10 men 180", 1.0)]
+    [InlineData("numeracy", "one ship", "ship 10", 1.0)]
+    [InlineData("numeracy", "one ship", "ship 10 ship 180", 0.5)]
+    public async Task A_model_is_asked_for_the_prompts_words_and_scored_by_the_detectors(string category,
+        string prompt, string said, double expected)
+    {
+        var images = Directory.CreateDirectory(Path.Combine(folder, "t2i")).FullName;
+        File.WriteAllBytes(Path.Combine(images, $"{prompt}_000000.png"),
+            Png.Encode(new RgbImage(96, 96, [.. Enumerable.Repeat((byte)50, 96 * 96 * 3)])));
+        using var endpoint = new FaultyEndpoint((_, _) => Reply.Says(new JArray(said.Split(' ').Chunk(2).Select(box =>
+            new JObject { ["label"] = box[0], ["bbox_2d"] = new JArray(int.Parse(box[1]), 100, int.Parse(box[1]) + 40,
+                140) })).ToString(Newtonsoft.Json.Formatting.None)));
+        var (code, output) = await Reasongen.RunAsync("score", "t2i", images, "--category", category, "--judge",
+            endpoint.Address, "--judge-model", "m", "--objects",
+            Written("objects.txt", "man - men\nship - ships\nperson - people\n"));
+        Assert.True(code == 0, output);
+        Assert.Equal(expected, ScoreReport.Read(Path.Combine(folder, "t2i-scores", $"t2i-{category}")).Images.Single()
+            .Score!.Value, 1e-6);
+    }
+
+    [Theory]
     [InlineData("score geneval {0}/nowhere --judge world", "it is no folder")]
     [InlineData("score geneval {0} --judge world", "holds no image in GenEval's layout")]
     [InlineData("score geneval {0} --judge world --options threshold=x", "could not convert string to float")]
