@@ -32,7 +32,13 @@ internal static class ScoreGenEval2Command
     private static int Run(ScoreOptions options, ParseResult parsed, string file, CancellationToken cancel)
     {
         var run = new ScoreRun(options, parsed, "geneval2", cancel);
-        var wanted = GenEval2.Read(file).ToDictionary(prompt => prompt.Prompt);
+        var lines = GenEval2.Read(file);
+        var wanted = lines.DistinctBy(prompt => prompt.Prompt).ToDictionary(prompt => prompt.Prompt);
+        if (wanted.Count < lines.Count)
+        {
+            run.Notes.Add($"{lines.Count - wanted.Count} lines of {file} repeat another; each prompt counts once");
+        }
+
         var images = new List<(GenEval2Prompt Prompt, string Path)>();
         foreach (var prompt in Directory.GetDirectories(run.Folder)
             .Where(path => PythonNumber.IsDigits(Path.GetFileName(path))).Order(StringComparer.Ordinal))
@@ -57,7 +63,6 @@ internal static class ScoreGenEval2Command
             }
         }
 
-        var absent = wanted.Keys.Except(images.Select(image => image.Prompt.Prompt)).ToArray();
         if (images.Count == 0)
         {
             throw new UsageException($"no image of {run.Folder} is of a prompt of {file}: "
@@ -66,7 +71,12 @@ internal static class ScoreGenEval2Command
                 + "Fill it with 'reasongen generate --prompts geneval2_data.jsonl --count 1'.");
         }
 
-        run.Problems.AddRange(absent.Select(text => $"the prompt '{text}' has no image"));
+        var counts = images.CountBy(image => image.Prompt.Prompt).ToDictionary();
+        var most = run.Made("how many images a prompt has", "count") ?? counts.Values.Max();
+        var fewer = wanted.Keys.Select(text => (Text: text, Has: counts.GetValueOrDefault(text)))
+            .Where(prompt => prompt.Has < most).ToArray();
+        run.Problems.AddRange(fewer.Select(prompt => $"the prompt '{prompt.Text}' has "
+            + (prompt.Has == 0 ? "no image" : $"{prompt.Has} of {most} images")));
         if (!run.Announce("GenEval 2", images.Count, images.Sum(image => (long)image.Prompt.Questions.Count)))
         {
             return CommandLine.Done;
@@ -123,13 +133,19 @@ internal static class ScoreGenEval2Command
             return run.Interrupted();
         }
 
+        if (all.Count == 0)
+        {
+            throw new UsageException($"none of the {images.Count} images could be scored; the first: "
+                + $"{scores[0].Reason.TrimEnd('.')}. Nothing was written.");
+        }
+
         var report = new ScoreReport
         {
             Benchmark = "GenEval 2",
                 Label = $"{ScoreLabel.Of("GenEval 2", "answers", judge, run.TrainingReward())} (their judge is "
                     + $"{GenEval2.PublishedJudge})", Judge = judge.Name,
             Images = scores, Categories = [.. skills.OrderBy(skill => skill.Task.EndsWith("GM") ? 1 : 0)],
-                Missing = absent.Length,
+                Missing = fewer.Sum(prompt => most - prompt.Has),
         };
         return run.Finish(report, run.Folder, new() { ["analysis.txt"] = GenEval2.AnalysisText(all) });
     }

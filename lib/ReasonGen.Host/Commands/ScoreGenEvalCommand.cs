@@ -190,13 +190,13 @@ internal static class ScoreGenEvalCommand
     // Each prompt has as many images as generation.json says, or as the fullest prompt has.
     private static int Missing(ScoreRun run, GenEvalFolder folder)
     {
-        var counts = folder.Images.CountBy(image => Path.GetDirectoryName(image.Path)!).ToDictionary();
-        var prompts = Directory.GetDirectories(run.Folder).Where(path => PythonNumber.IsDigits(Path.GetFileName(path)))
+        static string NameOf(string path) => Path.GetFileName(path);
+        var counts = folder.Images.CountBy(image =>
+            NameOf(Path.GetDirectoryName(Path.GetDirectoryName(image.Path))!)).ToDictionary();
+        var prompts = Directory.GetDirectories(run.Folder).Where(path => PythonNumber.IsDigits(NameOf(path)))
             .Order(StringComparer.Ordinal).ToArray();
-        var made = Path.Combine(run.Folder, "generation.json");
-        var said = SideFile.Count(made, "how many images a prompt has", run.Notes, "settings", "count");
-        var all = SideFile.Count(made, "how many prompts there are", run.Notes, "settings", ImageSuite.PromptCount)
-            ?? prompts.Length;
+        var said = run.Made("how many images a prompt has", "count");
+        var all = run.Made("how many prompts there are", ImageSuite.PromptCount) ?? prompts.Length;
         var most = said ?? counts.Values.DefaultIfEmpty(0).Max();
         var missing = most * Math.Max(0, all - prompts.Length);
         if (missing > 0)
@@ -207,7 +207,7 @@ internal static class ScoreGenEvalCommand
 
         foreach (var prompt in prompts)
         {
-            var has = counts.GetValueOrDefault(Path.Combine(prompt, "samples"), 0);
+            var has = counts.GetValueOrDefault(NameOf(prompt));
             if (has < most)
             {
                 missing += most - has;

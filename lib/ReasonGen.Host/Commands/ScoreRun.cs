@@ -23,7 +23,8 @@ internal sealed class ScoreRun
     {
         (this.options, this.parsed, this.cancel) = (options, parsed, cancel);
         Folder = parsed.GetValue(options.Folder)!;
-        Output = parsed.GetValue(options.Output) ?? $"{Path.TrimEndingDirectorySeparator(Folder)}-scores/{benchmark}";
+        Output = parsed.GetValue(options.Output)
+            ?? $"{Folder.TrimEnd('/', Path.DirectorySeparatorChar)}-scores/{benchmark}";
         if (!Directory.Exists(Folder))
         {
             throw new UnusableFileException(Folder, "it is no folder",
@@ -55,6 +56,10 @@ internal sealed class ScoreRun
         return images.Length > 0 ? images : throw new UnusableFileException(folder, "it holds no image",
             "draw some first: reasongen generate --prompts …");
     }
+
+    /// <summary>A number of the settings in generation.json; null where it does not say.</summary>
+    internal int? Made(string what, string setting) =>
+        SideFile.Count(Path.Combine(Folder, "generation.json"), what, Notes, "settings", setting);
 
     /// <summary>The judge that the scored model was trained on, where it is known.</summary>
     internal string? TrainingReward()

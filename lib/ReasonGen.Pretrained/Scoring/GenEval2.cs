@@ -131,17 +131,27 @@ public static class GenEval2
     }
 
     /// <summary>Reads geneval2_data.jsonl.</summary>
-    /// <exception cref="UnusableFileException">It is missing, or a line is no prompt.</exception>
+    /// <exception cref="UnusableFileException">It is missing, a line is no prompt, or has an earlier one's prompt and
+    /// other questions.</exception>
     public static IReadOnlyList<GenEval2Prompt> Read(string path)
     {
         List<GenEval2Prompt> prompts = [];
+        var first = new Dictionary<string, (GenEval2Prompt Prompt, int Line)>();
         try
         {
             foreach (var (i, line) in File.ReadLines(path).Index().Where(line => line.Item.Trim().Length > 0))
             {
                 try
                 {
-                    prompts.Add(Parse(PythonJson.Parse(line)));
+                    var prompt = Parse(PythonJson.Parse(line));
+                    if (!first.TryAdd(prompt.Prompt, (prompt, i + 1)) && first[prompt.Prompt] is var known
+                        && (known.Prompt.Atoms != prompt.Atoms
+                        || !known.Prompt.Questions.SequenceEqual(prompt.Questions)))
+                    {
+                        throw new FormatException($"line {known.Line} asks other questions of the same prompt");
+                    }
+
+                    prompts.Add(prompt);
                 }
                 catch (Exception e) when (e is OfficialStopException or InvalidOperationException
                     or KeyNotFoundException or FormatException or IndexOutOfRangeException)

@@ -108,6 +108,39 @@ public sealed class ScoreCategoriesTests : IDisposable
                 file))));
     }
 
+    [Theory]
+    [InlineData("Yes", 1, "the prompt 'a dog' has 1 of 2 images|the prompt 'a cat' has no image|3 images are missing")]
+    [InlineData("", 2, "none of the 1 images could be scored|its answer is empty|Nothing was written")]
+    public async Task GenEval_2_tells_absent_images_and_writes_nothing_where_none_is_scored(string answer, int expected,
+        string message)
+    {
+        var images = Path.Combine(folder, "images");
+        foreach (var (i, metadata) in ((string[])[Line(new() { ["prompt"] = "a dog" }), "{"]).Index())
+        {
+            var samples = Directory.CreateDirectory(Path.Combine(images, $"{i:00000}", "samples")).FullName;
+            File.WriteAllBytes(Path.Combine(samples, "0000.png"), Image());
+            File.WriteAllText(Path.Combine(images, $"{i:00000}", "metadata.jsonl"), metadata);
+        }
+
+        Written("images/generation.json", """{ "settings": { "count": 2 } }""");
+        string Wanted(string prompt) => Line(new()
+        {
+            ["prompt"] = prompt, ["atom_count"] = 3, ["skills"] = new JArray("object"),
+            ["vqa_list"] = new JArray { new JArray($"Is there {prompt}?", "Yes") },
+        });
+        var prompts = Written("data.jsonl", $"{Wanted("a dog")}\n{Wanted("a cat")}\n{Wanted("a dog")}\n");
+        using var endpoint = new FaultyEndpoint((_, _) => answer.Length == 0 ? Reply.Says("") : First((answer, 0.9)));
+        var (code, output) = await Reasongen.RunAsync("score", "geneval2", images, "--prompts", prompts, "--judge",
+            endpoint.Address, "--judge-model", "m");
+        Assert.True(code == expected, output);
+        Assert.All(message.Split('|'), said => Assert.Contains(said, output));
+        Assert.Equal(expected == 1, File.Exists(Path.Combine(folder, "images-scores", "geneval2", "score.json")));
+        if (expected == 1)
+        {
+            Assert.Contains("repeat another; each prompt counts once", output);
+        }
+    }
+
     [Fact]
     public async Task DPG_asks_a_served_judge_about_each_crop_and_names_a_black_one()
     {

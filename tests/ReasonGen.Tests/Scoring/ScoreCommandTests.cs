@@ -74,6 +74,16 @@ public sealed class ScoreCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task A_folder_named_with_doubled_slashes_is_as_complete_as_it_is()
+    {
+        var images = World("slashes", right: true);
+        var (code, output) = await Reasongen.RunAsync("score", "geneval", images + "//", "--judge", "world");
+        Assert.True(code == 0, output);
+        Assert.Equal("00000/samples/0000.png",
+            ScoreReport.Read(Path.Combine(folder, "slashes-scores", "geneval")).Images[0].Image);
+    }
+
+    [Fact]
     public async Task A_folder_whose_drawing_was_broken_off_is_not_complete()
     {
         var images = World("half", right: true); // six prompts, two images each

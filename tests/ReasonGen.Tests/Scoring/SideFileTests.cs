@@ -88,6 +88,19 @@ public sealed class SideFileTests : IDisposable
     public void A_table_without_an_item_holds_no_question(string rows) => Assert.Contains("it holds no question",
         Assert.Throws<UnusableFileException>(() => DpgQuestions.Read(Written(Questions + rows))).Message);
 
+    [Fact]
+    public void A_prompt_of_GenEval_2_with_other_questions_than_before_is_refused()
+    {
+        static string Line(string question) => $$"""
+            {"prompt": "p", "atom_count": 3, "vqa_list": [["{{question}}", "Yes"]], "skills": ["object"]}
+            """.Trim();
+        Assert.Equal(2, GenEval2.Read(Written($"{Line("a?")}\n{Line("a?")}\n")).Count);
+        var thrown = Assert.Throws<UnusableFileException>(() =>
+            GenEval2.Read(Written($"{Line("a?")}\n\n{Line("b?")}\n"))).Message;
+        Assert.Contains("line 3 ", thrown);
+        Assert.Contains("line 1 asks other questions", thrown);
+    }
+
     public void Dispose() => folder.Dispose();
 
     private string Written(string text) => folder.Write("side.json", text);
