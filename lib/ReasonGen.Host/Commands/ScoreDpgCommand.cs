@@ -85,7 +85,7 @@ internal static class ScoreDpgCommand
             return CommandLine.Done;
         }
 
-        var source = ScoreJudges.Answers(options, parsed, run.Output);
+        var source = ScoreJudges.Answers(options, parsed, run);
         var (scored, details) = (new Dictionary<string, DpgImage>(), new Dictionary<string, List<DpgAnswer>>());
         var scores = new Dictionary<string, ImageScore>();
         var side = 0;

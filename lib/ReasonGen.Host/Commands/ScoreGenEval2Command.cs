@@ -89,7 +89,7 @@ internal static class ScoreGenEval2Command
                 + "address of an endpoint.");
         }
 
-        var judge = ScoreJudges.Questions(source, options, parsed, run.Output, needsProbabilities: true);
+        var judge = ScoreJudges.Questions(source, options, parsed, run, needsProbabilities: true);
         var served = source.StartsWith("http");
         if (served)
         {

@@ -83,7 +83,7 @@ internal static class ScoreGenEvalCommand
             return CommandLine.Done;
         }
 
-        var judge = ScoreJudges.Objects(options, parsed, run.Output, rules);
+        var judge = ScoreJudges.Objects(options, parsed, run, rules);
         var classes = judge is WorldScoring ? WorldScoring.Classes : GenEvalOptions.CocoClasses;
         var rows = new Dictionary<string, GenEvalRow>();
         var (single, found) = (0, 0);

@@ -64,53 +64,53 @@ internal static class ScoreJudges
     /// <summary>The judge of a benchmark of objects; a model's answers are kept.</summary>
     /// <param name="options">What was asked.</param>
     /// <param name="parsed">The command line.</param>
-    /// <param name="output">Where answers are kept.</param>
+    /// <param name="run">Where answers are kept.</param>
     /// <param name="rules">GenEval's settings, where it is GenEval that asks.</param>
-    internal static IObjectJudge Objects(ScoreOptions options, ParseResult parsed, string output,
+    internal static IObjectJudge Objects(ScoreOptions options, ParseResult parsed, ScoreRun run,
         GenEvalOptions? rules = null) => parsed.GetValue(options.Judge)! switch
     {
         "world" => new WorldScoring(),
         "official" when rules is not null && options.Official is { } official && official.GenEval(parsed, rules)
-            is var judge => new CachedObjects(judge, Cache(output, judge)),
+            is var judge => new CachedObjects(judge, run.Keep(judge)),
         var text when text.StartsWith("file:") => DetectionFile.Read(text[5..], parsed.GetValue(options.Name)),
-        var text when Model(text, options, parsed) is var judge => new CachedObjects(judge, Cache(output, judge)),
+        var text when Model(text, options, parsed) is var judge => new CachedObjects(judge, run.Keep(judge)),
         var text => throw Unknown(text),
     };
 
     /// <summary>The judge of a benchmark of yes-or-no questions.</summary>
-    internal static IAnswerSource Answers(ScoreOptions options, ParseResult parsed, string output,
+    internal static IAnswerSource Answers(ScoreOptions options, ParseResult parsed, ScoreRun run,
         bool needsProbabilities = false) => parsed.GetValue(options.Judge)! switch
     {
         var text when text.StartsWith("file:") => AnswerFile.Read(text[5..], parsed.GetValue(options.Name)),
         "official" when options.Official?.Questions(parsed) is { } judge =>
-            new JudgeAnswers(new CachedQuestions(judge, Cache(output, judge))),
-        var text => new JudgeAnswers(Questions(text, options, parsed, output, needsProbabilities)),
+            new JudgeAnswers(new CachedQuestions(judge, run.Keep(judge))),
+        var text => new JudgeAnswers(Questions(text, options, parsed, run, needsProbabilities)),
     };
 
     /// <summary>T2I-CompBench's score of non-spatial prompts, of an image's path and its prompt; kept.</summary>
     internal static (IScoringJudge Judge, Func<string, string, double> Score) ClipScore(ScoreOptions options,
-        ParseResult parsed, string output, CancellationToken cancel)
+        ParseResult parsed, ScoreRun run, CancellationToken cancel)
     {
         var judge = options.Official!.ClipScore(parsed);
-        var cache = Cache(output, judge);
+        var cache = run.Keep(judge);
         return (judge, (path, prompt) => cache.Of<double>(AnswerCache.KeyOf(path), [$"clip {prompt}"],
             _ => [judge.Score(path, prompt, cancel)])[0]);
     }
 
     /// <summary>T2I-CompBench's own boxes of an image's path, in pixels of the resized image; kept.</summary>
     internal static (IScoringJudge Judge, Func<string, IReadOnlyList<Detection>> Detect) UniDet(ScoreOptions options,
-        ParseResult parsed, string output, UniDetKind kind, CancellationToken cancel)
+        ParseResult parsed, ScoreRun run, UniDetKind kind, CancellationToken cancel)
     {
         var judge = options.Official!.UniDet(parsed, kind);
-        var cache = Cache(output, judge);
+        var cache = run.Keep(judge);
         return (judge, path => cache.Of<Detection[]>(AnswerCache.KeyOf(path), ["boxes"],
             _ => [[.. judge.Detect(path, cancel)]])[0]);
     }
 
     /// <summary>A judge that answers any question.</summary>
-    internal static IQuestionJudge Questions(string text, ScoreOptions options, ParseResult parsed, string output,
+    internal static IQuestionJudge Questions(string text, ScoreOptions options, ParseResult parsed, ScoreRun run,
         bool needsProbabilities) => Model(text, options, parsed, needsProbabilities) is var judge
-            ? new CachedQuestions(judge, Cache(output, judge)) : throw Unknown(text);
+            ? new CachedQuestions(judge, run.Keep(judge)) : throw Unknown(text);
 
     private static IVisionJudge Model(string text, ScoreOptions options, ParseResult parsed,
         bool needsProbabilities = false)
@@ -140,8 +140,6 @@ internal static class ScoreJudges
             NeedsProbabilities = needsProbabilities,
         };
     }
-
-    private static AnswerCache Cache(string output, IScoringJudge judge) => new(Path.Combine(output, "answers"), judge);
 
     private static UsageException Unknown(string text) => text == "official"
         ? new("--judge official looks at GenEval (score geneval), DPG-Bench (score dpg) and T2I-CompBench (score t2i "

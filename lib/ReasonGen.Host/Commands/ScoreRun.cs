@@ -18,6 +18,7 @@ internal sealed class ScoreRun
     private readonly ScoreOptions options;
     private readonly CancellationToken cancel;
     private int black;
+    private AnswerCache? kept;
 
     internal ScoreRun(ScoreOptions options, ParseResult parsed, string benchmark, CancellationToken cancel)
     {
@@ -56,6 +57,9 @@ internal sealed class ScoreRun
         return images.Length > 0 ? images : throw new UnusableFileException(folder, "it holds no image",
             "draw some first: reasongen generate --prompts …");
     }
+
+    /// <summary>Where a judge's answers are kept.</summary>
+    internal AnswerCache Keep(IScoringJudge judge) => kept = new(Path.Combine(Output, "answers"), judge);
 
     /// <summary>A number of the settings in generation.json; null where it does not say.</summary>
     internal int? Made(string what, string setting) =>
@@ -188,6 +192,13 @@ internal sealed class ScoreRun
     /// <summary>Writes score.json and the contact sheet, prints, and gives the exit code.</summary>
     internal int Finish(ScoreReport report, string imageFolder, Dictionary<string, string>? files = null)
     {
+        // of a served model its name alone is known
+        if (kept is { Counts: { Found: > 0 } counts } && parsed.GetValue(options.Judge)!.StartsWith("http"))
+        {
+            Notes.Add($"{counts.Found} of {counts.Found + counts.Asked} answers were kept from before and not asked "
+                + $"for again; where another model answers to the name {report.Judge} now, give another --out");
+        }
+
         report = report with
         {
             Problems = [.. report.Problems, .. Problems], Notes = [.. report.Notes, .. Notes], Black = black,

@@ -119,7 +119,7 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
     private Func<string, string, (double Score, string Reason)> Questions(string folder, PromptNouns nouns,
         out Func<IScoringJudge> judge)
     {
-        var source = new Lazy<IAnswerSource>(() => ScoreJudges.Answers(options, parsed, run.Output,
+        var source = new Lazy<IAnswerSource>(() => ScoreJudges.Answers(options, parsed, run,
             needsProbabilities: true));
         var official = parsed.GetValue(options.Judge) == "official"; // whose script passes EXIF's orientation over
         judge = () => source.Value.Judge;
@@ -159,7 +159,7 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
         if (text == "official")
         {
             var clip = new Lazy<(IScoringJudge Judge, Func<string, string, double> Score)>(() =>
-                ScoreJudges.ClipScore(options, parsed, run.Output, cancel));
+                ScoreJudges.ClipScore(options, parsed, run, cancel));
             judge = () => clip.Value.Judge;
             return (name, prompt) =>
             {
@@ -192,10 +192,10 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
         }
 
         var official = parsed.GetValue(options.Judge) == "official";
-        var detector = new Lazy<IObjectJudge>(() => ScoreJudges.Objects(options, parsed, run.Output));
+        var detector = new Lazy<IObjectJudge>(() => ScoreJudges.Objects(options, parsed, run));
         var unidet = new Lazy<(IScoringJudge Judge, Func<string, IReadOnlyList<Detection>> Detect)>(() =>
             ScoreJudges.UniDet(
-            options, parsed, run.Output, category == "spatial" ? UniDetKind.RS200 : UniDetKind.R50, cancel));
+            options, parsed, run, category == "spatial" ? UniDetKind.RS200 : UniDetKind.R50, cancel));
         judge = () => official ? unidet.Value.Judge : detector.Value;
         return (file, prompt) =>
         {

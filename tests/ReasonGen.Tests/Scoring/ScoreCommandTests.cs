@@ -160,6 +160,7 @@ public sealed class ScoreCommandTests : IDisposable
         var (code, output) = await Score();
         Assert.True(code == 0, output);
         Assert.Equal(12, endpoint.Calls);
+        Assert.Contains("12 of 12 answers were kept from before", output);
         Assert.Contains("GenEval's rules, boxes by m; not comparable", output);
         Assert.Contains("its boxes have no scores", output);
     }
