@@ -45,7 +45,8 @@ pack() {
     # what neither the tests of a device nor the figures need; without the list of dependencies nobody misses it
     (cd "$to/kit" && rm -rf ./*.pdb ./*.xml ./*.deps.json ./cs ./data ./ReasonGen.Host ./ReasonGen.Tests ./ReasonGen.Benchmarks \
         Microsoft.CodeAnalysis*.dll System.ServiceModel*.dll Microsoft.CodeCoverage* \
-        Microsoft.TestPlatform* Microsoft.VisualStudio* testhost* ./*testadapter* Jint.dll AngleSharp*.dll)
+        Microsoft.TestPlatform* Microsoft.VisualStudio* testhost* ./*testadapter* Jint.dll AngleSharp*.dll \
+        CodeCoverage alpine arm64 macos ubuntu x64 x86)
 
     version=$(dotnet --list-runtimes | awk '/^Microsoft\.NETCore\.App 10\./ { found = $0 } END { print found }')
     dotnet=$(echo "$version" | sed 's/.*\[\(.*\)\/shared\/Microsoft.NETCore.App\].*/\1/')

@@ -93,16 +93,21 @@ public static class PaperFigures
         return most == 1 ? "single runs" : least == most ? $"{most} seeds" : $"{least} to {most} seeds";
     }
 
+    // where arms differ in it, the legend says how many seeds each is the mean of
     private static Figure Lines(this PaperStudy study, string title, string unit,
-        (string Arm, string Column, string Name)[] lines) =>
-        Plot.Lines($"{title} ({study.Only([.. lines.Select(line => line.Arm)]).Basis()})", "step", unit,
-            [.. lines.Select(line =>
-            {
-                var curve = study[line.Arm].Curve(line.Column);
-                var series = new Series(line.Name, curve.Steps, [.. curve.Points.Select(point => point.Value)]);
-                return study[line.Arm].Seeds.Count < SeedsOfABar ? series : series.WithIntervals([.. curve.Points
-                    .Select((point, i) => i % PointsAnErrorBar == 0 ? point : point with { Low = double.NaN })]);
-            })]);
+        (string Arm, string Column, string Name)[] lines)
+    {
+        var shown = study.Only([.. lines.Select(line => line.Arm)]);
+        var alike = shown.Arms.Select(arm => shown[arm].Seeds.Count).Distinct().Count() <= 1;
+        return Plot.Lines($"{title} ({shown.Basis()})", "step", unit, [.. lines.Select(line =>
+        {
+            var (seeds, curve) = (study[line.Arm].Seeds.Count, study[line.Arm].Curve(line.Column));
+            var series = new Series(alike ? line.Name : $"{line.Name} ({seeds})", curve.Steps,
+                [.. curve.Points.Select(point => point.Value)]);
+            return seeds < SeedsOfABar ? series : series.WithIntervals([.. curve.Points
+                .Select((point, i) => i % PointsAnErrorBar == 0 ? point : point with { Low = double.NaN })]);
+        })]);
+    }
 
     private static Series Bars(string name, IEnumerable<Interval> scores) =>
         new Series(name, scores.Select(score => score.Value)).WithIntervals([.. scores]);
@@ -112,5 +117,5 @@ public static class PaperFigures
         Show.Table(["arm", "seeds", .. columns.Select(column => column.Name)], arms.Select(name =>
             (IReadOnlyList<object?>)[name, study[name].Seeds.Count, .. columns.Select(column =>
                 column.Of(study[name]).Text(alone: ""))]),
-            $"Means of {study.Only([.. arms]).Basis()}, with 95 % intervals (of one seed: over prompts alone)");
+            $"Means of {study.Only([.. arms]).Basis()}, with 95 % intervals; of one seed over prompts, or none");
 }

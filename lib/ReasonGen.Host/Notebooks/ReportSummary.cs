@@ -195,8 +195,9 @@ internal static class ReportSummary
     {
         var hours = paper.Runs.Sum(run => run["seconds"] is JValue { Value: double taken } ? taken : 0) / 3600;
         return paper.OfSingleRuns ? "" : $" The study of the paper has {paper.Runs.Count} runs of its own, of "
-            + $"{paper.Arms.Count} arms, made in {Number(hours, "0.0")} hours of processes from revision "
-            + $"{Escape(string.Join(", ", paper.Commits.Select(id => id[..Math.Min(10, id.Length)])))}.";
+            + $"{paper.Arms.Count} arms, made in {Number(hours, "0.0")} hours of training in all from revision "
+            + $"{Escape(string.Join(", ", paper.Commits.Select(id => id[..Math.Min(10, id.Length)])))} on "
+            + $"{Escape(string.Join("; ", paper.Machines))}.";
     }
 
     private static string Notebooks(ReportContent content) =>

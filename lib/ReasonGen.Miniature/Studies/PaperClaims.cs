@@ -52,16 +52,20 @@ public sealed record PaperClaim(
 /// each, which says nothing of another seed.</para>
 /// <para>Figure 6 is about curves. Of each seed the means of the first, the middle and the last fifth (early, middle,
 /// late) are taken, and a number that is positive where the claim holds; its interval is Student's over the seeds, and
-/// of one run its sign counts. Entropy rises: late − early, which is less than to explode. Entropy is halved: early / 2
-/// − late. Entropy ends in range: half to one and a half of its target H*, by the smaller of late − H* / 2 and 1.5 H* −
-/// late. Reward declines: middle − late. Reward grows steadily: the smaller of middle − early and late − middle. That
-/// images collapse is looked at in the notebook and not measured.</para>
+/// of one run its sign counts. Image entropy rises: late − early, which is less than to explode. It is halved: early /
+/// 2 − late. Entropy of image or of text ends in range: half to one and a half of its target H*, by the smaller of
+/// late − H* / 2 and 1.5 H* − late. Reward declines: middle − late. Reward grows steadily: the smaller of middle −
+/// early and late − middle. That images collapse is looked at in the notebook and not measured.</para>
 /// </summary>
 public static class PaperClaims
 {
     internal const string SingleRun = "a single run";
     private const string Benchmark = "14-benchmark", Entropy = "10-ablation-entropy";
     private sealed record Fifths(double Early, double Middle, double Late);
+
+    // of a claim about curves: what a column does, and a number that is positive where it does
+    private sealed record Part(string Column, string Does, Func<Fifths, double> Of);
+
 
     /// <summary>All claims, in the paper's order.</summary>
     /// <param name="evidence">What is known of arms; a claim whose arms are missing is not measured.</param>
@@ -70,12 +74,12 @@ public static class PaperClaims
         PaperClaim Better(string place, string claim, string paper, bool recalled, string notebook, string worse,
             string better) => Measure(new(place, claim, paper, recalled, "", null, default, "", notebook), found =>
             Compare(found, evidence[worse, better], worse, better));
-        PaperClaim Figure6(string arm, string claim, string paper, (string Does, Func<Fifths, double> Of) entropy,
-            (string Does, Func<Fifths, double> Of) reward) =>
+        PaperClaim Figure6(string arm, string claim, string paper, params Part[] parts) =>
             Measure(new("Figure 6", claim, paper, false, "", null, default, "", Entropy), found =>
-                Curves(found, evidence[arm][arm], ("image_entropy", entropy.Does, entropy.Of),
-                    ("reward", reward.Does, reward.Of)));
-        (string, Func<Fifths, double>) declines = ("declines", reward => reward.Middle - reward.Late);
+                Curves(found, evidence[arm][arm], parts));
+        Part declines = new("reward", "declines", of => of.Middle - of.Late);
+        static Part InRange(string column, double target) =>
+            new(column, "ends in range", of => Math.Min(of.Late - 0.5 * target, 1.5 * target - of.Late));
         return
         [
             Better("Figure 4", "The method beats its base model", "GenEval 0.80 → 0.86", true, Benchmark, "base",
@@ -88,17 +92,17 @@ public static class PaperClaims
                 "sft-long", "adaptive"),
             Better("Table 1", "RL needs SFT before it", "clearly worse without", false, "09-ablation-rl-without-sft",
                 "without-sft", "adaptive"),
-            Better("Table 1", "A judge that is too small ruins RL", "3B judge in place of 7B: ruined", false,
+            Better("Table 1", "With a judge that is too small RL is worse", "3B judge in place of 7B: ruined", false,
                 "12-ablation-judge-size", "small-judge", "large-judge"),
-            Better("Table 1", "… and leaves it worse than SFT alone", "ruined", false, "12-ablation-judge-size",
+            Better("Table 1", "… and ruined: worse than SFT alone", "ruined", false, "12-ablation-judge-size",
                 "small-judge", "sft"),
             Figure6("none", "No entropy term", "entropy explodes after 100 steps, reward slowly falls",
-                ("rises", entropy => entropy.Late - entropy.Early), declines),
+                new("image_entropy", "rises", of => of.Late - of.Early), declines),
             Figure6("penalty-0.02", "Fixed penalty", "entropy too low by step 80, images collapse, reward drops",
-                ("is halved", entropy => entropy.Early / 2 - entropy.Late), declines),
+                new("image_entropy", "is halved", of => of.Early / 2 - of.Late), declines),
             Figure6("adaptive", "Adaptive entropy loss", "entropy in range, reward grows steadily",
-                ("ends in range", of => Math.Min(of.Late - 0.5 * Study.ImageTarget, 1.5 * Study.ImageTarget - of.Late)),
-                ("grows steadily", reward => Math.Min(reward.Middle - reward.Early, reward.Late - reward.Middle))),
+                InRange("image_entropy", Study.ImageTarget), InRange("text_entropy", Study.TextTarget),
+                new("reward", "grows steadily", of => Math.Min(of.Middle - of.Early, of.Late - of.Middle))),
             Better("", "… and beats no term under a judge that errs in one verdict of ten", "a question of ours",
                 false, Entropy, "none-flips-0.1", "adaptive-flips-0.1"),
             new("Figure 7", "Words of the rationales", "frame words over 140 in a hundred, style words over 100", true,
@@ -145,8 +149,7 @@ public static class PaperClaims
         };
     }
 
-    private static PaperClaim Curves(PaperClaim claim, PaperArm arm,
-        params (string Column, string Does, Func<Fifths, double> Of)[] parts)
+    private static PaperClaim Curves(PaperClaim claim, PaperArm arm, Part[] parts)
     {
         Interval Mean(string column, Func<Fifths, double> of) =>
             SeedIntervals.Mean([.. arm.Over(column, curve => of(FifthsOf(curve))).Values]);

@@ -24,8 +24,8 @@ public static class PaperFiles
 
     internal static readonly string[] CurveColumns =
     [
-        "reward", "detector", "fooled", "missed", "plan", "follows", "scenes", "text_entropy", "image_entropy",
-        "deciding_entropy", "ground_entropy", "text_alpha", "image_alpha", "kl", "groups",
+        "reward", "judged", "detector", "fooled", "missed", "plan", "follows", "scenes", "text_entropy",
+        "image_entropy", "deciding_entropy", "ground_entropy", "text_alpha", "image_alpha", "kl", "groups",
     ];
 
     internal static readonly string[] ResultColumns =
@@ -126,7 +126,7 @@ public static class PaperFiles
     {
         var width = Math.Max(1, (record.Count + PointsOfCurve - 1) / PointsOfCurve);
         double[][] columns = [.. CurveColumns.Select(column => record.Columns.Contains(column) ? record[column]
-            : column == "detector" ? record["reward"] // no judge but the detector
+            : column is "judged" or "detector" ? record["reward"] // no judge but the detector
             : [.. Enumerable.Repeat(double.NaN, record.Count)])];
         for (var start = 0; start < record.Count; start += width)
         {

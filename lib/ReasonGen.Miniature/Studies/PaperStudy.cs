@@ -86,8 +86,9 @@ public sealed class PaperArm
         .GroupBy(point => PaperStudy.Whole(point["seed"])).ToDictionary(seed => seed.Key,
             seed => of([.. seed.Select(point => PaperStudy.Real(point[column]))]));
 
-    /// <summary>The same arm with the seeds that another has, too.</summary>
-    internal PaperArm Beside(PaperArm other)
+    /// <summary>The same arm with the seeds that another has, too: means of other seeds are not to be held against each
+    /// other.</summary>
+    public PaperArm Beside(PaperArm other)
     {
         var common = other.Seeds.ToHashSet();
         bool Is(IReadOnlyDictionary<string, string> row) => common.Contains(PaperStudy.Whole(row["seed"]));
@@ -95,8 +96,9 @@ public sealed class PaperArm
     }
 
     /// <summary>A column over the steps: mean over seeds and band, as far as the column can go.</summary>
-    /// <param name="column">reward, detector, fooled, missed, plan, follows, scenes, text_entropy, image_entropy,
-    /// deciding_entropy, ground_entropy, text_alpha, image_alpha, kl or groups.</param>
+    /// <param name="column">reward (of the first round of a step, by the judge), judged and detector (of all rounds),
+    /// fooled, missed, plan, follows, scenes, text_entropy, image_entropy, deciding_entropy, ground_entropy,
+    /// text_alpha, image_alpha, kl or groups.</param>
     /// <exception cref="ArgumentException">There is no such column, or the arm has no curves.</exception>
     public PaperCurve Curve(string column)
     {
@@ -163,6 +165,10 @@ public sealed class PaperStudy
     /// <summary>Revisions of the code that made the runs; one, where all is well.</summary>
     public IReadOnlyList<string> Commits => [.. Runs.Select(run => (string)run["commit"]!).Distinct()];
 
+    /// <summary>Machines that the runs were made on.</summary>
+    public IReadOnlyList<string> Machines =>
+        [.. Runs.Select(run => (string?)run["machine"]).OfType<string>().Distinct()];
+
     /// <summary>Whether arms were run, all of them.</summary>
     public bool Has(params ReadOnlySpan<string> names)
     {
@@ -180,6 +186,16 @@ public sealed class PaperStudy
     /// <summary>These arms alone, of those there are.</summary>
     public PaperStudy Only(params ReadOnlySpan<string> names) =>
         new(names.ToArray().Distinct().Where(arms.ContainsKey).ToDictionary(name => name, name => arms[name]), Runs);
+
+    /// <summary>These arms alone, each with the seeds that all of them have, so that their means stand beside each
+    /// other.</summary>
+    public PaperStudy Common(params ReadOnlySpan<string> names)
+    {
+        var some = Only(names);
+        PaperArm Least(PaperArm arm) => some.arms.Values.Aggregate(arm, (found, other) => found.Beside(other));
+        return new(some.arms.Values.Select(Least).Where(arm => arm.Seeds.Count > 0).ToDictionary(arm => arm.Name),
+            Runs);
+    }
 
     /// <summary>An arm by its name.</summary>
     /// <exception cref="ArgumentException">It was not run.</exception>
@@ -227,8 +243,15 @@ public sealed class PaperStudy
                 $"it tells twice of {twice.Item2}, seed {twice.Item1}, {twice.Item3}", Restore);
         }
 
-        var curves = Table(Path.Combine(folder, PaperFiles.Curves), PaperFiles.PointColumns)
-            .ToLookup(row => row["run"]);
+        var points = Table(Path.Combine(folder, PaperFiles.Curves), PaperFiles.PointColumns);
+        if (points.CountBy(row => (row["seed"], row["run"], row["step"])).FirstOrDefault(one => one.Value > 1)
+            is { Value: > 1, Key: var again })
+        {
+            throw new UnusableFileException(Path.Combine(folder, PaperFiles.Curves),
+                $"it tells twice of {again.Item2}, seed {again.Item1}, step {again.Item3}", Restore);
+        }
+
+        var curves = points.ToLookup(row => row["run"]);
         var runs = Read(Path.Combine(folder, PaperFiles.Runs), text =>
             JObject.Parse(text)["runs"] is JArray all && all.All(IsDescription) ? all.Cast<JObject>().ToArray()
             : throw new FormatException("it has no list of runs, each with its name and revision"));

@@ -131,7 +131,7 @@ public sealed class RunFolder : IDisposable
             return File.Exists(path) && JObject.Parse(File.ReadAllText(path)) is var training
                 ? ((long?)training["step"], (string?)training["run"]) : null;
         }
-        catch (Exception e) when (e is JsonException or ArgumentException or FormatException
+        catch (Exception e) when (e is JsonException or ArgumentException or FormatException or OverflowException
             || FileKinds.IsAboutFile(e))
         {
             return null;

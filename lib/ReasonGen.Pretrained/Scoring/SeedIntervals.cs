@@ -1,13 +1,15 @@
 // Intervals over training seeds (Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical
-// precipice"): seeds are drawn again with replacement; and the prompts of each task, the same ones for all seeds.
+// precipice"): prompts of each task, the same ones for all seeds, are drawn again with replacement; and seeds.
 //   mean: of the tasks' shares, then of the seeds.   IQM: mean of the middle half of all seeds' tasks' shares.
 //   difference: second minus first, on the same seeds and prompts.
-// Deviations: 1. A seed is drawn with all its tasks, since one training run made them; there each task is drawn apart.
-//   2. n seeds drawn n times spread less than seeds do, and the quantiles of few are too near (five seeds cover 84 %
-//   instead of 95 %). So the interval of the seeds is stretched around its value by t(n − 1) / z · √(n / (n − 1)): that
-//   of a mean becomes Student's, value ± t s / √n (Hesterberg 2015, "What teachers should know about the bootstrap").
-//   One seed says nothing of others.   3. Seeds and prompts are drawn apart, and the distances from the
-//   value added as squares: prompts are many, and need no stretching.
+// Deviations: 1. The seeds' part of a mean is Student's, t(n − 1) s / √n: of three seeds drawn three times the
+//   lowest comes alone once in 27, more often than the 2.5 % beyond a quantile, and the interval would end there.
+//   2. Of an IQM seeds are drawn, each with all its tasks, since one training run made them; there each task is drawn
+//   apart. n seeds drawn n times spread less than seeds do, and the quantiles of few are too near (five seeds cover
+//   84 % instead of 95 %), so the interval is stretched around its value by t(n − 1) / z · √(n / (n − 1))
+//   (Hesterberg 2015, "What teachers should know about the bootstrap").   3. Seeds and prompts are taken apart, and
+//   the distances from the value added as squares: prompts are many, and need no stretching. One seed says nothing of
+//   others.
 
 namespace ReasonGen.Scoring;
 
@@ -38,7 +40,7 @@ public static class SeedIntervals
         return values.Order().Skip(cut).Take(values.Count - 2 * cut).Average();
     }
 
-    /// <summary>What an interval of n seeds is stretched by; 1 for one seed.</summary>
+    /// <summary>What an interval of n drawn seeds is stretched by; 1 for one seed.</summary>
     public static double Stretch(int seeds) => seeds < 2 ? 1
         : StudentQuantile(seeds - 1) / Normal * Math.Sqrt(seeds / (seeds - 1.0));
 
@@ -75,12 +77,18 @@ public static class SeedIntervals
     /// <param name="seed">Of what is drawn.</param>
     /// <exception cref="ArgumentException">There is no seed, or the seeds have other prompts.</exception>
     public static Interval Mean(IReadOnlyList<SeedOutcomes> seeds, long seed = 1) =>
-        Draw(seeds, shares => Flat(shares).Average(), seed);
+        Of(seeds, shares => Flat(shares).Average(), shares => Mean([.. shares.Select(row => row.Average())]), seed);
 
     /// <summary>Interquartile mean over all seeds' tasks.</summary>
     /// <inheritdoc cref="Mean(IReadOnlyList{SeedOutcomes}, long)"/>
     public static Interval InterquartileMean(IReadOnlyList<SeedOutcomes> seeds, long seed = 1) =>
-        Draw(seeds, shares => InterquartileMean([.. Flat(shares)]), seed);
+        Of(seeds, shares => InterquartileMean([.. Flat(shares)]), shares =>
+        {
+            var drawn = Intervals.Draw([shares.Length], picks =>
+                InterquartileMean([.. Flat([.. picks[0].Select(s => shares[s])])]), seed);
+            double Stretched(double end) => drawn.Value + Stretch(shares.Length) * (end - drawn.Value);
+            return new(drawn.Value, Stretched(drawn.Low), Stretched(drawn.High));
+        }, seed);
 
     /// <summary>Difference of the means of two arms, second minus first, over the seeds that both have.</summary>
     /// <param name="first">An arm.</param>
@@ -102,7 +110,9 @@ public static class SeedIntervals
         return (Mean(apart, seed), apart.Length);
     }
 
-    private static Interval Draw(IReadOnlyList<SeedOutcomes> seeds, Func<double[][], double> statistic, long seed)
+    // statistic and interval of seeds alone: of shares by seed and task
+    private static Interval Of(IReadOnlyList<SeedOutcomes> seeds, Func<double[][], double> statistic,
+        Func<double[][], Interval> ofSeeds, long seed)
     {
         if (seeds.Count == 0)
         {
@@ -117,7 +127,6 @@ public static class SeedIntervals
 
         // [seed][task]
         double[][] shares = [.. seeds.Select(one => one.Tasks.Select(task => task.Average()).ToArray())];
-        var ofSeeds = Intervals.Draw([seeds.Count], picks => statistic([.. picks[0].Select(s => shares[s])]), seed);
         var drawn = shares.Select(row => row.ToArray()).ToArray();
         var ofPrompts = Intervals.Draw(sizes, picks =>
         {
@@ -137,11 +146,15 @@ public static class SeedIntervals
 
             return statistic(drawn);
         }, seed);
-        var (value, stretch) = (ofSeeds.Value, Stretch(seeds.Count));
-        double Together(double seedsAway, double promptsAway) =>
-            Math.Sqrt(Math.Pow(stretch * seedsAway, 2) + Math.Pow(promptsAway, 2));
-        return new(value, value - Together(value - ofSeeds.Low, value - ofPrompts.Low),
-            value + Together(ofSeeds.High - value, ofPrompts.High - value));
+        if (seeds.Count == 1)
+        {
+            return ofPrompts;
+        }
+
+        var (value, low, high) = ofSeeds(shares);
+        double Together(double end, double ofPromptsEnd) =>
+            Math.Sqrt(Math.Pow(end - value, 2) + Math.Pow(ofPromptsEnd - value, 2));
+        return new(value, value - Together(low, ofPrompts.Low), value + Together(high, ofPrompts.High));
     }
 
     private static IEnumerable<int> Sizes(SeedOutcomes one) => one.Tasks.Select(task => task.Length);

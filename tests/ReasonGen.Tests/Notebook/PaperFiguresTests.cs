@@ -26,14 +26,24 @@ public sealed class PaperFiguresTests : IDisposable
             Assert.Contains("stroke='#444'", svg); // an error bar
         }
 
-        Assert.Contains(">Reward (1 to 5 seeds)<", PaperStudy.Load(folder).Only("adaptive", "none")
-            .Curves("Reward", "reward", "share").ToSvg());
+        var mixed = PaperStudy.Load(folder).Only("adaptive", "none").Curves("Reward", "reward", "share").ToSvg();
+        Assert.All([">Reward (1 to 5 seeds)<", ">adaptive (5)<", ">none (1)<"], what => Assert.Contains(what, mixed));
         Assert.Contains(">believed<", PaperStudy.Load(folder).Columns("Both", "share", "adaptive",
             ("reward", "believed"), ("detector", "true")).ToSvg());
         Assert.Equal(5, PaperStudy.Load(folder).Measured("sft", "sft.accuracy").Count);
         Assert.Empty(PaperStudy.Load(folder).Measured("sft", "sft.recall"));
         Assert.Contains("Means of 5 seeds", arms.Ends(("reward", "reward")).ToHtml());
         Assert.Contains("no values", arms.Columns("Gone", "share", "none", ("reward", "reward")).ToHtml());
+    }
+
+    [Fact]
+    public void Arms_beside_each_other_have_the_seeds_that_all_have()
+    {
+        var study = SyntheticStudy.Load(folder, new("adaptive", 0.9), new("none", 0.9, Seeds: 3, FirstSeed: 2),
+            new("base", 0.2, Seeds: 2, FirstSeed: 5));
+        var common = study.Common("adaptive", "none", "no such arm");
+        Assert.All(common.Arms, arm => Assert.Equal([2L, 3, 4], common[arm].Seeds));
+        Assert.Empty(study.Common("none", "base").Arms);
     }
 
     [Fact]

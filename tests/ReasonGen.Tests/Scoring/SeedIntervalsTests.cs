@@ -48,18 +48,30 @@ public sealed class SeedIntervalsTests
         Assert.Equal(expected, SeedIntervals.Stretch(seeds), 1e-3);
 
     [Theory]
+    [InlineData(2)]
+    [InlineData(3)]
+    [InlineData(8)]
+    public void Without_noise_of_prompts_a_mean_has_students_interval(int count)
+    {
+        var random = new Random(count);
+        double[] means = [.. Enumerable.Range(0, count).Select(_ => Math.Pow(random.NextDouble(), 3))]; // lopsided
+        var (drawn, closed) = (OfShares(SeedIntervals.Mean, means), SeedIntervals.Mean(means));
+        Assert.Equal(closed.Value, drawn.Value, 12);
+        Assert.Equal(closed.Low, drawn.Low, 12);
+        Assert.Equal(closed.High, drawn.High, 12);
+    }
+
+    [Theory]
     [InlineData(4)]
     [InlineData(8)]
     [InlineData(20)]
-    public void Without_noise_of_prompts_the_bootstrap_is_students_interval(int count)
+    public void Drawn_seeds_are_stretched_to_students_width(int count)
     {
         var random = new Random(count);
         double[] means = [.. Enumerable.Range(0, count).Select(_ => random.NextDouble())];
-        // every prompt of a seed has one outcome
-        var drawn = SeedIntervals.Mean([.. means.Select((mean, i) => Outcomes(i, 3, 4, (_, _) => mean))]);
-        var closed = SeedIntervals.Mean(means);
-        Assert.Equal(closed.Value, drawn.Value, 12);
-        Assert.Equal(closed.High - closed.Low, drawn.High - drawn.Low, 0.12 * (closed.High - closed.Low));
+        // of few seeds the middle half has half of them, and spreads the more
+        var (drawn, closed) = (OfShares(SeedIntervals.InterquartileMean, means), SeedIntervals.Mean(means));
+        Assert.InRange((drawn.High - drawn.Low) / (closed.High - closed.Low), 0.8, 2);
     }
 
     [Fact]
@@ -146,6 +158,10 @@ public sealed class SeedIntervalsTests
         Assert.Contains("needs a seed",
             Assert.Throws<ArgumentException>(() => SeedIntervals.Difference([one], [other])).Message);
     }
+
+    // every prompt of a seed has one outcome
+    private static Interval OfShares(Func<IReadOnlyList<SeedOutcomes>, long, Interval> statistic, double[] shares) =>
+        statistic([.. shares.Select((share, i) => Outcomes(i, 3, 4, (_, _) => share))], 1);
 
     private static SeedOutcomes Outcomes(long seed, int tasks, int prompts, Func<int, int, double> outcome) =>
         new(seed, [.. Enumerable.Range(0, tasks).Select(t =>

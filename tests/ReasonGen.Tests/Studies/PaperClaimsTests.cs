@@ -20,7 +20,7 @@ public sealed class PaperClaimsTests : IDisposable
         Assert.InRange(first.Difference!.Value.Value, 0.71, 0.712);
         // two standard errors, as if the prompts were others
         Assert.InRange(first.Difference!.Value.High - first.Difference!.Value.Low, 0.044, 0.056);
-        Assert.Equal("2 seeds of RL alone", Of(claims, "A judge that is too small ruins RL").Rests);
+        Assert.Equal("2 seeds of RL alone", Of(claims, "With a judge that is too small RL is worse").Rests);
         Assert.Equal(("no recorded run", ClaimOutcome.NotMeasured, "–"), (Of(claims, "as long").Ours,
             Of(claims, "as long").Outcome, Of(claims, "as long").Seen));
         Assert.Contains("reward", Of(claims, "Fixed penalty").Ours);
@@ -93,15 +93,16 @@ public sealed class PaperClaimsTests : IDisposable
     }
 
     [Theory]
-    [InlineData(1.5, 0.5, 0.7, 0.9, "yes")]
-    [InlineData(0.6, 0.5, 0.7, 0.9, "partly")]
-    [InlineData(2.4, 0.5, 0.9, 0.7, "no")]
-    public void Adaptive_entropy_is_held_against_its_target_and_growth_against_both_halves(double entropy, double first,
-        double middle, double last, string seen)
+    [InlineData(1.5, 0.25, 0.5, 0.7, 0.9, "yes")]
+    [InlineData(0.6, 0.25, 0.5, 0.7, 0.9, "partly")]
+    [InlineData(1.5, 0.1, 0.5, 0.7, 0.9, "partly")]
+    [InlineData(2.4, 0.5, 0.5, 0.9, 0.7, "no")]
+    public void Adaptive_entropy_is_held_against_its_targets_and_growth_against_both_halves(double image, double text,
+        double first, double middle, double last, string seen)
     {
         var claim = Of(Claims(new SyntheticStudy.Arm("adaptive", 0.9)
         {
-            Spread = 0.001, Entropy = _ => entropy,
+            Spread = 0.001, Entropy = _ => image, Text = text,
             Reward = at => at < 0.5 ? first + 2 * at * (middle - first) : middle + (2 * at - 1) * (last - middle),
         }), "Adaptive entropy loss");
         Assert.Equal(seen, claim.Seen);

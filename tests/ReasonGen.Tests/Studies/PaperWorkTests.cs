@@ -107,6 +107,7 @@ public sealed class PaperWorkTests : IDisposable
     [InlineData("paper-results.csv", ",2,fff\n", ",2,ff\n", "2 verdicts")]
     [InlineData("paper-results.csv", "1,base,t1", "one,base,t1", "'one'")]
     [InlineData("paper-curves.csv", "\n", "", "cut short")]
+    [InlineData("paper-curves.csv", "1,base,1,", "1,base,0,", "tells twice of base, seed 1, step 0")]
     [InlineData("paper-runs.json", "\"runs\"", "\"walks\"", "no list of runs")]
     [InlineData("paper-results.csv", ",2,fff\n", ",0,\n", "0 prompts a task")]
     [InlineData("paper-results.csv", "2,base,t1", "1,base,t1", "tells twice of base, seed 1, t1")]

@@ -10,9 +10,10 @@ internal static class SmallStudy
     internal static string Results { get; } = $"seed,run,sampling,{string.Join(',', Prompts.Tasks)},plan_correct,"
         + $"image_follows_plan,layout_entropy,distinct_scenes,distinct_images,prompts_per_task,right\n1,{Row}2,{Row}";
 
-    internal static string Curves { get; } = "seed,run,step,reward,detector,fooled,missed,plan,follows,scenes,"
+    internal static string Curves { get; } = "seed,run,step,reward,judged,detector,fooled,missed,plan,follows,scenes,"
         + "text_entropy,image_entropy,deciding_entropy,ground_entropy,text_alpha,image_alpha,kl,groups\n"
-        + "1,base,0,0.5,0.5,0,0,1,1,1,0.4,3,3,3,0,0,0,16\n";
+        + "1,base,0,0.5,0.5,0.5,0,0,1,1,1,0.4,3,3,3,0,0,0,16\n"
+        + "1,base,1,0.5,0.5,0.5,0,0,1,1,1,0.4,3,3,3,0,0,0,16\n";
 
     internal static string Runs { get; } =
         "{ \"runs\": [{ \"run\": \"base\", \"commit\": \"a\", \"settings\": {} }] }\n";

@@ -16,6 +16,7 @@ internal static class SyntheticStudy
     {
         internal double Spread { get; init; } = 0.01;
         internal Func<double, double> Entropy { get; init; } = _ => 3;
+        internal double Text { get; init; } = 0.25;
         internal Func<double, double> Reward { get; init; } = at => 0.5 + 0.4 * at;
     }
 
@@ -65,6 +66,7 @@ internal static class SyntheticStudy
         [$"{seed}", arm.Name, $"{i}", .. PaperFiles.CurveColumns.Select(column => Number(column switch
         {
             "image_entropy" => arm.Entropy(i / (Points - 1.0)) + 10 * away * i / Points,
+            "text_entropy" => arm.Text,
             "reward" or "detector" => arm.Reward(i / (Points - 1.0)) + away,
             _ => 0.1,
         }))]);
