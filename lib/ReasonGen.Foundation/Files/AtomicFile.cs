@@ -141,6 +141,10 @@ public sealed class AtomicFiles : IDisposable
         }
     });
 
+    /// <summary>Whether a name is that of a file which is being written, or was when its writer was killed.</summary>
+    internal static bool IsUnfinished(string name) => name.StartsWith(Prefix, StringComparison.Ordinal)
+        && name.EndsWith(Ending, StringComparison.Ordinal);
+
     private static FileShare Unshared => OperatingSystem.IsWindows() ? FileShare.Delete : FileShare.None;
 
     // Its writer holds a lock on it and is named in it. Where locks are not kept (some network folders), age alone

@@ -9,11 +9,16 @@ namespace ReasonGen.Native;
 /// <param name="Index">As in "cuda:0".</param>
 /// <param name="Name">As its maker calls it.</param>
 /// <param name="Bytes">All of its memory.</param>
-public sealed record Gpu(int Index, string Name, long Bytes);
+public sealed record Gpu(int Index, string Name, long Bytes)
+{
+    /// <summary>Tells the card from all others, of other machines too; null where the driver does not.</summary>
+    internal string? Id { get; init; }
+}
 
 /// <summary>The GPUs of this machine.</summary>
 public static unsafe class Gpus
 {
+    private const int IdBytes = 16;
     private static readonly Lazy<(IReadOnlyList<Gpu> All, string? Driver)> Found = new(Ask);
 
     /// <summary>Those that the driver lets this process see; none without a driver.</summary>
@@ -65,14 +70,20 @@ public static unsafe class Gpus
             var get = (delegate* unmanaged<int*, int, int>)Function("cuDeviceGet");
             var getName = (delegate* unmanaged<byte*, int, int, int>)Function("cuDeviceGetName");
             var getMemory = (delegate* unmanaged<nuint*, int, int>)Function("cuDeviceTotalMem_v2");
+            var getId = (delegate* unmanaged<byte*, int, int>)(NativeLibrary.TryGetExport(driver, "cuDeviceGetUuid",
+                out var export) ? export : 0);
             var gpus = new List<Gpu>();
-            var text = stackalloc byte[256];
+            byte* text = stackalloc byte[256], id = stackalloc byte[IdBytes];
             for (var (i, device, bytes) = (0, 0, (nuint)0); i < count; i++)
             {
                 new Span<byte>(text, 256).Clear();
                 if (get(&device, i) == 0 && getName(text, 255, device) == 0 && getMemory(&bytes, device) == 0)
                 {
-                    gpus.Add(new(i, Marshal.PtrToStringUTF8((nint)text)!, (long)bytes));
+                    gpus.Add(new(i, Marshal.PtrToStringUTF8((nint)text)!, (long)bytes)
+                    {
+                        Id = getId is not null && getId(id, device) == 0
+                            ? Convert.ToHexStringLower(new Span<byte>(id, IdBytes)) : null,
+                    });
                 }
             }
 

@@ -20,7 +20,7 @@ public static class RunState
     /// <param name="optimizer">Its moments and steps are kept too.</param>
     /// <param name="state">Counters and settings.</param>
     /// <param name="more">Tensors that are neither weights nor the optimizer's.</param>
-    /// <param name="ranks">The ranks that train together: all call it, the first writes.</param>
+    /// <param name="ranks">The ranks that train together: all call it, the first writes, the others wait.</param>
     /// <exception cref="UnusableFileException">The file cannot be written; an earlier state stays as it
     /// was.</exception>
     public static void Save(string path, IEnumerable<(string Name, Parameter Parameter)> weights, AdamW optimizer,
@@ -32,10 +32,8 @@ public static class RunState
         var tensors = Targets(weights, optimizer.WholeState(), more);
         try
         {
-            if (ranks is null or { Rank: 0 })
-            {
-                ChecksummedFile.Save(path, tensors, [(Key, state.ToString(Formatting.None))]);
-            }
+            (ranks ?? Alone.Group).ByFirst(
+                () => ChecksummedFile.Save(path, tensors, [(Key, state.ToString(Formatting.None))]), "saved state");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -96,9 +94,18 @@ public static class RunState
             + $"number of at least 0");
 
     /// <summary>Compares the settings of the run with those of now.</summary>
+    /// <param name="path">The state, for the message.</param>
+    /// <param name="was">Those of the run.</param>
+    /// <param name="now">Those of now.</param>
+    /// <param name="free">Names of those that may differ.</param>
     /// <exception cref="UnusableFileException">They differ; all differences are listed.</exception>
-    public static void ExpectSettings(string path, JToken? was, JToken now)
+    public static void ExpectSettings(string path, JToken? was, JToken now, params string[] free)
     {
+        foreach (var settings in new[] { was, now }.OfType<JObject>())
+        {
+            Array.ForEach(free, name => settings.Remove(name));
+        }
+
         if (SettingsDifference.Of(was, now) is { Count: > 0 } different)
         {
             throw new UnusableFileException(path,

@@ -174,7 +174,8 @@ internal sealed class MpiGroup : IRankGroup
         }
 
         triedNccl = true;
-        (nccl, GpuTransport) = NcclStart.Try(Rank, Size, Gpu, tensor.device, mine =>
+        var id = Gpus.All.FirstOrDefault(gpu => gpu.Index == Math.Max(0, tensor.device.index))?.Id;
+        (nccl, GpuTransport) = NcclStart.Try(Rank, Size, id ?? Gpu, tensor.device, mine =>
         {
             var all = new byte[Size][];
             Gather(mine, all);

@@ -59,10 +59,11 @@ internal sealed unsafe class Nccl : IDisposable
         var own = tensor.dtype == type && tensor.is_contiguous();
         var whole = own ? tensor.detach() : tensor.detach().to(type).contiguous();
         work(THSTensor_data(whole.Handle), whole);
-        var error = 0; // of a call before, which goes on after it came back
+        cuda.synchronize(); // here, where somebody watches: the call alone comes back at once
+        var error = 0;
         library.Check(((delegate* unmanaged<nint, int*, int>)library.Function("ncclCommGetAsyncError"))(meeting,
             &error), "a look at its state");
-        library.Check(error, "an earlier call");
+        library.Check(error, "its work");
         if (!own)
         {
             tensor.copy_(whole);

@@ -14,7 +14,7 @@ internal static class NcclStart
 
     /// <param name="rank">Of this process.</param>
     /// <param name="size">How many there are.</param>
-    /// <param name="gpu">Machine and GPU of this rank.</param>
+    /// <param name="gpu">What tells the GPU of this rank from all others: each may be its rank's number 0.</param>
     /// <param name="device">As libtorch calls it.</param>
     /// <param name="gather">What each rank gives, by MPI.</param>
     /// <param name="sumOnHost">Sums a tensor on the host, by MPI.</param>

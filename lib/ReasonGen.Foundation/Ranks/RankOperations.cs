@@ -14,6 +14,7 @@ namespace ReasonGen.Ranks;
 public static class RankOperations
 {
     private const long LargestBucket = 1 << 22; // elements
+    private static readonly TimeSpan Beat = TimeSpan.FromSeconds(0.5);
 
     /// <summary>Whether it is so on any rank.</summary>
     public static bool Any(this IRankGroup ranks, bool mine, string what) =>
@@ -172,13 +173,64 @@ public static class RankOperations
         return all;
     }
 
-    /// <summary>Does on rank 0 what makes files for all, then on the others, who wait for it however long it
-    /// takes.</summary>
+    /// <summary>
+    /// Does what may take long, such as asking a judge. Ranks that are ready wait for the others for as long as those
+    /// live: who is still at it says so again and again, on another thread. One that stands still is missed as in any
+    /// other call.
+    /// </summary>
+    /// <param name="ranks">The group.</param>
+    /// <param name="work">What this rank does; it makes no call of the group.</param>
+    /// <param name="what">Names the call for people.</param>
+    public static T Awaited<T>(this IRankGroup ranks, Func<T> work, string what)
+    {
+        if (ranks.Size == 1)
+        {
+            return work();
+        }
+
+        using var ended = new ManualResetEventSlim();
+        var (made, failed) = (default(T)!, true);
+        var beats = Task.Factory.StartNew(() =>
+        {
+            bool over;
+            do
+            {
+                over = ended.Wait(Beat);
+            }
+            while (!(over && failed) && ranks.Any(!over, what)); // who fails comes no more, and ends all
+        }, TaskCreationOptions.LongRunning);
+        try
+        {
+            made = work();
+            failed = false;
+        }
+        finally
+        {
+            ended.Set();
+            Task.WhenAny(beats).Wait();
+        }
+
+        beats.GetAwaiter().GetResult();
+        return made;
+    }
+
+    /// <summary>Does on rank 0 alone what the others wait for however long it takes, such as writing files.</summary>
+    public static void ByFirst(this IRankGroup ranks, Action work, string what) => ranks.Awaited(() =>
+    {
+        if (ranks.Rank == 0)
+        {
+            work();
+        }
+
+        return true;
+    }, what);
+
+    /// <summary>Does on rank 0 what makes files for all, then on the others; all wait however long it takes.</summary>
     public static T AfterFirst<T>(this IRankGroup ranks, Func<T> work)
     {
-        var first = ranks.Rank == 0 ? work() : default;
-        ranks.Gather([], RankWatch.Preparation);
-        return ranks.Rank == 0 ? first! : work();
+        const string what = "preparations";
+        var first = ranks.Awaited(() => ranks.Rank == 0 ? work() : default, what);
+        return ranks.Awaited(() => ranks.Rank == 0 ? first! : work(), what);
     }
 
     /// <summary>Refuses ranks that were not started alike.</summary>

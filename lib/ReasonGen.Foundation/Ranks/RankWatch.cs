@@ -13,9 +13,6 @@ internal sealed class RankWatch
     /// <summary>Seconds a rank waits for the others.</summary>
     internal const string Variable = "REASONGEN_RANK_TIMEOUT";
 
-    /// <summary>The call in which ranks wait for the first one's preparations, which may take hours.</summary>
-    internal const string Preparation = "preparations of rank 0";
-
     private const double UsualSeconds = 600, Grace = 2;
     private readonly double seconds;
     private readonly int rank, size;
@@ -66,7 +63,7 @@ internal sealed class RankWatch
         while (true)
         {
             Thread.Sleep(TimeSpan.FromSeconds(0.25));
-            if (call is { } now and not Preparation
+            if (call is { } now
                 && Stopwatch.GetElapsedTime(Interlocked.Read(ref since)).TotalSeconds
                     > seconds + (rank == 0 ? 0 : Grace) && now == call)
             {

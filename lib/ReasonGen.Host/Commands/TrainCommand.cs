@@ -150,7 +150,8 @@ internal sealed class TrainCommand(TrainingStage stage)
             .. count is null ? [] : new[] { (stage == TrainingStage.Sft ? "sft.totalSteps" : "run.steps", $"{count}") },
         ];
         var all = settings.Read(parsed, found?.Preset ?? "janus-7b",
-            config => Roomy(adapter is null ? config : config with { Lora = adapter }, parsed, found, ranks), values);
+            config => AsBegun(Roomy(adapter is null ? config : config with { Lora = adapter }, parsed, found, ranks),
+                parsed.GetValue(output)), values);
         return adapter is null || all.Get<RunConfig>().Lora is { } lora
             && JToken.DeepEquals(JObject.FromObject(lora), JObject.FromObject(adapter)) ? all
             : throw new UsageException($"{found!.Given} is an adapter, whose additions are trained on as they are "
@@ -172,6 +173,23 @@ internal sealed class TrainCommand(TrainingStage stage)
         {
             Rollout = config.Rollout with { RowsAtATime = roomy.Rollout.RowsAtATime },
             Judge = config.Judge with { ImagesPerBatch = JudgeConfig.On(target).ImagesPerBatch },
+        };
+    }
+
+    // they decide the numbers: a run that goes on keeps those it was begun with, on whatever and how many GPUs
+    private static RunConfig AsBegun(RunConfig config, string? folder)
+    {
+        var begun = string.IsNullOrEmpty(folder) ? null : RunFolder.BegunAs(folder);
+        int Number(string path, int otherwise) =>
+            begun?.SelectToken(path) is JValue { Value: long and >= 1 and <= int.MaxValue and var number }
+                ? (int)(long)number : otherwise;
+        return config with
+        {
+            Rollout = config.Rollout with
+            {
+                RowsAtATime = Number("rollout.rowsAtATime", config.Rollout.RowsAtATime),
+            },
+            Judge = config.Judge with { ImagesPerBatch = Number("judge.imagesPerBatch", config.Judge.ImagesPerBatch) },
         };
     }
 

@@ -62,10 +62,17 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
             ["run"] = new JObject(identity.Properties().Where(one => one.Value is JValue)),
         });
         var opened = ranks.AfterFirst(() => ranks.Rank == 0
-            ? RunFolder.Open(folder, identity, settings.ToJson(), about, Console.WriteLine)
+            ? RunFolder.Open(folder, identity, settings.ToJson(), about, Console.WriteLine, Validation())
             : RunFolder.Follow(folder));
         ranks.Agree(new JObject { ["folder"] = opened.Fingerprint });
         return opened;
+    }
+
+    // what it is held against; null for nothing
+    private string? Validation()
+    {
+        var from = heldOut.Length > 0 ? heldOut : TrainData.IsWorld(data) ? data : [];
+        return from.Length == 0 ? null : $"{config.Run.ValidationSamples} of {TrainData.Fingerprint(from)}";
     }
 
     /// <summary>What the run will hold and how long it is.</summary>

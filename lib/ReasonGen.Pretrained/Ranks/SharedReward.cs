@@ -24,7 +24,8 @@ public sealed class SharedReward(IReward inner, IRankGroup ranks, SharedCancella
             throw new OperationCanceledException(end.Token);
         }
 
-        var all = ranks.Texts(JsonConvert.SerializeObject(Mine(requests)), "rewards")
+        var mine = ranks.Awaited(() => Mine(requests), "rewards"); // a judge may bid us wait
+        var all = ranks.Texts(JsonConvert.SerializeObject(mine), "rewards")
             .Select(text => JsonConvert.DeserializeObject<Scored>(text)!).ToArray();
         if (all.Index().FirstOrDefault(one => one.Item.Trouble is not null) is { Item.Trouble: { } trouble } failed)
         {

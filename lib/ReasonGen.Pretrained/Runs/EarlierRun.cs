@@ -14,7 +14,8 @@ internal static class EarlierRun
     /// <exception cref="UnusableFileException">It cannot be moved.</exception>
     internal static string? SetAside(RunFolder folder, bool same)
     {
-        string[] models = [.. new[] { folder.Final, folder.Best, folder.In("checkpoints") }.Where(Path.Exists)];
+        string[] models = [.. new[] { folder.Final, folder.Best, folder.In("checkpoints") }.Where(Path.Exists),
+            .. RunFolder.StepOf(folder.Better) is null ? [] : new[] { folder.Better }];
         string[] numbers = [.. new[] { folder.In("samples"), folder.In("metrics.csv"), folder.In("validation.csv") }
             .Where(Path.Exists), .. folder.Events];
         return models.Length == 0 && (same || numbers.Length == 0) ? null : Move(folder, [.. models, .. numbers]);

@@ -94,7 +94,7 @@ public sealed record EntropyConfig
     public EntropyControllerConfig Image { get; init; } = new() { Target = 7 };
 
     /// <summary>Of several GPUs each has controllers of its own, which see its micro-batches alone, as in the paper.
-    /// Default false: α is what one GPU would have.</summary>
+    /// A run goes on with as many then. Default false: α is what one GPU would have.</summary>
     public bool PerRank { get; init; }
 
     /// <summary>The term itself.</summary>

@@ -21,6 +21,9 @@ public sealed class RunFolder : IDisposable
 {
     internal const string Description = "run.json", SettingsFile = "settings.json";
     private const string Claims = ".claims", Training = "training.json";
+    // of the identity, what says only when to give up: a run that gave up may go on with others
+    private static readonly string[] Free = ["grpo.failOnTooFewGroups", "grpo.maxEmptySteps"];
+
     private static readonly TimeSpan Expiry = TimeSpan.FromMinutes(2), TouchInterval = TimeSpan.FromSeconds(10),
         Ending = TimeSpan.FromSeconds(15);
     private readonly FileLease? lease;
@@ -57,16 +60,21 @@ public sealed class RunFolder : IDisposable
     /// <param name="settings">Every setting, written beside the result.</param>
     /// <param name="about">What is told besides: command, versions.</param>
     /// <param name="tell">Told in a sentence what is moved in the folder.</param>
+    /// <param name="validation">Tells what it is validated with from others; null for nothing. Where it was another,
+    /// the numbers and the best checkpoint by it are set aside.</param>
     /// <exception cref="UnusableFileException">Another process is at it, it holds something else, or a run that was
     /// begun otherwise; all differences
     /// are named, and nothing is changed.</exception>
     public static RunFolder Open(string folder, JObject identity, JObject settings, JObject about,
-        Action<string>? tell = null)
+        Action<string>? tell = null, string? validation = null)
     {
         folder = Path.GetFullPath(folder);
         var description = Path.Combine(folder, Description);
+        // what a run leaves that is killed in its first moment; earlier versions wrote the settings first
+        string[] ours = Directory.Exists(Path.Combine(folder, Claims)) ? [Claims, SettingsFile] : [];
         if (File.Exists(folder) || (Directory.Exists(folder) && !File.Exists(description)
-            && Directory.EnumerateFileSystemEntries(folder).Any(entry => Path.GetFileName(entry) != Claims)))
+            && Directory.EnumerateFileSystemEntries(folder).Select(entry => Path.GetFileName(entry))
+                .Any(name => !ours.Contains(name) && !AtomicFiles.IsUnfinished(name))))
         {
             throw new UnusableFileException(folder,
                 $"it is {(File.Exists(folder) ? "a file" : "no folder of a run, and holds other files")}",
@@ -77,31 +85,47 @@ public sealed class RunFolder : IDisposable
         var lease = FileLease.TryTake(Path.Combine(folder, Claims), "train", Expiry, Ending)
             ?? throw new UnusableFileException(folder, "another process is training there", "let it end, or choose "
                 + "another folder");
+        var opened = new RunFolder(folder, lease, HashOf(identity.ToString(Formatting.None)), tell);
         try
         {
-            var opened = new RunFolder(folder, lease, HashOf(identity.ToString(Formatting.None)), tell);
             if (File.Exists(opened.State))
             {
                 opened.Expect(identity);
+                validation = opened.SettleValidation(validation);
             }
             else if (EarlierRun.SetAside(opened, opened.WasBegunAs(identity)) is { } aside)
             {
                 tell?.Invoke($"What an earlier run left in {folder} is in {aside} now; this one begins anew.");
             }
 
+            opened.Write(Description,
+                new JObject { ["identity"] = identity, ["validation"] = validation, ["about"] = about });
             opened.Write(SettingsFile, settings);
-            opened.Write(Description, new JObject { ["identity"] = identity, ["about"] = about });
             return opened;
         }
         catch
         {
-            lease.Dispose();
+            opened.Dispose();
             throw;
         }
     }
 
     /// <summary>The folder as the other ranks of a run see it: the first has taken it and writes there.</summary>
     public static RunFolder Follow(string folder) => new(Path.GetFullPath(folder), null, "", null);
+
+    /// <summary>What decides the numbers of the run in a folder, where it has a state; otherwise null.</summary>
+    public static JToken? BegunAs(string folder)
+    {
+        try
+        {
+            using var run = Follow(folder);
+            return File.Exists(run.State) ? Read(run.In(Description))["identity"] : null;
+        }
+        catch (UnusableFileException)
+        {
+            return null; // who opens the folder is told
+        }
+    }
 
     /// <summary>Tells this run and its state from others, so that ranks see whether they see the same.</summary>
     public string Fingerprint => string.Join(' ', new[] { In(Description), State }.Select(path =>
@@ -156,8 +180,15 @@ public sealed class RunFolder : IDisposable
     {
         foreach (var (_, path) in Steps("checkpoints").OrderByDescending(one => one.Step).Skip(keep))
         {
-            Directory.Delete(path, true);
+            Remove(path);
         }
+    }
+
+    // what says that it is whole goes first, should this be killed on the way
+    private static void Remove(string folder)
+    {
+        File.Delete(Path.Combine(folder, Training));
+        Directory.Delete(folder, true);
     }
 
     /// <summary>Makes the better checkpoint the best, where one waits that is whole.</summary>
@@ -167,7 +198,7 @@ public sealed class RunFolder : IDisposable
         {
             if (Directory.Exists(Best))
             {
-                Directory.Delete(Best, true);
+                Remove(Best);
             }
 
             Directory.Move(Better, Best);
@@ -177,15 +208,16 @@ public sealed class RunFolder : IDisposable
     /// <summary>Sees to it that the best checkpoint is of the step that is the best by the table of a run that goes on:
     /// one of a step that is to be made again is none.</summary>
     /// <param name="step">That step; null where none was validated.</param>
-    internal void SettleBest(long? step)
+    /// <param name="comes">Whether it is exported yet, where it is missing: until then an older one stays.</param>
+    internal void SettleBest(long? step, bool comes = false)
     {
         if (Directory.Exists(Better) && (StepOf(Better) is not { } better || better != step))
         {
-            Directory.Delete(Better, true);
+            Remove(Better);
         }
 
         TakeBetter();
-        if (Directory.Exists(Best) && (StepOf(Best) is not { } kept || kept != step))
+        if (Directory.Exists(Best) && (StepOf(Best) is not { } kept || (kept != step && !(comes && kept < step))))
         {
             var aside = EarlierRun.Move(this, [Best]);
             tell?.Invoke($"The checkpoint in {Best} is of a step that the saved state does not know of; it is in "
@@ -202,7 +234,7 @@ public sealed class RunFolder : IDisposable
         {
             if (Directory.Exists(path))
             {
-                Directory.Delete(path, true);
+                Remove(path);
             }
             else
             {
@@ -249,6 +281,20 @@ public sealed class RunFolder : IDisposable
         }
     }
 
+    // numbers by two sets cannot be held against each other
+    private string? SettleValidation(string? now)
+    {
+        var was = (Read(In(Description))["validation"] as JValue)?.Value as string;
+        string[] had = [.. new[] { In("validation.csv"), Best, Better }.Where(Path.Exists)];
+        if (was is not null && now is not null && was != now && had.Length > 0)
+        {
+            var aside = EarlierRun.Move(this, had);
+            tell?.Invoke($"The run was validated with other data before: what came of it is in {aside} now.");
+        }
+
+        return now ?? was;
+    }
+
     private bool WasBegunAs(JObject identity)
     {
         try
@@ -263,12 +309,25 @@ public sealed class RunFolder : IDisposable
 
     private IReadOnlyList<string> DifferencesTo(JObject identity)
     {
-        var path = In(Description);
+        var (was, now) = (Read(In(Description))["identity"], JToken.Parse(identity.ToString()));
+        foreach (var name in Free)
+        {
+            was?.SelectToken(name)?.Parent?.Remove();
+            now.SelectToken(name)?.Parent?.Remove();
+        }
+
+        return SettingsDifference.Of(was, now);
+    }
+
+    private static JObject Read(string path)
+    {
         try
         {
-            using var reader = new JsonTextReader(new StringReader(File.ReadAllText(path))) { DateParseHandling =
-                DateParseHandling.None };
-            return SettingsDifference.Of(JObject.Load(reader)["identity"], JToken.Parse(identity.ToString()));
+            using var reader = new JsonTextReader(new StringReader(File.ReadAllText(path)))
+            {
+                DateParseHandling = DateParseHandling.None,
+            };
+            return JObject.Load(reader);
         }
         catch (Exception e) when (e is JsonException || FileKinds.IsAboutFile(e))
         {

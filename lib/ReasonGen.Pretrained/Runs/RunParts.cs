@@ -76,13 +76,16 @@ public sealed record RunParts
     /// <param name="ranks">The group; of one nothing changes.</param>
     /// <param name="end">How they agree to end.</param>
     /// <param name="device">Of the policy's weights.</param>
-    public RunParts SharedBy(IRankGroup ranks, SharedCancellation end, Device device) =>
-        ranks.Size == 1 ? this : this with
+    public RunParts SharedBy(IRankGroup ranks, SharedCancellation end, Device device)
     {
-        Ranks = ranks, End = end, Source = new SharedRollouts((PolicySampler)Source, ranks, end, device),
-        Reward = Reward is null ? null : new SharedReward(Reward, ranks, end),
-        Entropy = Config.Entropy.PerRank ? Entropy : new RankOrderEntropy(Entropy, ranks),
-    };
+        var entropy = Config.Entropy.PerRank ? new PerRankEntropy(Entropy, ranks)
+            : ranks.Size == 1 ? Entropy : new RankOrderEntropy(Entropy, ranks);
+        return ranks.Size == 1 ? this with { Entropy = entropy } : this with
+        {
+            Ranks = ranks, End = end, Source = new SharedRollouts((PolicySampler)Source, ranks, end, device),
+            Reward = Reward is null ? null : new SharedReward(Reward, ranks, end), Entropy = entropy,
+        };
+    }
 }
 
 /// <summary>A trainer of either stage, as a run steps it.</summary>

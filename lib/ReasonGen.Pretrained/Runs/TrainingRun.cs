@@ -1,6 +1,7 @@
 using Newtonsoft.Json.Linq;
 using ReasonGen.Core;
 using ReasonGen.Files;
+using ReasonGen.Grpo;
 using ReasonGen.Imaging;
 using ReasonGen.Ranks;
 using ReasonGen.Rewards;
@@ -34,6 +35,7 @@ public sealed record RunProgress(long Done, long Total, double SecondsPerStep, M
 public sealed class TrainingRun : IDisposable
 {
     private const int NewestSteps = 20, PromptsAtATime = 16;
+    private const string Writing = "files of the first";
     private const long ValidationPurpose = 0x7B, SamplePurpose = 0x7C;
     private readonly RunParts parts;
     private readonly RunFolder folder;
@@ -63,7 +65,7 @@ public sealed class TrainingRun : IDisposable
         validations = new(folder.In("validation.csv"), Done + 1, events, "validation");
         if (First)
         {
-            folder.SettleBest(Measure is null ? RunFolder.StepOf(folder.Best) : Best?.Step);
+            folder.SettleBest(Measure is null ? RunFolder.StepOf(folder.Best) : Best?.Step, Best?.Step == Done);
         }
     }
 
@@ -103,6 +105,10 @@ public sealed class TrainingRun : IDisposable
             {
                 SaveState(); // what was made up for may be all that is left to do
             }
+            else if (First)
+            {
+                folder.TakeBetter(); // made up for: the state knows of it
+            }
 
             while (Done < Total)
             {
@@ -119,16 +125,20 @@ public sealed class TrainingRun : IDisposable
                 }
             }
         }
-        catch (Exception e) when (Done > 0 && (owed || e is EndpointException or OperationCanceledException))
+        catch (Exception e) when (Done > 0
+            && (owed || e is EndpointException or TooFewGroupsException or OperationCanceledException))
         {
             SaveState(); // a step that did not come to its end changed nothing
             throw;
         }
 
-        if (First && !folder.Holds(folder.Final, Done))
+        parts.Ranks.ByFirst(() =>
         {
-            Export(folder.Final);
-        }
+            if (!folder.Holds(folder.Final, Done))
+            {
+                Export(folder.Final);
+            }
+        }, Writing);
     }
 
     public void Dispose() => trainer.Trainer.Dispose();
@@ -158,16 +168,30 @@ public sealed class TrainingRun : IDisposable
         {
             validations.Add(step,
                 [(Measure.Value.Name, parts.Stage == TrainingStage.Sft ? HeldOutLoss(cancel) : HeldOutReward(cancel))]);
-            if (First && Best?.Step == step)
-            {
-                Export(folder.Better);
-            }
         }
 
-        if (First && step > 0 && IsDue(control.CheckpointEvery) && RunFolder.StepOf(folder.Checkpoint(step)) is null)
+        var best = Best?.Step == step; // whether or not it is new: an export may have failed
+        if (step > 0 && (best || IsDue(control.CheckpointEvery)))
         {
-            Export(folder.Checkpoint(step));
-            folder.Prune(control.Keep);
+            parts.Ranks.ByFirst(() => ExportDue(best), Writing);
+        }
+    }
+
+    private void ExportDue(bool best)
+    {
+        if (best && RunFolder.StepOf(folder.Best) != Done && RunFolder.StepOf(folder.Better) != Done)
+        {
+            Export(folder.Better);
+        }
+
+        if (IsDue(control.CheckpointEvery))
+        {
+            if (RunFolder.StepOf(folder.Checkpoint(Done)) is null)
+            {
+                Export(folder.Checkpoint(Done));
+            }
+
+            folder.Prune(control.Keep); // what was killed at it left the rest
         }
     }
 
@@ -180,12 +204,7 @@ public sealed class TrainingRun : IDisposable
         }
 
         trainer.Save(folder.State);
-        if (First)
-        {
-            folder.TakeBetter();
-        }
-
-        parts.Ranks.Gather([], "saved state"); // nobody goes on, or ends, before it is there
+        parts.Ranks.ByFirst(folder.TakeBetter, "saved state"); // nobody goes on, or ends, before it is there
     }
 
     private void Export(string path)
@@ -208,7 +227,7 @@ public sealed class TrainingRun : IDisposable
         var batches = (control.ValidationSamples + parts.HeldOutSamples - 1) / parts.HeldOutSamples;
         for (var i = 0; i < batches; i++)
         {
-            using var batch = parts.HeldOut!(i);
+            using var batch = parts.HeldOut!(i).To(parts.Policy.Device);
             for (var start = 0; start < batch.Count; start += config.MicroBatchSamples)
             {
                 cancel.ThrowIfCancellationRequested();

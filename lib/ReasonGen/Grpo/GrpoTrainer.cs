@@ -71,7 +71,7 @@ public sealed class GrpoTrainer : IDisposable
 
     /// <summary>Does up to so many iterations, each when it is asked for; ends early when cancelled.</summary>
     /// <exception cref="NonFiniteLossException">A loss or gradient is not finite.</exception>
-    /// <exception cref="InvalidOperationException">Several iterations in a row found no differing rewards.</exception>
+    /// <exception cref="TooFewGroupsException">Too few rewards differ; the state can be saved.</exception>
     public IEnumerable<GrpoStep> Steps(int count, CancellationToken cancel = default)
     {
         for (var i = 0; i < count && !cancel.IsCancellationRequested; i++)
@@ -88,7 +88,7 @@ public sealed class GrpoTrainer : IDisposable
         // sample, score, filter
         var collected = collector.Collect(cancel);
         guard.Changing(); // the next prompts are others from here on
-        collector.CountEmptySteps(collected);
+        collector.EmptySteps = collected.Rollouts is null ? collector.EmptySteps + 1 : 0;
 
         // advantages, old log-probs, update
         var watch = Stopwatch.StartNew();
@@ -221,7 +221,8 @@ public sealed class GrpoTrainer : IDisposable
         (StepCount, collector.NextPrompt, collector.EmptySteps) =
             RunState.Load(path, model.TrainableParameters(), optimizer, state =>
         {
-            RunState.ExpectSettings(path, state["config"], Settings());
+            RunState.ExpectSettings(path, state["config"], Settings(), nameof(GrpoConfig.FailOnTooFewGroups),
+                nameof(GrpoConfig.MaxEmptySteps)); // when to give up: a run that did may go on with others
             long Count(string name) => RunState.Count(state, name);
             var counts = (Count("step"), Count("next_prompt"), checked((int)Count("empty_steps")));
             entropy.RestoreState((JObject)state["entropy"]!);

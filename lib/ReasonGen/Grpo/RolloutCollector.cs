@@ -29,23 +29,10 @@ public sealed class RolloutCollector(IRolloutSource source, IReward reward, Func
     // iterations in a row that found nothing to train on
     internal int EmptySteps { get; set; }
 
-    internal void CountEmptySteps(CollectedGroups collected)
-    {
-        EmptySteps = collected.Groups.Count == 0 ? EmptySteps + 1 : 0;
-        if (EmptySteps >= config.MaxEmptySteps)
-        {
-            throw new InvalidOperationException(
-                $"{EmptySteps} iterations in a row found no group whose rewards differ: the reward is always the same. "
-                + "Look at the images and at the reward; a policy that is always right or always wrong cannot be "
-                + "trained this way." + (collected.SkippedGroups == 0 ? "" : $" In the last one "
-                + $"{collected.SkippedGroups} groups were left out because of an unavailable reward."));
-        }
-    }
-
     /// <summary>Collects the groups of one iteration; none when not one group's rewards differ.</summary>
     /// <remarks>After any exception the same prompts come again.</remarks>
-    /// <exception cref="InvalidOperationException">Too few groups, where the configuration makes that an
-    /// error.</exception>
+    /// <exception cref="TooFewGroupsException">There are too few, where the configuration makes that an error, or none
+    /// for too many iterations.</exception>
     public CollectedGroups Collect(CancellationToken cancel = default)
     {
         var firstPrompt = NextPrompt;
@@ -125,10 +112,19 @@ public sealed class RolloutCollector(IRolloutSource source, IReward reward, Func
         if (config.FailOnTooFewGroups && kept.Count < config.PromptsPerStep)
         {
             var unavailable = skipped > 0 ? $" and {skipped} had an unavailable reward; " : "; ";
-            throw new InvalidOperationException(
+            throw new TooFewGroupsException(
                 $"after {rounds.Count} rounds only {kept.Count} of {config.PromptsPerStep} groups had differing "
                 + $"rewards{unavailable}"
-                + "check the reward, or let the run go on with fewer groups (FailOnTooFewGroups = false)");
+                + "check the reward, or let the run go on with fewer groups (grpo.failOnTooFewGroups=false)");
+        }
+
+        if (kept.Count == 0 && EmptySteps + 1 >= config.MaxEmptySteps)
+        {
+            throw new TooFewGroupsException(
+                $"{EmptySteps + 1} iterations in a row found no group whose rewards differ: the reward is always the "
+                + "same. Look at the images and at the reward; a policy that is always right or always wrong cannot be "
+                + "trained this way (grpo.maxEmptySteps sets how many)." + (skipped == 0 ? "" : $" In the last one "
+                + $"{skipped} groups were left out because of an unavailable reward."));
         }
 
         var equal = scored.Count(group => !GroupFilter.Keeps(group.Rewards));

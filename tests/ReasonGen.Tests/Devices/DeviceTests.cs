@@ -7,6 +7,7 @@ using ReasonGen.Judging;
 using ReasonGen.Models;
 using ReasonGen.Rewards;
 using ReasonGen.Rollouts;
+using ReasonGen.Runs;
 using ReasonGen.Setups;
 using ReasonGen.Sft;
 using ReasonGen.Studies;
@@ -49,6 +50,33 @@ public sealed class DeviceTests : IDisposable
         }
 
         Same(Train(TestDevice.Cpu), Train(TestDevice.Target));
+    }
+
+    [Fact]
+    public void Fine_tuning_is_validated_with_samples_that_lie_on_the_CPU()
+    {
+        Assert.SkipWhen(TestDevice.IsCpu, Why);
+        using var reads = TestDevice.ComputeAtReads();
+        double Validate(ComputeTarget target, string name)
+        {
+            using var model = Tiny(target);
+            using var run = RunFolder.Open(Path.Combine(folder, name), [], [], []);
+            using var training = new TrainingRun(new RunParts
+            {
+                Stage = TrainingStage.Sft, Policy = model, Special = Special, Provenance = [],
+                Config = new()
+                {
+                    Sft = Setup.Sft with { TotalSteps = 1 }, Grpo = GrpoConfig.Paper,
+                    Run = new() { CheckpointEvery = 0 },
+                },
+                Source = new Given(model), Export = to => Directory.CreateDirectory(to), HeldOutSamples = 3,
+                Batches = step => Batch((int)step), HeldOut = number => Batch(50 + (int)number),
+            }, run);
+            training.Run();
+            return training.Best!.Value.Value;
+        }
+
+        Assert.Equal(Validate(TestDevice.Cpu, "cpu"), Validate(TestDevice.Target, "device"), Near);
     }
 
     [Fact]

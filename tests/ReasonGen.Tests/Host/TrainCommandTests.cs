@@ -156,6 +156,20 @@ public sealed class TrainCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task A_run_that_goes_on_keeps_its_rows_at_a_time_and_tells_of_other_held_out_data()
+    {
+        string[] command = ["train", "grpo", "--model", "mini", "--judge", "detector", "--out", At("rl"), .. FewGrpo];
+        Succeeded(await Reasongen.RunAsync([.. command, "--set", "rollout.rowsAtATime=4"])); // as a GPU chooses it
+        var on = await Reasongen.RunAsync([.. command, "--set", "run.steps=3", "--set", "run.validationSamples=3"]);
+        Succeeded(on);
+        Assert.Contains($"what came of it is in {At("rl/earlier-1")} now", on.Output);
+        Assert.Equal(4, (int)RunFolder.BegunAs(At("rl"))!["rollout"]!["rowsAtATime"]!);
+        var (code, output) = await Reasongen.RunAsync([.. command, "--set", "rollout.rowsAtATime=8"]);
+        Assert.True(code == 2, output);
+        Assert.Contains("rollout.rowsAtATime was 4 and is 8", output);
+    }
+
+    [Fact]
     public async Task A_run_begun_anew_says_where_the_one_before_is()
     {
         File.WriteAllText(Path.Combine(Directory.CreateDirectory(At("run/model")).FullName, "training.json"),

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Newtonsoft.Json.Linq;
+using ReasonGen.Checkpoints;
 using ReasonGen.Grpo;
 using ReasonGen.Imaging;
 using ReasonGen.Qwen;
@@ -154,6 +155,34 @@ public sealed class RankGroupTests
         Assert.All(used, one => Assert.Equal(expected, one.Item1));
         Assert.All(used, one => Assert.Equal(alone.SaveState().ToString(), one.Item2));
     }
+
+    [Fact]
+    public void Controllers_of_each_rank_go_on_from_their_own_state_and_by_as_many_ranks_alone()
+    {
+        static AdaptiveEntropyTerm New() => new(new() { Target = 0.3 }, new() { Target = 0.4 });
+        var saved = ThreadGroup.Run(3, ranks =>
+        {
+            var (inner, state) = (New(), new PerRankEntropy(New(), ranks));
+            _ = (inner.Next(ranks.Rank, 1), state.Next(ranks.Rank, 1));
+            return (Mine: inner.SaveState().ToString(), All: state.SaveState());
+        });
+        string[] Restored(int size, JObject state) => ThreadGroup.Run(size, ranks =>
+        {
+            var inner = New();
+            new PerRankEntropy(inner, ranks).RestoreState(state);
+            return inner.SaveState().ToString();
+        });
+        Assert.Equal(saved.Select(one => one.Mine), Restored(3, saved[0].All));
+        Assert.Equal(3, saved.Select(one => one.Mine).Distinct().Count());
+        Assert.All(new[] { 1, 2 }, size => Assert.Contains("of 3 ranks, a pair of each, and the ranks are " + size,
+            Assert.Throws<UnusableFileException>(() => Restored(size, saved[0].All)).Message));
+        Assert.All(Restored(2, New().SaveState()), one => Assert.Equal(New().SaveState().ToString(), one));
+    }
+
+    [Fact]
+    public void Who_fails_at_what_others_wait_for_is_told_with_its_own_words() => Assert.Equal("no space left",
+        Assert.Throws<IOException>(() => ThreadGroup.Run(2, ranks => ranks.AfterFirst(
+            () => ranks.Rank == 1 ? throw new IOException("no space left") : ranks.Rank))).Message);
 
     [Fact]
     public void A_call_that_did_not_end_is_told_with_rank_and_name()

@@ -108,6 +108,19 @@ public sealed class RankLaunchTests : IDisposable
     }
 
     [Fact]
+    public async Task A_judge_may_take_longer_than_ranks_wait_for_one_that_hangs()
+    {
+        LaunchedRanks.SkipWithoutLauncher();
+        using var endpoint = new FaultyEndpoint((_, call) => Reply.Says(call % 3 == 0 ? "\\boxed{Yes}" : "\\boxed{No}")
+            with { Delay = TimeSpan.FromSeconds(call == 3 ? 14 : 0) });
+        string[] run = [.. Run("run", 1, save: 1), "--judge", endpoint.Address, "--judge-model", "m"];
+        using var ranks = new LaunchedRanks(folder, [run, run], (0, "export REASONGEN_RANK_TIMEOUT=10"),
+            (1, "export REASONGEN_RANK_TIMEOUT=10"));
+        var (code, text, _) = await ranks.EndAsync();
+        Assert.True(code == 0, $"{code}\n{text}");
+    }
+
+    [Fact]
     public async Task Ranks_that_were_started_otherwise_are_refused()
     {
         const string Setting = "grpo.learningRate=1e-4",

@@ -16,6 +16,9 @@ internal sealed class ThreadGroup : IRankGroup
 
     public int Size => meeting.Given.Length;
 
+    /// <summary>Calls so far.</summary>
+    internal long Calls => meeting.Barrier.CurrentPhaseNumber / 2;
+
     /// <summary>Runs the work of each rank; an error of one ends all, and is thrown.</summary>
     internal static T[] Run<T>(int ranks, Func<IRankGroup, T> work)
     {

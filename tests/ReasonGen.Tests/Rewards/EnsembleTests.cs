@@ -87,7 +87,7 @@ public sealed class EnsembleTests
         Assert.Equal((0, 2, 0.0), (step.Groups, step.SkippedGroups, step.ZeroVarianceFraction));
         Assert.True(double.IsNaN(step.Reward));
         Assert.Contains("2 groups were left out because of an unavailable reward",
-            Assert.Throws<InvalidOperationException>(() => trainer.Step()).Message);
+            Assert.Throws<TooFewGroupsException>(() => trainer.Step()).Message);
     }
 
     [Fact]

@@ -1,14 +1,18 @@
+using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
+using ReasonGen.Grpo;
 using ReasonGen.JanusPro;
 using ReasonGen.Models;
 using ReasonGen.Notebook;
+using ReasonGen.Ranks;
 using ReasonGen.Rewards;
 using ReasonGen.Rollouts;
 using ReasonGen.Runs;
 using ReasonGen.Setups;
 using ReasonGen.Sft;
+using ReasonGen.Tests.Ranks;
 using ReasonGen.World;
 using TorchSharp;
 using Xunit;
@@ -182,6 +186,138 @@ public sealed class TrainingRunTests : IDisposable
         Assert.Equal(Directory.Exists(At("run/earlier-1")) ? 1 : 0, told.Count);
     }
 
+    [Theory]
+    [InlineData(4)]
+    [InlineData(6)]
+    public void A_best_checkpoint_that_could_not_be_written_is_made_up_for(int steps)
+    {
+        Assert.Throws<IOException>(() => Run(At("run"), TrainingStage.Sft, lora: false, CancellationToken.None,
+            steps: steps, exporting: path => _ = Path.GetFileName(path) == "best-next"
+                && Directory.CreateDirectory(path) is not null && Directory.Exists(At("run/best"))
+                ? throw new IOException("no space left") : 0));
+        Assert.Equal(2, RunFolder.StepOf(At("run/best")));
+        Run(At("run"), TrainingStage.Sft, lora: false, CancellationToken.None, steps: steps);
+        Assert.Equal(4, RunFolder.StepOf(At("run/best")));
+        Assert.False(Directory.Exists(At("run/best-next")) || Directory.Exists(At("run/earlier-1")));
+    }
+
+    [Fact]
+    public void What_was_left_of_a_checkpoint_that_was_being_removed_is_removed()
+    {
+        Run(At("run"), TrainingStage.Sft, lora: false, CancellationToken.None, keep: 1);
+        File.WriteAllText(Path.Combine(Directory.CreateDirectory(At("run/checkpoints/step-000002")).FullName,
+            "model.safetensors"), "");
+        Run(At("run"), TrainingStage.Sft, lora: false, CancellationToken.None, keep: 1);
+        Assert.Equal("step-000006", Path.GetFileName(Assert.Single(Directory.GetDirectories(At("run/checkpoints")))));
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_run_that_finds_too_few_groups_is_saved_and_goes_on_when_it_may_do_with_fewer(bool inOneStep)
+    {
+        var (calls, equal) = (0, false);
+        float Score(RewardRequest _) => equal ? 0 : calls++ % 2; // differs in each group of three
+        void Go(Func<GrpoConfig, GrpoConfig> settings, Action<long> stepped) => Run(At("run"), TrainingStage.Grpo,
+            lora: false, CancellationToken.None, stepped, saveEvery: 100, grpo: settings, reward: Score);
+        Assert.Throws<TooFewGroupsException>(() => Go(config => config with
+        {
+            FailOnTooFewGroups = inOneStep, MaxEmptySteps = inOneStep ? 9 : 1,
+        }, done => equal = done == 3));
+        var told = new List<long>();
+        Go(config => config, told.Add);
+        Assert.Equal([4, 5, 6], told);
+    }
+
+    [Fact]
+    public void Settings_that_say_when_to_give_up_may_be_others_when_a_run_goes_on()
+    {
+        static JObject With(double rate, bool fail) => new()
+        {
+            ["grpo"] = new JObject { ["learningRate"] = rate, ["failOnTooFewGroups"] = fail, ["maxEmptySteps"] = 3 },
+        };
+        RunFolder.Open(At("run"), With(1, true), [], []).Dispose();
+        File.WriteAllText(At("run/state.safetensors"), "");
+        RunFolder.Open(At("run"), With(1, false), [], []).Dispose();
+        Assert.EndsWith("begun otherwise: grpo.learningRate was 1.0 and is 2.0. Repeat that command, or choose another "
+            + "folder.", Assert.Throws<UnusableFileException>(() => RunFolder.Open(At("run"), With(2, true), [], []))
+            .Message);
+    }
+
+    [Theory]
+    [InlineData("run/.writing-1-0011223344.tmp")] // killed as it wrote run.json
+    [InlineData("run/.claims/train", "run/settings.json")] // killed before, by a version that wrote it second
+    public void A_run_that_was_killed_in_its_first_moment_begins_again(params string[] left)
+    {
+        foreach (var file in left)
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(At(file))!);
+            File.WriteAllText(At(file), "");
+        }
+
+        RunFolder.Open(At("run"), Identity(), [], []).Dispose();
+        Assert.True(File.Exists(At("run/run.json")));
+    }
+
+    [Fact]
+    public void Settings_of_something_else_are_not_written_over()
+    {
+        File.WriteAllText(Path.Combine(Directory.CreateDirectory(At("mine")).FullName, "settings.json"), "{}");
+        Assert.Contains("holds other files",
+            Assert.Throws<UnusableFileException>(() => RunFolder.Open(At("mine"), [], [], [])).Message);
+    }
+
+    [Fact]
+    public void A_better_checkpoint_that_waits_is_kept_where_the_state_was_removed()
+    {
+        RunFolder.Open(At("run"), Identity(), [], []).Dispose();
+        File.WriteAllText(Path.Combine(Directory.CreateDirectory(At("run/best-next")).FullName, "training.json"),
+            """{"step":3}""");
+        RunFolder.Open(At("run"), Identity(), [], []).Dispose();
+        Assert.Equal(3, RunFolder.StepOf(At("run/earlier-1/best-next")));
+    }
+
+    [Theory]
+    [InlineData("a", "b", true)]
+    [InlineData("a", "a", false)]
+    [InlineData(null, "b", false)] // an earlier version did not say
+    [InlineData("a", null, false)]
+    public void Numbers_of_other_held_out_data_are_set_aside(string? was, string? now, bool aside)
+    {
+        Assert.Throws<IOException>(() => Run(At("run"), TrainingStage.Sft, lora: false, CancellationToken.None,
+            done => _ = done < 4 ? 0 : throw new IOException("the terminal is gone"), validation: was));
+        Run(At("run"), TrainingStage.Sft, lora: false, CancellationToken.None, validation: now);
+        Assert.Equal(aside ? ["4", "6"] : ["2", "4", "6"],
+            File.ReadAllLines(At("run/validation.csv")).Skip(1).Select(line => line.Split(',')[0]));
+        Assert.Equal((aside, aside), (File.Exists(At("run/earlier-1/validation.csv")),
+            File.Exists(At("run/earlier-1/best/training.json"))));
+        Assert.Equal(4, RunFolder.StepOf(At("run/best")));
+        Assert.Equal(now ?? was, (string?)JObject.Parse(File.ReadAllText(At("run/run.json")))["validation"]);
+    }
+
+    [Fact]
+    public void The_first_of_several_ranks_is_heard_of_while_it_writes()
+    {
+        var heard = ThreadGroup.Run(2, ranks =>
+        {
+            var (group, writes) = ((ThreadGroup)ranks, 0);
+            Run(At("run"), TrainingStage.Sft, lora: false, CancellationToken.None, steps: 2, among: ranks,
+                exporting: _ =>
+                {
+                    var (calls, watch) = (group.Calls, Stopwatch.StartNew());
+                    while (group.Calls == calls)
+                    {
+                        Assert.True(watch.Elapsed < TimeSpan.FromMinutes(1), "the others wait for one who is silent");
+                        Thread.Sleep(50);
+                    }
+
+                    writes++;
+                });
+            return writes;
+        });
+        Assert.Equal([3, 0], heard); // the best, a checkpoint, and what the run ends with
+    }
+
     [Fact]
     public void A_finished_run_that_is_given_more_steps_goes_on()
     {
@@ -198,14 +334,22 @@ public sealed class TrainingRunTests : IDisposable
         new() { ["sft"] = new JObject { ["learningRate"] = rate }, ["model"] = "tiny" };
 
     private static void Run(string path, TrainingStage stage, bool lora, CancellationToken cancel,
-        Action<long>? stepped = null, int keep = 3, int steps = 6, double rate = 1e-2, int saveEvery = 2)
+        Action<long>? stepped = null, int keep = 3, int steps = 6, double rate = 1e-2, int saveEvery = 2,
+        string? validation = null, Action<string>? exporting = null, Func<GrpoConfig, GrpoConfig>? grpo = null,
+        Func<RewardRequest, float>? reward = null, IRankGroup? among = null)
     {
-        using var run = RunFolder.Open(path, Identity(rate), [], []);
+        var ranks = among ?? Alone.Group;
+        using var end = new SharedCancellation(ranks, cancel);
+        using var run = ranks.AfterFirst(() => ranks.Rank > 0 ? RunFolder.Follow(path)
+            : RunFolder.Open(path, Identity(rate), [], [], validation: validation));
         var start = run.In("base");
-        if (!Directory.Exists(start))
+        ranks.ByFirst(() =>
         {
-            TinyJanus.Write(start);
-        }
+            if (!Directory.Exists(start))
+            {
+                TinyJanus.Write(start);
+            }
+        }, "a tiny model");
 
         var config = new RunConfig
         {
@@ -224,6 +368,7 @@ public sealed class TrainingRunTests : IDisposable
                 SampleEvery = 3, SampleImages = 2,
             },
         };
+        config = config with { Grpo = grpo?.Invoke(config.Grpo) ?? config.Grpo };
         using var pipeline = JanusPipeline.Open(start, Cpu);
         var policy = config.Setup("tiny", TinyJanus.Config, ScalarType.Float32).Prepare(pipeline.Model);
         using var additions = policy as Lora;
@@ -231,19 +376,24 @@ public sealed class TrainingRunTests : IDisposable
         SftBatch Batch(long step) => SftBatch.Build([.. Enumerable.Range(0, 3).Select(i => new SftSample(
             [65 + (int)step, 66], [67 + i], [.. Enumerable.Range(0, 16).Select(code => (code * i + step) % 64)]))],
                 special);
-        using var training = new TrainingRun(new()
+        Action<string> export = policy is Lora some ? to => PeftAdapter.Save(some, to, start, JanusLayout.Original)
+            : to => JanusFiles.Save(pipeline.Model, to, JanusLayout.Original, from: start);
+        using var training = new TrainingRun(new RunParts
         {
             Stage = stage, Config = config, Policy = policy, Special = special,
             Source = new PolicySampler(policy, pipeline.Tokenizer, PromptTemplate.JanusRl, config.Rollout, CPU),
-            Export = policy is Lora some ? to => PeftAdapter.Save(some, to, start, JanusLayout.Original)
-                : to => JanusFiles.Save(pipeline.Model, to, JanusLayout.Original, from: start),
+            Export = to =>
+            {
+                exporting?.Invoke(to);
+                export(to);
+            },
             Provenance = new() { ["reward"] = "bright" }, SamplePrompts = Prompts, Batches = Batch,
             HeldOut = number => Batch(100 + number), HeldOutSamples = 3, PromptAt = i => Prompts[i % Prompts.Length],
             HeldOutPrompts = Prompts, Entropy = config.Entropy.Build(),
-            Reward = new LambdaReward("bright", request => request.Image.Rgb.Sum(value => value) % 2),
-        }, run);
+            Reward = new LambdaReward("bright", reward ?? (request => request.Image.Rgb.Sum(value => value) % 2)),
+        }.SharedBy(ranks, end, CPU), run);
         training.Stepped += progress => stepped?.Invoke(progress.Done);
-        training.Run(cancel);
+        training.Run(end.Token);
     }
 
     private string At(string name) => Path.Combine(folder, name);

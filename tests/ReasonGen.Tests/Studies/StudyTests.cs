@@ -170,7 +170,7 @@ public sealed class StudyTests : IDisposable
                 PromptsPerStep = 1, PromptsPerUpdate = 1, PromptsPerRound = 1, RolloutsPerPrompt = 2, MaxRounds = 1,
             });
         Assert.Contains("always the same",
-            Assert.Throws<InvalidOperationException>(() => trainer.Steps(5).Count()).Message);
+            Assert.Throws<TooFewGroupsException>(() => trainer.Steps(5).Count()).Message);
     }
 
     [Fact]
