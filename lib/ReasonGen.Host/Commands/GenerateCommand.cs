@@ -119,7 +119,7 @@ internal static class GenerateCommand
                 ["temperature"] = config.Temperature,
                 ["text_budget"] = config.MaxTextTokens, ["image_tokens"] = pipeline.Model.Config.ImageTokens,
                 ["seed"] = parsed.GetValue(seed),
-                ["target"] = pipeline.Model.Target.ToString(),
+                [ImageSuite.Target] = pipeline.Model.Target.ToString(),
             }, about);
             return Fill(suite, pipeline, template, config, parsed.GetValue(seed), cancel);
         }

@@ -8,6 +8,7 @@
 // another prompt or other settings is refused.
 using System.Security.Cryptography;
 using System.Text;
+using System.Text.RegularExpressions;
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
@@ -30,6 +31,10 @@ public sealed partial class ImageSuite
 
     /// <summary>Setting that tells how many prompts there are, drawn or not.</summary>
     public const string PromptCount = "prompt_count";
+
+    /// <summary>Setting that tells device and type, such as <c>cuda:1 BFloat16</c>; kept without the number, so that
+    /// several GPUs may fill one folder.</summary>
+    public const string Target = "target";
 
     public string Folder { get; }
 
@@ -98,10 +103,12 @@ public sealed partial class ImageSuite
         var prompts = string.Concat(Items.Select(item => $"{item.Name}\0{item.Prompt}\0{item.Extra?.Text}\0"));
         settings[PromptsSetting] = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(prompts)))[..16];
         settings[PromptCount] = Items.Count;
+        Unnumber(settings);
         using var alone = Alone();
         var anyThere = Items.Any(item => item.Images.Any(IsThere));
         var path = Path.Combine(Folder, SettingsFile);
         var found = File.Exists(path) ? ReadSettings(path) : null;
+        Unnumber(found);
         if (found is null && anyThere)
         {
             throw new UnusableFileException(Folder,
@@ -234,6 +241,15 @@ public sealed partial class ImageSuite
         {
             throw new UnusableFileException(path, $"it could not be written: {e.Message.TrimEnd('.')}", 
                 "free space or choose a folder that can be written; what was written before is intact", e);
+        }
+    }
+
+    // which of several GPUs it was decides nothing; earlier versions kept its number
+    private static void Unnumber(JObject? settings)
+    {
+        if (settings?.Property(Target) is { } target)
+        {
+            target.Value = Regex.Replace(target.Value.ToString(), @":\d+", "");
         }
     }
 

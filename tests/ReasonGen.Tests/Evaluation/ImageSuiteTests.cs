@@ -278,6 +278,26 @@ public sealed class ImageSuiteTests : IDisposable
         Assert.Contains("generation.json", Assert.Throws<UnusableFileException>(() => suite.Begin([], [])).Message);
     }
 
+    [Theory]
+    [InlineData("cuda:0 BFloat16", "cuda:1 BFloat16", null)] // another card of the machine
+    [InlineData("cuda BFloat16", "cuda:1 BFloat16", null)]
+    [InlineData("cuda:0 BFloat16", "cuda:0 Float32", "target is \"cuda Float32\" and was \"cuda BFloat16\"")]
+    [InlineData("cpu Float32", "cuda:0 Float32", "target is \"cuda Float32\" and was \"cpu Float32\"")]
+    public void A_folder_is_filled_by_any_gpu_of_a_kind(string before, string now, string? refusal)
+    {
+        var suite = ImageSuite.Single("a cat", Out, 1);
+        suite.Begin(new JObject { ["target"] = before }, []);
+        _ = suite.Fill(Draw).ToArray();
+        var settings = Path.Combine(Out, "generation.json");
+        Assert.DoesNotContain(":0", (string?)JObject.Parse(File.ReadAllText(settings))["settings"]!["target"]);
+        var said = JObject.Parse(File.ReadAllText(settings));
+        said["settings"]!["target"] = before; // as earlier versions wrote it
+        File.WriteAllText(settings, said.ToString());
+        var error = Record.Exception(() => suite.Begin(new JObject { ["target"] = now }, []));
+        Assert.Equal(refusal is null, error is null);
+        Assert.Contains(refusal ?? "", error?.Message ?? "");
+    }
+
     [Fact]
     public void Bad_prompt_files_are_named()
     {
