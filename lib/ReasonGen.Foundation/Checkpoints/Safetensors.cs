@@ -15,6 +15,10 @@ public static class Safetensors
 
     private const string Index = "model.safetensors.index.json";
 
+    /// <summary>File beside weights that tells how they were trained.</summary>
+    public const string Training = "training.json";
+
+
     /// <summary>Every tensor of a file, on the CPU, in the type it is stored in. The caller disposes them.</summary>
     /// <exception cref="UnusableFileException">The file is missing or unsound.</exception>
     public static Dictionary<string, Tensor> Load(string path) => CheckpointFiles.Open(path).Load();
@@ -55,7 +59,7 @@ public static class Safetensors
     /// whole if anything fails before.
     /// </summary>
     /// <param name="folder">The folder; it is made when missing. The files of an earlier checkpoint in it, torch's too,
-    /// are removed.</param>
+    /// are removed, and the training.json that told of it.</param>
     /// <param name="tensors">What to write, in the order in which it fills the shards; none leaves the weights in the
     /// folder alone.</param>
     /// <param name="maxShardBytes">Largest size of a shard; a larger tensor has a shard of its own.</param>
@@ -113,8 +117,9 @@ public static class Safetensors
 
             if (shards.Count > 0)
             {
-                // until the new one is there, new shards are not taken for old ones
+                // until the new one is there, new shards are not taken for old ones, nor for trained as those were
                 File.Delete(Path.Combine(folder, Index));
+                File.Delete(Path.Combine(folder, Training));
             }
 
             aside.Commit();

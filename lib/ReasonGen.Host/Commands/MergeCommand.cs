@@ -43,7 +43,7 @@ internal static class MergeCommand
     // what a model was trained on goes with it, for the labels of its scores
     private static void CopyTraining(string from, string to)
     {
-        const string name = "training.json";
+        const string name = Safetensors.Training;
         if (File.Exists(Path.Combine(from, name)))
         {
             AtomicFile.Write(Path.Combine(to, name), File.ReadAllBytes(Path.Combine(from, name)));

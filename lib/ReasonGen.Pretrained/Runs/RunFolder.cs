@@ -20,7 +20,7 @@ namespace ReasonGen.Runs;
 public sealed class RunFolder : IDisposable
 {
     internal const string Description = "run.json", SettingsFile = "settings.json";
-    private const string Claims = ".claims", Training = "training.json";
+    private const string Claims = ".claims", Training = Safetensors.Training;
     // of the identity, what says only when to give up: a run that gave up may go on with others
     private static readonly string[] Free = ["grpo.failOnTooFewGroups", "grpo.maxEmptySteps"];
 
