@@ -52,12 +52,13 @@ internal static class PlanCommand
             new Option<bool>("--no-checkpointing") { Description = "Keeps the whole graph for the backward pass." };
         var ranks = new Option<int>("--ranks")
         {
-            Description = "GPUs that train together, one rank each; the plan is of one of them. Default: 1.",
+            Description = "GPUs that train together, one rank each; the plan is of one of them, without time and "
+                + "cost if there are several. Default: 1.",
             DefaultValueFactory = _ => 1,
         };
         var gpu = new Option<string>("--gpu")
         {
-            Description = "Whose figures the time is estimated by: "
+            Description = "Which GPU it shall fit, and whose figures the time is estimated by: "
                 + $"{string.Join(", ", GpuSpeed.Known.Select(known => known.Name))}.",
             DefaultValueFactory = _ => GpuSpeed.Known[0].Name,
         }.Suggesting([.. GpuSpeed.Known.Select(known => known.Name)]);
@@ -104,7 +105,8 @@ internal static class PlanCommand
                 throw new UsageException("--steps must be at least 1, and --price above 0");
             }
 
-            var time = RunEstimate.Of(setup, trained, judged, speed, count);
+            // the estimate is of one GPU; what several lose to each other is not known
+            var time = size == 1 ? RunEstimate.Of(setup, trained, judged, speed, count) : null;
             if (parsed.GetValue(json))
             {
                 var plan = MemoryPlan.Of(setup, trained, judged, size);
@@ -118,14 +120,17 @@ internal static class PlanCommand
                     }),
                     peakBytes = plan.PeakBytes,
                     fits = MemoryPlan.Gpus.ToDictionary(gpu => gpu.Name, gpu => plan.Fits(gpu.Bytes)),
-                    gpu = speed, tokensPerSecond = time.TokensPerSecond, stepSeconds = time.StepSeconds,
-                    hours = time.Hours, cost = parsed.GetValue(price) * time.Hours,
+                    gpu = speed, fitsGpu = plan.Fits(speed.Bytes), tokensPerSecond = time?.TokensPerSecond,
+                    stepSeconds = time?.StepSeconds, hours = time?.Hours, cost = parsed.GetValue(price) * time?.Hours,
                 });
                 return;
             }
 
-            Print(setup, trained, judged, size);
-            if (size == 1)
+            var fits = Print(setup, trained, judged, size).Fits(speed.Bytes);
+            AnsiConsole.WriteLine($"It {(fits ? "fits" : "does not fit")} one {speed.Name} ({speed.Bytes / 1e9:0} GB)."
+                + (fits || time is null ? "" : " What follows is for one with as much memory as it takes.")
+                + (time is null ? " Time and cost are estimated for one GPU only: leave --ranks out for them." : ""));
+            if (time is not null)
             {
                 PrintTime(time, speed, parsed.GetValue(price));
             }
@@ -160,12 +165,15 @@ internal static class PlanCommand
             + " An estimate by these figures, not a measurement.");
     }
 
-    private static void Print(TrainingSetup setup, TrainingStage stage, QwenConfig? judge, int ranks)
+    private static MemoryPlan Print(TrainingSetup setup, TrainingStage stage, QwenConfig? judge, int ranks)
     {
-        if (!Print(MemoryPlan.Of(setup, stage, judge, ranks)).Fits(MemoryPlan.Gpus[0].Bytes))
+        var plan = Print(MemoryPlan.Of(setup, stage, judge, ranks));
+        if (!plan.Fits(MemoryPlan.Gpus[0].Bytes))
         {
             Advise(setup, stage, judge, ranks);
         }
+
+        return plan;
     }
 
     /// <summary>Prints a plan as a table.</summary>

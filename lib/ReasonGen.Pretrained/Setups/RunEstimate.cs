@@ -14,13 +14,14 @@ namespace ReasonGen.Setups;
 /// <param name="Name">As people say it.</param>
 /// <param name="Bandwidth">Bytes of memory read.</param>
 /// <param name="Flops">Operations in bf16, dense.</param>
-public sealed record GpuSpeed(string Name, double Bandwidth, double Flops)
+/// <param name="Bytes">Of memory.</param>
+public sealed record GpuSpeed(string Name, double Bandwidth, double Flops, double Bytes)
 {
     /// <summary>Figures of the makers.</summary>
     public static IReadOnlyList<GpuSpeed> Known { get; } =
     [
-        new("h100", 3.35e12, 989e12), new("h200", 4.8e12, 989e12), new("a100", 2.04e12, 312e12),
-        new("l40s", 0.86e12, 362e12), new("rtx4090", 1.01e12, 165e12),
+        new("h100", 3.35e12, 989e12, 80e9), new("h200", 4.8e12, 989e12, 141e9), new("a100", 2.04e12, 312e12, 80e9),
+        new("l40s", 0.86e12, 362e12, 48e9), new("rtx4090", 1.01e12, 165e12, 24e9),
     ];
 
     /// <summary>Share of the bandwidth that sampling reaches. Default 0.5; in (0, 1].</summary>

@@ -61,6 +61,12 @@ public sealed class CommandLineTests
         var made = MemoryPlan.Of(TrainingSetup.Janus7B, TrainingStage.Grpo, ReasonGen.Qwen.QwenConfig.Qwen7B);
         Assert.Equal(made.PeakBytes, (double)JObject.Parse(plan)["peakBytes"]!, 1.0);
         Assert.True((bool)JObject.Parse(plan)["fits"]!["80 GB"]!);
+        Assert.True((bool)JObject.Parse(plan)["fitsGpu"]! && (double)JObject.Parse(plan)["hours"]! > 0);
+        (_, plan, _) = await Reasongen.RunApartAsync("plan", "--model", "janus-7b", "--gpu", "rtx4090", "--ranks", "8",
+            "--price", "3", "--json");
+        Assert.False((bool)JObject.Parse(plan)["fitsGpu"]!);
+        Assert.All(new[] { "tokensPerSecond", "stepSeconds", "hours", "cost" },
+            name => Assert.Null((double?)JObject.Parse(plan)[name]));
         var (_, held, _) = await Reasongen.RunApartAsync("inspect",
             Path.Combine(Study.DataFolder(), "checkpoints", "sft.safetensors"), "--json");
         var tensors = (JArray)JObject.Parse(held)["tensors"]!;
