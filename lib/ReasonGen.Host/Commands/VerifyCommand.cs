@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Runtime.InteropServices;
+using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Files;
 using ReasonGen.JanusPro;
@@ -59,6 +60,7 @@ internal static class VerifyCommand
             throw new UsageException($"--out names a folder, {page}; give the name of a file");
         }
 
+        Writable(page); // before minutes of work
         List<VerifyCheck> checks = [];
         var watch = Stopwatch.StartNew();
         var whole = true;
@@ -76,6 +78,7 @@ internal static class VerifyCommand
         }
 
         var sentence = VerifyReport.Sentence(name, checks, whole);
+        Console.WriteLine($"\n{Terminal.Line(sentence)}");
         AtomicFile.Write(page, VerifyReport.Html(sentence, checks,
         [
             ("model", folder), ("judge", judgeFolder ?? "none"), ("device", target.ToString()),
@@ -85,15 +88,36 @@ internal static class VerifyCommand
             ("system", $"{RuntimeInformation.OSDescription}, {RuntimeInformation.FrameworkDescription}"),
             ("duration", $"{watch.Elapsed:hh\\:mm\\:ss}"),
         ]));
-        Console.WriteLine($"\n{Terminal.Line(sentence)}\nThe page: {Path.GetFullPath(page)}");
+        Console.WriteLine($"The page: {Path.GetFullPath(page)}");
         return !whole ? CommandLine.Interrupted : checks.Any(check => check.Outcome == VerifyOutcome.Missed)
             ? CommandLine.Failed
             : CommandLine.Done;
     }
 
+    // by a file of another name, so that a page that is there stays as it is
+    private static void Writable(string page)
+    {
+        try
+        {
+            var path = Path.GetFullPath(page);
+            using var files = new AtomicFiles(Path.GetDirectoryName(path)!);
+            files.Write(Path.GetFileName(path), _ => { }); // never given its name
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UsageException($"the page {page} cannot be written: {e.Message} Give another file with --out.");
+        }
+    }
+
     private static IEnumerable<VerifyCheck> Checks(string folder, string? judgeFolder, ComputeTarget target,
         CancellationToken cancel)
     {
+        if (judgeFolder is not null && !Directory.Exists(judgeFolder))
+        {
+            throw new UnusableFileException(judgeFolder, "there is no such folder",
+                "give the folder of a downloaded Qwen2.5-VL");
+        }
+
         var builtIn = !Directory.Exists(folder) && folder is "tiny" or "miniature";
         if (!builtIn)
         {
@@ -108,29 +132,52 @@ internal static class VerifyCommand
         }
 
         // the judge first: it may be no judge
-        var judge = judgeFolder is null ? null : VerifyJudge.Open(judgeFolder, target);
-        cancel.ThrowIfCancellationRequested();
-        Starting("loading the model");
-        var (pipeline, suite) = (builtIn, folder) switch
+        var (judge, noJudge) = judgeFolder is null ? (null, null)
+            : Opened("loading the judge", () => VerifyJudge.Open(judgeFolder, target));
+        if (noJudge is not null)
         {
-            (true, "tiny") => (TinyJanus.Open(target), VerifySuite.Tiny()),
-            (true, _) => Miniature(ref judge),
-            _ => (JanusPipeline.Open(folder, target), VerifySuite.Published()),
-        };
+            yield return noJudge;
+        }
+
+        cancel.ThrowIfCancellationRequested();
+        var ((pipeline, suite, seer), noModel) = Opened("loading", () => (builtIn, folder) switch
+        {
+            (true, "tiny") => (TinyJanus.Open(target), VerifySuite.Tiny(), judge),
+            (true, _) => Miniature(judge),
+            _ => (JanusPipeline.Open(folder, target), VerifySuite.Published(), judge),
+        });
+        if (noModel is not null)
+        {
+            yield return noModel;
+            yield break;
+        }
+
         using (pipeline)
         {
-            foreach (var check in new ModelVerification(pipeline, suite, judge).Run(Starting, cancel))
+            foreach (var check in new ModelVerification(pipeline, suite, seer).Run(Starting, cancel))
             {
                 yield return check;
             }
         }
     }
 
-    private static (JanusPipeline, VerifySuite) Miniature(ref VerifyJudge? judge)
+    private static (JanusPipeline, VerifySuite, VerifyJudge?) Miniature(VerifyJudge? judge)
     {
         var (pipeline, suite, own) = MiniatureVerification.Open(new Study(StudyConfig.Smoke));
-        judge ??= own;
-        return (pipeline, suite);
+        return (pipeline, suite, judge ?? own);
+    }
+
+    private static (T? Opened, VerifyCheck? Missed) Opened<T>(string name, Func<T> open)
+    {
+        Starting(name);
+        try
+        {
+            return (open(), null);
+        }
+        catch (Exception e) when (ModelVerification.IsFault(e))
+        {
+            return (default, ModelVerification.Failed(name, "What was given is opened where it shall compute.", e));
+        }
     }
 
     private static void Starting(string what)

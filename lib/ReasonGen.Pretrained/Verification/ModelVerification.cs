@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using ReasonGen.Checkpoints;
 using ReasonGen.Imaging;
 using ReasonGen.JanusPro;
@@ -39,6 +40,17 @@ public sealed class ModelVerification(JanusPipeline pipeline, VerifySuite suite,
                 "a shard of another model or revision, an unfinished download, or a config.json of another size");
         }
     }
+
+    /// <summary>Whether an error is one that a verification is to find: of files, settings, or libtorch on this device.
+    /// </summary>
+    public static bool IsFault(Exception error) => error is UnusableFileException or ArgumentException
+        or InvalidOperationException or ExternalException;
+
+    /// <summary>A check that came to no value.</summary>
+    public static VerifyCheck Failed(string name, string what, Exception error) => new(name, what,
+        VerifyOutcome.Missed, error is ExternalException ? error.Message.Split('\n')[0] : error.Message, "a value",
+        error is ExternalException ? "the device, its memory, its driver or libtorch; doctor tells which they are"
+            : "the files, or what beside them tells how to use them");
 
     /// <summary>The checks, one after the other.</summary>
     /// <param name="starting">Told what comes next.</param>
@@ -95,10 +107,9 @@ public sealed class ModelVerification(JanusPipeline pipeline, VerifySuite suite,
                 using var scope = NewDisposeScope();
                 return measure();
             }
-            catch (Exception e) when (e is UnusableFileException or ArgumentException or InvalidOperationException)
+            catch (Exception e) when (IsFault(e))
             {
-                return new(name, "", VerifyOutcome.Missed, e.Message, "a value", "the files, or what beside them "
-                    + "tells how to use them");
+                return Failed(name, "", e);
             }
         }
 

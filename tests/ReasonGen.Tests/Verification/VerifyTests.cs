@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using ReasonGen.Imaging;
 using ReasonGen.JanusPro;
 using ReasonGen.Judging;
@@ -83,6 +84,54 @@ public sealed class VerifyTests : IDisposable
             Assert.Equal(VerifyOutcome.Missed, checks.Single(check => check.Name == "image tokens").Outcome);
             Assert.Contains("NaN", checks.Single(check => check.Name == "drawing").Value);
         }
+    }
+
+    [Fact]
+    public void Fault_of_libtorch_is_a_missed_check_and_the_others_go_on()
+    {
+        var (pipeline, suite, judge) = Miniature();
+        using (pipeline)
+        {
+            suite = suite with { Chat = _ => throw new ExternalException("CUDA error: misaligned\nException raised") };
+
+            VerifyCheck[] checks = [.. new ModelVerification(pipeline, suite, judge).Run()];
+
+            var missed = Assert.Single(checks, check => check.Outcome == VerifyOutcome.Missed);
+            Assert.Equal(("template", "CUDA error: misaligned"), (missed.Name, missed.Value));
+            Assert.Contains("driver", missed.Suggestion);
+            Assert.Contains(checks, check => check.Name == "drawing");
+        }
+    }
+
+    [Fact]
+    public async Task Model_and_judge_that_do_not_open_are_missed_checks_of_a_page()
+    {
+        var (model, page) = (TinyJanus.Write(Path.Combine(folder, "model")), Path.Combine(folder, "page.html"));
+        var judge = Directory.CreateDirectory(Path.Combine(folder, "judge")).FullName;
+        File.Delete(Path.Combine(model, "tokenizer.json"));
+
+        var (code, output, _) = await Reasongen.RunApartAsync("verify", model, "--judge", judge, "--out", page);
+
+        Assert.True(code == 1, output);
+        Assert.All(new[] { "MISSED loading the judge", "MISSED loading   ", "model: 2 of 3 checks missed" },
+            line => Assert.Contains(line, output));
+        Assert.Contains("tokenizer.json", File.ReadAllText(page));
+    }
+
+    [Theory]
+    [InlineData("--out", "{0}/file/page.html", "cannot be written")]
+    [InlineData("--judge", "{0}/nothing-there", "no such folder")]
+    public async Task What_is_not_there_is_named_before_any_check(string option, string value, string message)
+    {
+        File.WriteAllText(Path.Combine(folder, "file"), "");
+
+        string[] page = option == "--out" ? [] : ["--out", Path.Combine(folder, "page.html")];
+        var (code, output, error) =
+            await Reasongen.RunApartAsync(["verify", "tiny", .. page, option, string.Format(value, folder)]);
+
+        Assert.True((code, output) == (2, ""), output + error);
+        Assert.Contains(message, error);
+        Assert.False(File.Exists(Path.Combine(folder, "page.html")));
     }
 
     [Fact]
