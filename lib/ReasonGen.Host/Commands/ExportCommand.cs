@@ -37,8 +37,15 @@ internal static class ExportCommand
         settings.AddTo(verl);
         verl.SetAction(parsed =>
         {
-            var config = settings.Read(parsed, "paper").Get<RunConfig>();
+            var all = settings.Read(parsed, "paper");
+            var config = all.Get<RunConfig>();
             config.Validate();
+            if (VerlExport.WithoutLine(all) is { Count: > 0 } left)
+            {
+                Console.Error.WriteLine("Other than in the reference's script, which has no line for it, and so not "
+                    + $"handed over: {string.Join(", ", left.Select(one => one.Path))}.");
+            }
+
             VerlExport.Write(parsed.GetValue(model)!, parsed.GetValue(data) ?? [], parsed.GetValue(validation) ?? [],
                 config, parsed.GetValue(output)!);
             Console.WriteLine($"Model, prompts and settings are in {parsed.GetValue(output)}; environment/verl.md "

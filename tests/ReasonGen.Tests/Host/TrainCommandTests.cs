@@ -108,13 +108,21 @@ public sealed class TrainCommandTests : IDisposable
         Succeeded(await Reasongen.RunAsync("merge", At("rl/model"), "--layout", "native", "--out", At("merged")));
         Assert.Equal("janus", JanusFiles.ModelType(At("merged")));
         Assert.True(File.Exists(At("merged/training.json")) && File.Exists(At("merged/tokenizer.json")));
-        Succeeded(await Reasongen.RunAsync("export", "verl", "--model", At("rl/model"), "--data", At("prompts.txt"),
-            "--set", "grpo.learningRate=1e-6", "--out", At("verl")));
+        TinyJanus.Write(At("plain"));
+        Assert.Equal(2, (await Reasongen.RunAsync("merge", At("nothing"), "--out", At("merged"))).Code);
+        Assert.True(File.Exists(At("merged/training.json"))); // what is refused leaves all as it was
+        Succeeded(await Reasongen.RunAsync("merge", At("plain"), "--out", At("merged")));
+        Assert.False(File.Exists(At("merged/training.json"))); // it told of the other model
+        Succeeded(await Reasongen.RunAsync("merge", At("rl/model"), "--layout", "native", "--out", At("merged")));
+        (code, output) = await Reasongen.RunAsync("export", "verl", "--model", At("rl/model"), "--data",
+            At("prompts.txt"), "--set", "grpo.learningRate=1e-6", "--set", "run.seed=2", "--out", At("verl"));
+        Succeeded((code, output));
+        Assert.Contains("and so not handed over: run.seed.", output);
         Assert.Equal(JanusLayout.Original, JanusFiles.Check(At("verl/janus-model")));
         Assert.Equal("a red apple\ntwo cups\n" + new string('x', 500) + "\n",
             File.ReadAllText(At("verl/prompts/prompts.txt")));
         var lines = File.ReadAllLines(At("verl/janus_rl.settings"));
-        Assert.Contains($"MODEL_PATH={At("verl/janus-model")}", lines);
+        Assert.Contains($"MODEL_PATH='{At("verl/janus-model")}'", lines);
         Assert.Contains($"    data.train_files=\"[{At("verl/prompts/prompts.txt")}]\" \\", lines);
         Assert.Contains("    actor_rollout_ref.actor.optim.lr=1E-06 \\", lines);
         using Janus merged = JanusFiles.Load(At("merged"), Cpu), handed = JanusFiles.Load(At("verl/janus-model"), Cpu);
