@@ -20,7 +20,8 @@ internal static class RunCommand
         var device = DeviceOption.Create();
         var output = new Option<string>("--out", "-o")
         {
-            Description = "Folder for executed copies and report.html.", DefaultValueFactory = _ => "artifacts",
+            Description = "Folder for executed copies and report.html.",
+            DefaultValueFactory = _ => NotebookSelection.UsualOutput,
         };
         var trust = new Option<bool>("--trust")
         {
@@ -41,17 +42,29 @@ internal static class RunCommand
             Signals.Patience = Signals.NotebookPatience + TimeSpan.FromSeconds(5); // of the notebook's process
             var values = Parse(parsed.GetValue(parameters) ?? []);
             DeviceOption.Use(parsed);
-            DeviceOption.Use(values.GetValueOrDefault("device"), "-p device=");
-            _ = ComputeTarget.Parse(values.GetValueOrDefault("judgeDevice"), "-p judgeDevice=");
             var folder = parsed.GetValue(output)!;
             var runs = NotebookSelection.Find(parsed.GetValue(paths)!, values, folder);
-            NotebookSelection.Prepare(runs, folder);
+            if (NotebookSelection.UsesDevice(runs, "device"))
+            {
+                DeviceOption.Use(values.GetValueOrDefault("device"), "-p device=");
+            }
+
+            if (NotebookSelection.UsesDevice(runs, "judgeDevice"))
+            {
+                _ = ComputeTarget.Parse(values.GetValueOrDefault("judgeDevice"), "-p judgeDevice=");
+            }
+
+            using var alone = NotebookSelection.Prepare(runs, folder);
             var console = Terminal.Console(error: parsed.GetValue(json)); // standard output is for the json then
-            var outcomes = await new NotebookRunner(values, console).RunAsync(runs, cancel);
+            var found = NotebookSelection.WithFolders(values, runs);
+            var outcomes = await new NotebookRunner(found, console).RunAsync(runs, cancel);
+            IEnumerable<string> Given(Option<string?> option) =>
+                parsed.GetResult(option) is { Implicit: false } ? [option.Name, parsed.GetValue(option)!] : [];
             string[] again = ["run", .. parsed.GetValue(paths)!,
-                .. values.SelectMany(pair => new[] { "-p", $"{pair.Key}={pair.Value}" })];
+                .. values.SelectMany(pair => new[] { "-p", $"{pair.Key}={pair.Value}" }),
+                .. Given(device), .. Given(output!), .. parsed.GetValue(trust) ? ["--trust"] : Array.Empty<string>()];
             var made = $"{ReportSummary.Command} {string.Join(' ', again.Select(SelfProcess.Quote))}";
-            var report = Write(folder, new ReportContent(outcomes, values, made, parsed.GetValue(trust)));
+            var report = Write(folder, new ReportContent(outcomes, found, made, parsed.GetValue(trust)));
             if (parsed.GetValue(json))
             {
                 CommandLine.PrintJson(new { report, asked = runs.Count, notebooks = outcomes });
@@ -105,7 +118,8 @@ internal static class RunCommand
     {
         Description = "name=value for a variable of the notebooks' cell tagged \"parameters\": a text, a number such "
             + "as 1000, 0.5 or 1e3, true or false, a name of an enum, or null where the type allows it. May be "
-            + "repeated; a notebook without that variable runs as it is.",
+            + "repeated; a notebook without that variable runs as it is. Folders of models, judges and studies may be "
+            + "relative to where the command is called.",
         AllowMultipleArgumentsPerToken = false, HelpName = "name=value",
         CompletionSources = { "preset=smoke", "preset=quick", "preset=full", "seed=2" },
     };

@@ -1,3 +1,4 @@
+using System.Text.RegularExpressions;
 using ReasonGen.Files;
 using ReasonGen.Studies;
 
@@ -15,7 +16,14 @@ internal sealed record NotebookRun(NotebookFile Notebook, string Executed)
 internal static class NotebookSelection
 {
     private static readonly string[] Presets = [StudyConfig.Smoke.Name, StudyConfig.Quick.Name, StudyConfig.Full.Name];
-    private const string Mark = ".executed"; // stands in a folder of executed copies: what lies there may be replaced
+    // names the copies in its folder, which alone may be replaced; held by the run at work
+    private const string Mark = ".executed", Running = ".running";
+    private static readonly string[] Folders = ["model", "judge", "judgeFolder", "paper", "weights"];
+    private const string MarkLine =
+        "Executed copies of notebooks; each run replaces those of the notebooks that it runs.";
+
+    /// <summary>Folder of the report unless another is given.</summary>
+    internal const string UsualOutput = "artifacts";
 
     /// <summary>The notebooks that arguments name: files, and the <c>.ipynb</c> files of folders in order of name; each
     /// once.</summary>
@@ -70,37 +78,80 @@ internal static class NotebookSelection
     }
 
     /// <summary>Writes copies without outputs, so that none of an earlier run is taken for this one's.</summary>
-    /// <exception cref="UsageException">They cannot be written.</exception>
-    internal static void Prepare(IReadOnlyList<NotebookRun> runs, string output)
+    /// <returns>Keeps other runs out of the folder until it is given back.</returns>
+    /// <exception cref="UsageException">They cannot be written, another run is at work there, or the report would
+    /// replace a file that is none.</exception>
+    internal static ProcessLock Prepare(IReadOnlyList<NotebookRun> runs, string output)
     {
+        ProcessLock? alone = null;
         try
         {
             Directory.CreateDirectory(output);
-            if (Directory.Exists(Path.Combine(output, Report.FileName)))
+            var (folder, report) = (Path.Combine(output, "notebooks"), Path.Combine(output, Report.FileName));
+            if (Directory.Exists(report))
             {
                 throw new UsageException(
-                    $"--out {output}: the report cannot be written, since there is a folder of that "
-                    + $"name, {Path.Combine(output, Report.FileName)}");
+                    $"--out {output}: the report cannot be written, since there is a folder of that name, {report}");
             }
 
-            AtomicFile.Write(Path.Combine(output, "notebooks", Mark),
-                "Executed copies of notebooks; each run replaces those of the notebooks that it runs.\n");
+            if (File.Exists(report) && !Report.IsOne(report))
+            {
+                throw new UsageException($"--out {output}: the report would replace {report}, which 'reasongen run' "
+                    + "did not write. Give another folder with --out.");
+            }
+
+            alone = ProcessLock.TryTake(Path.Combine(folder, Running)) ?? throw new UsageException(
+                $"--out {output}: another 'reasongen run' is at work in that folder, and copies and report of both "
+                + "would be mixed. Let it end, or give another folder with --out.");
+            AtomicFile.Write(Path.Combine(folder, Mark), string.Concat(Made(folder)
+                .Where(name => File.Exists(Path.Combine(folder, name)))
+                .Concat(runs.Select(run => Name(folder, run.Executed))).Distinct().Order(StringComparer.Ordinal)
+                .Prepend(MarkLine).Select(line => line + "\n")));
             foreach (var run in runs)
             {
                 run.Notebook.Write(run.Executed);
             }
+
+            return alone;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
         {
+            alone?.Dispose();
             throw new UsageException(
                 $"--out {output} cannot be written: {e.Message}. Give a folder that can, with --out.");
         }
     }
 
+    /// <summary>Whether one of the notebooks computes on what a parameter says; another may mean something else by the
+    /// name.</summary>
+    internal static bool UsesDevice(IReadOnlyList<NotebookRun> runs, string name) => runs.Any(run =>
+        run.Notebook.Parameters().ContainsKey(name) && Sources(run.Notebook).Any(source =>
+            Regex.IsMatch(source, $@"\b(Lab\.Start|ComputeTarget\.Parse)\([^;)]*\b{name}\b")));
+
+    /// <summary>
+    /// The values with whole paths of folders. A notebook runs in its own folder; whoever calls the command means the
+    /// one where he is, and the notebook's only where there is nothing of that name.
+    /// </summary>
+    /// <param name="parameters">As they were given.</param>
+    /// <param name="runs">Those of other kits, which may mean something else by a name, decide nothing.</param>
+    internal static IReadOnlyDictionary<string, string> WithFolders(IReadOnlyDictionary<string, string> parameters,
+        IReadOnlyList<NotebookRun> runs)
+    {
+        string[] places = [Directory.GetCurrentDirectory(), .. runs.Select(run =>
+            Path.GetDirectoryName(Path.GetFullPath(run.Notebook.Path))!)];
+        return parameters.ToDictionary(pair => pair.Key, pair => Folders.Contains(pair.Key) && pair.Value.Length > 0
+            && runs.Any(run => run.Notebook.Parameters().ContainsKey(pair.Key)
+                && Sources(run.Notebook).Any(source => source.Contains("Lab.Start(")))
+            ? places.Select(place => Path.GetFullPath(pair.Value, place)).FirstOrDefault(Directory.Exists) ?? pair.Value
+            : pair.Value);
+    }
+
+    private static IEnumerable<string> Sources(NotebookFile notebook) => notebook.Cells.Select(NotebookFile.Source);
+
     // a notebook of the kit; another may mean something else by the name
     private static bool UsesPresets(NotebookFile notebook) =>
         Presets.Any(preset => notebook.Parameters().GetValueOrDefault("preset") == $"\"{preset}\"")
-        && notebook.Cells.Any(cell => NotebookFile.Source(cell).Contains("Lab.Start(preset"));
+        && Sources(notebook).Any(source => source.Contains("Lab.Start(preset"));
 
     private static NotebookRun[] Copies(NotebookFile[] notebooks, string output)
     {
@@ -116,19 +167,36 @@ internal static class NotebookSelection
             Path.Combine(folder,
                 same.Contains(Path.GetFileName(path)) ? Path.GetRelativePath(common, path) : Path.GetFileName(path))))];
         var sources = full.Select(RealPath.Of).ToHashSet();
-        var ours = File.Exists(Path.Combine(folder, Mark)) || File.Exists(Path.Combine(output, Report.FileName));
+        var ours = Made(folder);
         foreach (var run in runs)
         {
-            if (sources.Contains(RealPath.Of(run.Executed)) || (!ours && File.Exists(run.Executed)))
+            if (sources.Contains(RealPath.Of(run.Executed))
+                || (File.Exists(run.Executed) && !ours.Contains(Name(folder, run.Executed))))
             {
                 throw new UsageException(
                     $"--out {output}: the executed copy of {run.Notebook.Path} would replace the "
-                    + $"notebook {run.Executed}. Give another folder with --out.");
+                    + $"notebook {run.Executed}, which is not among the copies that runs made there. Give another "
+                    + "folder with --out; or, where an earlier version made it, remove it.");
             }
         }
 
         return [.. runs.Select(run => run with { Label = Path.GetRelativePath(folder, run.Executed) })];
     }
+
+    // Names of the copies that runs made. Earlier versions named none: theirs are known in the usual folder alone,
+    // where people keep no notebooks; elsewhere what is not known to be a copy is not replaced.
+    private static HashSet<string> Made(string folder)
+    {
+        var mark = Path.Combine(folder, Mark);
+        string[] named = File.Exists(mark) ? [.. File.ReadAllLines(mark).Skip(1)] : [];
+        var usual = Path.GetFileName(Path.GetDirectoryName(Path.GetFullPath(folder))) == UsualOutput;
+        return [.. named.Length == 0 && usual && File.Exists(mark)
+            ? Directory.GetFiles(folder, "*.ipynb", SearchOption.AllDirectories).Select(path => Name(folder, path))
+            : named];
+    }
+
+    private static string Name(string folder, string copy) =>
+        Path.GetRelativePath(folder, copy).Replace(Path.DirectorySeparatorChar, '/').ReplaceLineEndings(" ");
 
     // the folder that holds them all
     private static string Common(string[] files) =>

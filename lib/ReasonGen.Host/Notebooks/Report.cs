@@ -34,6 +34,12 @@ internal static class Report
     /// <summary>Name of the file.</summary>
     internal const string FileName = "report.html";
 
+    private const string Title = "<title>ReasonGen-R1, step by step</title>";
+
+    /// <summary>Whether a file is a report.</summary>
+    /// <exception cref="IOException">It cannot be read.</exception>
+    internal static bool IsOne(string path) => File.ReadLines(path).Take(20).Any(line => line.Contains(Title));
+
     /// <summary>Writes report.html, whole or not at all, and gives its path.</summary>
     /// <exception cref="IOException">It cannot be written; one that was there is as it was.</exception>
     /// <exception cref="UnauthorizedAccessException">It must not be written.</exception>
@@ -67,7 +73,7 @@ internal static class Report
         var page = $"""
             <!doctype html>
             <html lang="en"><head><meta charset="utf-8">{(content.Trust ? "" : Policy(scripts))}<meta name="viewport" content="width=device-width,initial-scale=1">
-            <meta name="color-scheme" content="light dark"><link rel="icon" href="data:,"><title>ReasonGen-R1, step by step</title>
+            <meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">{Title}
             <meta name="description" content="ReasonGen-R1 taken apart in C# notebooks: results, figures and code">
             <style>{Asset("report.css")}</style></head><body>
             <a class="skip" href="#main">Skip to the notebooks</a>

@@ -34,6 +34,9 @@ public sealed class CommandTests : IDisposable
     [InlineData("plan --model janus-7b --stage sft --judge 7b", 2, "has no judge")]
     [InlineData("plan --model janus-7b --judge 7b", 0, "fits one 80 GB GPU")]
     [InlineData("plan --model janus-7b --stage sft --lora 0", 0, "It would fit one 80 GB GPU with --lora 16")]
+    [InlineData("plan --model janus-7b --gpu rtx4090", 0, "It does not fit one rtx4090 (24 GB).")]
+    [InlineData("plan --model janus-7b --judge 7b --gpu a100", 0, "It fits one a100 (80 GB).")]
+    [InlineData("plan --model janus-7b --ranks 8", 0, "estimated for one GPU only")]
     public async Task Bad_input_is_answered_in_a_sentence(string arguments, int exitCode, string message)
     {
         var given = string.Format(arguments, folder).Split(' ');
@@ -70,6 +73,26 @@ public sealed class CommandTests : IDisposable
         Assert.DoesNotContain("src=\"http", report);
         var executed = JObject.Parse(File.ReadAllText(Path.Combine(folder, "out", "notebooks", "a.ipynb")));
         Assert.Equal("error", (string?)executed["cells"]![3]!["outputs"]![0]!["output_type"]);
+    }
+
+    [Fact]
+    public async Task The_command_in_the_report_makes_it_again_and_folders_are_meant_from_where_it_is_called()
+    {
+        Directory.CreateDirectory(Path.Combine(folder, "own", "a model"));
+        Directory.CreateDirectory(Path.Combine(folder, "notebooks"));
+        SmallNotebook.Write(Path.Combine(folder, "notebooks", "a.ipynb"),
+            ("string model = \"\"; string device = \"\";", "parameters"),
+            ("// as Lab.Start(preset, 1) does\n$\"{device}: {Directory.Exists(model)}\"", "code"));
+        var (code, output, error) = await Child.RunAsync(new("dotnet", [Reasongen.Assembly, "run", "notebooks", "-p",
+            "model=own/a model", "-p", "device=a telephone", "--device", "cpu", "--trust", "--out", "look"])
+        {
+            WorkingDirectory = folder,
+        });
+        Assert.True(code == 0, output + error);
+        var report = System.Net.WebUtility.HtmlDecode(File.ReadAllText(Path.Combine(folder, "look", "report.html")));
+        Assert.Contains("a telephone: True", report);
+        Assert.Contains("run notebooks -p 'model=own/a model' -p 'device=a telephone' --device cpu --out look --trust",
+            report);
     }
 
     [Fact]

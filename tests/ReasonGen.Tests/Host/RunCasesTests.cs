@@ -29,7 +29,8 @@ public sealed class RunCasesTests(RunCasesTests.Made made) : IClassFixture<RunCa
         {
             // an earlier run left these, with other code
             Directory.CreateDirectory(folder.At("out", "notebooks"));
-            File.WriteAllText(folder.At("out", "report.html"), "an earlier report");
+            File.WriteAllText(folder.At("out", "report.html"), "<title>ReasonGen-R1, step by step</title>");
+            File.WriteAllText(folder.At("out", "notebooks", ".executed"), "Executed copies\nstale.ipynb\n");
             SmallNotebook.Write(folder.At("out", "notebooks", "stale.ipynb"), ("\"old code\"", "code"));
             var crash = new string('x', 150);
             SmallNotebook.Write(folder.At($"{crash}.ipynb"),
