@@ -82,7 +82,7 @@ public sealed class CommandTests : IDisposable
         Directory.CreateDirectory(Path.Combine(folder, "notebooks"));
         SmallNotebook.Write(Path.Combine(folder, "notebooks", "a.ipynb"),
             ("string model = \"\"; string device = \"\";", "parameters"),
-            ("// as Lab.Start(preset, 1) does\n$\"{device}: {Directory.Exists(model)}\"", "code"));
+            ("// as Lab.Start(preset, 1) does\n$\"{device}: {System.IO.Directory.Exists(model)}\"", "code"));
         var (code, output, error) = await Child.RunAsync(new("dotnet", [Reasongen.Assembly, "run", "notebooks", "-p",
             "model=own/a model", "-p", "device=a telephone", "--device", "cpu", "--trust", "--out", "look"])
         {
