@@ -1,6 +1,8 @@
 // Layers that read the same x, as one product: y = [W₁; W₂; …] x. And low-rank additions taken into the weights:
 // W + s B A, rounded once. Both are copies that live as long as one sampling, in which no weight changes: nothing has
 // to be undone, and the weights that are trained stay exactly what they are.
+// Deviation: of additions that are small beside the weights the rounding to bf16 leaves little in the first steps of a
+// run, so that rollouts lag behind the policy that is trained; log-probs, the ratio's included, are of the latter.
 using static TorchSharp.torch;
 
 namespace ReasonGen.Kernels;

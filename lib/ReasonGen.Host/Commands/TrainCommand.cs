@@ -190,6 +190,8 @@ internal sealed class TrainCommand(TrainingStage stage)
                 RowsAtATime = Number("rollout.rowsAtATime", config.Rollout.RowsAtATime),
             },
             Judge = config.Judge with { ImagesPerBatch = Number("judge.imagesPerBatch", config.Judge.ImagesPerBatch) },
+            Entropy = begun is null ? config.Entropy
+                : config.Entropy with { Pairs = Number("entropy.pairs", RunFolder.PairsBefore) },
         };
     }
 

@@ -70,7 +70,8 @@ internal static class TrainData
         Prompt[] Some(int count) => [.. Enumerable.Range(0, count).Select(i => Drawn(HeldOutPurpose, i))];
         var world = IsWorld(paths);
         var validated = IsWorld(heldOut) || (heldOut.Count == 0 && world) ? Some(config.Run.ValidationSamples)
-            : heldOut.Count == 0 ? [] : PromptFiles.Read(heldOut, Tokens, config.PromptTokens).Prompts;
+            : heldOut.Count == 0 ? []
+            : Shuffled(PromptFiles.Read(heldOut, Tokens, config.PromptTokens).Prompts, config.Run.Seed);
         if (world)
         {
             ExpectWorld(pipeline);
@@ -79,6 +80,14 @@ internal static class TrainData
 
         var files = PromptFiles.Read(paths, Tokens, config.PromptTokens);
         return (i => files.At(i, config.Grpo.Seed), validated, files.Prompts, files.LeftOut);
+    }
+
+    // files are sorted by task: their first prompts would be of one alone
+    internal static Prompt[] Shuffled(IEnumerable<Prompt> prompts, long seed)
+    {
+        Prompt[] all = [.. prompts];
+        Seeds.Random(seed, HeldOutPurpose).Shuffle(all);
+        return all;
     }
 
     internal static int Side(JanusPipeline pipeline) =>
@@ -115,33 +124,35 @@ internal sealed class TrainSamples(
 
     /// <summary>Samples to learn from.</summary>
     internal SampleBatches Of(IReadOnlyList<string> paths) =>
-        TrainData.IsWorld(paths) ? Drawn(StreamPurpose) : Parquet(paths);
+        TrainData.IsWorld(paths) ? Drawn(StreamPurpose, world) : Parquet(paths, config.Data);
 
-    /// <summary>Samples to be held against; null for none.</summary>
+    /// <summary>Samples to be held against, all with their texts; null for none.</summary>
     internal SampleBatches? HeldOut(IReadOnlyList<string> paths, IReadOnlyList<string> heldOut) =>
-        TrainData.IsWorld(heldOut) || (heldOut.Count == 0 && TrainData.IsWorld(paths)) ? Drawn(HeldOutPurpose)
-            : heldOut.Count == 0 ? null : Parquet(heldOut);
+        TrainData.IsWorld(heldOut) || (heldOut.Count == 0 && TrainData.IsWorld(paths))
+            ? Drawn(HeldOutPurpose, world with { PromptDropout = 0 })
+            : heldOut.Count == 0 ? null : Parquet(heldOut, config.Data with { PromptDropout = 0 });
 
-    private SampleBatches Drawn(long purpose)
+    private SampleBatches Drawn(long purpose, WorldBatchConfig batch)
     {
         TrainData.ExpectWorld(pipeline);
         var stream = new WorldStream(new(), Seeds.Mix(config.Run.Seed, purpose));
         var batches = new WorldBatches(stream, pipeline.Model.ImageTokenizer, pipeline.Tokenizer, pipeline.Style.Sft,
-            world);
-        return new(batches.Rationale, world.SamplesPerStep,
+            batch);
+        return new(batches.Rationale, batch.SamplesPerStep,
             [.. stream.Take(0, Shown).Select(sample => sample.Prompt.Text)], null);
     }
 
-    private SampleBatches Parquet(IReadOnlyList<string> paths)
+    private SampleBatches Parquet(IReadOnlyList<string> paths, SftRowBatchConfig batch)
     {
         var files = SftSets.Files(paths);
-        var sets = new SftSets([.. files.Select(Set)], pipeline.Tokenizer.Special, config.Data);
+        var sets = new SftSets([.. files.Select((file, number) => Set(file, number, batch))],
+            pipeline.Tokenizer.Special, batch);
         string[] prompts = [.. SftParquet.Open(files[0]).Rows().Take(Shown)
             .Select(row => PromptAugmentation.WithoutFullStop((string?)row.Record["brief_caption"] ?? ""))];
         return new(sets.Batch, config.Data.SamplesPerStep, [.. prompts.Where(prompt => prompt.Length > 0)], sets.Count);
     }
 
-    private (SftRowBatches Samples, long Count) Set(string file, int number)
+    private (SftRowBatches Samples, long Count) Set(string file, int number, SftRowBatchConfig batch)
     {
         var set = SftParquet.Open(file);
         var codes = new ImageCodeCache(set, pipeline.Model.ImageTokenizer, TrainData.Side(pipeline), ImageFile.Decode);
@@ -151,7 +162,7 @@ internal sealed class TrainSamples(
         }
 
         cancel.ThrowIfCancellationRequested();
-        var seed = number == 0 ? config.Data.Seed : Seeds.Mix(config.Data.Seed, number);
-        return (new(set, codes, pipeline.Tokenizer, pipeline.Style.Sft, config.Data with { Seed = seed }), set.Count);
+        var seed = number == 0 ? batch.Seed : Seeds.Mix(batch.Seed, number);
+        return (new(set, codes, pipeline.Tokenizer, pipeline.Style.Sft, batch with { Seed = seed }), set.Count);
     }
 }

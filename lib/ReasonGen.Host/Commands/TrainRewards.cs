@@ -57,7 +57,12 @@ internal sealed partial class TrainRewards
             + "\"geneval-share,0.5*hps\". Default for the drawn world: detector.",
     };
 
-    private readonly Option<string?> served = new("--judge-model") { Description = "Model as the endpoint names it." };
+    private readonly Option<string?> served = new("--judge-model")
+    {
+        Description = "Model as the endpoint names it. Start vLLM with --generation-config vllm: it takes a repetition "
+            + "penalty from Qwen's files otherwise, which the paper's judge had not.",
+    };
+
     private readonly Option<string> weights = OfficialOptions.WeightsOption();
     private readonly Option<bool> anyModel = new("--any-model")
     {

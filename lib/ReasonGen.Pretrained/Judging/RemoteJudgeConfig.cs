@@ -16,7 +16,8 @@ public enum FailedCall
 }
 
 /// <summary>Settings of a judge that is served elsewhere. Sampling defaults are those of the paper's judge (reward
-/// worker, janus_rl.sh).</summary>
+/// worker, janus_rl.sh); what is not asked for is the server's: vLLM takes a repetition penalty of 1.05 from the files
+/// of Qwen2.5-VL, which the paper's judge had not, unless it is started with <c>--generation-config vllm</c>.</summary>
 public sealed record RemoteJudgeConfig
 {
     /// <summary>Model as the endpoint names it, e.g. "Qwen/Qwen2.5-VL-7B-Instruct". Not empty.</summary>

@@ -33,7 +33,8 @@ public sealed record RunControl
     /// none.</summary>
     public int ValidateEvery { get; init; } = 25;
 
-    /// <summary>Held-out samples or prompts of a validation. Default 256 (janus_rl.sh); at least 1.</summary>
+    /// <summary>Held-out samples of a validation, or prompts, which are drawn from all files once for a run. Default
+    /// 256 (janus_rl.sh); at least 1.</summary>
     public int ValidationSamples { get; init; } = 256;
 
     /// <summary>Steps between two sheets of sample images. Default 25; 0 for none.</summary>
@@ -93,8 +94,13 @@ public sealed record EntropyConfig
     /// <summary>Controller of image entropy, where it is adaptive.</summary>
     public EntropyControllerConfig Image { get; init; } = new() { Target = 7 };
 
-    /// <summary>Of several GPUs each has controllers of its own, which see its micro-batches alone, as in the paper.
-    /// A run goes on with as many then. Default false: α is what one GPU would have.</summary>
+    /// <summary>Pairs of controllers that take turns with the micro-batches, where it is adaptive: α moves the slower
+    /// the more there are. Default 1; 8 in paper, janus-1b and janus-7b, for the paper's eight GPUs had a pair each; at
+    /// least 1.</summary>
+    public int Pairs { get; init; } = 1;
+
+    /// <summary>Of several GPUs each has one pair of its own, which sees its micro-batches alone, as in the paper. A
+    /// run goes on with as many then. Default false: α is what one GPU would have.</summary>
     public bool PerRank { get; init; }
 
     /// <summary>The term itself.</summary>
@@ -103,6 +109,9 @@ public sealed record EntropyConfig
     {
         EntropyKind.None => new NoEntropyTerm(),
         EntropyKind.Fixed => new FixedEntropyTerm(Alpha),
+        _ when Pairs < 1 => throw new ArgumentException($"{nameof(EntropyConfig)}.{nameof(Pairs)} is {Pairs}; it must "
+            + "be at least 1"),
+        _ when Pairs > 1 && !PerRank => new EntropyPairs(Pairs, () => new(Text, Image)),
         _ => new AdaptiveEntropyTerm(Text, Image),
     };
 }
@@ -170,6 +179,8 @@ public sealed record RunConfig
     /// <summary>Saving, validation, samples.</summary>
     public RunControl Run { get; init; } = new();
 
+    private const int PapersGpus = 8;
+
     /// <summary>Names of the presets.</summary>
     public static IReadOnlyList<string> Presets { get; } = ["paper", "janus-1b", "janus-7b", "mini"];
 
@@ -232,5 +243,6 @@ public sealed record RunConfig
         Sft = setup.Sft, Grpo = setup.Grpo, Rollout = setup.Rollout, Lora = setup.Lora, CheckpointActivations =
             setup.CheckpointActivations,
         PromptTokens = setup.PromptTokens, Data = new() { MaxTokens = setup.SequenceTokens },
+        Entropy = new() { Pairs = PapersGpus },
     };
 }

@@ -22,6 +22,9 @@ public sealed class RunFolder : IDisposable
     internal const string Description = "run.json", SettingsFile = "settings.json";
     private const string Claims = ".claims", Training = Safetensors.Training;
     // of the identity, what says only when to give up: a run that gave up may go on with others
+    /// <summary>Pairs of controllers of runs of which that is not written: they had one.</summary>
+    public const int PairsBefore = 1;
+
     private static readonly string[] Free = ["grpo.failOnTooFewGroups", "grpo.maxEmptySteps"];
 
     private static readonly TimeSpan Expiry = TimeSpan.FromMinutes(2), TouchInterval = TimeSpan.FromSeconds(10),
@@ -310,6 +313,11 @@ public sealed class RunFolder : IDisposable
     private IReadOnlyList<string> DifferencesTo(JObject identity)
     {
         var (was, now) = (Read(In(Description))["identity"], JToken.Parse(identity.ToString()));
+        if (was?["entropy"] is JObject entropy && now["entropy"]?["pairs"] is not null)
+        {
+            entropy.TryAdd("pairs", PairsBefore);
+        }
+
         foreach (var name in Free)
         {
             was?.SelectToken(name)?.Parent?.Remove();

@@ -58,6 +58,9 @@ public sealed record TrainingSetup
         Grpo = GrpoConfig.Paper with { LearningRate = 5e-5 },
     };
 
+    /// <summary>Times the learning rate of all weights, for low-rank additions.</summary>
+    public const double LoraRate = 10;
+
     private const int PaperSteps = 1790; // 230,000 samples, 128 a step
 
     /// <summary>A setup by name.</summary>
@@ -73,7 +76,7 @@ public sealed record TrainingSetup
     /// it.</summary>
     public TrainingSetup WithLora(int rank)
     {
-        var factor = (rank > 0 ? 10.0 : 1) / (Lora is null ? 1 : 10);
+        var factor = (rank > 0 ? LoraRate : 1) / (Lora is null ? 1 : LoraRate);
         return this with
         {
             Lora = rank > 0 ? (Lora ?? new()) with { Rank = rank, Alpha = 2 * rank } : null,

@@ -170,6 +170,11 @@ public sealed class GrpoTrainer : IDisposable
         var known = stack([textEntropy, imageEntropy, micro.TextMask.sum().to(ScalarType.Float32)]);
         var read = cat([policy.Watched, known.detach()]).Values<float>();
         var (clipFraction, approxKl, textNats, imageNats) = (read[1], read[2], read[3], read[4]);
+        if (!Array.TrueForAll(read, float.IsFinite)) // before the controllers learn from it
+        {
+            throw new NonFiniteLossException("the loss", StepCount, $"rollouts {start}–{start + count - 1}", lastSaved);
+        }
+
         var alpha = entropy.Next(textNats, imageNats);
         var loss = policy.Loss + alpha.Text * textEntropy + alpha.Image * imageEntropy;
         if (alpha.All != 0)
@@ -181,11 +186,6 @@ public sealed class GrpoTrainer : IDisposable
         {
             var referenceLogProbs = RolloutLogProbs.Old(reference!, micro.Rollouts, Config.Temperature, count);
             loss += Config.KlWeight * MaskedMean.Of(Kl.K3(logProbs, referenceLogProbs), micro.Mask);
-        }
-
-        if (!Array.TrueForAll(read, float.IsFinite))
-        {
-            throw new NonFiniteLossException("the loss", StepCount, $"rollouts {start}–{start + count - 1}", lastSaved);
         }
 
         ActivationCheckpoint.Backward(loss / microBatches);

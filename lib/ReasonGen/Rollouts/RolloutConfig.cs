@@ -28,7 +28,7 @@ public sealed record RolloutConfig
     public int Parts { get; init; } = 1;
 
     /// <summary>Most rows sampled together; more are sampled one part after the other. Default: no limit; at least 1.
-    /// 16 in janus_rl.sh.</summary>
+    /// janus_rl.sh samples 16 prompts at a time, eight rollouts of each together.</summary>
     public int RowsAtATime { get; init; } = int.MaxValue;
 
     /// <summary>janus_rl.sh.</summary>

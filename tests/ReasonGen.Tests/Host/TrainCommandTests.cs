@@ -2,9 +2,11 @@ using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
+using ReasonGen.Host.Commands;
 using ReasonGen.JanusPro;
 using ReasonGen.Models;
 using ReasonGen.Notebook;
+using ReasonGen.Rollouts;
 using ReasonGen.Runs;
 using ReasonGen.Setups;
 using ReasonGen.Studies;
@@ -51,6 +53,10 @@ public sealed class TrainCommandTests : IDisposable
     [InlineData("train grpo --model mini --out {0}", 2, "holds other files")]
     [InlineData("train grpo --model mini --out {0}/o --dry-run", 0, "200 steps of 16 prompts")]
     [InlineData("train sft --preset janus-7b --help-settings", 0, "lora.rank = 16")]
+    [InlineData("train sft --preset janus-1b --set lora.rank=8 --help-settings", 0, "sft.learningRate = 0.0001")]
+    [InlineData("train grpo --preset janus-7b --set lora=null --help-settings", 0, "grpo.learningRate = 5E-06")]
+    [InlineData("train sft --preset janus-1b --set lora.rank=8 --set SFT.LearningRate=3e-5 --help-settings", 0,
+        "sft.learningRate = 3E-05")]
     [InlineData("merge {0}/none --out {0}/o", 2, "none")]
     [InlineData("export verl --model tiny --out {0}/o --set nothing=1", 2, "there is no setting 'nothing'")]
     public async Task Bad_input_is_answered_before_anything_is_made(string arguments, int exitCode, string message)
@@ -62,6 +68,16 @@ public sealed class TrainCommandTests : IDisposable
         Assert.DoesNotContain("   at ", output);
         Assert.False(Path.Exists(At("o")));
         Assert.Equal(["prompts.txt"], Directory.GetFileSystemEntries(folder).Select(Path.GetFileName));
+    }
+
+    [Fact]
+    public void Held_out_prompts_are_drawn_from_the_whole_of_sorted_files()
+    {
+        Prompt[] files = [.. Enumerable.Range(0, 500).Select(i => new Prompt($"{i}", "", []))];
+        var drawn = TrainData.Shuffled(files, 1);
+        Assert.Equal(drawn, TrainData.Shuffled(files, 1));
+        Assert.Equal(files, drawn.OrderBy(prompt => int.Parse(prompt.Text)));
+        Assert.InRange(drawn.Take(250).Count(prompt => int.Parse(prompt.Text) >= 250), 80, 170);
     }
 
     [Fact]
