@@ -66,9 +66,9 @@ public static class ActivationCheckpoint
 
             handedOut?.ForEach(tensor => tensor.Dispose());
         }) { IsBackground = true, Name = "backward" };
-        pass.Start();
         try
         {
+            pass.Start(); // in here: it may be at work before its caller comes back from this
             pass.Join();
         }
         finally // nothing is broken off in here, unless an exception ends in it, as that of a wait that is interrupted
