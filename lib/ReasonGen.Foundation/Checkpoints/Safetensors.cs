@@ -18,7 +18,6 @@ public static class Safetensors
     /// <summary>File beside weights that tells how they were trained.</summary>
     public const string Training = "training.json";
 
-
     /// <summary>Every tensor of a file, on the CPU, in the type it is stored in. The caller disposes them.</summary>
     /// <exception cref="UnusableFileException">The file is missing or unsound.</exception>
     public static Dictionary<string, Tensor> Load(string path) => CheckpointFiles.Open(path).Load();

@@ -152,8 +152,7 @@ internal static class ScoreDpgCommand
             .Select(image => scored[image.File])]);
         if (dpg.Images.Count == 0)
         {
-            throw new UsageException($"none of the {known.Count} images could be scored; the first: "
-                + $"{scores[known[0].File].Reason}. Nothing was written.");
+            throw ScoreRun.NoneScored(known.Count, scores[known[0].File].Reason);
         }
 
         var answersOf = dpg.Images.SelectMany(image => image.Categories.Select(category =>

@@ -135,8 +135,7 @@ internal static class ScoreGenEval2Command
 
         if (all.Count == 0)
         {
-            throw new UsageException($"none of the {images.Count} images could be scored; the first: "
-                + $"{scores[0].Reason.TrimEnd('.')}. Nothing was written.");
+            throw ScoreRun.NoneScored(images.Count, scores[0].Reason);
         }
 
         var report = new ScoreReport

@@ -118,9 +118,9 @@ internal static class ScoreGenEvalCommand
         var results = new GenEvalResults([.. folder.Images.Select(image => rows[image.FileName])]);
         if (results.Unscored == results.Rows.Count)
         {
-            throw new UsageException($"none of the {results.Rows.Count} images could be scored; the first: "
-                + $"{results.Rows[0].Reason[(results.Rows[0].Reason.IndexOf(':') + 2)..].TrimEnd('.')}. Check that "
-                + "judge and folder belong together. Nothing was written.");
+            var why = results.Rows[0].Reason;
+            throw ScoreRun.NoneScored(results.Rows.Count, why[(why.IndexOf(':') + 2)..],
+                " Check that judge and folder belong together.");
         }
 
         if (single > 0 && 2 * found < single && !anyway)

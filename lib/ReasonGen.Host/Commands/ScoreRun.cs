@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Diagnostics;
 using ReasonGen.Notebook;
 using ReasonGen.Checkpoints;
+using ReasonGen.Evaluation;
 using ReasonGen.Files;
 using ReasonGen.Imaging;
 using ReasonGen.Scoring;
@@ -58,12 +59,20 @@ internal sealed class ScoreRun
             "draw some first: reasongen generate --prompts …");
     }
 
+    /// <summary>That there is nothing to write.</summary>
+    /// <param name="images">How many were given.</param>
+    /// <param name="first">Why the first was not scored.</param>
+    /// <param name="hint">A sentence more.</param>
+    internal static UsageException NoneScored(int images, string first, string hint = "") =>
+        new($"none of the {images} images could be scored; the first: {first.TrimEnd('.')}.{hint} Nothing was "
+            + "written.");
+
     /// <summary>Where a judge's answers are kept.</summary>
     internal AnswerCache Keep(IScoringJudge judge) => kept = new(Path.Combine(Output, "answers"), judge);
 
     /// <summary>A number of the settings in generation.json; null where it does not say.</summary>
     internal int? Made(string what, string setting) =>
-        SideFile.Count(Path.Combine(Folder, "generation.json"), what, Notes, "settings", setting);
+        SideFile.Count(Path.Combine(Folder, ImageSuite.SettingsFile), what, Notes, "settings", setting);
 
     /// <summary>The judge that the scored model was trained on, where it is known.</summary>
     internal string? TrainingReward()
@@ -74,8 +83,8 @@ internal sealed class ScoreRun
         }
 
         const string What = "what the scored model was trained on";
-        var model = SideFile.Text(Path.Combine(Folder, "generation.json"), What, Notes, "about", "model");
-        return model is null ? null : SideFile.Text(Path.Combine(model, "training.json"), What, Notes, "reward");
+        var model = SideFile.Text(Path.Combine(Folder, ImageSuite.SettingsFile), What, Notes, "about", "model");
+        return model is null ? null : SideFile.Text(Path.Combine(model, Safetensors.Training), What, Notes, "reward");
     }
 
     /// <summary>Tells the cost; false where that is all.</summary>

@@ -76,8 +76,7 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
 
         if (scores.Values.All(image => image.Score is null))
         {
-            throw new UsageException($"none of the {named.Length} images could be scored; the first: "
-                + $"{scores[named[0]].Reason.TrimEnd('.')}. Nothing was written.");
+            throw ScoreRun.NoneScored(named.Length, scores[named[0]].Reason);
         }
 
         if (byRule > 0)

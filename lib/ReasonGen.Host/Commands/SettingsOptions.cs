@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Globalization;
-using Newtonsoft.Json.Linq;
 using ReasonGen.Runs;
 using ReasonGen.Setups;
 using ReasonGen.WorldData;
@@ -44,23 +43,21 @@ internal sealed class SettingsOptions
         var name = parsed.GetValue(preset) ?? otherwise;
         var config = RunConfig.Preset(name);
         var settings = new Settings(change?.Invoke(config) ?? config, ("world", new WorldBatchConfig()));
-        var read = parsed.GetValue(file) is { } path ? SettingsText.Read(path) : [];
-        settings = settings.With(read);
-        settings = values.Aggregate(settings, (tree, value) => tree.With(value.Path, value.Value));
-        foreach (var one in parsed.GetValue(set) ?? [])
-        {
-            settings = one.Split('=', 2) is [var which, var value] ? settings.With(which.Trim(), value.Trim())
-                : throw new UsageException(
-                    $"--set {one}: write a name and a value, such as --set grpo.learningRate=1e-5");
-        }
-
-        return name == "mini" ? settings : WithRates(settings, config, (group, rate) => Named(read, group, rate)
-            || (parsed.GetValue(set) ?? []).Any(one => Same(one.Split('=')[0].Trim(), $"{group}.{rate}")));
+        (string Path, string Text)[] said =
+        [
+            .. parsed.GetValue(file) is { } path ? Settings.Leaves(SettingsText.Read(path)) : [], .. values,
+            .. (parsed.GetValue(set) ?? []).Select(one => one.Split('=', 2) is [var which, var value]
+                ? (which.Trim(), value.Trim()) : throw new UsageException(
+                    $"--set {one}: write a name and a value, such as --set grpo.learningRate=1e-5")),
+        ];
+        settings = said.Aggregate(settings, (tree, one) => tree.With(one.Path, one.Text));
+        return name == "mini" ? settings : WithRates(settings, config,
+            said.Select(one => one.Path).ToHashSet(StringComparer.OrdinalIgnoreCase));
     }
 
     // Additions want other learning rates than all weights do: where a file, a setting or an adapter brings or takes
     // them, the preset's rates go along unless they are named.
-    private static Settings WithRates(Settings settings, RunConfig preset, Func<string, string, bool> named)
+    private static Settings WithRates(Settings settings, RunConfig preset, HashSet<string> named)
     {
         var now = settings.Get<RunConfig>();
         if ((now.Lora is null) == (preset.Lora is null))
@@ -69,15 +66,9 @@ internal sealed class SettingsOptions
         }
 
         var factor = now.Lora is null ? 1 / TrainingSetup.LoraRate : TrainingSetup.LoraRate;
-        const string rate = "learningRate";
-        return new[] { ("sft", now.Sft.LearningRate), ("grpo", now.Grpo.LearningRate) }.Aggregate(settings,
-            (tree, one) => named(one.Item1, rate) ? tree : tree.With($"{one.Item1}.{rate}",
-                (one.Item2 * factor).ToString("R", CultureInfo.InvariantCulture)));
+        (string Path, double Rate)[] rates =
+            [("sft.learningRate", now.Sft.LearningRate), ("grpo.learningRate", now.Grpo.LearningRate)];
+        return rates.Where(one => !named.Contains(one.Path)).Aggregate(settings, (tree, one) =>
+            tree.With(one.Path, (one.Rate * factor).ToString("R", CultureInfo.InvariantCulture)));
     }
-
-    private static bool Named(JObject read, string group, string name) => read.Properties().Any(one =>
-        (Same(one.Name, group) && one.Value is JObject inner && inner.Properties().Any(below => Same(below.Name, name)))
-        || Same(one.Name, $"{group}.{name}"));
-
-    private static bool Same(string one, string other) => one.Equals(other, StringComparison.OrdinalIgnoreCase);
 }

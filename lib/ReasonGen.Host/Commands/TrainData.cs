@@ -149,7 +149,7 @@ internal sealed class TrainSamples(
             pipeline.Tokenizer.Special, batch);
         string[] prompts = [.. SftParquet.Open(files[0]).Rows().Take(Shown)
             .Select(row => PromptAugmentation.WithoutFullStop((string?)row.Record["brief_caption"] ?? ""))];
-        return new(sets.Batch, config.Data.SamplesPerStep, [.. prompts.Where(prompt => prompt.Length > 0)], sets.Count);
+        return new(sets.Batch, batch.SamplesPerStep, [.. prompts.Where(prompt => prompt.Length > 0)], sets.Count);
     }
 
     private (SftRowBatches Samples, long Count) Set(string file, int number, SftRowBatchConfig batch)

@@ -66,7 +66,6 @@ public static class PaperClaims
     // of a claim about curves: what a column does, and a number that is positive where it does
     private sealed record Part(string Column, string Does, Func<Fifths, double> Of);
 
-
     /// <summary>All claims, in the paper's order.</summary>
     /// <param name="evidence">What is known of arms; a claim whose arms are missing is not measured.</param>
     public static IReadOnlyList<PaperClaim> Of(PaperEvidence evidence)
@@ -135,12 +134,13 @@ public static class PaperClaims
             return claim with { Ours = "no recorded run" };
         }
 
-        var (low, high) = (study[worse].Beside(study[better]), study[better].Beside(study[worse]));
-        if (low.Seeds.Count == 0)
+        var both = study.Common(worse, better);
+        if (!both.Has(worse, better))
         {
             return claim with { Ours = "no seed has both runs" };
         }
 
+        var (low, high) = (both[worse], both[better]);
         var (difference, seeds) = low.To(high);
         return claim with
         {

@@ -235,23 +235,10 @@ public sealed class PaperStudy
     public static PaperStudy Load(string? folder = null)
     {
         folder = folder is null ? Path.Combine(Study.DataFolder(), "runs") : Path.GetFullPath(folder);
-        var results = Table(Path.Combine(folder, PaperFiles.Results), PaperFiles.ResultColumns);
-        if (results.CountBy(row => (row["seed"], row["run"], row["sampling"])).FirstOrDefault(one => one.Value > 1)
-            is { Value: > 1, Key: var twice })
-        {
-            throw new UnusableFileException(Path.Combine(folder, PaperFiles.Results),
-                $"it tells twice of {twice.Item2}, seed {twice.Item1}, {twice.Item3}", Restore);
-        }
-
-        var points = Table(Path.Combine(folder, PaperFiles.Curves), PaperFiles.PointColumns);
-        if (points.CountBy(row => (row["seed"], row["run"], row["step"])).FirstOrDefault(one => one.Value > 1)
-            is { Value: > 1, Key: var again })
-        {
-            throw new UnusableFileException(Path.Combine(folder, PaperFiles.Curves),
-                $"it tells twice of {again.Item2}, seed {again.Item1}, step {again.Item3}", Restore);
-        }
-
-        var curves = points.ToLookup(row => row["run"]);
+        var results = Once(Path.Combine(folder, PaperFiles.Results), PaperFiles.ResultColumns,
+            row => row["sampling"]);
+        var curves = Once(Path.Combine(folder, PaperFiles.Curves), PaperFiles.PointColumns,
+            row => $"step {row["step"]}").ToLookup(row => row["run"]);
         var runs = Read(Path.Combine(folder, PaperFiles.Runs), text =>
             JObject.Parse(text)["runs"] is JArray all && all.All(IsDescription) ? all.Cast<JObject>().ToArray()
             : throw new FormatException("it has no list of runs, each with its name and revision"));
@@ -263,6 +250,16 @@ public sealed class PaperStudy
 
     internal static double Real(string text) =>
         text.Length == 0 ? double.NaN : double.Parse(text, CultureInfo.InvariantCulture);
+
+    // a table with one row of each seed, run and what a function names
+    private static IReadOnlyDictionary<string, string>[] Once(string path, string[] columns,
+        Func<IReadOnlyDictionary<string, string>, string> of)
+    {
+        var rows = Table(path, columns);
+        return rows.CountBy(row => $"{row["run"]}, seed {row["seed"]}, {of(row)}").FirstOrDefault(one => one.Value > 1)
+            is { Value: > 1, Key: var twice }
+            ? throw new UnusableFileException(path, $"it tells twice of {twice}", Restore) : rows;
+    }
 
     private static IReadOnlyDictionary<string, string>[] Table(string path, string[] columns) => Read(path, text =>
     {

@@ -21,7 +21,10 @@ namespace ReasonGen.Evaluation;
 /// once.</summary>
 public sealed partial class ImageSuite
 {
-    private const string SettingsFile = "generation.json", ClaimFolder = ".claims", PromptsSetting = "prompts_sha256";
+    /// <summary>File in the folder that tells how its images were made.</summary>
+    public const string SettingsFile = "generation.json";
+
+    private const string ClaimFolder = ".claims", PromptsSetting = "prompts_sha256";
     // which folders of earlier versions lack
     private static readonly string[] NewSettings = [PromptsSetting, "weights_sha256", PromptCount];
     private readonly HashSet<int> sound = [];

@@ -13,7 +13,7 @@ namespace ReasonGen.Runs;
 public sealed class EntropyPairs(int count, Func<AdaptiveEntropyTerm> pair) : IEntropyStrategy
 {
     private const string Turn = "turn", Pairs = "pairs";
-    private readonly AdaptiveEntropyTerm[] pairs = [.. Enumerable.Range(0, count).Select(_ => pair())];
+    private AdaptiveEntropyTerm[] pairs = [.. Enumerable.Range(0, count).Select(_ => pair())];
     private int turn;
 
     public string Name => pairs[0].Name;
@@ -41,16 +41,11 @@ public sealed class EntropyPairs(int count, Func<AdaptiveEntropyTerm> pair) : IE
                 $"it holds {states.Length} pairs of controllers, of which {at} is next, and there are {count}");
         }
 
-        foreach (var one in states)
+        (pairs, turn) = ([.. states.Select(one =>
         {
-            pair().RestoreState(one); // throws before anything is changed
-        }
-
-        foreach (var (mine, one) in pairs.Zip(states))
-        {
-            mine.RestoreState(one);
-        }
-
-        turn = at;
+            var restored = pair();
+            restored.RestoreState(one); // throws before anything is changed
+            return restored;
+        })], at);
     }
 }

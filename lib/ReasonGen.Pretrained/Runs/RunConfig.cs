@@ -179,8 +179,6 @@ public sealed record RunConfig
     /// <summary>Saving, validation, samples.</summary>
     public RunControl Run { get; init; } = new();
 
-    private const int PapersGpus = 8;
-
     /// <summary>Names of the presets.</summary>
     public static IReadOnlyList<string> Presets { get; } = ["paper", "janus-1b", "janus-7b", "mini"];
 
@@ -237,6 +235,8 @@ public sealed record RunConfig
                 + "give both the same");
         }
     }
+
+    private const int PapersGpus = 8;
 
     private static RunConfig Of(TrainingSetup setup) => new()
     {

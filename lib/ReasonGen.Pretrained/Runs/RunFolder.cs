@@ -13,6 +13,7 @@ using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Files;
+using ReasonGen.Grpo;
 
 namespace ReasonGen.Runs;
 
@@ -21,11 +22,13 @@ public sealed class RunFolder : IDisposable
 {
     internal const string Description = "run.json", SettingsFile = "settings.json";
     private const string Claims = ".claims", Training = Safetensors.Training;
-    // of the identity, what says only when to give up: a run that gave up may go on with others
+
     /// <summary>Pairs of controllers of runs of which that is not written: they had one.</summary>
     public const int PairsBefore = 1;
 
-    private static readonly string[] Free = ["grpo.failOnTooFewGroups", "grpo.maxEmptySteps"];
+    // of the identity
+    private static readonly string[] Free =
+        [.. GrpoConfig.WhenToGiveUp.Select(name => $"grpo.{Settings.Name(name)}")];
 
     private static readonly TimeSpan Expiry = TimeSpan.FromMinutes(2), TouchInterval = TimeSpan.FromSeconds(10),
         Ending = TimeSpan.FromSeconds(15);

@@ -54,21 +54,15 @@ public sealed class Settings
     /// <summary>The tree with the values of a json object, such as <see cref="ToJson"/> writes; what it does not name
     /// stays.</summary>
     /// <exception cref="ArgumentException">As for <see cref="With(string, string)"/>.</exception>
-    public Settings With(JObject json)
-    {
-        static IEnumerable<(string Path, string Text)> Leaves(string path, JToken value)
-        {
-            if (value is JObject inner)
-            {
-                return inner.Properties().SelectMany(property =>
-                    Leaves(path.Length == 0 ? property.Name : $"{path}.{property.Name}", property.Value));
-            }
+    public Settings With(JObject json) =>
+        Leaves(json).Aggregate(this, (tree, leaf) => tree.With(leaf.Path, leaf.Text));
 
-            return [(path, value is JValue { Value: string text } ? text : value.ToString(Formatting.None))];
-        }
-
-        return Leaves("", json).Aggregate(this, (tree, leaf) => tree.With(leaf.Path, leaf.Text));
-    }
+    /// <summary>The values that a json object names, each with its path.</summary>
+    internal static IEnumerable<(string Path, string Text)> Leaves(JToken value, string path = "") =>
+        value is not JObject inner
+            ? [(path, value is JValue { Value: string text } ? text : value.ToString(Formatting.None))]
+            : inner.Properties().SelectMany(property =>
+                Leaves(property.Value, path.Length == 0 ? property.Name : $"{path}.{property.Name}"));
 
     /// <summary>All values, by their paths; a part that is left out is null.</summary>
     public JObject ToJson()
@@ -193,5 +187,8 @@ public sealed class Settings
     private static bool IsOptional(PropertyInfo property) =>
         new NullabilityInfoContext().Create(property).WriteState == NullabilityState.Nullable;
 
-    private static string Name(PropertyInfo property) => char.ToLowerInvariant(property.Name[0]) + property.Name[1..];
+    /// <summary>A property's name as it is written in a path.</summary>
+    internal static string Name(string property) => char.ToLowerInvariant(property[0]) + property[1..];
+
+    private static string Name(PropertyInfo property) => Name(property.Name);
 }

@@ -69,6 +69,9 @@ public sealed record GrpoConfig
     /// <summary>Seed of the rollouts. Default 1.</summary>
     public long Seed { get; init; } = 1;
 
+    // what says only when to give up: a run that did may go on with others
+    internal static readonly string[] WhenToGiveUp = [nameof(FailOnTooFewGroups), nameof(MaxEmptySteps)];
+
     /// <summary>janus_rl.sh.</summary>
     public static GrpoConfig Paper { get; } = new() { FailOnTooFewGroups = true };
 

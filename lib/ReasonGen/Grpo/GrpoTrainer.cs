@@ -221,8 +221,7 @@ public sealed class GrpoTrainer : IDisposable
         (StepCount, collector.NextPrompt, collector.EmptySteps) =
             RunState.Load(path, model.TrainableParameters(), optimizer, state =>
         {
-            RunState.ExpectSettings(path, state["config"], Settings(), nameof(GrpoConfig.FailOnTooFewGroups),
-                nameof(GrpoConfig.MaxEmptySteps)); // when to give up: a run that did may go on with others
+            RunState.ExpectSettings(path, state["config"], Settings(), GrpoConfig.WhenToGiveUp);
             long Count(string name) => RunState.Count(state, name);
             var counts = (Count("step"), Count("next_prompt"), checked((int)Count("empty_steps")));
             entropy.RestoreState((JObject)state["entropy"]!);

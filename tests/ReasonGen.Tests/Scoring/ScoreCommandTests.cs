@@ -214,19 +214,8 @@ public sealed class ScoreCommandTests : IDisposable
     public async Task T2I_images_are_scored_from_boxes_in_the_detectors_scale(string category, string prompt,
         double expected)
     {
-        var images = Directory.CreateDirectory(Path.Combine(folder, "t2i")).FullName;
-        File.WriteAllBytes(Path.Combine(images, $"{prompt}_000000.png"),
-            Png.Encode(new RgbImage(96, 96, [.. Enumerable.Repeat((byte)50, 96 * 96 * 3)])));
-        JObject Box(string name, int x) => new() { ["class"] = name, ["box"] = new JArray(x, 40, x + 12, 52),
-            ["score"] = 0.9 };
-        var detections = Written("d.jsonl", new JObject { ["filename"] = $"samples/{prompt}_000000.png",
-            ["detections"] = new JArray(Box("dog", 5), Box("cat", 70)) }.ToString(Newtonsoft.Json.Formatting.None));
-        var objects = Written("objects.txt", "dog - dogs\ncat - cats\n");
-        var (code, output) = await Reasongen.RunAsync("score", "t2i", images, "--category", category, "--judge", "file:"
-            + detections, "--objects", objects);
-        Assert.True(code == 0, output);
-        Assert.Equal(expected, ScoreReport.Read(Path.Combine(folder, "t2i-scores", $"t2i-{category}")).Images.Single()
-            .Score!.Value, 1e-6);
+        Assert.Equal(expected, await T2iScore(category, prompt, $"samples/{prompt}_000000.png", ("dog", 5, 0.9),
+            ("cat", 70, 0.9)), 1e-6);
     }
 
     [Theory]
@@ -235,19 +224,29 @@ public sealed class ScoreCommandTests : IDisposable
     public async Task Boxes_of_a_file_count_above_a_tenth_and_the_surest_first(string category, string prompt,
         double expected)
     {
+        Assert.Equal(expected, await T2iScore(category, prompt, $"{prompt}_000000.png", ("cat", 5, 0.1),
+            ("dog", 84, 0.05), ("cat", 70, 0.9), ("dog", 20, 0.9)), 1e-6);
+    }
+
+    // of one image of 96 pixels a side and boxes of 12 in a row
+    private async Task<double> T2iScore(string category, string prompt, string file,
+        params (string Class, int X, double Score)[] boxes)
+    {
         var images = Directory.CreateDirectory(Path.Combine(folder, "t2i")).FullName;
         File.WriteAllBytes(Path.Combine(images, $"{prompt}_000000.png"),
             Png.Encode(new RgbImage(96, 96, [.. Enumerable.Repeat((byte)50, 96 * 96 * 3)])));
-        JObject Box(string name, int x, double score) => new() { ["class"] = name,
-            ["box"] = new JArray(x, 40, x + 12, 52), ["score"] = score };
-        var detections = Written("d.jsonl", new JObject { ["filename"] = $"{prompt}_000000.png",
-            ["detections"] = new JArray(Box("cat", 5, 0.1), Box("dog", 84, 0.05), Box("cat", 70, 0.9),
-                Box("dog", 20, 0.9)) }.ToString(Newtonsoft.Json.Formatting.None));
+        var detections = Written("d.jsonl", new JObject
+        {
+            ["filename"] = file,
+            ["detections"] = new JArray(boxes.Select(box => new JObject
+            {
+                ["class"] = box.Class, ["box"] = new JArray(box.X, 40, box.X + 12, 52), ["score"] = box.Score,
+            })),
+        }.ToString(Newtonsoft.Json.Formatting.None));
         var (code, output) = await Reasongen.RunAsync("score", "t2i", images, "--category", category, "--judge", "file:"
             + detections, "--objects", Written("objects.txt", "dog - dogs\ncat - cats\n"));
         Assert.True(code == 0, output);
-        Assert.Equal(expected, ScoreReport.Read(Path.Combine(folder, "t2i-scores", $"t2i-{category}")).Images.Single()
-            .Score!.Value, 1e-6);
+        return ScoreReport.Read(Path.Combine(folder, "t2i-scores", $"t2i-{category}")).Images.Single().Score!.Value;
     }
 
     [Theory]
