@@ -27,21 +27,41 @@ internal sealed class TiedProcess : IDisposable
 
     internal Process Process { get; }
 
+    /// <summary>Lets a child begin that was started ahead and waits for it.</summary>
+    internal void Begin()
+    {
+        try
+        {
+            tie.WriteByte(0);
+        }
+        catch (Exception e) when (e is IOException or ObjectDisposedException)
+        {
+            // it has ended, or was asked to: what it told and its exit code say so
+        }
+    }
+
     /// <summary>In the child: ends it with its parent. Does nothing in a process that was not started as one.</summary>
-    internal static void HoldOn()
+    /// <returns>Done when the parent lets it begin (<see cref="Begin"/>), at once where there is none.</returns>
+    internal static Task HoldOn()
     {
         if (Environment.GetEnvironmentVariable(Variable) is not { Length: > 0 } handle)
         {
-            return;
+            return Task.CompletedTask;
         }
 
         Environment.SetEnvironmentVariable(Variable, null); // what this process starts is not tied
-        var end = new AnonymousPipeClientStream(PipeDirection.In, handle);
+        var pipe = new AnonymousPipeClientStream(PipeDirection.In, handle);
+        var begun = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         new Thread(() =>
         {
-            end.ReadByte(); // nothing is ever written
+            while (pipe.ReadByte() >= 0)
+            {
+                begun.TrySetResult();
+            }
+
             Signals.End();
         }) { IsBackground = true, Name = "tie" }.Start();
+        return begun.Task;
     }
 
     /// <summary>Kills the child where it still runs.</summary>

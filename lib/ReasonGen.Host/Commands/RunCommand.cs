@@ -1,5 +1,6 @@
 using System.CommandLine;
 using ReasonGen.Core;
+using ReasonGen.Host.Engine;
 using ReasonGen.Host.Notebooks;
 using Spectre.Console;
 
@@ -107,7 +108,9 @@ internal static class RunCommand
         command.SetAction(async (parsed, cancel) =>
         {
             Signals.Patience = Signals.NotebookPatience;
-            TiedProcess.HoldOn();
+            var begun = TiedProcess.HoldOn();
+            CSharpSession.Warm();
+            await begun.WaitAsync(cancel);
             return await NotebookExecution.RunAsync(parsed.GetValue(path)!, parsed.GetValue(executed)!,
                 Parse(parsed.GetValue(parameters) ?? []), cancel);
         });

@@ -3,7 +3,8 @@ using Spectre.Console;
 
 namespace ReasonGen.Host.Notebooks;
 
-/// <summary>Runs notebooks one after another, each in a process of its own, and shows how far they are.</summary>
+/// <summary>Runs notebooks one after another, each in a process of its own, and shows how far they are. The next one's
+/// process is started beside the one that runs, and waits with its compiler warm.</summary>
 internal sealed class NotebookRunner(IReadOnlyDictionary<string, string> parameters, IAnsiConsole console)
 {
     private const int Most = 40; // lines shown of a cell or an error
@@ -14,24 +15,36 @@ internal sealed class NotebookRunner(IReadOnlyDictionary<string, string> paramet
         CancellationToken cancel)
     {
         var outcomes = new List<NotebookOutcome>();
-        foreach (var (index, run) in runs.Index())
+        TiedProcess? ahead = null;
+        try
         {
-            if (cancel.IsCancellationRequested)
+            foreach (var (index, run) in runs.Index())
             {
-                outcomes.Add(Of(run) with
+                if (cancel.IsCancellationRequested)
                 {
-                    Reached = false, Error = "it was not run: the run was interrupted before",
-                });
-                continue;
-            }
+                    outcomes.Add(Of(run) with
+                    {
+                        Reached = false, Error = "it was not run: the run was interrupted before",
+                    });
+                    continue;
+                }
 
-            var heading = $"[{index + 1}/{runs.Count}] {Terminal.Line(run.Label)}";
-            var outcome = console.Profile.Capabilities.Interactive
-                ? await console.Status().StartAsync(Markup.Escape(heading),
-                    context => RunOneAsync(run, text => context.Status(Markup.Escape($"{heading}: {text}")), cancel))
-                : await RunOneAsync(run, _ => { }, cancel);
-            outcomes.Add(outcome);
-            Tell(heading, outcome);
+                using var child = ahead ?? Start(run, cancel);
+                ahead = null;
+                ahead = index + 1 < runs.Count ? Start(runs[index + 1], cancel) : null;
+                child.Begin();
+                var heading = $"[{index + 1}/{runs.Count}] {Terminal.Line(run.Label)}";
+                var outcome = console.Profile.Capabilities.Interactive
+                    ? await console.Status().StartAsync(Markup.Escape(heading), context => HearAsync(child.Process, run,
+                        text => context.Status(Markup.Escape($"{heading}: {text}")), cancel))
+                    : await HearAsync(child.Process, run, _ => { }, cancel);
+                outcomes.Add(outcome);
+                Tell(heading, outcome);
+            }
+        }
+        finally
+        {
+            ahead?.Dispose();
         }
 
         return outcomes;
@@ -56,9 +69,8 @@ internal sealed class NotebookRunner(IReadOnlyDictionary<string, string> paramet
         }
     }
 
-    private async Task<NotebookOutcome> RunOneAsync(NotebookRun run, Action<string> status, CancellationToken cancel)
+    private TiedProcess Start(NotebookRun run, CancellationToken cancel)
     {
-        var watch = Stopwatch.StartNew();
         var start = SelfProcess.Start("execute", Path.GetFullPath(run.Notebook.Path), run.Executed);
         foreach (var (name, value) in parameters)
         {
@@ -67,15 +79,21 @@ internal sealed class NotebookRunner(IReadOnlyDictionary<string, string> paramet
         }
 
         start.RedirectStandardOutput = start.RedirectStandardError = true;
-        using var child = new TiedProcess(start, cancel);
+        return new TiedProcess(start, cancel);
+    }
+
+    private static async Task<NotebookOutcome> HearAsync(Process process, NotebookRun run, Action<string> status,
+        CancellationToken cancel)
+    {
+        var watch = Stopwatch.StartNew();
         var listener = new NotebookListener(status);
-        await listener.HearAsync(child.Process);
+        await listener.HearAsync(process);
         return listener.Outcome is { } outcome ? outcome with { Path = run.Notebook.Path }
             : Of(run) with
             {
                 Seconds = watch.Elapsed.TotalSeconds, FailedCell = listener.At.Number, Source = listener.At.Source,
                 Error = cancel.IsCancellationRequested ? "it was interrupted"
-                    : $"its process ended with exit code {child.Process.ExitCode}: {listener.Errors}",
+                    : $"its process ended with exit code {process.ExitCode}: {listener.Errors}",
             };
     }
 
