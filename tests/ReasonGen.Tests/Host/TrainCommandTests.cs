@@ -28,6 +28,23 @@ public sealed class TrainCommandTests : IDisposable
 
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
 
+    [Fact]
+    public async Task The_detector_wants_prompts_that_say_what_they_ask_for()
+    {
+        File.WriteAllText(At("words.txt"), "a photo of a red circle\na photo of a cross\n");
+        File.WriteAllText(At("asked.jsonl"),
+            "{\"prompt\": \"a photo of a cross\", \"tag\": \"single_object\", \"include\": "
+            + "[{\"class\": \"cross\", \"count\": 1}]}\n");
+        string[] train = ["train", "grpo", "--model", "mini", "--judge", "0.5*detector,judge-small", "--out", At("o"),
+            .. FewGrpo];
+        foreach (var data in new string[][] { ["--data", At("words.txt")],
+            ["--data", At("asked.jsonl"), "--validation", At("words.txt")] })
+        {
+            var (code, output) = await Reasongen.RunAsync([.. train, .. data]);
+            Assert.True(code == 2 && output.Contains("looks for the objects") && output.Contains("words.txt"), output);
+        }
+    }
+
     [Theory]
     [InlineData("train sft --model mini", 2, "wants --model and --out")]
     [InlineData("train sft --model mini --out {0}/o --set grpo.learnigRate=1", 2, "did you mean grpo.learningRate")]
