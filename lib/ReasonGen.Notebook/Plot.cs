@@ -106,7 +106,8 @@ public sealed class Figure : IHtml
                 double.IsFinite(value) ? new JRaw(value.ToString("G6", CultureInfo.InvariantCulture))
                     : JValue.CreateNull()));
         static JObject Axis(string text) => new() { ["title"] = new JObject { ["text"] = text } };
-        var traces = series.Select(one =>
+        string[] legend = [.. series.Select(one => one.Name)], colors = Style.ColorsOf(legend);
+        var traces = series.Select((one, i) =>
         {
             var trace = kind == FigureKind.Bars
                 ? new JObject
@@ -119,6 +120,11 @@ public sealed class Figure : IHtml
                     ["name"] = one.Name,
                     ["x"] = Numbers(one.X), ["y"] = Numbers(one.Y),
                 };
+            if (Style.HasArm(legend)) // otherwise the page's own, which are the same and change with its theme
+            {
+                trace["marker"] = new JObject { ["color"] = colors[i] }; // of lines and error bars, too
+            }
+
             if (one.Dashed)
             {
                 trace["line"] = new JObject { ["dash"] = "dash" };

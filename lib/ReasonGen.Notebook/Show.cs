@@ -59,12 +59,13 @@ public static class Show
             }),
     ], columns, scale, title);
 
-    /// <summary>Images with values laid over them, for example the entropy of each image token.</summary>
+    /// <summary>Images with values laid over them, for example the entropy of each image token. Below each stands from
+    /// where to where its values go.</summary>
     public static ImageGrid Heat(IReadOnlyList<RgbImage> images, IReadOnlyList<double[]> values,
         IReadOnlyList<string>? captions = null,
         int columns = 4, int scale = 5, string title = "") =>
-        new(images.Select((image, i) => new Tile(image, captions?[i] ?? "", null, values[i])).ToArray(), columns, scale,
-            title);
+        new(images.Select((image, i) => new Tile(image, $"{captions?[i]} {Style.Number(values[i].Min())} to "
+            .TrimStart() + Style.Number(values[i].Max()), null, values[i])).ToArray(), columns, scale, title);
 
     /// <summary>Tokens on a background that grows with their value; the value shows when pointed at.</summary>
     public static Html Tokens(IReadOnlyList<string> tokens, IReadOnlyList<double> values, string unit = "nats")
@@ -219,8 +220,8 @@ public static class Show
                 + $"stroke='{Style.Colors[0]}'/><text x='{x + wide / 2}' y='24' text-anchor='middle' "
                 + $"font-weight='600' font-size='14'>{Html.Escape(steps[i].Name)}</text>{words}"
                 + (i == 0 ? ""
-                    : $"<path d='M{x - gap + 3} 30h{gap - 8}m-6 -5l6 5l-6 5' fill='none' stroke='#45505f' "
-                        + $"stroke-width='1.6'/>");
+                    : $"<path d='M{x - gap + 3} 30h{gap - 8}m-6 -5l6 5l-6 5' fill='none' "
+                        + "stroke='currentColor' stroke-width='1.6'/>"); // between boxes lies the page, light or dark
         }
 
         var width = steps.Length * (wide + gap) - gap;

@@ -18,6 +18,7 @@ internal static class SvgChart
         double X(double x) => Left + (x - xLow) / (xHigh - xLow) * PlotWidth;
         double Y(double y) => Top + PlotHeight - (y - yLow) / (yHigh - yLow) * PlotHeight;
         var svg = Begin(title, xTitle, yTitle, yLow, yHigh);
+        var colors = Style.ColorsOf(series.Select(one => one.Name));
         foreach (var x in Ticks(xLow, xHigh))
         {
             svg.Append(
@@ -33,7 +34,7 @@ internal static class SvgChart
                 var path =
                     string.Join(' ', finite.Select(p => $"{Style.Fixed(X(p.First))},{Style.Fixed(Y(p.Second))}"));
                 svg.Append(
-                    $"<polyline fill='none' stroke='{Color(i)}' stroke-width='1.8' "
+                    $"<polyline fill='none' stroke='{colors[i]}' stroke-width='1.8' "
                     + $"{(series[i].Dashed ? "stroke-dasharray='6 5' " : "")}points='{path}'><title>"
                     + $"{Html.Escape(series[i].Name)}</title></polyline>");
             }
@@ -42,7 +43,7 @@ internal static class SvgChart
             {
                 svg.Append(
                     $"<circle cx='{Style.Fixed(X(x))}' cy='{Style.Fixed(Y(y))}' r='2.5' "
-                    + $"fill='{Color(i)}' fill-opacity='.7'/>");
+                    + $"fill='{colors[i]}' fill-opacity='.7'/>");
             }
 
             for (var n = 0; n < (series[i].Errors?.Length ?? 0); n++)
@@ -65,6 +66,7 @@ internal static class SvgChart
         var every = Math.Max(1, (int)Math.Ceiling(longest / group));
         var more = every > 2 ? (int)Math.Max(0, longest * 0.77 - 18) : 0; // room below for names that are turned
         var svg = Begin(title, xTitle, yTitle, yLow, yHigh, more);
+        var colors = Style.ColorsOf(series.Select(one => one.Name));
         for (var n = 0; n < names.Count; n++)
         {
             // names too wide for one row stand in two; those too wide for two are turned
@@ -80,7 +82,7 @@ internal static class SvgChart
                 svg.Append(
                     $"<rect x='{Style.Fixed(Left + n * group + group * 0.1 + i * bar)}' y='"
                     + $"{Style.Fixed(high)}' width='{Style.Fixed(bar * 0.94)}' height='"
-                    + $"{Style.Fixed(low - high)}' fill='{Color(i)}'><title>"
+                    + $"{Style.Fixed(low - high)}' fill='{colors[i]}'><title>"
                     + Html.Escape($"{names[n]}, {series[i].Name}: {Style.Number(value)}{Error(series[i], n)}")
                     + "</title></rect>");
                 if (series[i].Errors is not null)
@@ -137,11 +139,11 @@ internal static class SvgChart
 
     private static string End(StringBuilder svg, IReadOnlyList<Series> series, int more = 0)
     {
-        var x = (double)Left;
+        var (x, colors) = ((double)Left, Style.ColorsOf(series.Select(one => one.Name)));
         for (var i = 0; i < series.Count; i++)
         {
             svg.Append(
-                $"<rect x='{Style.Fixed(x)}' y='{Height - 14 + more}' width='12' height='8' fill='{Color(i)}'/><text "
+                $"<rect x='{Style.Fixed(x)}' y='{Height - 14 + more}' width='12' height='8' fill='{colors[i]}'/><text "
                 + $"x='{Style.Fixed(x + 16)}' y='{Height - 6 + more}'>{Html.Escape(series[i].Name)}</text>");
             x += 34 + series[i].Name.Length * 6.6;
         }
@@ -176,6 +178,4 @@ internal static class SvgChart
     // as Plotly writes them: longer ones would run into the axis' title
     private static string Short(double value) => Math.Abs(value) >= 1e6 ? $"{Style.Fixed(value / 1e6)}M"
         : Math.Abs(value) >= 1e5 ? $"{Style.Fixed(value / 1e3)}k" : Style.Number(value);
-
-    private static string Color(int index) => Style.Colors[index % Style.Colors.Length];
 }

@@ -48,7 +48,8 @@ public sealed record SftConfig
     /// are bf16.</summary>
     public bool KeepMasters { get; init; } = true;
 
-    /// <summary>janus_sft.sh, for a number of steps.</summary>
+    /// <summary>janus_sft.sh, for a number of steps, but for two things: the script has
+    /// <see cref="SumMicroBatches"/> true and <see cref="KeepMasters"/> false.</summary>
     public static SftConfig Paper(int totalSteps) => new() { TotalSteps = totalSteps, MicroBatchSamples = 4 };
 
     /// <summary>
