@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Security.Cryptography;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
+using ReasonGen.Files;
 using ReasonGen.JanusPro;
 using ReasonGen.Setups;
 using ReasonGen.Studies;
@@ -12,8 +13,6 @@ namespace ReasonGen.Host.Commands;
 /// <summary>What every command says that opens a Janus: which, and how it computes.</summary>
 internal sealed class ModelOptions
 {
-    private const int Samples = 16, SampleBytes = 1 << 16;
-
     private readonly Option<string> model = new("--model", "-m")
     {
         Description = "Folder with config.json, weights and tokenizer.json: Janus-Pro or ReasonGen-R1, in the "
@@ -85,12 +84,7 @@ internal sealed class ModelOptions
                 using var bytes = File.OpenHandle(file);
                 var length = RandomAccess.GetLength(bytes);
                 hash.AppendData(System.Text.Encoding.UTF8.GetBytes($"{Path.GetFileName(file)}\0{length}\0"));
-                var (sample, whole) = (new byte[SampleBytes], length <= Samples * SampleBytes);
-                for (var i = 0; i < Samples; i++)
-                {
-                    var at = whole ? (long)i * SampleBytes : (length - SampleBytes) / (Samples - 1) * i;
-                    hash.AppendData(sample, 0, at < length ? RandomAccess.Read(bytes, sample, at) : 0);
-                }
+                FileSamples.Append(hash, bytes, length);
             }
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)

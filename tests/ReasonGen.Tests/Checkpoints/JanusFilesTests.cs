@@ -3,6 +3,7 @@ using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.JanusPro;
 using ReasonGen.Models;
+using ReasonGen.Setups;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -89,6 +90,18 @@ public sealed class JanusFilesTests : IDisposable
         Assert.All(model.state_dict().Where(pair => !unread.Contains(pair.Key)),
             pair => Golden.Equal(pair.Value, weights[pair.Key], pair.Key));
         Assert.Equal(layout == JanusLayout.Native ? new JanusTokenIds(1, 2, 3, 4, 5) : null, again.Config.TokenIds);
+    }
+
+    [Fact]
+    public void A_merged_folder_has_the_chat_template_and_all_files_of_the_tokenizer()
+    {
+        var source = TinyJanus.Write(Path.Combine(folder, "source"));
+        string[] files = ["chat_template.jinja", "chat_template.json", "vocab.json", "merges.txt", "added_tokens.json",
+            "special_tokens_map.json", "preprocessor_config.json"];
+        Array.ForEach(files, file => File.WriteAllText(Path.Combine(source, file), $"{{{{ {file} }}}}\n"));
+        JanusMerge.Write(source, Path.Combine(folder, "merged"));
+        Assert.All(files.Append("tokenizer.json"), file => Assert.Equal(
+            File.ReadAllText(Path.Combine(source, file)), File.ReadAllText(Path.Combine(folder, "merged", file))));
     }
 
     [Fact]

@@ -125,6 +125,70 @@ public sealed class SftRowBatchesTests : IDisposable
         Assert.False(kept.equal(fresh).all().item<bool>());
     }
 
+    [Theory]
+    [InlineData(10_000, false)] // in one of the samples of the file
+    [InlineData(100_000, true)] // between them
+    public void Codes_of_a_replaced_set_of_equal_length_and_end_are_made_anew(int place, bool rowsAtHand)
+    {
+        var (path, random, decoded, said) = (Path.Combine(folder, "large.parquet"), new Random(1), 0,
+            new List<string>());
+        SftParquet.Write(path, WorldRows.Of(stream, 10).Select(row =>
+        {
+            var image = new byte[200_000];
+            random.NextBytes(image);
+            return row with { Image = image };
+        }), 4);
+        using var before = Codes();
+        using (var kept = Codes())
+        {
+            Assert.Equal(4, decoded);
+        }
+
+        using (var file = File.Open(path, FileMode.Open))
+        {
+            file.Position = place;
+            var was = file.ReadByte();
+            file.Position = place;
+            file.WriteByte((byte)(was ^ 0xFF));
+        }
+
+        using var after = Codes();
+        Assert.Equal(8, decoded);
+        Assert.Contains("large.parquet.codes were made of other images", Assert.Single(said));
+        using (var kept = Codes())
+        {
+            Assert.Equal(8, decoded);
+        }
+
+        Tensor Codes()
+        {
+            var large = SftParquet.Open(path);
+            return new ImageCodeCache(large, images, 32, bytes =>
+            {
+                decoded++;
+                return new(32, 32, bytes[..3072]);
+            }, said.Add).Group(0, rowsAtHand ? () => large.ReadGroup(0) : null);
+        }
+    }
+
+    [Fact]
+    public void Codes_kept_by_an_earlier_version_are_made_anew_with_a_line()
+    {
+        var said = new List<string>();
+        var codes = new ImageCodeCache(set, images, 32, ImageFile.Decode, said.Add);
+        foreach (var group in new[] { 0, 1 })
+        {
+            Safetensors.Save(Path.Combine(codes.Folder, $"{group:00000}.safetensors"),
+                [new("codes", zeros(4, 64, ScalarType.Int32))],
+                new Dictionary<string, string> { ["of"] = "0123 32 99 upright in all formats" });
+        }
+
+        Assert.Equal(3, codes.Make().Count());
+        Assert.Contains("or by an earlier version; they are made anew", Assert.Single(said));
+        using var fresh = codes.Group(0);
+        Assert.True(fresh.any().item<bool>());
+    }
+
     [Fact]
     public void Rows_that_cannot_be_trained_on_are_named()
     {

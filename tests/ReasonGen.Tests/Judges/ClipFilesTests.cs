@@ -63,6 +63,7 @@ public sealed class ClipFilesTests
     [InlineData("\"patch_size\": 7", "\"patch_size\": 14", "do not fit")]
     [InlineData("\"head_width\"", "\"attentional_pool\": true, \"head_width\"", "attentional_pool")]
     [InlineData("\"quick_gelu\": true,", "\"quick_gelu\": true", "no JSON")]
+    [InlineData("\"quick_gelu\": true", "\"quick_gelu\": \"true\"", "true or false")]
     public void A_configuration_that_does_not_fit_is_refused(string from, string to, string expected)
     {
         using var copy = new ClipFixture.Copy("clip/open_clip/open_clip_model.safetensors",

@@ -119,6 +119,12 @@ public sealed class PeftGoldenTests : IDisposable
     [InlineData("use_dora", "true", "magnitude")]
     [InlineData("alpha_pattern", "{\"q_proj(\": 2}", "alpha_pattern")]
     [InlineData("alpha_pattern", "{\".*\": \"two\"}", "alpha_pattern")]
+    [InlineData("alpha_pattern", "8", "alpha_pattern")]
+    [InlineData("rank_pattern", "[2]", "rank_pattern")]
+    [InlineData("use_rslora", "1", "use_rslora")]
+    [InlineData("use_rslora", "\"true\"", "use_rslora")]
+    [InlineData("use_dora", "1", "use_dora")]
+    [InlineData("bias", "true", "bias")]
     public void What_a_configuration_asks_for_is_done_or_refused_by_name(string key, string value, string expected)
     {
         Copy("plain");

@@ -152,6 +152,51 @@ public sealed class SigLipGoldenTests
         Directory.Delete(folder, true);
     }
 
+    [Theory]
+    [InlineData("do_resize", "false")]
+    [InlineData("do_rescale", "false")]
+    [InlineData("do_pad", "false")]
+    [InlineData("resample", "2")]
+    [InlineData("rescale_factor", "0.00784313725490196")]
+    [InlineData("rescale_factor", "1")]
+    [InlineData("image_size", "384")]
+    [InlineData("size", "384")]
+    [InlineData("size", """{ "height": 64, "width": 384 }""")]
+    public void Another_preparation_than_the_implemented_one_is_refused(string key, string value) => Assert.Contains(
+        $"'{key}", Assert.Throws<ReasonGen.Checkpoints.UnusableFileException>(() => Changed(key, value)).Message);
+
+    [Theory]
+    [InlineData("rescale_factor", "0.003921569")]
+    [InlineData("resample", "3.0")]
+    [InlineData("image_size", "64")]
+    [InlineData("size", "64.0")]
+    [InlineData("do_pad", "null")]
+    public void The_implemented_preparation_is_read_however_its_numbers_are_written(string key, string value) =>
+        Assert.Equal(64, Changed(key, value).ImageSize);
+
+    [Fact]
+    public void The_file_of_the_original_layout_is_read() => Assert.Equal(384, Read("""
+        {
+          "background_color": [127, 127, 127], "do_normalize": true, "image_mean": [0.5, 0.5, 0.5],
+          "image_processor_type": "VLMImageProcessor", "image_size": 384, "image_std": [0.5, 0.5, 0.5],
+          "min_size": 14, "processor_class": "VLChatProcessor", "rescale_factor": 0.00392156862745098
+        }
+        """, 384).ImageSize);
+
+    private static ImageProcessor Changed(string key, string value)
+    {
+        var json = Golden.Json("janus_hf/model/preprocessor_config");
+        json[key] = JToken.Parse(value);
+        return Read(json.ToString(), 64);
+    }
+
+    private static ImageProcessor Read(string text, int imageSize)
+    {
+        using var folder = new Host.TestFolder();
+        folder.Write("preprocessor_config.json", text);
+        return ImageProcessor.Read(folder.Path, imageSize);
+    }
+
     private static readonly double[] ClipMean = [0.48145466, 0.4578275, 0.40821073],
         ClipDeviation = [0.26862954, 0.26130258, 0.27577711];
 
