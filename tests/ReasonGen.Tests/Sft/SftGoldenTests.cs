@@ -4,6 +4,7 @@ using ReasonGen.Models;
 using ReasonGen.Optimization;
 using ReasonGen.Rollouts;
 using ReasonGen.Sft;
+using ReasonGen.Tests.Devices;
 using ReasonGen.Tokenizers;
 using TorchSharp;
 using Xunit;
@@ -180,7 +181,7 @@ public sealed class SftGoldenTests
             var log = steps[s]["log"]!;
             Assert.Equal((double)log["train/loss"]!, step.Loss, 1e-5);
             // means over the losses above 0: large logits round some of the smallest to 0, not the same in each order
-            var rounded = run == "clipped" ? 0.01 : 1e-6;
+            var rounded = run == "clipped" ? 0.025 : 1e-6;
             Assert.Equal((double)log["train/text"]!, step.TextLoss, rounded * Math.Max(10, step.TextLoss));
             Assert.Equal((double)log["train/image"]!, step.ImageLoss, rounded * Math.Max(10, step.ImageLoss));
             var next = LearningRate.Cosine(s + 1, (long)json["warmup_steps"]!, total);
@@ -197,7 +198,7 @@ public sealed class SftGoldenTests
             using var before = new TableModel(t, s == 0 ? "initial." : $"step{s - 1}.after.");
             using var batch = Batch(s);
             var summed = TableModel.WeightNames.ToDictionary(name => name, name => zeros_like(before[name]));
-            var size = (int)json["micro_batch"]!;
+            var (size, close) = ((int)json["micro_batch"]!, TestDevice.IsCpu ? 2e-6 : 1e-4);
             for (var micro = 0; micro * size < batch.Count; micro++)
             {
                 var loss = SftLoss.Compute(before, batch.Slice(micro * size, size), (long)json["begin_of_image"]!,
@@ -213,7 +214,7 @@ public sealed class SftGoldenTests
                     var gradient = before[name].grad!;
                     if (t.TryGetValue($"step{s}.micro{micro}.grad.{name}", out var alone))
                     {
-                        Golden.Close(alone, gradient, 2e-6, $"step {s}, micro-batch {micro}, gradient of {name}");
+                        Golden.Close(alone, gradient, close, $"step {s}, micro-batch {micro}, gradient of {name}");
                     }
 
                     summed[name].add_(gradient);
@@ -222,7 +223,7 @@ public sealed class SftGoldenTests
             }
 
             Assert.All(summed, pair =>
-                Golden.Close(t[$"step{s}.grad.{pair.Key}"], pair.Value, 2e-6, $"step {s}, gradient of {pair.Key}"));
+                Golden.Close(t[$"step{s}.grad.{pair.Key}"], pair.Value, close, $"step {s}, gradient of {pair.Key}"));
         }
     }
 
