@@ -31,7 +31,7 @@ public sealed class QwenFolderTests : IDisposable
             (Tensor)p.Parameter)));
         using var read = QwenVl.Load(folder, Target);
         Assert.Equal(old.Config.TiedHead, read.Config.TiedHead);
-        Assert.All(old.Weights().Zip(read.Weights()),
+        Assert.All(old.Weights().Paired(read.Weights()),
             pair => Golden.Equal(pair.First.Parameter, pair.Second.Parameter, pair.First.Name));
     }
 

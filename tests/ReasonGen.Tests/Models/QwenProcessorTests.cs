@@ -19,7 +19,7 @@ public sealed class QwenProcessorTests
         {
             var processor =
                 new QwenProcessor { MinPixels = (int)limits!["min_pixels"]!, MaxPixels = (int)limits["max_pixels"]! };
-            foreach (var (size, result) in json["sizes"]!.Zip(json["versions"]!["4.51.0"]!))
+            foreach (var (size, result) in json["sizes"]!.Paired(json["versions"]!["4.51.0"]!))
             {
                 int height = (int)size[0]!, width = (int)size[1]!;
                 if (result[bounds] is JArray expected)
@@ -44,7 +44,7 @@ public sealed class QwenProcessorTests
         var t = Golden.Tensors("qwen25vl/processor");
         var names = t.Keys.Select(key => key.Split('.')[0]).Distinct().Order().ToArray();
         var images = names.Select(name => QwenFixture.Read(Golden.Path($"qwen25vl/images/{name}.png"))).ToArray();
-        foreach (var (name, image) in names.Zip(images))
+        foreach (var (name, image) in names.Paired(images))
         {
             var (patches, grids) = processor.Process([image]);
             Assert.Equal(QwenFixture.Grids(t[name + ".grid_thw"]), grids);
