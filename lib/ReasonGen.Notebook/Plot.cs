@@ -183,17 +183,27 @@ public static class Plot
     public static Series Curve(this RunRecord run, string column, string? name = null, int smooth = 1) =>
         new Series(name ?? column.Replace('_', ' '), run[column]).Smooth(smooth);
 
-    /// <summary>How often values fall into each of so many equal bins.</summary>
+    /// <summary>How often values fall into each of so many equal bins. Those that are not finite are left out, and
+    /// counted below the axis.</summary>
+    /// <exception cref="ArgumentException">None of them is finite.</exception>
     public static Figure Histogram(string title, string xTitle, IReadOnlyList<double> values, int bins = 20)
     {
-        double low = values.Min(), width = Math.Max(values.Max() - low, 1e-9) / bins;
+        double[] finite = [.. values.Where(double.IsFinite)];
+        if (finite.Length == 0)
+        {
+            throw new ArgumentException(values.Count == 0 ? $"the histogram '{title}' has no values"
+                : $"none of the {values.Count} values of the histogram '{title}' is finite", nameof(values));
+        }
+
+        double low = finite.Min(), width = Math.Max(finite.Max() - low, 1e-9) / bins;
         var counts = new double[bins];
-        foreach (var value in values)
+        foreach (var value in finite)
         {
             counts[Math.Min(bins - 1, (int)((value - low) / width))]++;
         }
 
-        return Bars(title, xTitle, "count",
+        var left = values.Count - finite.Length;
+        return Bars(title, left == 0 ? xTitle : $"{xTitle} ({left} of {values.Count} not finite, left out)", "count",
             counts.Select((_, i) => Style.Number(Math.Round(low + (i + 0.5) * width, 2))).ToArray(),
             new Series("count", counts));
     }

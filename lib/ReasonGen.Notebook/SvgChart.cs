@@ -12,7 +12,7 @@ internal static class SvgChart
 
     internal static string Lines(IReadOnlyList<Series> series, string title, string xTitle, string yTitle, bool joined)
     {
-        var points = series.SelectMany(s => s.X.Zip(s.Y)).Where(p => double.IsFinite(p.Second)).ToArray();
+        var points = series.SelectMany(s => s.X.Zip(s.Y)).Where(IsFinite).ToArray();
         var (xLow, xHigh) = Range(points.Select(p => p.First), false);
         var (yLow, yHigh) = Range(points.Select(p => p.Second).Concat(series.SelectMany(Reach)), true);
         double X(double x) => Left + (x - xLow) / (xHigh - xLow) * PlotWidth;
@@ -28,7 +28,7 @@ internal static class SvgChart
 
         for (var i = 0; i < series.Count; i++)
         {
-            var finite = series[i].X.Zip(series[i].Y).Where(p => double.IsFinite(p.Second)).ToArray();
+            var finite = series[i].X.Zip(series[i].Y).Where(IsFinite).ToArray();
             if (joined)
             {
                 var path =
@@ -96,6 +96,8 @@ internal static class SvgChart
         return End(svg, series, more);
     }
 
+    private static bool IsFinite((double X, double Y) point) => double.IsFinite(point.X) && double.IsFinite(point.Y);
+
     // both ends of the error bars
     private static IEnumerable<double> Reach(Series one) =>
         one.Errors is null ? [] : one.Y.SelectMany((_, n) => new[] { Ends(one, n).Low, Ends(one, n).High });
@@ -107,7 +109,7 @@ internal static class SvgChart
         ? $" ± {Style.Number(one.Errors[n])}"
         : $" [{Style.Number(Ends(one, n).Low)}, {Style.Number(Ends(one, n).High)}]";
 
-    private static string Bar(double x, double low, double high) => !double.IsFinite(low + high) ? ""
+    private static string Bar(double x, double low, double high) => !double.IsFinite(x + low + high) ? ""
         : $"<path d='M{Style.Fixed(x)} {Style.Fixed(low)}V{Style.Fixed(high)}M{Style.Fixed(x - 3)} "
             + $"{Style.Fixed(low)}h6M{Style.Fixed(x - 3)} {Style.Fixed(high)}h6' fill='none' stroke='#444'/>";
 

@@ -79,6 +79,34 @@ public sealed class FigureTests
     public void Arrows_between_steps_have_the_page_s_colour() =>
         Assert.Contains("stroke='currentColor'", Show.Flow(("a", "b"), ("c", "d")).ToHtml());
 
+    [Theory]
+    [InlineData(double.NaN)]
+    [InlineData(double.PositiveInfinity)]
+    public void A_point_whose_place_is_no_number_is_not_drawn(double x)
+    {
+        var points = new Series("p", [x, 2, 3], [1, 2, 3]).WithErrors([0.5, 0.5, 0.5]);
+        foreach (var svg in new[] { Plot.Points("t", "x", "y", points).ToSvg(), Plot.Lines("t", "x", "y",
+            points).ToSvg() })
+        {
+            Assert.DoesNotContain("NaN", svg);
+            Assert.DoesNotContain("∞", svg);
+        }
+    }
+
+    [Fact]
+    public void A_histogram_counts_what_is_finite_and_says_what_is_not()
+    {
+        var figure = Plot.Histogram("t", "loss", [1, 1, 3, double.NaN, double.PositiveInfinity], bins: 2);
+        var data = JObject.Parse(figure.ToHtml().Split("class=\"rg-plotly\">")[1].Split("</script>")[0]);
+        Assert.Equal(["2", "1"], data["data"]![0]!["y"]!.Select(count => $"{count}"));
+        Assert.Contains("loss (2 of 5 not finite, left out)", figure.ToSvg());
+        Assert.DoesNotContain("left out", Plot.Histogram("t", "loss", [1.0]).ToSvg());
+        Assert.Contains("'t' has no values",
+            Assert.Throws<ArgumentException>(() => Plot.Histogram("t", "loss", [])).Message);
+        Assert.Contains("none of the 1 values",
+            Assert.Throws<ArgumentException>(() => Plot.Histogram("t", "loss", [double.NaN])).Message);
+    }
+
     private static string Values(JToken trace) =>
         $"{trace["type"]} {trace["name"]} {string.Join(' ', trace["x"]!)} "
         + $"{string.Join(' ', trace["y"]!).Replace("NaN", "")}";
