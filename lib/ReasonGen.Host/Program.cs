@@ -18,6 +18,7 @@ var root = CommandLine.WithBriefHelp(new RootCommand("""
     KernelCommand.Create(), CompletionCommand.Create(),
 });
 root.Options.Add(Failure.VerboseOption);
+CommandLine.ReadNumbers(root);
 // a prompt may begin with @
 var parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
 if (CommandLine.Mistakes(parsed) is { Count: > 0 } mistakes)

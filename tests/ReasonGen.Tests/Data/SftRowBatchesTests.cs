@@ -212,6 +212,38 @@ public sealed class SftRowBatchesTests : IDisposable
             Assert.Throws<UnusableFileException>(() => Batches(config).Sample(0)).Message;
     }
 
+    [Theory]
+    [InlineData("tgas", "choose from short_caption, paraphrases, tags,")]
+    [InlineData("short_captoin", "say short_caption,")]
+    [InlineData("longIB_caption", "say longIB_captions,")]
+    [InlineData("brief_caption", "say varied_captions, or leave it out; none at all takes brief_caption.")]
+    public void A_wording_that_no_row_has_is_refused(string wording, string remedy)
+    {
+        var error = Assert.Throws<UnusableFileException>(() => Batches(new() { Wordings = ["tags", wording] })).Message;
+        Assert.Contains($"no row has the wording '{wording}'. In data.wordings {remedy}", error);
+    }
+
+    [Fact]
+    public void A_set_may_have_wordings_of_its_own_and_lack_published_ones()
+    {
+        var rows = WorldRows.Of(stream, 3).ToArray();
+        Assert.True(set.HasText("augmented_prompts.tags"));
+        Assert.False(set.HasText("augmented_prompts.tgas"));
+        // the text of a JSON object, of which any may have a member of its own
+        var own = SftParquet.Open(HandedIn.Path("prompts-as-json-text.parquet"));
+        Assert.True(own.HasText("augmented_prompts.short_caption"));
+        Assert.False(own.HasText("augmented_prompts.no_such"));
+        foreach (var row in rows)
+        {
+            row.Record["augmented_prompts"]!["tags"] = new JArray();
+        }
+
+        var path = Path.Combine(folder, "untagged.parquet");
+        SftParquet.Write(path, rows, 2);
+        _ = new SftRowBatches(SftParquet.Open(path), new ImageCodeCache(SftParquet.Open(path), images, 32,
+            ImageFile.Decode), words, PromptTemplate.Mini, new() { Wordings = ["short_caption", "tags"] });
+    }
+
     [Fact]
     public void A_trainer_steps_on_the_batches()
     {
