@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Text;
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
+using ReasonGen.Files;
 
 namespace ReasonGen.Host.Notebooks;
 
