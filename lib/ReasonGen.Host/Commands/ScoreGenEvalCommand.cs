@@ -185,6 +185,13 @@ internal static class ScoreGenEvalCommand
             run.Problems.Add($"{unknown.Values.Sum()} boxes are of classes that GenEval does not know and count for "
                 + $"nothing: {string.Join(", ", unknown.Keys.Take(5))}{(unknown.Count > 5 ? ", …" : "")}");
         }
+
+        var others = file.UnknownColors(GenEvalOptions.Colors);
+        if (others.Count > 0)
+        {
+            run.Problems.Add($"{others.Values.Sum()} boxes have colours that GenEval does not know, and are of none of "
+                + $"its own: {string.Join(", ", others.Keys.Take(5))}{(others.Count > 5 ? ", …" : "")}");
+        }
     }
 
     // Each prompt has as many images as generation.json says, or as the fullest prompt has.

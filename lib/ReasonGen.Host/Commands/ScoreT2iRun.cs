@@ -43,7 +43,8 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
                 + $"{files[0]}.");
         }
 
-        var nouns = Nouns is null ? PromptNouns.Rule : PromptNouns.Read(Nouns);
+        var nouns = Nouns is null ? PromptNouns.Rule : PromptNouns.Read(Nouns,
+            Attributes.Contains(category) ? "chunks" : category is "spatial" or "3d" ? "nouns" : null);
         var score = Scorer(folder, nouns, out var judge, out var questions, named);
         if (!run.Announce($"T2I-CompBench {category}", named.Length, questions, officialWork: OfficialWork))
         {
@@ -129,6 +130,12 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
             var answers = source.Value.Ask(file, 0, () => image, asked, cancel);
             var yes = answers.Select((answer, i) => answer?.Yes
                 ?? throw new OfficialStopException("none", $"there is neither yes nor no to '{asked[i]}'")).ToArray();
+            if (asked.Count == 0)
+            {
+                run.Problems.Add($"{file} scores 1 without a question, as in the official script: its prompt has no "
+                    + "noun chunk to ask about");
+            }
+
             return (double.Parse(T2iCompBench.AttributeScore(yes), CultureInfo.InvariantCulture),
                 string.Join('\n', asked.Zip(yes, (q, p) => $"{q} {p:0.00}")));
         };
@@ -141,7 +148,7 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
             : throw new UsageException(
                 "complex wants --parts with three scored folders: attribute, position, action.");
         string[] List(string name) => Lists is not null && File.Exists(Path.Combine(Lists, name))
-            ? File.ReadAllLines(Path.Combine(Lists, name))
+            ? TextFile.Read(Path.Combine(Lists, name)).TrimEnd('\n').Split('\n')
             : throw new UsageException($"complex wants --lists with the folder of {name}.");
         var (spatial, action) = (List("complex_val_spatial.txt"), List("complex_val_action.txt"));
         var joined = new T2iParts.Joined(Parts);

@@ -44,12 +44,7 @@ public sealed record GenEvalAnnotations(IReadOnlyList<HumanVerdict> Images, IRea
         CsvTable table;
         try
         {
-            table = CsvTable.Parse(File.ReadAllText(path));
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new UnusableFileException(path, $"the annotations cannot be read: {e.Message.TrimEnd('.')}",
-                "check the path", e);
+            table = CsvTable.Parse(TextFile.Read(path));
         }
         catch (OfficialStopException stop)
         {
@@ -140,7 +135,7 @@ public sealed record GenEvalAnnotations(IReadOnlyList<HumanVerdict> Images, IRea
         try
         {
             var byPrompt = new Dictionary<string, JsonElement>();
-            foreach (var line in File.ReadLines(path))
+            foreach (var line in TextFile.Read(path).Split('\n'))
             {
                 number++;
                 if (line.Trim().Length > 0)
@@ -152,11 +147,6 @@ public sealed record GenEvalAnnotations(IReadOnlyList<HumanVerdict> Images, IRea
             }
 
             return byPrompt;
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new UnusableFileException(path, $"GenEval's metadata cannot be read: {e.Message.TrimEnd('.')}",
-                "check the path", e);
         }
         catch (Exception e) when (e is OfficialStopException or InvalidOperationException or FormatException)
         {

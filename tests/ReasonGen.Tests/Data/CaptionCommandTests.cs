@@ -50,6 +50,19 @@ public sealed class CaptionCommandTests : IDisposable
     }
 
     [Fact]
+    public void A_caption_that_looks_like_a_date_stays_as_it_is()
+    {
+        var journal = Path.Combine(folder, "journal.jsonl");
+        File.WriteAllText(journal, """
+            {"task": "t", "hash": "h", "captions": {"brief_caption": "2024-05-01T10:00:00", "detailed_caption": "a", "augmented_prompts": {"tags": ["b"]}}}
+
+            """);
+        var read = CaptionJournal.Read(journal, "t");
+        Assert.Equal(0, read.Damaged);
+        Assert.Equal("2024-05-01T10:00:00", (string?)read.Finished["h"]["brief_caption"]);
+    }
+
+    [Fact]
     public async Task An_image_cut_short_and_a_link_to_nothing_are_named_and_the_rest_is_captioned_upright()
     {
         var sent = new List<byte[]>();
