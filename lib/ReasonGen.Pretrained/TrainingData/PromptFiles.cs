@@ -4,7 +4,8 @@
 // Deviations: 1. The reference measures a prompt without its template, keeps those of up to 146 tokens and cuts what is
 //   too long on the right, the turn's marker with it; here a prompt is measured as the policy reads it, and one that is
 //   too long is left out and counted.
-//   2. "a photo of" is taken out of GenEval's prompts, as its evaluation does, since the template says it again.
+//   2. "a photo of" is taken out of GenEval's prompts, as its evaluation does, since Janus' template says it again (the
+//   miniature's does not).
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
@@ -72,9 +73,9 @@ public sealed record PromptFiles(IReadOnlyList<Prompt> Prompts, int LeftOut)
             var text = PromptTemplate.Subject(Text(json, "prompt") ?? throw new FormatException("it has no 'prompt'"));
             var tag = Text(json, "tag") ?? "";
             var include = Clauses(json, "include");
-            if (include.Any(clause => clause.Relation is not null && clause.Target >= include.Length))
+            if (include.Index().Any(entry => entry.Item is { Relation: not null } clause && clause.Target >= entry.Index))
             {
-                throw new FormatException("a 'position' points at no entry of 'include'");
+                throw new FormatException("a 'position' points at no earlier entry of 'include'");
             }
 
             if (Clauses(json, "exclude").FirstOrDefault(entry => tag != "counting"
@@ -119,9 +120,10 @@ public sealed record PromptFiles(IReadOnlyList<Prompt> Prompts, int LeftOut)
         var (relation, target) = json["position"] switch
         {
             null or JValue { Value: null } => ((string?)null, 0),
-            JArray and [JValue { Value: string word }, JValue { Value: long and >= 0 and <= 1000 and var at }] =>
-                (word, (int)(long)at),
-            _ => throw new FormatException("a 'position' is no list of a relation and the number of an entry"),
+            JArray and [JValue { Value: ("left of" or "right of" or "above" or "below") and string word },
+                JValue { Value: long and >= 0 and <= 1000 and var at }] => (word, (int)(long)at),
+            _ => throw new FormatException("a 'position' is no list of a relation (left of, right of, above, below) "
+                + "and the number of an entry"),
         };
         return new(Text(json, "class") ?? throw new FormatException("an entry has no 'class'"), count,
             Text(json, "color"), relation, target);

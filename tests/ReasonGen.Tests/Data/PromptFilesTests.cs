@@ -51,6 +51,10 @@ public sealed class PromptFilesTests : IDisposable
     [InlineData("a.jsonl", "{\"prompt\": \"x\", \"include\": [{\"class\": \"a\", \"position\": [\"above\", 7]}]}",
         "'position'")]
     [InlineData("a.jsonl", "{\"prompt\": \"x\", \"include\": [{\"class\": \"a\", \"position\": [{}, []]}]}", "line 1")]
+    [InlineData("a.jsonl", "{\"prompt\": \"x\", \"include\": [{\"class\": \"a\", \"position\": [\"above\", 0]}]}",
+        "no earlier entry")]
+    [InlineData("a.jsonl", "{\"prompt\": \"x\", \"include\": [{\"class\": \"a\", \"position\": [\"near\", 0]}]}",
+        "left of, right of, above, below")]
     [InlineData("a.jsonl", "{\"prompt\": \"x\", \"include\": {\"class\": \"a\"}}", "'include' is no list")]
     [InlineData("a.jsonl", "{\"prompt\": \"x\", \"include\": [{\"class\": \"a\", \"color\": [\"red\"]}]}",
         "line 1 is no prompt: a 'color' is no text")]
