@@ -73,7 +73,8 @@ public sealed record PromptFiles(IReadOnlyList<Prompt> Prompts, int LeftOut)
             var text = PromptTemplate.Subject(Text(json, "prompt") ?? throw new FormatException("it has no 'prompt'"));
             var tag = Text(json, "tag") ?? "";
             var include = Clauses(json, "include");
-            if (include.Index().Any(entry => entry.Item is { Relation: not null } clause && clause.Target >= entry.Index))
+            if (include.Index().Any(entry =>
+                entry.Item is { Relation: not null, Target: var target } && target >= entry.Index))
             {
                 throw new FormatException("a 'position' points at no earlier entry of 'include'");
             }
