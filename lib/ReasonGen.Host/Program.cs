@@ -7,7 +7,7 @@ var root = CommandLine.WithBriefHelp(new RootCommand("""
     ReasonGen-R1 in C#: an image generator that thinks before it draws.
 
     Start with:   reasongen run notebooks
-    Exit codes:   0 done, 1 something failed, 2 the command line or a file that was given is wrong, 130 interrupted, 143 terminated
+    Exit codes:   0 done, 1 something failed, 2 the command line or a file that was given is wrong, 129 hung up, 130 interrupted, 143 terminated
     Colours:      on a terminal only, and not where NO_COLOR is set
     """)
 {

@@ -21,6 +21,7 @@ internal static class CommandLine
         {
             NamingStrategy = new CamelCaseNamingStrategy { ProcessDictionaryKeys = false },
         },
+        Converters = { new Numbers() },
     };
 
     /// <summary>Without a command the help is shown; the list of commands has a sentence for each, and each command's
@@ -152,6 +153,20 @@ internal static class CommandLine
     {
         option.CompletionSources.Add(values);
         return option;
+    }
+
+    // json knows no NaN: where there is no number stands null
+    private sealed class Numbers : JsonConverter
+    {
+        public override bool CanRead => false;
+
+        public override bool CanConvert(Type type) => (Nullable.GetUnderlyingType(type) ?? type) == typeof(double);
+
+        public override void WriteJson(JsonWriter writer, object? value, JsonSerializer serializer) =>
+            writer.WriteValue(value is double number && double.IsFinite(number) ? (double?)number : null);
+
+        public override object ReadJson(JsonReader reader, Type type, object? value, JsonSerializer serializer) =>
+            throw new NotSupportedException();
     }
 
     private sealed class BriefHelp(HelpAction full) : SynchronousCommandLineAction

@@ -46,14 +46,16 @@ internal static class ScoreT2iCommand
             "Folder with complex_val_spatial.txt and complex_val_action.txt; complex needs it." };
         var perPrompt = new Option<int>("--per-prompt") { Description =
             "Images that each prompt ought to have; 0 takes what the fullest has.", DefaultValueFactory = _ => 0 };
-        var command = new Command("t2i", Help) { category, nouns, objects, depth, parts, lists, perPrompt };
+        var anyway = new Option<bool>("--no-alarm") { Description =
+            "Scores even where a file's boxes hardly ever are of what is asked for." };
+        var command = new Command("t2i", Help) { category, nouns, objects, depth, parts, lists, perPrompt, anyway };
         options.AddTo(command);
         command.SetAction((parsed, cancel) => Task.FromResult(new T2iRun(options, parsed, parsed.GetValue(category)!,
             cancel)
         {
             Nouns = parsed.GetValue(nouns), Objects = parsed.GetValue(objects), Depth = parsed.GetValue(depth),
                 Parts = parsed.GetValue(parts) ?? [], Lists = parsed.GetValue(lists),
-            PerPrompt = parsed.GetValue(perPrompt),
+            PerPrompt = parsed.GetValue(perPrompt), Anyway = parsed.GetValue(anyway),
         }.Run()));
         return command;
     }

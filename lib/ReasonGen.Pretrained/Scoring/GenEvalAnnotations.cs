@@ -16,6 +16,9 @@ namespace ReasonGen.Scoring;
 /// <param name="Yes">Of these, who found it right.</param>
 public sealed record HumanVerdict(string Image, string Tag, int Votes, int Yes)
 {
+    /// <summary>What it was to show.</summary>
+    public string Prompt { get; init; } = "";
+
     /// <summary>More than half found it right.</summary>
     public bool Majority => Yes * 2 > Votes;
 
@@ -74,7 +77,7 @@ public sealed record GenEvalAnnotations(IReadOnlyList<HumanVerdict> Images, IRea
             }
 
             images.Add(new(group.Key, wanted.GetProperty("tag").GetString()!, group.Count(),
-                group.Count(row => Says(row, wanted))));
+                group.Count(row => Says(row, wanted))) { Prompt = Cell(group.First(), "Input.caption") });
         }
 
         return new(images, skipped);
