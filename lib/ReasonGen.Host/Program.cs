@@ -7,7 +7,7 @@ var root = CommandLine.WithBriefHelp(new RootCommand("""
     ReasonGen-R1 in C#: an image generator that thinks before it draws.
 
     Start with:   reasongen run notebooks
-    Exit codes:   0 done, 1 something failed, 2 the command line or a file that was given is wrong, 130 interrupted, 143 terminated
+    Exit codes:   0 done, 1 something failed, 2 the command line or a file that was given is wrong, 129 hung up, 130 interrupted, 143 terminated
     Colours:      on a terminal only, and not where NO_COLOR is set
     """)
 {
@@ -18,6 +18,7 @@ var root = CommandLine.WithBriefHelp(new RootCommand("""
     KernelCommand.Create(), CompletionCommand.Create(),
 });
 root.Options.Add(Failure.VerboseOption);
+CommandLine.ReadNumbers(root);
 // a prompt may begin with @
 var parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
 if (CommandLine.Mistakes(parsed) is { Count: > 0 } mistakes)

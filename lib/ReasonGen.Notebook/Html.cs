@@ -46,7 +46,7 @@ internal static class Formatters
         Formatter.Register<RgbImage>((image, writer) => writer.Write(Show.Images([image]).ToHtml()),
             HtmlFormatter.MimeType);
         Formatter.Register<Microsoft.Data.Analysis.DataFrame>((frame, writer) =>
-            writer.Write(Show.Table(frame).ToHtml()), HtmlFormatter.MimeType);
+            writer.Write(Show.Head(frame, Formatter.ListExpansionLimit).ToHtml()), HtmlFormatter.MimeType);
         Formatter.Register<Plotly.NET.GenericChart>((chart, writer) => writer.Write(Chart(chart)),
             HtmlFormatter.MimeType);
     }

@@ -44,6 +44,13 @@ public sealed class ImageGrid(IReadOnlyList<Tile> tiles, int columns, int scale,
         var across = Math.Min(columns, Math.Max(1, tiles.Count));
         var heading =
             title.Length == 0 ? "" : $"<div style=\"font-weight:600;margin:4px 0 8px\">{Html.Escape(title)}</div>";
+        if (tiles.Any(tile => tile.Heat is not null))
+        {
+            heading += "<div style=\"font-size:12px;margin:0 0 8px\">least value of the image <span style=\"display:"
+                + "inline-block;width:90px;height:10px;background:linear-gradient(90deg,rgba(255,200,0,.15),"
+                + "rgba(255,40,0,.85))\"></span> largest</div>";
+        }
+
         return $"<div class=\"rg-images\" style=\"{Style.Font};padding:3px\">{heading}<div style=\"display:grid;"
             + $"gap:{Gap}px;max-width:{across * (width + Gap)}px;grid-template-columns:repeat(auto-fill,"
             + $"minmax(min(100%,max({least}px,calc((100% "

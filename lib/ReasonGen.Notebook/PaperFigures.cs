@@ -67,12 +67,16 @@ public static class PaperFigures
     /// <param name="study">The study.</param>
     /// <param name="pairs">The arm that is looked at, and the one that it is held against.</param>
     public static Html Differences(this PaperStudy study, params (string Arm, string Against)[] pairs) =>
-        Show.Table(pairs.Where(pair => study.Has(pair.Arm, pair.Against)).Select(pair => (
-                Of: $"{pair.Arm} − {pair.Against}", Warm: study[pair.Against].To(study[pair.Arm]),
-                Greedy: study[pair.Against].To(study[pair.Arm], "greedy"))),
-            ("benchmark of", pair => pair.Of), ("seeds", pair => pair.Warm.Seeds),
-            ("T 1", pair => pair.Warm.Difference.Text(signed: true)), ("T 1 is", pair => Said(pair.Warm)),
-            ("greedy", pair => pair.Greedy.Difference.Text(signed: true)), ("greedy is", pair => Said(pair.Greedy)));
+        Show.Table(["benchmark of", "seeds", "T 1", "T 1 is", "greedy", "greedy is"],
+            pairs.Where(pair => study.Has(pair.Arm, pair.Against)).Select(pair =>
+            {
+                var (warm, greedy) = (study[pair.Against].To(study[pair.Arm]),
+                    study[pair.Against].To(study[pair.Arm], "greedy"));
+                return (IReadOnlyList<object?>)[$"{pair.Arm} − {pair.Against}", warm.Seeds,
+                    warm.Difference.Text(signed: true), Said(warm), greedy.Difference.Text(signed: true), Said(greedy)];
+            }), "Differences of "
+                + study.Only([.. pairs.SelectMany(pair => (string[])[pair.Arm, pair.Against])]).Basis()
+                + ", with 95 % intervals");
 
     /// <summary>The paper's claims beside what is known of them.</summary>
     /// <param name="claims">Rows of the table.</param>
@@ -85,13 +89,21 @@ public static class PaperFigures
     private static string Said((Interval Difference, int Seeds) of) =>
         of.Difference.Says() + (of.Seeds == 1 ? ", by prompts alone" : "");
 
-    /// <summary>What the arms rest on: "5 seeds", "1 to 3 seeds", "single runs".</summary>
+    /// <summary>What the arms rest on: "5 seeds, 120 RL steps", "1 to 3 seeds", "single runs, 120 to 200 RL
+    /// steps".</summary>
     internal static string Basis(this PaperStudy study)
     {
-        int[] seeds = [.. study.Arms.Select(arm => study[arm].Seeds.Count).DefaultIfEmpty()];
-        var (least, most) = (seeds.Min(), seeds.Max());
-        return most == 1 ? "single runs" : least == most ? $"{most} seeds" : $"{least} to {most} seeds";
+        var seeds = Range(study.Arms.Select(arm => (long)study[arm].Seeds.Count));
+        return (seeds is "" or "1" ? "single runs" : $"{seeds} seeds")
+            + (study.RlSteps() is { Length: > 0 } steps ? $", {steps} RL steps" : "");
     }
+
+    /// <summary>How many steps of GRPO the arms took: "120", "120 to 200"; empty where there is none.</summary>
+    internal static string RlSteps(this PaperStudy study) =>
+        Range(study.Arms.Select(arm => study[arm].RlSteps).Where(steps => steps > 0));
+
+    private static string Range(IEnumerable<long> numbers) => numbers.ToArray() is not { Length: > 0 } all ? ""
+        : all.Min() == all.Max() ? $"{all[0]}" : $"{all.Min()} to {all.Max()}";
 
     // where arms differ in it, the legend says how many seeds each is the mean of
     private static Figure Lines(this PaperStudy study, string title, string unit,

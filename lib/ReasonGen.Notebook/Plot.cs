@@ -106,7 +106,8 @@ public sealed class Figure : IHtml
                 double.IsFinite(value) ? new JRaw(value.ToString("G6", CultureInfo.InvariantCulture))
                     : JValue.CreateNull()));
         static JObject Axis(string text) => new() { ["title"] = new JObject { ["text"] = text } };
-        var traces = series.Select(one =>
+        string[] legend = [.. series.Select(one => one.Name)], colors = Style.ColorsOf(legend);
+        var traces = series.Select((one, i) =>
         {
             var trace = kind == FigureKind.Bars
                 ? new JObject
@@ -119,6 +120,11 @@ public sealed class Figure : IHtml
                     ["name"] = one.Name,
                     ["x"] = Numbers(one.X), ["y"] = Numbers(one.Y),
                 };
+            if (Style.HasArm(legend)) // otherwise the page's own, which are the same and change with its theme
+            {
+                trace["marker"] = new JObject { ["color"] = colors[i] }; // of lines and error bars, too
+            }
+
             if (one.Dashed)
             {
                 trace["line"] = new JObject { ["dash"] = "dash" };
@@ -177,17 +183,27 @@ public static class Plot
     public static Series Curve(this RunRecord run, string column, string? name = null, int smooth = 1) =>
         new Series(name ?? column.Replace('_', ' '), run[column]).Smooth(smooth);
 
-    /// <summary>How often values fall into each of so many equal bins.</summary>
+    /// <summary>How often values fall into each of so many equal bins. Those that are not finite are left out, and
+    /// counted below the axis.</summary>
+    /// <exception cref="ArgumentException">None of them is finite.</exception>
     public static Figure Histogram(string title, string xTitle, IReadOnlyList<double> values, int bins = 20)
     {
-        double low = values.Min(), width = Math.Max(values.Max() - low, 1e-9) / bins;
+        double[] finite = [.. values.Where(double.IsFinite)];
+        if (finite.Length == 0)
+        {
+            throw new ArgumentException(values.Count == 0 ? $"the histogram '{title}' has no values"
+                : $"none of the {values.Count} values of the histogram '{title}' is finite", nameof(values));
+        }
+
+        double low = finite.Min(), width = Math.Max(finite.Max() - low, 1e-9) / bins;
         var counts = new double[bins];
-        foreach (var value in values)
+        foreach (var value in finite)
         {
             counts[Math.Min(bins - 1, (int)((value - low) / width))]++;
         }
 
-        return Bars(title, xTitle, "count",
+        var left = values.Count - finite.Length;
+        return Bars(title, left == 0 ? xTitle : $"{xTitle} ({left} of {values.Count} not finite, left out)", "count",
             counts.Select((_, i) => Style.Number(Math.Round(low + (i + 0.5) * width, 2))).ToArray(),
             new Series("count", counts));
     }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.Data.Analysis;
 using ReasonGen.Imaging;
 using ReasonGen.Rollouts;
@@ -59,12 +60,13 @@ public static class Show
             }),
     ], columns, scale, title);
 
-    /// <summary>Images with values laid over them, for example the entropy of each image token.</summary>
+    /// <summary>Images with values laid over them, for example the entropy of each image token. Below each stands from
+    /// where to where its values go.</summary>
     public static ImageGrid Heat(IReadOnlyList<RgbImage> images, IReadOnlyList<double[]> values,
         IReadOnlyList<string>? captions = null,
         int columns = 4, int scale = 5, string title = "") =>
-        new(images.Select((image, i) => new Tile(image, captions?[i] ?? "", null, values[i])).ToArray(), columns, scale,
-            title);
+        new(images.Select((image, i) => new Tile(image, $"{captions?[i]} {Style.Number(values[i].Min())} to "
+            .TrimStart() + Style.Number(values[i].Max()), null, values[i])).ToArray(), columns, scale, title);
 
     /// <summary>Tokens on a background that grows with their value; the value shows when pointed at.</summary>
     public static Html Tokens(IReadOnlyList<string> tokens, IReadOnlyList<double> values, string unit = "nats")
@@ -141,8 +143,17 @@ public static class Show
         Table(frame.Columns.Select(column => column.Name).ToArray(),
         frame.Rows.Select(row => row.Select(cell => cell).ToArray()), title);
 
-    /// <summary>Rows of cells as a table; numbers stand right-aligned, with as many decimals as their column
-    /// needs.</summary>
+    /// <summary>The first rows of a data frame, and how many more there are.</summary>
+    internal static Html Head(DataFrame frame, int most)
+    {
+        var table = Table([.. frame.Columns.Select(column => column.Name)],
+            frame.Rows.Take(most).Select(row => row.Select(cell => cell).ToArray()));
+        return frame.Rows.Count <= most ? table : new(table.Text + FormattableString.Invariant(
+            $"<div style=\"{Style.Font}\">… {frame.Rows.Count - most:#,0} rows more; Show.Table shows all</div>"));
+    }
+
+    /// <summary>Rows of cells as a table; numbers stand right-aligned, with as many decimals as their column needs,
+    /// whole ones with all their digits.</summary>
     public static Html Table(IReadOnlyList<string> columns, IEnumerable<IReadOnlyList<object?>> rows, string title = "")
     {
         const string cell = "padding:4px 8px;border-bottom:1px solid rgba(127,127,127,.3)";
@@ -155,7 +166,7 @@ public static class Show
             + $"{Html.Escape(name)}</th>"));
         string Cell(object? value, Column kind)
         {
-            var text = Column.IsNumber(value) ? kind.Text(Convert.ToDouble(value)) : value?.ToString() ?? "";
+            var text = Column.IsNumber(value) ? kind.Text(value!) : value?.ToString() ?? "";
             var side = Column.IsNumber(value) || kind.Numeric ? "right" : "left"; // Jupyter's own is right for all
             return $"<td style=\"{cell};text-align:{side}{Whole(text)}\">{Html.Escape(text)}</td>";
         }
@@ -188,15 +199,21 @@ public static class Show
             var texts = numbers.Select(Style.Number).ToArray();
             var decimals = texts.Select(text => text.IndexOf('.') is >= 0 and var point ? text.Length - point - 1 : 0)
                 .DefaultIfEmpty(0).Max();
-            var whole = all.Any(value => value is int or long) || texts.Any(text => text.Contains('e'));
+            var whole = all.Any(IsWhole) || texts.Any(text => text.Contains('e'));
             return new(numbers.Length * 2 >= all.Length && numbers.Length > 0,
                 whole ? 0 : Math.Min(decimals, numbers.Any(value => Math.Abs(value) >= 0.1) ? 3 : 4));
         }
 
-        internal static bool IsNumber(object? value) => value is double or float or int or long;
+        internal static bool IsNumber(object? value) => value is double or float or decimal || IsWhole(value);
 
-        internal string Text(double value) => Decimals > 0 && double.IsFinite(value)
-            ? Scoring.Decimals.Of(value, Decimals) : Style.Number(value);
+        // a double would round what has more than 15 digits
+        internal string Text(object value) => value is not (double or float)
+            ? ((IFormattable)value).ToString(null, CultureInfo.InvariantCulture)
+            : Convert.ToDouble(value) is var number && Decimals > 0 && double.IsFinite(number)
+                ? Scoring.Decimals.Of(number, Decimals) : Style.Number(number);
+
+        private static bool IsWhole(object? value) =>
+            value is int or long or uint or ulong or short or ushort or byte or sbyte;
     }
 
     /// <summary>Steps one after the other, as boxes that arrows join.</summary>
@@ -219,8 +236,8 @@ public static class Show
                 + $"stroke='{Style.Colors[0]}'/><text x='{x + wide / 2}' y='24' text-anchor='middle' "
                 + $"font-weight='600' font-size='14'>{Html.Escape(steps[i].Name)}</text>{words}"
                 + (i == 0 ? ""
-                    : $"<path d='M{x - gap + 3} 30h{gap - 8}m-6 -5l6 5l-6 5' fill='none' stroke='#45505f' "
-                        + $"stroke-width='1.6'/>");
+                    : $"<path d='M{x - gap + 3} 30h{gap - 8}m-6 -5l6 5l-6 5' fill='none' "
+                        + "stroke='currentColor' stroke-width='1.6'/>"); // between boxes lies the page, light or dark
         }
 
         var width = steps.Length * (wide + gap) - gap;

@@ -12,12 +12,13 @@ internal static class SvgChart
 
     internal static string Lines(IReadOnlyList<Series> series, string title, string xTitle, string yTitle, bool joined)
     {
-        var points = series.SelectMany(s => s.X.Zip(s.Y)).Where(p => double.IsFinite(p.Second)).ToArray();
+        var points = series.SelectMany(s => s.X.Zip(s.Y)).Where(IsFinite).ToArray();
         var (xLow, xHigh) = Range(points.Select(p => p.First), false);
         var (yLow, yHigh) = Range(points.Select(p => p.Second).Concat(series.SelectMany(Reach)), true);
         double X(double x) => Left + (x - xLow) / (xHigh - xLow) * PlotWidth;
         double Y(double y) => Top + PlotHeight - (y - yLow) / (yHigh - yLow) * PlotHeight;
         var svg = Begin(title, xTitle, yTitle, yLow, yHigh);
+        var colors = Style.ColorsOf(series.Select(one => one.Name));
         foreach (var x in Ticks(xLow, xHigh))
         {
             svg.Append(
@@ -27,13 +28,13 @@ internal static class SvgChart
 
         for (var i = 0; i < series.Count; i++)
         {
-            var finite = series[i].X.Zip(series[i].Y).Where(p => double.IsFinite(p.Second)).ToArray();
+            var finite = series[i].X.Zip(series[i].Y).Where(IsFinite).ToArray();
             if (joined)
             {
                 var path =
                     string.Join(' ', finite.Select(p => $"{Style.Fixed(X(p.First))},{Style.Fixed(Y(p.Second))}"));
                 svg.Append(
-                    $"<polyline fill='none' stroke='{Color(i)}' stroke-width='1.8' "
+                    $"<polyline fill='none' stroke='{colors[i]}' stroke-width='1.8' "
                     + $"{(series[i].Dashed ? "stroke-dasharray='6 5' " : "")}points='{path}'><title>"
                     + $"{Html.Escape(series[i].Name)}</title></polyline>");
             }
@@ -42,7 +43,7 @@ internal static class SvgChart
             {
                 svg.Append(
                     $"<circle cx='{Style.Fixed(X(x))}' cy='{Style.Fixed(Y(y))}' r='2.5' "
-                    + $"fill='{Color(i)}' fill-opacity='.7'/>");
+                    + $"fill='{colors[i]}' fill-opacity='.7'/>");
             }
 
             for (var n = 0; n < (series[i].Errors?.Length ?? 0); n++)
@@ -65,6 +66,7 @@ internal static class SvgChart
         var every = Math.Max(1, (int)Math.Ceiling(longest / group));
         var more = every > 2 ? (int)Math.Max(0, longest * 0.77 - 18) : 0; // room below for names that are turned
         var svg = Begin(title, xTitle, yTitle, yLow, yHigh, more);
+        var colors = Style.ColorsOf(series.Select(one => one.Name));
         for (var n = 0; n < names.Count; n++)
         {
             // names too wide for one row stand in two; those too wide for two are turned
@@ -80,7 +82,7 @@ internal static class SvgChart
                 svg.Append(
                     $"<rect x='{Style.Fixed(Left + n * group + group * 0.1 + i * bar)}' y='"
                     + $"{Style.Fixed(high)}' width='{Style.Fixed(bar * 0.94)}' height='"
-                    + $"{Style.Fixed(low - high)}' fill='{Color(i)}'><title>"
+                    + $"{Style.Fixed(low - high)}' fill='{colors[i]}'><title>"
                     + Html.Escape($"{names[n]}, {series[i].Name}: {Style.Number(value)}{Error(series[i], n)}")
                     + "</title></rect>");
                 if (series[i].Errors is not null)
@@ -94,6 +96,8 @@ internal static class SvgChart
         return End(svg, series, more);
     }
 
+    private static bool IsFinite((double X, double Y) point) => double.IsFinite(point.X) && double.IsFinite(point.Y);
+
     // both ends of the error bars
     private static IEnumerable<double> Reach(Series one) =>
         one.Errors is null ? [] : one.Y.SelectMany((_, n) => new[] { Ends(one, n).Low, Ends(one, n).High });
@@ -105,7 +109,7 @@ internal static class SvgChart
         ? $" ± {Style.Number(one.Errors[n])}"
         : $" [{Style.Number(Ends(one, n).Low)}, {Style.Number(Ends(one, n).High)}]";
 
-    private static string Bar(double x, double low, double high) => !double.IsFinite(low + high) ? ""
+    private static string Bar(double x, double low, double high) => !double.IsFinite(x + low + high) ? ""
         : $"<path d='M{Style.Fixed(x)} {Style.Fixed(low)}V{Style.Fixed(high)}M{Style.Fixed(x - 3)} "
             + $"{Style.Fixed(low)}h6M{Style.Fixed(x - 3)} {Style.Fixed(high)}h6' fill='none' stroke='#444'/>";
 
@@ -137,11 +141,11 @@ internal static class SvgChart
 
     private static string End(StringBuilder svg, IReadOnlyList<Series> series, int more = 0)
     {
-        var x = (double)Left;
+        var (x, colors) = ((double)Left, Style.ColorsOf(series.Select(one => one.Name)));
         for (var i = 0; i < series.Count; i++)
         {
             svg.Append(
-                $"<rect x='{Style.Fixed(x)}' y='{Height - 14 + more}' width='12' height='8' fill='{Color(i)}'/><text "
+                $"<rect x='{Style.Fixed(x)}' y='{Height - 14 + more}' width='12' height='8' fill='{colors[i]}'/><text "
                 + $"x='{Style.Fixed(x + 16)}' y='{Height - 6 + more}'>{Html.Escape(series[i].Name)}</text>");
             x += 34 + series[i].Name.Length * 6.6;
         }
@@ -176,6 +180,4 @@ internal static class SvgChart
     // as Plotly writes them: longer ones would run into the axis' title
     private static string Short(double value) => Math.Abs(value) >= 1e6 ? $"{Style.Fixed(value / 1e6)}M"
         : Math.Abs(value) >= 1e5 ? $"{Style.Fixed(value / 1e3)}k" : Style.Number(value);
-
-    private static string Color(int index) => Style.Colors[index % Style.Colors.Length];
 }

@@ -18,14 +18,54 @@ internal static class Golden
         Environment.GetEnvironmentVariable("REASONGEN_GOLDEN") is { Length: > 0 } other ? other
         : System.IO.Path.Combine(System.IO.Path.GetDirectoryName(Study.DataFolder())!, "tests", "golden");
 
+    // members that hold nothing in some sets
+    private static readonly string[] Sparse = ["buffers", "errors", "hf_optional_buffers", "may_also_be_in_a_file",
+        "only_in_2", "only_in_3", "only_in_hf"];
+
     internal static string Path(string name) => System.IO.Path.Combine(Folder, name);
 
-    internal static Dictionary<string, Tensor> Tensors(string name) =>
-        Safetensors.Load(Path(name + ".safetensors")).Here();
+    /// <summary>The path of a file that must be there: one to be refused would be refused too if it were not.</summary>
+    internal static string Existing(string name)
+    {
+        Assert.True(File.Exists(Path(name)), $"the fixture lists {name}, which it does not have");
+        return Path(name);
+    }
 
-    internal static JObject Json(string name) => (JObject)Token(name);
+    internal static Dictionary<string, Tensor> Tensors(string name)
+    {
+        var tensors = Safetensors.Load(Path(name + ".safetensors"));
+        Assert.True(tensors.Count > 0, $"{name}.safetensors holds no tensors");
+        return tensors.Here();
+    }
 
+    /// <summary>An object whose members hold something, so that no loop over one of them goes over nothing.</summary>
+    internal static JObject Json(string name, bool mayBeSparse = false)
+    {
+        var json = (JObject)Token(name);
+        Assert.All(json.Properties(), member => Assert.False(
+            member.Value is JContainer { Count: 0 } && !mayBeSparse && !Sparse.Contains(member.Name),
+            $"'{member.Name}' of {name}.json is empty"));
+        return json;
+    }
+
+    /// <summary>A list of at least one case.</summary>
     internal static JArray List(string name) => (JArray)Token(name);
+
+    /// <summary>At least one of them, so that a loop over them compares something.</summary>
+    internal static List<T> Some<T>(this IEnumerable<T> cases, string what = "case")
+    {
+        List<T> some = [.. cases];
+        Assert.True(some.Count > 0, $"the fixture has no {what}");
+        return some;
+    }
+
+    /// <summary>Zip for lists that must be of one length.</summary>
+    internal static List<(A First, B Second)> Paired<A, B>(this IEnumerable<A> expected, IEnumerable<B> actual)
+    {
+        var (first, second) = (expected.ToArray(), actual.ToArray());
+        Assert.True(first.Length == second.Length, $"{second.Length} instead of {first.Length}");
+        return [.. first.Zip(second)];
+    }
 
     private static JToken Token(string name)
     {
@@ -33,7 +73,9 @@ internal static class Golden
         using Stream file = File.Exists(zipped) ? new GZipStream(File.OpenRead(zipped), CompressionMode.Decompress)
             : File.OpenRead(Path(name + ".json"));
         using var reader = new JsonTextReader(new StreamReader(file)) { DateParseHandling = DateParseHandling.None };
-        return JToken.Load(reader);
+        var token = JToken.Load(reader);
+        Assert.True(token is JContainer { Count: > 0 }, $"{name}.json is empty");
+        return token;
     }
 
     internal static void Close(Tensor expected, Tensor actual, double tolerance, string what = "")

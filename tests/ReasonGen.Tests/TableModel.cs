@@ -18,6 +18,9 @@ internal sealed class TableModel : IImageTextModel, IDisposable
 
     internal Parameter this[string name] => weights[name];
 
+    /// <summary>Called before each pass.</summary>
+    internal Action Passing { get; set; } = () => { };
+
     public int VocabularySize => (int)weights["text_head"].shape[0];
 
     public int CodebookSize => (int)weights["img_head"].shape[0];
@@ -29,6 +32,7 @@ internal sealed class TableModel : IImageTextModel, IDisposable
 
     public Tensor Embed(Tensor ids, Tensor? imageMask = null)
     {
+        Passing();
         var flat = ids.reshape(-1);
         var text = weights["text_embed"].index_select(0, flat.clamp(0, VocabularySize - 1));
         if (imageMask is not null)

@@ -13,7 +13,7 @@ public sealed class CheckpointFiles
 {
     private const long LargestIndex = 64 << 20;
 
-    private static readonly string[] UsualNames =
+    internal static readonly string[] UsualNames =
         ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
 
     // what wrappers of a training loop put before every name
@@ -35,9 +35,11 @@ public sealed class CheckpointFiles
     /// <summary>What it is where it is not the plain weights of a model, such as an adapter; null where nothing
     /// tells.</summary>
     public string? Note =>
-        FolderKinds.DescribeAdapter(Directory.Exists(Path) ? Path
-            : System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(Path))!)
+        (Folder is var folder && FolderKinds.IsModel(folder) ? null : FolderKinds.DescribeAdapter(folder))
         ?? (FolderKinds.Explain(Entries) is var (what, remedy) ? $"{what}: {remedy}" : null);
+
+    private string Folder => Directory.Exists(Path) ? Path
+        : System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(Path))!;
 
     /// <summary>Opens a .safetensors or .bin file, a …index.json, or a folder with one of those under its usual
     /// name.</summary>

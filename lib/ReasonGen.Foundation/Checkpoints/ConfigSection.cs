@@ -88,13 +88,14 @@ internal sealed record ConfigSection(string Path, string Name, JObject Json)
         var value => throw Wrong(key, value, "text"),
     };
 
-    internal IReadOnlyList<int> Integers(string key, IReadOnlyList<int> otherwise, int least = 1) => Get(key) switch
+    internal IReadOnlyList<int> Integers(string key, IReadOnlyList<int> otherwise, int least = 1, int most = 999) =>
+        Get(key) switch
     {
         null => otherwise,
         JArray { Count: <= 4096 } list
-            when list.All(item => item.Type == JTokenType.Integer && (double)item >= least && (double)item < 1000) =>
+            when list.All(item => item.Type == JTokenType.Integer && (double)item >= least && (double)item <= most) =>
             [.. list.Select(item => (int)item)],
-        var value => throw Wrong(key, value, $"a list of whole numbers from {least} to 999"),
+        var value => throw Wrong(key, value, $"a list of whole numbers from {least} to {most}"),
     };
 
     /// <summary>Refuses a configuration of quantised weights.</summary>
@@ -118,6 +119,23 @@ internal sealed record ConfigSection(string Path, string Name, JObject Json)
         {
             throw Wrong(key, value,
                 only is null ? "nothing" : $"{only.ToString(Formatting.None)}, the only value that is implemented");
+        }
+    }
+
+    /// <summary>Refuses preparations of images that are not implemented: other than Pillow's bicubic resize of bytes
+    /// that are then divided by 255.</summary>
+    /// <param name="steps">Steps that may not be switched off.</param>
+    internal void ExpectUsualImages(params string[] steps)
+    {
+        foreach (var step in steps)
+        {
+            Expect(step, true);
+        }
+
+        Expect("resample", 3); // Pillow's number of bicubic
+        if (Math.Abs(Number("rescale_factor", 1 / 255.0) * 255 - 1) > 1e-6) // some write it with seven digits
+        {
+            throw Wrong("rescale_factor", Get("rescale_factor")!, "1/255, the only value that is implemented");
         }
     }
 

@@ -76,6 +76,20 @@ internal static class FolderKinds
             : new(folder, $"a download into it is not finished: '{file}'", "run the download again");
     }
 
+    /// <summary>Whether a folder holds an adapter of PEFT, beside which a config.json may lie.</summary>
+    /// <exception cref="UnusableFileException">It holds a whole model, too: which of the two is meant is not
+    /// guessed.</exception>
+    internal static bool IsAdapter(string folder) => DescribeAdapter(folder) is { } adapter
+        && (IsModel(folder) ? throw new UnusableFileException(folder,
+            $"a model and an adapter in one folder: beside config.json and whole weights lies {adapter}",
+            $"move {Adapter} and adapter_model.* into a folder of their own: give that one for the model with the "
+            + "adapter, or this one without them for the model as it is") : true);
+
+    /// <summary>Whether a folder holds a model's configuration and weights other than those of an adapter.</summary>
+    internal static bool IsModel(string folder) => File.Exists(Path.Combine(folder, "config.json"))
+        && (CheckpointFiles.UsualNames.Any(name => File.Exists(Path.Combine(folder, name)))
+            || Directory.GetFiles(folder, "*.safetensors").Any(file => !Path.GetFileName(file).StartsWith("adapter_")));
+
     /// <summary>A PEFT adapter in half a sentence; null where the folder holds none.</summary>
     internal static string? DescribeAdapter(string folder)
     {

@@ -16,7 +16,7 @@ internal static unsafe class TokenSampler
 
     /// <summary>From softmax(logits / temperature).</summary>
     /// <param name="logits">[N, C].</param>
-    /// <param name="temperature">Above 0.</param>
+    /// <param name="temperature">Above 0; less than 1e-6 is taken for that, where but the likeliest is left.</param>
     /// <param name="greedy">Takes the likeliest instead; the first of equals.</param>
     /// <param name="noise">Gives exponential noise in the shape of what it is given, and where that is.</param>
     /// <param name="topP">Keeps the likeliest tokens whose predecessors sum to less than this; 1 keeps all.</param>
@@ -25,6 +25,7 @@ internal static unsafe class TokenSampler
     internal static (Tensor Ids, Tensor LogProbs) Draw(
         Tensor logits, double temperature, bool greedy, Func<Tensor, Tensor> noise, double topP = 1)
     {
+        temperature = Math.Max(temperature, 1e-6); // what logits are divided by must leave numbers
         if (topP == 1 && logits is { dtype: ScalarType.Float32, device_type: DeviceType.CPU } && !is_grad_enabled()
             && logits.is_contiguous() && Vector128.IsHardwareAccelerated)
         {
@@ -76,10 +77,10 @@ internal static unsafe class TokenSampler
         }
 
         p[classes..].Fill(-1e30f);
-        var (sum, by, off) = (L.Of(0), L.Of(scale), L.Of(-largest * scale));
+        var (sum, by, off) = (L.Of(0), L.Of(scale), L.Of(-largest));
         for (var i = 0; i < classes; i += L.Count)
         {
-            var share = Lanes<L, V>.Exp(L.MultiplyAdd(L.Load(shares.Address + i), by, off));
+            var share = Lanes<L, V>.Exp(L.Multiply(L.Add(L.Load(shares.Address + i), off), by));
             sum = L.Add(sum, share);
             L.Store(share, shares.Address + i);
         }

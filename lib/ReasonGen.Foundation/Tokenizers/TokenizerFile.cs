@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using System.Text.Unicode;
 using ReasonGen.Checkpoints;
@@ -28,8 +29,9 @@ internal sealed record TokenizerFile(
             Demand(file.Length <= Largest, $"it has {file.Length} bytes, more than any tokenizer");
             var bytes = new byte[file.Length];
             file.ReadExactly(bytes);
+            var mark = bytes.AsSpan().StartsWith(Encoding.UTF8.Preamble) ? Encoding.UTF8.Preamble.Length : 0;
             using var json = Utf8.IsValid(bytes)
-                ? JsonDocument.Parse(bytes, new JsonDocumentOptions { AllowDuplicateProperties = false })
+                ? JsonDocument.Parse(bytes.AsMemory(mark), new JsonDocumentOptions { AllowDuplicateProperties = false })
                 : throw new FormatException("it is not UTF-8 text");
             return Parse(json.RootElement);
         }

@@ -152,7 +152,7 @@ internal static class CaptionCommand
                     $"{count} rows have no {style}; training draws among the styles that they have.");
             }
 
-            var asked = outcome.Asked - outcome.Unusable.Count;
+            var asked = outcome.Answered;
             Console.WriteLine((outcome.Captioned == 0 ? "No row was made, and no set is written."
                 : $"{outcome.Captioned} rows in {output}, {asked} {(asked == 1 ? "image" : "images")} answered just "
                     + $"now.")
@@ -175,7 +175,8 @@ internal static class CaptionCommand
 
     private static string Describe(CaptionEstimate estimate, int images, bool priced) =>
         string.Create(CultureInfo.InvariantCulture,
-        $"{images} images, {estimate.Finished} of them finished. To "
+        $"{images} images, {estimate.Finished} of them finished"
+        + $"{(estimate.Duplicates > 0 ? $", {estimate.Duplicates} the same as another and asked about once" : "")}. To "
         + $"ask: {estimate.Images} calls, about {estimate.TokensIn:N0} tokens read and ")
         + string.Create(CultureInfo.InvariantCulture, $"{estimate.TokensOut:N0} written; ") + (priced
         ? string.Create(CultureInfo.InvariantCulture,

@@ -23,7 +23,7 @@ internal static class ChatCommand
 
     internal static Command Create()
     {
-        var model = new ModelOptions();
+        var model = new ModelOptions(chats: true);
         var question = new Argument<string[]>("question")
         {
             Description = "The question; none for a conversation.", Arity = ArgumentArity.ZeroOrMore,
@@ -64,6 +64,7 @@ internal static class ChatCommand
                 throw new UsageException("the question is empty; leave it out for a conversation");
             }
 
+            model.ExpectChat(parsed);
             List<RgbImage> shown = [.. (parsed.GetValue(images) ?? []).Select(ImageFile.Read)];
             using var pipeline = model.Open(parsed);
             var asked = string.Join(' ', parsed.GetValue(question) ?? []);
@@ -112,7 +113,8 @@ internal static class ChatCommand
             }
             catch (Exception e) when (e is ArgumentException or UnusableFileException && !Console.IsInputRedirected)
             {
-                Console.Error.WriteLine(e.Message); // whoever sits there reads it and says it differently
+                // whoever sits there reads it and says it differently
+                Console.Error.WriteLine(Failure.Explain(e).Words);
             }
         }
 

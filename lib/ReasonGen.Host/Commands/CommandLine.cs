@@ -5,6 +5,7 @@ using System.CommandLine.Parsing;
 using Newtonsoft.Json;
 using Newtonsoft.Json.Serialization;
 using ReasonGen.Core;
+using ReasonGen.Runs;
 
 namespace ReasonGen.Host.Commands;
 
@@ -20,6 +21,7 @@ internal static class CommandLine
         {
             NamingStrategy = new CamelCaseNamingStrategy { ProcessDictionaryKeys = false },
         },
+        Converters = { new Numbers() },
     };
 
     /// <summary>Without a command the help is shown; the list of commands has a sentence for each, and each command's
@@ -39,6 +41,53 @@ internal static class CommandLine
         return root;
     }
 
+    /// <summary>Numbers are read as those of settings: 1e3 is a whole one, and what is none is told in words.</summary>
+    internal static void ReadNumbers(Command command)
+    {
+        foreach (var option in command.Options)
+        {
+            switch (option)
+            {
+                case Option<int> whole:
+                    whole.CustomParser = given => Number(given, NumberText.Whole<int>) ?? 0;
+                    break;
+                case Option<int?> whole:
+                    whole.CustomParser = given => Number(given, NumberText.Whole<int>);
+                    break;
+                case Option<long> whole:
+                    whole.CustomParser = given => Number(given, NumberText.Whole<long>) ?? 0;
+                    break;
+                case Option<long?> whole:
+                    whole.CustomParser = given => Number(given, NumberText.Whole<long>);
+                    break;
+                case Option<double> number:
+                    number.CustomParser = given => Number(given, NumberText.Fraction<double>) ?? 0;
+                    break;
+                case Option<double?> number:
+                    number.CustomParser = given => Number(given, NumberText.Fraction<double>);
+                    break;
+            }
+        }
+
+        foreach (var inner in command.Subcommands)
+        {
+            ReadNumbers(inner);
+        }
+    }
+
+    private static T? Number<T>(ArgumentResult given, Func<string, T?> read) where T : struct
+    {
+        var text = given.Tokens is [.., var last] ? last.Value : "";
+        if (read(text) is { } number)
+        {
+            return number;
+        }
+
+        given.AddError($"{(given.Parent as OptionResult)?.Option.Name} is '{text}'; it must be "
+            + $"{Settings.Meaning(typeof(T))}.");
+        return null;
+    }
+
     /// <summary>What is wrong with a command line, a sentence each, with the nearest name where one is near; empty
     /// where nothing is.</summary>
     internal static IReadOnlyList<string> Mistakes(ParseResult parsed)
@@ -56,11 +105,23 @@ internal static class CommandLine
         // a command that takes words takes a misspelt option for one
         var strays = parsed.CommandResult.Children.OfType<ArgumentResult>().SelectMany(argument => argument.Tokens)
             .Select(token => token.Value).Where(word => word.StartsWith("--"));
+        // nothing is a path or a name; a shell makes it of a variable that is not set
+        var empty = parsed.CommandResult.Children.Select(child => child switch
+        {
+            OptionResult { Option: { ValueType: var type } option, Tokens: var tokens } when IsText(type) =>
+                (Symbol: (Symbol)option, Tokens: tokens),
+            ArgumentResult { Argument: { ValueType: var type } argument, Tokens: var tokens } when IsText(type) =>
+                (argument, tokens),
+            _ => default,
+        }).Where(one => one.Tokens?.Any(token => token.Value.Length == 0) == true);
         return [.. parsed.UnmatchedTokens.Concat(strays)
             .Select(word => $"Unrecognized command or argument '{word}'.{Suggestion(word)}"),
+            .. empty.Select(one => $"{one.Symbol.Name} is empty: {one.Symbol.Description}"),
             .. parsed.Errors.Select(error => error.Message.ReplaceLineEndings(" ").Replace("\t", ""))
                 .Where(message => !message.StartsWith("Unrecognized"))];
     }
+
+    private static bool IsText(Type type) => type == typeof(string) || type == typeof(string[]);
 
     /// <summary>Says what is wrong, and where to look.</summary>
     internal static int Complain(ParseResult parsed, IEnumerable<string> mistakes)
@@ -92,6 +153,20 @@ internal static class CommandLine
     {
         option.CompletionSources.Add(values);
         return option;
+    }
+
+    // json knows no NaN: where there is no number stands null
+    private sealed class Numbers : JsonConverter
+    {
+        public override bool CanRead => false;
+
+        public override bool CanConvert(Type type) => (Nullable.GetUnderlyingType(type) ?? type) == typeof(double);
+
+        public override void WriteJson(JsonWriter writer, object? value, JsonSerializer serializer) =>
+            writer.WriteValue(value is double number && double.IsFinite(number) ? (double?)number : null);
+
+        public override object ReadJson(JsonReader reader, Type type, object? value, JsonSerializer serializer) =>
+            throw new NotSupportedException();
     }
 
     private sealed class BriefHelp(HelpAction full) : SynchronousCommandLineAction

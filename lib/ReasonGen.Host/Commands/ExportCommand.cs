@@ -1,6 +1,7 @@
 using System.CommandLine;
 using ReasonGen.JanusPro;
 using ReasonGen.Runs;
+using ReasonGen.WorldData;
 
 namespace ReasonGen.Host.Commands;
 
@@ -40,6 +41,7 @@ internal static class ExportCommand
             var all = settings.Read(parsed, "paper");
             var config = all.Get<RunConfig>();
             config.Validate();
+            all.Get<WorldBatchConfig>().Validate();
             if (VerlExport.WithoutLine(all) is { Count: > 0 } left)
             {
                 Console.Error.WriteLine("Other than in the reference's script, which has no line for it, and so not "

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Reflection;
 using System.Runtime.InteropServices;
+using System.Text.RegularExpressions;
 using ReasonGen.Checkpoints;
 using ReasonGen.Optimization;
 using ReasonGen.Served;
@@ -9,7 +10,7 @@ namespace ReasonGen.Host.Commands;
 
 /// <summary>The one place where what went wrong becomes words and an exit code: nobody meets a stack trace who has not
 /// asked for one.</summary>
-internal static class Failure
+internal static partial class Failure
 {
     private const int Full = 28, TooLarge = 27, ReadOnly = 30; // ENOSPC, EFBIG, EROFS; Windows says it in words alone
 
@@ -36,11 +37,17 @@ internal static class Failure
     }
 
     /// <summary>Cause and remedy of an error, and the exit code that goes with it.</summary>
-    internal static (int Code, string Words) Explain(Exception error) => error switch
+    internal static (int Code, string Words) Explain(Exception error)
     {
-        AggregateException { InnerExceptions: [var only] } => Explain(only),
+        var (code, words) = Explained(error);
+        return (code, Parameter().Replace(words, ""));
+    }
+
+    private static (int Code, string Words) Explained(Exception error) => error switch
+    {
+        AggregateException { InnerExceptions: [var only] } => Explained(only),
         TargetInvocationException or TypeInitializationException when error.InnerException is { } inner =>
-            Explain(inner),
+            Explained(inner),
         UsageException or UnusableFileException or PlatformNotSupportedException => (CommandLine.Wrong, error.Message),
         ArgumentException and not ArgumentNullException => (CommandLine.Wrong, error.Message),
         OperationCanceledException => (CommandLine.Interrupted, "Interrupted."),
@@ -55,6 +62,10 @@ internal static class Failure
             + $"it does not know how to refuse; "
             + "--verbose shows where it arose. What was finished before is intact."),
     };
+
+    // what .NET appends, a name in the program's source
+    [GeneratedRegex(@" \(Parameter '\w+'\)")]
+    private static partial Regex Parameter();
 
     private const string MemoryRemedy =
         "Choose a smaller model, fewer rows at a time or a smaller batch; 'reasongen plan' says what a run takes.";

@@ -4,6 +4,7 @@ using ReasonGen.Judges.UniDet;
 using ReasonGen.Judges;
 using ReasonGen.Checkpoints;
 using ReasonGen.JanusPro;
+using ReasonGen.Qwen;
 using ReasonGen.Rollouts;
 using ReasonGen.Tokenizers;
 
@@ -84,37 +85,55 @@ internal static class InspectCommand
     private static string Model(string path, CheckpointFiles files)
     {
         var type = Directory.Exists(path) ? JanusFiles.ModelType(path) : null;
-        if (type is not ("multi_modality" or "janus"))
+        var adapter = FolderKinds.DescribeAdapter(path);
+        if ((adapter is not null || type is not ("multi_modality" or "janus")) && files.Note is { } note)
         {
-            if (files.Note is { } note)
-            {
-                return note;
-            }
+            return note;
+        }
 
-            return Mask2FormerFiles.Describe(path, files) ?? UniDetFiles.Describe(files)
+        return (type switch
+        {
+            "multi_modality" or "janus" => DescribeJanus(path),
+            "qwen2_5_vl" => DescribeQwen(path),
+            _ => Mask2FormerFiles.Describe(path, files) ?? UniDetFiles.Describe(files)
                 ?? (type is { Length: > 0 } ? $"{type}, as its config.json says"
                 : Signs.FirstOrDefault(sign => files.Unwrapped().Entries.Any(entry =>
                     entry.Name.StartsWith(sign.Name, StringComparison.Ordinal))).Meaning
-                    ?? "not one that is known here");
-        }
+                    ?? "not one that is known here"),
+        }) + (adapter is null ? "" : $"; and beside it {adapter}: a folder of both is read by no command, so move one "
+            + "of the two into a folder of its own");
+    }
 
+    private static string DescribeQwen(string path)
+    {
+        var config = QwenVl.Check(path);
+        return "Qwen2.5-VL; names and shapes fit its config.json: "
+            + $"{config.Language.Layers} layers of width {config.Language.Width}, "
+            + $"{config.Language.VocabularySize} text tokens, a tower of {config.Vision.Layers} blocks of width "
+            + $"{config.Vision.Width}; "
+            + Tokenizer(path, config.Language.VocabularySize, null);
+    }
+
+    private static string DescribeJanus(string path)
+    {
         var (layout, config) = (JanusFiles.Check(path), JanusFiles.ReadConfig(path));
         return $"Janus, {layout.ToString().ToLowerInvariant()} layout; names and shapes fit its config.json: "
             + $"{config.Language.Layers} layers of "
             + $"width {config.Language.Width}, {config.Language.VocabularySize} text tokens,"
             + $" {config.ImageTokenizer.CodebookSize} image codes, {config.ImageTokens} of them an "
-            + $"image; {Tokenizer(path, config.Language.VocabularySize)}";
+            + "image; "
+            + Tokenizer(path, config.Language.VocabularySize, JanusChat.SpecialNames);
     }
 
-    private static string Tokenizer(string folder, int vocabularySize)
+    private static string Tokenizer(string folder, int vocabularySize, SpecialTokenNames? names)
     {
         if (!File.Exists(Path.Combine(folder, "tokenizer.json")))
         {
             return "no tokenizer.json beside it";
         }
 
-        var tokenizer = HuggingFaceTokenizer.Load(folder, JanusChat.SpecialNames);
-        _ = tokenizer.Special; // throws where it lacks Janus' own tokens
+        var tokenizer = HuggingFaceTokenizer.Load(folder, names);
+        _ = names is null ? null : tokenizer.Special; // throws where it lacks Janus' own tokens
         return tokenizer.VocabularySize <= vocabularySize ? $"its tokenizer has {tokenizer.VocabularySize} ids"
             : throw JanusPipeline.Foreign(folder, tokenizer, vocabularySize);
     }

@@ -10,7 +10,9 @@ internal static class MergeCommand
 {
     private const string Help = """
         Makes a whole model of an adapter of PEFT and the model that it was trained for; or writes a model in the other layout, native being
-        that of the transformers library. Additions are computed in fp32 and rounded once to the type of the base's files.
+        that of the transformers library. Additions are computed in fp32 and rounded once to the type of the base's files;
+        where these hold several, all is written in the type of most of their bytes. Files of the tokenizer, the
+        processors and the chat template go with it.
 
         Examples:
           reasongen merge runs/rl/model --out ReasonGen-mine

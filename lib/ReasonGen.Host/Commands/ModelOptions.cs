@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Security.Cryptography;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
+using ReasonGen.Files;
 using ReasonGen.JanusPro;
 using ReasonGen.Setups;
 using ReasonGen.Studies;
@@ -12,15 +13,7 @@ namespace ReasonGen.Host.Commands;
 /// <summary>What every command says that opens a Janus: which, and how it computes.</summary>
 internal sealed class ModelOptions
 {
-    private const int Samples = 16, SampleBytes = 1 << 16;
-
-    private readonly Option<string> model = new("--model", "-m")
-    {
-        Description = "Folder with config.json, weights and tokenizer.json: Janus-Pro or ReasonGen-R1, in the "
-            + "original layout or that of transformers; an adapter of PEFT, or the model folder of a training run; "
-            + "mini, the shipped miniature; or tiny, a built-in model of random weights that shows how everything "
-            + "runs.",
-    };
+    private readonly Option<string> model;
 
     private readonly Option<string> type = new("--dtype")
     {
@@ -30,9 +23,17 @@ internal sealed class ModelOptions
     private readonly Option<string?> device = DeviceOption.Create();
 
     /// <param name="required">Whether the model must be given for the command to run at all.</param>
-    internal ModelOptions(bool required = true)
+    /// <param name="chats">Whether it is to answer questions, which the miniature cannot.</param>
+    internal ModelOptions(bool required = true, bool chats = false)
     {
-        model.Required = required;
+        model = new("--model", "-m")
+        {
+            Required = required,
+            Description = "Folder with config.json, weights and tokenizer.json: Janus-Pro or ReasonGen-R1, in the "
+                + "original layout or that of transformers; an adapter of PEFT, or the model folder of a training "
+                + $"run; {(chats ? "" : "mini, the shipped miniature; ")}or tiny, a built-in model of random weights "
+                + "that shows how everything runs.",
+        };
         type.AcceptOnlyFromAmong("auto", "fp32", "bf16");
     }
 
@@ -85,12 +86,7 @@ internal sealed class ModelOptions
                 using var bytes = File.OpenHandle(file);
                 var length = RandomAccess.GetLength(bytes);
                 hash.AppendData(System.Text.Encoding.UTF8.GetBytes($"{Path.GetFileName(file)}\0{length}\0"));
-                var (sample, whole) = (new byte[SampleBytes], length <= Samples * SampleBytes);
-                for (var i = 0; i < Samples; i++)
-                {
-                    var at = whole ? (long)i * SampleBytes : (length - SampleBytes) / (Samples - 1) * i;
-                    hash.AppendData(sample, 0, at < length ? RandomAccess.Read(bytes, sample, at) : 0);
-                }
+                FileSamples.Append(hash, bytes, length);
             }
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -100,6 +96,18 @@ internal sealed class ModelOptions
         }
 
         return Convert.ToHexStringLower(hash.GetHashAndReset())[..16];
+    }
+
+    /// <summary>Looks whether what was given may answer questions.</summary>
+    /// <exception cref="UsageException">It is a miniature.</exception>
+    internal void ExpectChat(ParseResult parsed)
+    {
+        var folder = Folder(parsed);
+        if ((folder == "mini" && !Directory.Exists("mini")) || MiniFolder.IsIn(folder))
+        {
+            throw new UsageException($"{folder} cannot chat: a miniature knows only the words of its drawn world; give "
+                + "the folder of a Janus-Pro or ReasonGen-R1, or tiny to see how it runs");
+        }
     }
 
     /// <summary>Opens what was given; "mini" stands for the paper's method.</summary>

@@ -86,8 +86,9 @@ internal static class PlanCommand
             setup = parsed.GetValue(lora) switch
             {
                 null => setup,
-                >= 0 and var rank => setup.WithLora(rank),
-                var rank => throw new UsageException($"--lora is {rank}; it must be at least 0"),
+                >= 0 and <= LoraConfig.MostRank and var rank => setup.WithLora(rank),
+                var rank => throw new UsageException(
+                    $"--lora is {rank}; it must be at least 0 and at most {LoraConfig.MostRank}"),
             };
             setup = parsed.GetValue(micro) is { } samples ? setup.WithMicroBatch(samples) : setup;
             setup = setup with

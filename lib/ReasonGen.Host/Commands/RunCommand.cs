@@ -120,9 +120,9 @@ internal static class RunCommand
     private static Option<string[]> ParameterOption() => new("-p", "--parameter")
     {
         Description = "name=value for a variable of the notebooks' cell tagged \"parameters\": a text, a number such "
-            + "as 1000, 0.5 or 1e3, true or false, a name of an enum, or null where the type allows it. May be "
-            + "repeated; a notebook without that variable runs as it is. Folders of models, judges and studies may be "
-            + "relative to where the command is called.",
+            + "as 1000, 0.5 or 1e3, true or false, a name of an enum, or null where the type or the default allows it. "
+            + "May be repeated; a notebook without that variable runs as it is. Folders of models, judges and studies "
+            + "may be relative to where the command is called.",
         AllowMultipleArgumentsPerToken = false, HelpName = "name=value",
         CompletionSources = { "preset=smoke", "preset=quick", "preset=full", "seed=2" },
     };

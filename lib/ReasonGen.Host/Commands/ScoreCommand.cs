@@ -10,6 +10,8 @@ namespace ReasonGen.Host.Commands;
 /// <summary>reasongen score: how good images are, by the rules of the benchmarks.</summary>
 internal static class ScoreCommand
 {
+    private const double Right = 0.5; // a share of a prompt that counts as all of it
+
     private const string Help = """
         Scores images by the rules of GenEval, GenEval 2, DPG-Bench and T2I-CompBench, and compares scores. Every
         number has an interval, every verdict its reason, and the label says what may be compared with what.
@@ -42,12 +44,7 @@ internal static class ScoreCommand
         command.SetAction(parsed =>
         {
             var (a, b) = (ScoreReport.Read(parsed.GetValue(first)!), ScoreReport.Read(parsed.GetValue(second)!));
-            if (a.Benchmark != b.Benchmark)
-            {
-                throw new UsageException($"{parsed.GetValue(first)} holds scores of {a.Benchmark}, "
-                    + $"{parsed.GetValue(second)} of {b.Benchmark}; these cannot be compared.");
-            }
-
+            Expect(parsed.GetValue(first)!, a.Benchmark, parsed.GetValue(second)!, b.Benchmark);
             var (all, prompts) = Intervals.Compare(a.Tasks, b.Tasks);
             if (prompts == 0)
             {
@@ -104,6 +101,8 @@ internal static class ScoreCommand
             "GenEval's evaluation_metadata.jsonl; annotations need it." };
         var command = new Command("agree", """
             Tells how far two judges agree on the same images: accuracy, precision, recall and Cohen's kappa, by task.
+            Images are matched by their place, which is folder and number in GenEval's layout, else the file's name;
+            their prompts must be the same. A score counts as right from 0.5 on.
 
             Examples:
               reasongen score agree qwen-scores/geneval official/results.jsonl
@@ -114,30 +113,40 @@ internal static class ScoreCommand
             var (left, right) = (parsed.GetValue(first)!, parsed.GetValue(second)!);
             var a = ScoreReport.Read(left);
             var notes = new List<string>();
-            var truth = right.EndsWith(".csv", StringComparison.Ordinal)
-                ? People(right, parsed.GetValue(metadata), notes) : Verdicts(ScoreReport.Read(right).Images);
-            var pairs = a.Images.Where(image => image.Score is not null)
-                .Select(image => (Image: image, Name: ImageName(image.Image)))
-                .Where(pair => truth.ContainsKey(pair.Name))
-                .Select(pair => (pair.Image.Task, pair.Image.Prompt, First: pair.Image.Score >= 0.5,
-                    Truth: truth[pair.Name])).ToArray();
-            if (pairs.Length == 0)
+            var b = right.EndsWith(".csv", StringComparison.Ordinal) ? null : ScoreReport.Read(right);
+            Expect(left, a.Benchmark, right, b?.Benchmark ?? "GenEval");
+            var truth = b is null ? People(right, parsed.GetValue(metadata), notes) : Verdicts(b.Images);
+            var matched = a.Images.Where(image => image.Score is not null && truth.ContainsKey(ImageName(image.Image)))
+                .Select(image => (Image: image, Other: truth[ImageName(image.Image)])).ToArray();
+            if (matched.Length == 0)
             {
                 throw new UsageException($"{left} and {right} have no image in common.");
             }
 
+            var strangers = matched.Where(pair => pair.Image.Prompt != pair.Other.Prompt).ToArray();
+            if (strangers is [var (odd, other), ..])
+            {
+                throw new UsageException($"{left} and {right} are of different images: {strangers.Length} of "
+                    + $"{matched.Length} at the same place have another prompt; {odd.Image} is of '{odd.Prompt}' in "
+                    + $"the first, of '{other.Prompt}' in the second.");
+            }
+
+            var pairs = matched.Select(pair => (pair.Image.Task, pair.Image.Prompt, First: pair.Image.Score >= Right,
+                Truth: pair.Other.Right)).ToArray();
             var rows = pairs.GroupBy(pair => pair.Task).Append(new Whole(pairs))
                 .Select(task => (Task: task.Key, Agreement: Agreement.Of([.. task.Select(p =>
                 (p.Prompt, p.First, p.Truth))]))).ToArray();
             if (parsed.GetValue(json))
             {
-                CommandLine.PrintJson(new { a.Label, truth = right, images = pairs.Length, notes,
+                CommandLine.PrintJson(new { a.Label, truth = right, images = pairs.Length, threshold = Right,
+                    notes,
                     tasks = rows.ToDictionary(row => row.Task, row => row.Agreement) });
                 return CommandLine.Done;
             }
 
             Console.WriteLine($"{a.Label}\nheld against {right}, {pairs.Length} images in common of {a.Images.Count} "
-                + $"and {truth.Count}\n");
+                + $"and {truth.Count}, by their place and prompt");
+            Console.WriteLine(FormattableString.Invariant($"A score counts as right from {Right} on.\n"));
             Console.WriteLine($"{"",-18} {"images",6} {"accuracy",24} {"precision",9} {"recall",6} {"kappa",22}");
             foreach (var (task, x) in rows)
             {
@@ -161,9 +170,17 @@ internal static class ScoreCommand
 
     private static Argument<string> Side(string name, string description) => new(name) { Description = description };
 
-    private static Dictionary<string, bool> Verdicts(IEnumerable<ImageScore> images) =>
-        images.Where(image => image.Score is not null)
-        .GroupBy(image => ImageName(image.Image)).ToDictionary(group => group.Key, group => group.First().Score >= 0.5);
+    private static void Expect(string first, string one, string second, string other)
+    {
+        if (one != other)
+        {
+            throw new UsageException($"{first} holds scores of {one}, {second} of {other}; these cannot be compared.");
+        }
+    }
+
+    private static Dictionary<string, (string Prompt, bool Right)> Verdicts(IEnumerable<ImageScore> images) =>
+        images.Where(image => image.Score is not null).GroupBy(image => ImageName(image.Image))
+        .ToDictionary(group => group.Key, group => (group.First().Prompt, group.First().Score >= Right));
 
     // 00220/samples/0002.png and people's 220_2 are one
     private static string ImageName(string image) => image.Replace('\\', '/')
@@ -171,7 +188,8 @@ internal static class ScoreCommand
         && PythonNumber.LeadingDigits(prompt) == prompt.Length && PythonNumber.LeadingDigits(file) is > 0 and var digits
         ? $"{PythonNumber.Int(prompt)}_{PythonNumber.Int(file[..digits])}" : image;
 
-    private static Dictionary<string, bool> People(string path, string? metadata, List<string> notes)
+    private static Dictionary<string, (string Prompt, bool Right)> People(string path, string? metadata,
+        List<string> notes)
     {
         var read = GenEvalAnnotations.Read(path, GenEvalAnnotations.ReadMetadata(metadata
             ?? throw new UsageException("annotations need --metadata evaluation_metadata.jsonl, which says what each "
@@ -186,7 +204,7 @@ internal static class ScoreCommand
         notes.Add(string.Create(CultureInfo.InvariantCulture,
             $"People among themselves: {100.0 * agree / Math.Max(1, all):0.0} % of pairs agree; "
                 + $"{read.Images.Count(image => image.Unanimous)} of {read.Images.Count} images are unanimous."));
-        return read.Images.ToDictionary(image => image.Image, image => image.Majority);
+        return read.Images.ToDictionary(image => image.Image, image => (image.Prompt, image.Majority));
     }
 
     private sealed class Whole((string Task, string Prompt, bool First, bool Truth)[] pairs) : IGrouping<string,

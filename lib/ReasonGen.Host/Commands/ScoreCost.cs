@@ -9,26 +9,34 @@ internal static class ScoreCost
     private const double OfficialGpuSpeed = 6e12; // fp32, one image at a time, about
 
     /// <summary>A sentence; empty where nothing is computed.</summary>
-    internal static string Of(string judge, int images, long questions, long readings, double officialWork)
+    internal static string Of(string judge, int images, long questions, long readings, double officialWork) =>
+        Seconds(judge, images, questions, readings, officialWork) is { } time
+            ? $" About {Time(time.Gpu)} on an H100, {Time(time.Cores)} on {Environment.ProcessorCount} cores."
+            : Calls(judge, images, questions) is { } calls ? $" About {calls} calls." : "";
+
+    /// <summary>Calls of a served judge; null for another.</summary>
+    internal static long? Calls(string judge, int images, long questions) => judge.StartsWith("http")
+        ? Math.Max(images, questions) : null;
+
+    /// <summary>Seconds on an H100 and on the cores here; null where nothing is computed here.</summary>
+    internal static (double Gpu, double Cores)? Seconds(string judge, int images, long questions, long readings,
+        double officialWork)
     {
+        static double Here(double operations) => operations / (Environment.ProcessorCount * CoreSpeed);
         if (judge == "official")
         {
-            return Sentence(images * officialWork / OfficialGpuSpeed, images * officialWork);
+            return (images * officialWork / OfficialGpuSpeed, Here(images * officialWork));
         }
 
         if (judge.StartsWith("qwen:"))
         {
             var read = 2e9 * Billions(judge) * (readings * Tower * ImageTokens + questions * QuestionTokens);
             var written = questions > 0 ? 0 : images * BoxTokens * 2e9 * Billions(judge);
-            return Sentence(read / GpuSpeed + written / GpuReads, read, written / CpuReads);
+            return (read / GpuSpeed + written / GpuReads, Here(read) + written / CpuReads);
         }
 
-        return judge.StartsWith("http") ? $" About {Math.Max(images, questions)} calls." : "";
+        return null;
     }
-
-    private static string Sentence(double gpu, double operations, double more = 0) =>
-        $" About {Time(gpu)} on an H100, {Time(operations / (Environment.ProcessorCount * CoreSpeed) + more)} on "
-        + $"{Environment.ProcessorCount} cores.";
 
     private static string Time(double seconds) => seconds < 90 ? $"{seconds:0} s" : seconds < 5400
         ? $"{seconds / 60:0} minutes" : seconds < 172800 ? $"{seconds / 3600:0.#} hours" : $"{seconds / 86400:0} days";

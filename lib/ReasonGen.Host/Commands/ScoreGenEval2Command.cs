@@ -1,5 +1,7 @@
 using System.CommandLine;
 using Newtonsoft.Json.Linq;
+using ReasonGen.Checkpoints;
+using ReasonGen.Files;
 using ReasonGen.Rollouts;
 using ReasonGen.Scoring;
 using ReasonGen.Studies;
@@ -45,8 +47,8 @@ internal static class ScoreGenEval2Command
         {
             try
             {
-                var metadata = JObject.Parse(File.ReadAllText(Path.Combine(prompt, "metadata.jsonl")));
-                var text = (metadata["prompt"] as JValue)?.Value as string
+                var metadata = PlainJson.Parse(TextFile.Read(Path.Combine(prompt, "metadata.jsonl"))) as JObject;
+                var text = (metadata?["prompt"] as JValue)?.Value as string
                     ?? throw new IOException("metadata.jsonl has no text \"prompt\"");
                 if (!wanted.TryGetValue(text, out var known))
                 {
@@ -57,7 +59,8 @@ internal static class ScoreGenEval2Command
                 images.AddRange(Directory.GetFiles(Path.Combine(prompt, "samples"), "*.png")
                     .Order(StringComparer.Ordinal).Select(path => (known, path)));
             }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException or Newtonsoft.Json.JsonException)
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException or UnusableFileException
+                or Newtonsoft.Json.JsonException)
             {
                 run.Problems.Add($"{prompt}: {e.Message.TrimEnd('.')}");
             }

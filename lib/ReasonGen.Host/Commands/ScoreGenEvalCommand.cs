@@ -39,7 +39,7 @@ internal static class ScoreGenEvalCommand
                 + "max_overlap=1.0 position_threshold=0.1.", AllowMultipleArgumentsPerToken = true,
         };
         var anyway = new Option<bool>("--no-alarm") { Description =
-            "Scores even where hardly any single object is found." };
+            "Scores even where hardly any single object is found, or hardly anything that is asked for." };
         var command = new Command("geneval", Help) { rules, anyway };
         options.AddTo(command);
         command.SetAction((parsed, cancel) => Task.FromResult(Run(options, parsed, parsed.GetValue(rules) ?? [],
@@ -86,6 +86,7 @@ internal static class ScoreGenEvalCommand
         var judge = ScoreJudges.Objects(options, parsed, run, rules);
         var classes = judge is WorldScoring ? WorldScoring.Classes : GenEvalOptions.CocoClasses;
         var rows = new Dictionary<string, GenEvalRow>();
+        var (file, asked) = (judge as DetectionFile, new AskedBoxes(classes));
         var (single, found) = (0, 0);
         try
         {
@@ -99,8 +100,11 @@ internal static class ScoreGenEvalCommand
                     var verdict = GenEval.Evaluate(image.Metadata, kept, (objects, name) =>
                         judge.Colors(pixels, image.Path, objects, name, cancel), rules);
                     rows[image.FileName] = GenEvalRow.Of(image.FileName, image.Metadata, verdict, null, kept);
+                    string[] seen = [.. boxes.Where(box => box.Score > Seen).Select(box => box.Class)];
+                    asked.Add(Wanted(image, "include"), seen);
                     single += image.Tag == "single_object" ? 1 : 0;
-                    found += image.Tag == "single_object" && boxes.Any(box => box.Score > Seen) ? 1 : 0;
+                    found += image.Tag == "single_object" && seen.Any(name => file is null || classes.Contains(name))
+                        ? 1 : 0;
                 }
                 catch (Exception e) when (e is OfficialStopException or ArgumentException)
                 {
@@ -126,14 +130,16 @@ internal static class ScoreGenEvalCommand
         if (single > 0 && 2 * found < single && !anyway)
         {
             throw new InvalidOperationException($"ALARM: of {single} images of a single object only {found} hold any "
-                + $"detection above {Seen}. Such a score is that of a detector that does not work, not of the images: "
+                + $"detection above {Seen} of a class that GenEval knows. Such a score is that of a detector that does "
+                + "not work, not of the images: "
                 + "a wrong configuration or checkpoint, class names that differ from GenEval's, boxes without scores, "
                 + "or detections of other images. Look at a few detections; "
                 + "with --no-alarm it is scored all the same. Nothing was written.");
         }
 
-        if (judge is DetectionFile file)
+        if (file is not null)
         {
+            asked.Check(run, anyway);
             Strange(run, file, classes);
         }
 
@@ -160,14 +166,17 @@ internal static class ScoreGenEvalCommand
         }
 
         pixels = run.Read(image.Path, image.FileName, upright: true).Pixels;
-        string[] wanted = [.. ((string[])["include", "exclude"])
-            .Where(key => image.Metadata.TryGetProperty(key, out var list)
+        return judge.Detect(pixels, image.Path, Wanted(image, "include", "exclude"), cancel);
+    }
+
+    // classes that the clauses of a prompt name
+    private static string[] Wanted(GenEvalImage image, params string[] keys) =>
+        [.. keys.Where(key => image.Metadata.TryGetProperty(key, out var list)
             && list.ValueKind == System.Text.Json.JsonValueKind.Array)
             .SelectMany(key => image.Metadata.GetProperty(key).EnumerateArray())
-                .Where(clause => clause.TryGetProperty("class", out _))
+            .Where(clause => clause.ValueKind == System.Text.Json.JsonValueKind.Object
+                && clause.TryGetProperty("class", out _))
             .Select(clause => clause.GetProperty("class").ToString()).Distinct()];
-        return judge.Detect(pixels, image.Path, wanted, cancel);
-    }
 
     // a file's detections need no pixels
     private static readonly RgbImage Nothing = new(1, 1, new byte[3]);
@@ -184,6 +193,13 @@ internal static class ScoreGenEvalCommand
         {
             run.Problems.Add($"{unknown.Values.Sum()} boxes are of classes that GenEval does not know and count for "
                 + $"nothing: {string.Join(", ", unknown.Keys.Take(5))}{(unknown.Count > 5 ? ", …" : "")}");
+        }
+
+        var others = file.UnknownColors(GenEvalOptions.Colors);
+        if (others.Count > 0)
+        {
+            run.Problems.Add($"{others.Values.Sum()} boxes have colours that GenEval does not know, and are of none of "
+                + $"its own: {string.Join(", ", others.Keys.Take(5))}{(others.Count > 5 ? ", …" : "")}");
         }
     }
 

@@ -34,7 +34,8 @@ internal sealed class ScoreOptions
     };
 
     internal readonly Option<string?> Output = new("--out", "-o") { Description =
-        "Folder for results, answers and the contact sheet. Default: <folder>-scores/<benchmark>." };
+        "Folder for results, answers and the contact sheet. Default: <folder>-scores/<benchmark>. Scores of another "
+        + "judge that stand there are moved beside it, into a folder with that judge's name." };
     internal readonly Option<int> Concurrent = new("--concurrent") { Description =
         "Calls of a served judge under way at once.", DefaultValueFactory = _ => 8 };
     internal readonly Option<bool> DryRun = new("--dry-run") { Description = "Tells the cost alone." };

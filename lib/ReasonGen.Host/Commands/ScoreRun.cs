@@ -14,6 +14,9 @@ namespace ReasonGen.Host.Commands;
 internal sealed class ScoreRun
 {
     private static readonly string[] Endings = [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"];
+    // score.json last: it says whose the others are
+    private static readonly string[] Results = ["sheet.html", "summary.txt", "results.jsonl", "results.txt",
+        "results_detail.txt", "analysis.txt", ScoreReport.FileName];
     private static readonly TimeSpan ClaimExpiry = TimeSpan.FromMinutes(10), Pause = TimeSpan.FromSeconds(1);
     private readonly ParseResult parsed;
     private readonly ScoreOptions options;
@@ -98,8 +101,17 @@ internal sealed class ScoreRun
         var judge = parsed.GetValue(options.Judge)!;
         var text = $"{what}: {images} images{(questions > 0 ? $", {questions} questions" : "")}, judge {judge}, "
             + $"results into {Output}.{ScoreCost.Of(judge, images, questions, readings ?? images, officialWork)}";
-        (parsed.GetValue(options.Json) ? Console.Error : Console.Out).WriteLine(text);
-        return !parsed.GetValue(options.DryRun);
+        var (json, dry) = (parsed.GetValue(options.Json), parsed.GetValue(options.DryRun));
+        (json ? Console.Error : Console.Out).WriteLine(text);
+        if (json && dry)
+        {
+            var time = ScoreCost.Seconds(judge, images, questions, readings ?? images, officialWork);
+            CommandLine.PrintJson(new { benchmark = what, images, questions, judge, Output,
+                calls = ScoreCost.Calls(judge, images, questions), secondsOnH100 = time?.Gpu,
+                secondsHere = time?.Cores, Problems, Notes });
+        }
+
+        return !dry;
     }
 
     /// <summary>Works through images, which several processes may share: each is claimed by its name; what another is
@@ -208,6 +220,7 @@ internal sealed class ScoreRun
                 + $"for again; where another model answers to the name {report.Judge} now, give another --out");
         }
 
+        SetAside(report);
         report = report with
         {
             Problems = [.. report.Problems, .. Problems], Notes = [.. report.Notes, .. Notes], Black = black,
@@ -234,6 +247,42 @@ internal sealed class ScoreRun
         }
 
         return report.Complete ? CommandLine.Done : CommandLine.Failed;
+    }
+
+    // the scores of another judge stay, beside these and under its name
+    private void SetAside(ScoreReport report)
+    {
+        string? Of(string folder, string member) => SideFile.Text(Path.Combine(folder, ScoreReport.FileName),
+            "whose scores stood here", Notes, member);
+        if (Of(Output, "Judge") is not { } judge
+            || judge == report.Judge && Of(Output, "Benchmark") == report.Benchmark)
+        {
+            return;
+        }
+
+        var plain = string.Concat(judge.Take(80).Select(c => char.IsLetterOrDigit(c) || ".-_".Contains(c) ? c : '-'));
+        var stem = $"{Path.TrimEndingDirectorySeparator(Output)}-{plain}";
+        var aside = stem;
+        for (var i = 2; Of(aside, "Judge") is { } other && other != judge; i++)
+        {
+            aside = $"{stem}-{i}";
+        }
+
+        try
+        {
+            Directory.CreateDirectory(aside);
+            foreach (var file in Results.Where(file => File.Exists(Path.Combine(Output, file))))
+            {
+                File.Move(Path.Combine(Output, file), Path.Combine(aside, file), overwrite: true);
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UnusableFileException(Output, $"the scores by {judge} that stand there cannot be moved to "
+                + $"{aside}: {e.Message.TrimEnd('.')}", "give another --out; what was answered is kept", e);
+        }
+
+        Notes.Add($"the scores by {judge} that stood in {Output} are now in {aside}");
     }
 
     /// <summary>Says that an interrupted run goes on.</summary>

@@ -32,9 +32,9 @@ internal static class ScoreT2iCommand
             Required = true };
         category.AcceptOnlyFromAmong(Categories);
         var nouns = new Option<string?>("--nouns") { Description =
-            "JSON lines {\"prompt\", \"nouns\", \"chunks\"} as spaCy finds them. Default: a rule for prompts of a "
-            + "fixed pattern, as all spatial ones of the benchmark are, and most of color, shape and texture; others "
-            + "are not scored without a line here." };
+            "JSON lines {\"prompt\", \"nouns\", \"chunks\"} as spaCy finds them; color, shape and texture need chunks, "
+            + "spatial and 3d nouns. Default: a rule for prompts of a fixed pattern, as all spatial ones of the "
+            + "benchmark are, and most of color, shape and texture; others are not scored without a line here." };
         var objects = new Option<string?>("--objects") { Description =
             "new_objects.txt, a line \"dog - dogs\" an object; numeracy needs it." };
         var depth = new Option<string?>("--depth") { Description =
@@ -46,14 +46,16 @@ internal static class ScoreT2iCommand
             "Folder with complex_val_spatial.txt and complex_val_action.txt; complex needs it." };
         var perPrompt = new Option<int>("--per-prompt") { Description =
             "Images that each prompt ought to have; 0 takes what the fullest has.", DefaultValueFactory = _ => 0 };
-        var command = new Command("t2i", Help) { category, nouns, objects, depth, parts, lists, perPrompt };
+        var anyway = new Option<bool>("--no-alarm") { Description =
+            "Scores even where a file's boxes hardly ever are of what is asked for." };
+        var command = new Command("t2i", Help) { category, nouns, objects, depth, parts, lists, perPrompt, anyway };
         options.AddTo(command);
         command.SetAction((parsed, cancel) => Task.FromResult(new T2iRun(options, parsed, parsed.GetValue(category)!,
             cancel)
         {
             Nouns = parsed.GetValue(nouns), Objects = parsed.GetValue(objects), Depth = parsed.GetValue(depth),
                 Parts = parsed.GetValue(parts) ?? [], Lists = parsed.GetValue(lists),
-            PerPrompt = parsed.GetValue(perPrompt),
+            PerPrompt = parsed.GetValue(perPrompt), Anyway = parsed.GetValue(anyway),
         }.Run()));
         return command;
     }

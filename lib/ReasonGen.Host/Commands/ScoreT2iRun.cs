@@ -20,7 +20,15 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
     private double OfficialWork => category switch { "non-spatial" => 1.5e10, "spatial" => 9.4e11, _ => 1.4e11 };
 
     private readonly ScoreRun run = new(options, parsed, "t2i-" + category, cancel);
+    private readonly AskedBoxes asked = new([])
+    {
+        Same = category == "spatial" ? (label, name) => label == name : (label, name) => label.Contains(name),
+    };
+
     private int byRule;
+
+    // how the rules call what a prompt asks for
+    private Func<string, string> Label => category == "numeracy" ? T2iCompBench.LabelOf : T2iSpatial.LabelOf;
 
     internal string? Nouns { get; init; }
     internal string? Objects { get; init; }
@@ -28,6 +36,7 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
     internal string[] Parts { get; init; } = [];
     internal string? Lists { get; init; }
     internal int PerPrompt { get; init; }
+    internal bool Anyway { get; init; }
 
     internal int Run()
     {
@@ -43,7 +52,8 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
                 + $"{files[0]}.");
         }
 
-        var nouns = Nouns is null ? PromptNouns.Rule : PromptNouns.Read(Nouns);
+        var nouns = Nouns is null ? PromptNouns.Rule : PromptNouns.Read(Nouns,
+            Attributes.Contains(category) ? "chunks" : category is "spatial" or "3d" ? "nouns" : null);
         var score = Scorer(folder, nouns, out var judge, out var questions, named);
         if (!run.Announce($"T2I-CompBench {category}", named.Length, questions, officialWork: OfficialWork))
         {
@@ -77,6 +87,17 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
         if (scores.Values.All(image => image.Score is null))
         {
             throw ScoreRun.NoneScored(named.Length, scores[named[0]].Reason);
+        }
+
+        if (judge() is DetectionFile)
+        {
+            asked.Check(run, Anyway);
+            if (asked.Others is { Count: > 0 } others)
+            {
+                run.Notes.Add($"{others.Sum(other => other.Boxes)} boxes are of labels that no prompt asks for and "
+                    + $"count for nothing: {string.Join(", ", others.Take(5).Select(other => other.Label))}"
+                    + (others.Count > 5 ? ", …" : ""));
+            }
         }
 
         if (byRule > 0)
@@ -129,6 +150,12 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
             var answers = source.Value.Ask(file, 0, () => image, asked, cancel);
             var yes = answers.Select((answer, i) => answer?.Yes
                 ?? throw new OfficialStopException("none", $"there is neither yes nor no to '{asked[i]}'")).ToArray();
+            if (asked.Count == 0)
+            {
+                run.Problems.Add($"{file} scores 1 without a question, as in the official script: its prompt has no "
+                    + "noun chunk to ask about");
+            }
+
             return (double.Parse(T2iCompBench.AttributeScore(yes), CultureInfo.InvariantCulture),
                 string.Join('\n', asked.Zip(yes, (q, p) => $"{q} {p:0.00}")));
         };
@@ -141,7 +168,7 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
             : throw new UsageException(
                 "complex wants --parts with three scored folders: attribute, position, action.");
         string[] List(string name) => Lists is not null && File.Exists(Path.Combine(Lists, name))
-            ? File.ReadAllLines(Path.Combine(Lists, name))
+            ? TextFile.Read(Path.Combine(Lists, name)).TrimEnd('\n').Split('\n')
             : throw new UsageException($"complex wants --lists with the folder of {name}.");
         var (spatial, action) = (List("complex_val_spatial.txt"), List("complex_val_action.txt"));
         var joined = new T2iParts.Joined(Parts);
@@ -208,6 +235,7 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
 
             var boxes = official ? unidet.Value.Detect(Path.Combine(folder, file))
                 : Boxes(detector.Value, folder, file, prompt, wanted, out scale);
+            asked.Add([.. wanted.Select(Label)], [.. boxes.Select(box => box.Class)]);
             var scaled = boxes.Select(box => box with { X1 = box.X1 * scale, Y1 = box.Y1 * scale,
                 X2 = box.X2 * scale, Y2 = box.Y2 * scale }).ToArray();
             var score = category switch
@@ -229,16 +257,17 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
         if (judge is DetectionFile known)
         {
             (width, height) = run.Measure(Path.Combine(folder, file), file);
+            // other detectors spell otherwise, and know a man
             boxes = [.. known.Of(file, width, height, prompt).Where(box => box.Score > LeastScore)
-                .OrderByDescending(box => box.Score)];
+                .OrderByDescending(box => box.Score).Select(box => known.Official ? box
+                : box with { Class = Label(box.Class.Trim().ToLowerInvariant()) })];
         }
         else
         {
             var image = run.Read(Path.Combine(folder, file), file, upright: true).Pixels;
             (width, height) = (image.Width, image.Height);
             // a model is asked for the prompt's own words; the rules look for the official detector's
-            Func<string, string> label = category == "numeracy" ? T2iCompBench.LabelOf : T2iSpatial.LabelOf;
-            boxes = [.. judge.Detect(image, file, wanted, cancel).Select(box => box with { Class = label(box.Class) })];
+            boxes = [.. judge.Detect(image, file, wanted, cancel).Select(box => box with { Class = Label(box.Class) })];
         }
 
         scale = (float)Math.Min(ShortSide / Math.Min(width, height), LongSide / Math.Max(width, height));

@@ -1,5 +1,6 @@
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
+using ReasonGen.Files;
 
 namespace ReasonGen.Host.Commands;
 

@@ -63,6 +63,18 @@ internal static class StudyCommand
         return command;
     }
 
+    private static IReadOnlyList<string> Foundations(Study study, string start, string[] wanted)
+    {
+        try
+        {
+            return study.CopyFoundations(start, wanted);
+        }
+        catch (ArgumentException e)
+        {
+            throw new UsageException($"--start {start}: {Failure.Explain(e).Words}");
+        }
+    }
+
     private static int Run(string[] wanted, StudyConfig config, string? folder, int? threads, string? start,
         CancellationToken cancel)
     {
@@ -87,7 +99,7 @@ internal static class StudyCommand
         var study = new Study(config, folder) { Cancellation = () => cancel, Start = start };
         if (start is not null)
         {
-            foreach (var missing in study.CopyFoundations(start, wanted))
+            foreach (var missing in Foundations(study, start, wanted))
             {
                 Console.WriteLine($"{missing} is not in {start}; it is trained where it is wanted.");
             }

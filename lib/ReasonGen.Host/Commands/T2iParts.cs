@@ -13,9 +13,9 @@ internal static class T2iParts
     {
         try
         {
-            return T2iCompBench.ReadObjects(File.ReadLines(path));
+            return T2iCompBench.ReadObjects(TextFile.Read(path).Split('\n'));
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or FormatException)
+        catch (FormatException e)
         {
             throw new UnusableFileException(path, $"the objects cannot be read: {e.Message.TrimEnd('.')}",
                 "give T2I-CompBench's new_objects.txt", e);

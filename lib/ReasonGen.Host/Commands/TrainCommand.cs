@@ -120,6 +120,7 @@ internal sealed class TrainCommand(TrainingStage stage)
 
         var config = all.Get<RunConfig>();
         config.Validate();
+        all.Get<WorldBatchConfig>().Validate();
         var from = parsed.GetValue(data) is { Length: > 0 } some ? some : found.IsMini ? [TrainData.DrawnWorld]
             : throw new UsageException($"--data is missing: {data.Description}");
         var heldOut = parsed.GetValue(validation) ?? [];

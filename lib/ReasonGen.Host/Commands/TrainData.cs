@@ -155,7 +155,8 @@ internal sealed class TrainSamples(
     private (SftRowBatches Samples, long Count) Set(string file, int number, SftRowBatchConfig batch)
     {
         var set = SftParquet.Open(file);
-        var codes = new ImageCodeCache(set, pipeline.Model.ImageTokenizer, TrainData.Side(pipeline), ImageFile.Decode);
+        var codes = new ImageCodeCache(set, pipeline.Model.ImageTokenizer, TrainData.Side(pipeline), ImageFile.Decode,
+            say);
         foreach (var (done, of) in codes.Make(cancel))
         {
             say($"Image codes of {Path.GetFileName(file)}: {done} of {of} row groups.");

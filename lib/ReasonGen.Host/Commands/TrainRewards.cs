@@ -109,7 +109,7 @@ internal sealed partial class TrainRewards
 
         if (name == Detector)
         {
-            return new(name, weight, name, _ => new DetectorReward());
+            return new(name, weight, name, _ => new DetectorReward(), NeedsInclude: true);
         }
 
         if (Study.Judges.Contains(name))

@@ -173,12 +173,20 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
         Console.WriteLine((TrainData.IsWorld(data) ? "Prompts are drawn" : $"{prompts.All.Count:N0} prompts")
             + (prompts.LeftOut == 0 ? "."
                 : $"; {prompts.LeftOut:N0} longer than {config.PromptTokens} tokens are left out."));
-        if (rewards.FirstOrDefault(part => part.NeedsInclude) is { } blind
-            && prompts.All.All(prompt => prompt.Include.Count == 0))
+        if (rewards.FirstOrDefault(part => part.NeedsInclude) is { } blind)
         {
-            throw new UsageException($"--judge {blind.Spec} looks for the objects that a prompt asks for, and no "
-                + $"prompt "
-                + $"of {string.Join(", ", data)} says which: give GenEval's metadata (.jsonl with \"include\")");
+            void Ask(IReadOnlyList<Prompt> some, IEnumerable<string> from)
+            {
+                if (some.Count > 0 && some.All(prompt => prompt.Include.Count == 0))
+                {
+                    throw new UsageException($"--judge {blind.Spec} looks for the objects that a prompt asks for, and "
+                        + $"no prompt of {string.Join(", ", from)} says which: give GenEval's metadata (.jsonl with "
+                        + "\"include\")");
+                }
+            }
+
+            Ask(prompts.All, data);
+            Ask(prompts.HeldOut, heldOut.Length > 0 ? heldOut : data);
         }
 
         var reward = TrainRewards.Load(rewards, target);
@@ -202,7 +210,8 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
             string[] shown = progress.Metrics.Columns.Contains("reward")
                 ? ["reward", "text_entropy", "image_entropy", "gradient_norm"]
                 : ["loss", "text_loss", "image_loss", "gradient_norm"];
-            var numbers = shown.Select(name => $"{name} {progress.Metrics.Last(name):0.####}");
+            var numbers = shown.Where(name => !double.IsNaN(progress.Metrics.Last(name)))
+                .Select(name => $"{name} {progress.Metrics.Last(name):0.####}");
             var line = $"{progress.Done}/{progress.Total}  {string.Join("  ", numbers)}  "
                 + $"{progress.SecondsPerStep:0.0#} "
                 + $"s a step, about {(int)progress.Left.TotalHours}:{progress.Left:mm\\:ss} left";

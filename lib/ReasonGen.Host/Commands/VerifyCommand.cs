@@ -63,35 +63,58 @@ internal static class VerifyCommand
         Writable(page); // before minutes of work
         List<VerifyCheck> checks = [];
         var watch = Stopwatch.StartNew();
-        var whole = true;
-        try
+        var (whole, told) = (true, false);
+        // what is at hand, such as loading, may take longer than is waited for after a signal
+        using (cancel.Register(() => Report(ended: false)))
         {
-            foreach (var check in Checks(folder, judgeFolder, target, cancel))
+            try
             {
-                checks.Add(check);
-                Tell(check);
+                foreach (var check in Checks(folder, judgeFolder, target, cancel))
+                {
+                    lock (checks)
+                    {
+                        cancel.ThrowIfCancellationRequested();
+                        checks.Add(check);
+                        Tell(check);
+                    }
+                }
+            }
+            catch (Exception e) when (e is OperationCanceledException || cancel.IsCancellationRequested)
+            {
+                Report(ended: false);
             }
         }
-        catch (OperationCanceledException)
-        {
-            whole = false;
-        }
 
-        var sentence = VerifyReport.Sentence(name, checks, whole);
-        Console.WriteLine($"\n{Terminal.Line(sentence)}");
-        AtomicFile.Write(page, VerifyReport.Html(sentence, checks,
-        [
-            ("model", folder), ("judge", judgeFolder ?? "none"), ("device", target.ToString()),
-                ("revision", RunRecord.CurrentCommit),
-            ("kit", typeof(VerifyCommand).Assembly.GetName().Version!.ToString(3)),
-                ("libtorch", NativeRuntime.LibTorch),
-            ("system", $"{RuntimeInformation.OSDescription}, {RuntimeInformation.FrameworkDescription}"),
-            ("duration", $"{watch.Elapsed:hh\\:mm\\:ss}"),
-        ]));
-        Console.WriteLine($"The page: {Path.GetFullPath(page)}");
+        Report(ended: true);
         return !whole ? CommandLine.Interrupted : checks.Any(check => check.Outcome == VerifyOutcome.Missed)
             ? CommandLine.Failed
             : CommandLine.Done;
+
+        // once, by whoever comes first
+        void Report(bool ended)
+        {
+            lock (checks)
+            {
+                if (told)
+                {
+                    return;
+                }
+
+                (told, whole) = (true, ended);
+                var sentence = VerifyReport.Sentence(name, checks, whole);
+                Console.WriteLine($"\n{Terminal.Line(sentence)}");
+                AtomicFile.Write(page, VerifyReport.Html(sentence, checks,
+                [
+                    ("model", folder), ("judge", judgeFolder ?? "none"), ("device", target.ToString()),
+                    ("revision", RunRecord.CurrentCommit),
+                    ("kit", typeof(VerifyCommand).Assembly.GetName().Version!.ToString(3)),
+                    ("libtorch", NativeRuntime.LibTorch),
+                    ("system", $"{RuntimeInformation.OSDescription}, {RuntimeInformation.FrameworkDescription}"),
+                    ("duration", $"{watch.Elapsed:hh\\:mm\\:ss}"),
+                ]));
+                Console.WriteLine($"The page: {Path.GetFullPath(page)}");
+            }
+        }
     }
 
     // by a file of another name, so that a page that is there stays as it is

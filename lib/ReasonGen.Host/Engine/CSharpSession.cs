@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using System.Runtime.InteropServices;
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp;
@@ -14,6 +15,12 @@ public sealed class CSharpSession
 {
     // of assemblies: .NET Interactive says nothing either
     private static readonly string[] Versions = ["CS1701", "CS1702"];
+
+    // numbers are written the same on every machine, and one without ICU runs the program too
+    private const string NoCultures = "Cells know the invariant culture alone, and sort texts by the numbers of their "
+        + "characters: take CultureInfo.InvariantCulture or a changed copy of it, or start the program with "
+        + "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=0 where the ICU libraries are installed.";
+    private static readonly bool IsInvariant = CultureInfo.GetCultureInfo("").CompareInfo.Version.FullVersion == 0;
     private readonly CellAssemblies assemblies = new();
     private readonly Submissions submissions;
     private readonly string directory;
@@ -63,6 +70,10 @@ public sealed class CSharpSession
         new Submissions(new CellAssemblies()).Compile(usual, OptionsIn(Directory.GetCurrentDirectory()), [],
             CancellationToken.None);
     }
+
+    /// <summary>The version of C# that cells are compiled as.</summary>
+    internal static string LanguageVersionName =>
+        LanguageVersion.Latest.MapSpecifiedToEffectiveVersion().ToDisplayString();
 
     /// <summary>How long an interrupted cell has to end by itself, at a token that it looks at, before it is broken
     /// off.</summary>
@@ -123,7 +134,8 @@ public sealed class CSharpSession
         }
         catch (Exception e)
         {
-            var text = WithoutEngine(e.ToString());
+            var text = WithoutEngine(e.ToString())
+                + (IsInvariant && e.GetBaseException() is CultureNotFoundException ? "\n" + NoCultures : "");
             return new CellResult("Error", text, text.Split('\n'));
         }
         finally
@@ -150,8 +162,8 @@ public sealed class CSharpSession
                 output.Display(
                     new JObject { ["text/plain"] =
                         $"ReasonGen.Notebooks {typeof(CSharpSession).Assembly.GetName().Version!.ToString(3)}: "
-                    + $"C# {LanguageVersion.Latest.MapSpecifiedToEffectiveVersion().ToDisplayString()} on .NET "
-                    + $"{Environment.Version}, {RuntimeInformation.OSDescription}" }, Guid.NewGuid().ToString("N"));
+                    + $"C# {LanguageVersionName} on .NET {Environment.Version}, {RuntimeInformation.OSDescription}"
+                    + (IsInvariant ? ". " + NoCultures : "") }, Guid.NewGuid().ToString("N"));
                 return new CellResult();
             case CellPartKind.Magics:
                 output.Display(new JObject
@@ -166,7 +178,7 @@ public sealed class CSharpSession
                 }
 
                 return string.IsNullOrWhiteSpace(part.Text) ? new CellResult()
-                    : await RunCodeAsync(part.Text, output, name, abort, cancel);
+                    : await RunCodeAsync(part, output, name, abort, cancel);
         }
     }
 
@@ -206,16 +218,19 @@ public sealed class CSharpSession
         Say($"Installed packages: {string.Join("; ", restored.Versions)}");
     }
 
-    private async Task<CellResult> RunCodeAsync(string code, ICellOutput output, string name,
+    private async Task<CellResult> RunCodeAsync(CellPart part, ICellOutput output, string name,
         CancellationTokenSource abort, CancellationToken cancel)
     {
-        if (CellNesting.TooDeepAt(code) is { } line)
+        if (CellNesting.TooDeepAt(part.Text) is { } line)
         {
-            throw new CellSyntaxException($"{name}, line {line}: the code is nested deeper than the compiler can take; "
+            throw new CellSyntaxException(
+                $"{part.Origin ?? name}, line {line}: the code is nested deeper than the compiler can take; "
                 + "break it up into variables and methods, or read the data that it spells from a file");
         }
 
-        options = options.WithFilePath(name);
+        options = options.WithFilePath(name); // relative paths start from the cell's folder, in what it imports too
+        var code = part.Origin is null ? part.Text
+            : $"#line 1 \"{string.Concat(part.Origin.Select(c => c == '"' || c < ' ' ? '_' : c))}\"\n{part.Text}";
         var diagnostics = new List<Diagnostic>();
         var cell = submissions.Compile(code, options, diagnostics, cancel);
         if (cell is null)
@@ -248,7 +263,14 @@ public sealed class CSharpSession
     // Lines of a stack trace that lie below the cell are ours and help nobody.
     private static string WithoutEngine(string trace)
     {
-        var lines = trace.Split('\n').Where(line => !line.Contains($" {typeof(CSharpSession).Namespace}.")).ToList();
+        var lines = trace.Split('\n').Where(line =>
+            !line.StartsWith("   at ReasonGen.Host.Engine.") && !line.StartsWith("   at ReasonGen.Host.Kernel."))
+            .ToList();
+        if (lines.FindLastIndex(line => line.StartsWith("   at Submission#")) is >= 0 and var last)
+        {
+            lines.RemoveRange(last + 1, lines.Count - last - 1);
+        }
+
         while (lines.Count > 1 && lines[^1].StartsWith("--- End of stack trace"))
         {
             lines.RemoveAt(lines.Count - 1);

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Diagnostics;
 using System.Reflection;
 using System.Runtime.InteropServices;
 using System.Runtime.Loader;
@@ -12,9 +13,10 @@ namespace ReasonGen.Host.Engine;
 /// </summary>
 internal sealed class CellAssemblies
 {
-    private static readonly HashSet<string> Shipped = new(
+    private static readonly Dictionary<string, string> Shipped =
         ((string)AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES")!).Split(Path.PathSeparator)
-            .Select(path => Path.GetFileNameWithoutExtension(path)), StringComparer.OrdinalIgnoreCase);
+            .DistinctBy(path => Path.GetFileNameWithoutExtension(path), StringComparer.OrdinalIgnoreCase)
+            .ToDictionary(path => Path.GetFileNameWithoutExtension(path), StringComparer.OrdinalIgnoreCase);
 
     private readonly ConcurrentDictionary<string, Assembly> cells = new();
     private readonly ConcurrentDictionary<string, string> libraries = new(StringComparer.OrdinalIgnoreCase);
@@ -27,7 +29,12 @@ internal sealed class CellAssemblies
     }
 
     /// <summary>Whether an assembly of this name comes with the host or the runtime.</summary>
-    internal static bool IsShipped(string name) => Shipped.Contains(name);
+    internal static bool IsShipped(string name) => Shipped.ContainsKey(name);
+
+    /// <summary>The version of such an assembly, as its package has it.</summary>
+    internal static string ShippedVersion(string name) =>
+        FileVersionInfo.GetVersionInfo(Shipped[name]).ProductVersion?.Split('+')[0]
+            ?? AssemblyName.GetAssemblyName(Shipped[name]).Version!.ToString();
 
     /// <summary>Makes a library known, and what lies beside it.</summary>
     internal void Know(string path)

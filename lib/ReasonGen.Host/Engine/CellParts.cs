@@ -20,8 +20,9 @@ internal enum CellPartKind
 /// <param name="Text">Its text; code keeps its place in the cell by empty lines before it.</param>
 /// <param name="Timed">Whether the time it takes is to be shown.</param>
 /// <param name="Packages">Packages it asks for with <c>#r "nuget: …"</c>; their lines are empty in the text.</param>
+/// <param name="Origin">What <c>#!import</c> brought it from, whose lines it counts; null for the cell itself.</param>
 internal sealed record CellPart(CellPartKind Kind, string Text, bool Timed = false,
-    IReadOnlyList<string>? Packages = null);
+    IReadOnlyList<string>? Packages = null, string? Origin = null);
 
 /// <summary>Cuts a cell at its magics, the lines that begin with <c>#!</c>, and takes out what it asks for in
 /// packages.</summary>
@@ -33,9 +34,10 @@ internal static class CellParts
     private const int MostParts = 1000; // each carries as many empty lines as lie above it
 
     /// <exception cref="CellSyntaxException">A magic is unknown, or there are more than anybody writes.</exception>
-    internal static IReadOnlyList<CellPart> Split(string code, string directory) => Split(code, directory, []);
+    internal static IReadOnlyList<CellPart> Split(string code, string directory) => Split(code, directory, [], null);
 
-    private static IReadOnlyList<CellPart> Split(string code, string directory, ImmutableList<string> within)
+    private static IReadOnlyList<CellPart> Split(string code, string directory, ImmutableList<string> within,
+        string? origin)
     {
         var parts = new List<CellPart>();
         var (kind, timed, above) = (CellPartKind.Code, false, 0);
@@ -46,7 +48,7 @@ internal static class CellParts
             {
                 parts.Add(new CellPart(kind,
                     (kind == CellPartKind.Code ? new string('\n', above) : "") + string.Join('\n', lines), timed,
-                    [.. packages]));
+                    [.. packages], origin));
                 timed = false;
             }
 
@@ -115,7 +117,8 @@ internal static class CellParts
                     break;
                 case "set":
                     parts.Add(new CellPart(CellPartKind.Code,
-                        new string('\n', index) + SetMagic.Statement(words.ElementAtOrDefault(1) ?? "")));
+                        new string('\n', index) + SetMagic.Statement(words.ElementAtOrDefault(1) ?? ""),
+                        Origin: origin));
                     break;
                 case "share":
                     throw new CellSyntaxException(
@@ -142,14 +145,20 @@ internal static class CellParts
     internal static string Blanked(string code)
     {
         var literals = new CodeLiterals(code);
-        var (at, between) = (0, 0);
+        var (at, between, isCode) = (0, 0, true);
         string[] lines = [.. code.Split('\n')];
         for (var i = 0; i < lines.Length; at += lines[i++].Length + 1)
         {
             var wanted = lines[i].TrimStart().StartsWith("#r") && lines[i].Contains("nuget:"); // or the beginning of it
-            if (at >= between && (wanted || lines[i].StartsWith("#!")))
+            if (!isCode)
+            {
+                isCode = IsMagic(lines[i], false) && Begins(lines[i], isCode);
+                (lines[i], between) = (new string(' ', lines[i].Length), at + lines[i].Length);
+            }
+            else if (at >= between && (wanted || lines[i].StartsWith("#!")))
             {
                 var end = literals.EndAround(between, at);
+                isCode = end > at || Begins(lines[i], isCode);
                 (lines[i], between) =
                     (end > at ? lines[i] : new string(' ', lines[i].Length), end > at ? end : at + lines[i].Length);
             }
@@ -172,8 +181,9 @@ internal static class CellParts
             return within.Contains(full)
                 ? throw new CellSyntaxException(
                     $"#!import {path}: it imports itself ({string.Join(" > ", chain.Select(Path.GetFileName))})")
-                : Path.GetExtension(full) != ".ipynb" ? Split(File.ReadAllText(full), folder, chain)
-                : [.. Notebooks.NotebookFile.Read(full).Runnable().SelectMany(cell => Split(cell, folder, chain))];
+                : Path.GetExtension(full) != ".ipynb" ? Split(File.ReadAllText(full), folder, chain, full)
+                : [.. Notebooks.NotebookFile.Read(full).Runnable()
+                    .SelectMany(cell => Split(cell.Script, folder, chain, $"{full} cell {cell.Number}"))];
         }
         catch (Exception e)
             when (e is IOException or UnauthorizedAccessException or UsageException or ArgumentException)
@@ -181,6 +191,10 @@ internal static class CellParts
             throw new CellSyntaxException($"#!import {path}: {e.Message}");
         }
     }
+
+    // Whether C# follows a magic.
+    private static bool Begins(string magic, bool isCode) => magic[Math.Min(2, magic.Length)..].Trim().Split(' ', 2)[0]
+        switch { "html" or "markdown" => false, "csharp" or "c#" => true, _ => isCode };
 
     // In a stretch of another language only a name that exists makes a magic.
     private static bool IsMagic(string line, bool isCode) => line.StartsWith("#!")

@@ -41,12 +41,13 @@ internal sealed class CodeAssistant(CSharpSession session)
     /// <summary>Whether a cell is whole, wants more lines, or is wrong.</summary>
     internal static JObject IsComplete(string code)
     {
+        code = CellParts.Blanked(code);
         if (CellNesting.TooDeepAt(code) is not null)
         {
             return new JObject { ["status"] = "invalid" };
         }
 
-        var tree = CSharpSyntaxTree.ParseText(CellParts.Blanked(code), Parsing);
+        var tree = CSharpSyntaxTree.ParseText(code, Parsing);
         return !SyntaxFactory.IsCompleteSubmission(tree)
             ? new JObject { ["status"] = "incomplete", ["indent"] = code.TrimEnd().EndsWith('{') ? "    " : "" }
             : new JObject
@@ -59,7 +60,7 @@ internal sealed class CodeAssistant(CSharpSession session)
     /// <summary>What may stand at the cursor: the content of a complete_reply.</summary>
     internal async Task<JObject> CompleteAsync(string code, int cursor)
     {
-        var line = code[(code.LastIndexOf('\n', Math.Max(0, cursor - 1)) + 1)..cursor];
+        var line = code[(cursor == 0 ? 0 : code.LastIndexOf('\n', cursor - 1) + 1)..cursor];
         if (line.StartsWith("#!"))
         {
             return Matches(code, cursor - line.Length, cursor,

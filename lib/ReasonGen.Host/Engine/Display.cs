@@ -1,5 +1,6 @@
 using Microsoft.DotNet.Interactive.Formatting;
 using Newtonsoft.Json.Linq;
+using ReasonGen.Files;
 
 namespace ReasonGen.Host.Engine;
 

@@ -83,12 +83,11 @@ internal static class NuGetPackages
             await File.WriteAllTextAsync(done, "", cancel);
         }
 
-        return Read(JObject.Parse(await File.ReadAllTextAsync(assets, cancel)),
-            [.. references.Select(package => package.Name)]);
+        return Read(JObject.Parse(await File.ReadAllTextAsync(assets, cancel)), references);
     }
 
     /// <summary>Reads what NuGet wrote of a restore.</summary>
-    internal static RestoredPackages Read(JObject assets, IReadOnlyList<string> wanted)
+    internal static RestoredPackages Read(JObject assets, IReadOnlyList<(string Name, string Version)> wanted)
     {
         string[] folders = [.. ((JObject)assets["packageFolders"]!).Properties().Select(folder => folder.Name)];
         // the one with the machine's identifier
@@ -105,16 +104,26 @@ internal static class NuGetPackages
                 .Select(file => folders.Select(folder => Path.Combine(folder, root, file)).FirstOrDefault(File.Exists))
                 .OfType<string>() ?? [];
             compile.AddRange(Files("compile").Where(IsForeign));
-            runtime.AddRange(Files("runtime").Where(IsForeign));
+            string[] libraries = [.. Files("runtime")];
+            runtime.AddRange(libraries.Where(IsForeign));
             native.UnionWith(Files("native").Select(file => Path.GetDirectoryName(file)!));
-            if (wanted.Contains(package.Name.Split('/')[0], StringComparer.OrdinalIgnoreCase))
+            if (package.Name.Split('/') is [var name, var version] && wanted.FirstOrDefault(one =>
+                one.Name.Equals(name, StringComparison.OrdinalIgnoreCase)) is { Version: { } asked })
             {
-                versions.Add(package.Name.Replace("/", ", "));
+                versions.Add(libraries.FirstOrDefault(path => !IsForeign(path)) is { } own
+                    ? Own(name, version, asked, CellAssemblies.ShippedVersion(Path.GetFileNameWithoutExtension(own)))
+                    : $"{name}, {version}");
             }
         }
 
         return new RestoredPackages(compile, runtime, [.. native], versions);
     }
+
+    // a build's own suffix (10.1.403-servicing.1) is none of the package's version
+    private static string Own(string name, string restored, string asked, string runs) =>
+        $"{name}, {runs} (this program's own"
+            + (asked == "*" || restored.Split('-')[0] == runs.Split('-')[0] ? ")"
+                : $", which runs in place of {restored})");
 
     private static bool IsForeign(string path) => !CellAssemblies.IsShipped(Path.GetFileNameWithoutExtension(path));
 

@@ -222,7 +222,8 @@ internal sealed class JupyterKernel : IDisposable
         ["implementation_version"] = typeof(JupyterKernel).Assembly.GetName().Version!.ToString(3),
         ["language_info"] = new JObject
         {
-            ["name"] = "C#", ["version"] = "14.0", ["mimetype"] = "text/x-csharp", ["file_extension"] = ".cs",
+            ["name"] = "C#", ["version"] = CSharpSession.LanguageVersionName, ["mimetype"] = "text/x-csharp",
+            ["file_extension"] = ".cs",
             ["pygments_lexer"] = "csharp", ["codemirror_mode"] = "text/x-csharp",
         },
         ["banner"] = $"ReasonGen.Notebooks "

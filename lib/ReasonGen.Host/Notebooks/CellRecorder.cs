@@ -13,15 +13,20 @@ internal sealed class CellRecorder(int executionCount, Action<string>? line = nu
     private readonly Dictionary<string, JObject> displays = [];
     private long left; // characters of the last stream that are not kept
 
-    /// <summary>The cell's outputs so far, as they are to be written.</summary>
+    /// <summary>Whether the outputs are other than when they were last taken.</summary>
+    internal bool HasNews { get; private set; } = true;
+
+    /// <summary>The cell's outputs so far, as they are to be written; a copy, since what the cell has started may go on
+    /// showing.</summary>
     internal JArray Outputs
     {
         get
         {
             lock (gate)
             {
-                CloseStream();
-                return new JArray(outputs.Select(output => output.Output));
+                HasNews = false;
+                WriteStream();
+                return new JArray(outputs.Select(output => output.Output.DeepClone()));
             }
         }
     }
@@ -40,6 +45,7 @@ internal sealed class CellRecorder(int executionCount, Action<string>? line = nu
                     }, kept = new StringBuilder()));
             }
 
+            HasNews = true;
             var fits = Math.Min(text.Length, LongestStream - kept.Length);
             kept.Append(text, 0, fits);
             left += text.Length - fits;
@@ -67,6 +73,7 @@ internal sealed class CellRecorder(int executionCount, Action<string>? line = nu
             if (displays.TryGetValue(displayId, out var output))
             {
                 output["data"] = bundle;
+                HasNews = true;
             }
         }
     }
@@ -89,17 +96,27 @@ internal sealed class CellRecorder(int executionCount, Action<string>? line = nu
         {
             CloseStream();
             outputs.Add((output, null));
+            HasNews = true;
         }
     }
 
     private void CloseStream()
     {
+        WriteStream();
+        if (outputs.Count > 0)
+        {
+            outputs[^1] = (outputs[^1].Output, null);
+        }
+
+        left = 0;
+    }
+
+    private void WriteStream()
+    {
         if (outputs.LastOrDefault() is { Text: { } kept, Output: var last })
         {
             last["text"] =
                 kept + (left == 0 ? "" : FormattableString.Invariant($"\n… {left:#,0} characters more are not kept\n"));
-            left = 0;
-            outputs[^1] = (last, null);
         }
     }
 }

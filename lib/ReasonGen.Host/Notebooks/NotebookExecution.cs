@@ -25,6 +25,9 @@ public sealed record NotebookOutcome(string Name, string Title, string Executed,
     /// languages.</summary>
     public IReadOnlyList<string> Skipped { get; init; } = [];
 
+    /// <summary>What other processes and native code printed while it ran, which is in no cell.</summary>
+    public string Printed { get; init; } = "";
+
     /// <summary>Whether it was reached: a run that is broken off leaves the rest unrun.</summary>
     public bool Reached { get; init; } = true;
 
@@ -51,6 +54,7 @@ internal static class NotebookExecution
         JObject[] cells = [.. notebook.Cells.Where(NotebookFile.IsCode)];
         var outcome = new NotebookOutcome(Path.GetFileNameWithoutExtension(path), notebook.Title, executedPath, 0,
             0) { Path = path };
+        var ran = new List<(JObject Cell, int? Count, CellRecorder Shown)>();
         var number = 0; // as in the notebook that was given: the cell that sets parameters is not counted
         for (var i = 0; i < cells.Length && outcome.FailedCell is null; i++)
         {
@@ -63,10 +67,11 @@ internal static class NotebookExecution
             {
                 outcome = outcome with { Skipped = [.. outcome.Skipped, $"cell {number} ({language})"] };
                 recorder.Stream("stderr", $"This cell did not run: it is in {language}, and C# is what runs here.\n");
-                notebook.SetOutputs(cells[i], null, recorder.Outputs);
+                ran.Add((cells[i], null, recorder));
                 continue;
             }
 
+            ran.Add((cells[i], i + 1, recorder));
             var result = await session.RunAsync(notebook.Script(cells[i]), recorder, $"cell {number}", cancel);
             if (!result.Ok)
             {
@@ -79,19 +84,25 @@ internal static class NotebookExecution
                 };
             }
 
-            notebook.SetOutputs(cells[i], i + 1, recorder.Outputs);
             // after each cell, so that an interrupted run keeps what it did
-            outcome = Write(notebook, executedPath, outcome);
+            outcome = Write(notebook, ran, executedPath, outcome);
         }
 
-        outcome = Write(notebook, executedPath, outcome);
+        outcome = Write(notebook, ran, executedPath, outcome);
         using var process = Process.GetCurrentProcess();
         Tell(outcome with { Seconds = watch.Elapsed.TotalSeconds, PeakBytes = process.PeakWorkingSet64 });
         return outcome.Ok ? 0 : 1;
     }
 
-    private static NotebookOutcome Write(NotebookFile notebook, string path, NotebookOutcome outcome)
+    // what cells that ran before have started may have shown something since
+    private static NotebookOutcome Write(NotebookFile notebook,
+        IEnumerable<(JObject Cell, int? Count, CellRecorder Shown)> ran, string path, NotebookOutcome outcome)
     {
+        foreach (var (cell, count, shown) in ran.Where(one => one.Shown.HasNews))
+        {
+            notebook.SetOutputs(cell, count, shown.Outputs);
+        }
+
         try
         {
             notebook.Write(path);

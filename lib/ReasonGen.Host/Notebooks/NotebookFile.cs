@@ -44,9 +44,11 @@ public sealed class NotebookFile
         .FirstOrDefault(line => line.StartsWith("# "))?[2..].Trim() is { Length: > 0 } title
         ? title : System.IO.Path.GetFileNameWithoutExtension(Path);
 
-    /// <summary>The sources of the cells that run here, or are shown, as a session takes them.</summary>
-    public IEnumerable<string> Runnable() =>
-        Cells.Where(IsCode).Where(cell => CellLanguage.IsKnown(LanguageOf(cell))).Select(Script);
+    /// <summary>The sources of the cells that run here, or are shown, as a session takes them, with the numbers of the
+    /// cells among those of code.</summary>
+    public IEnumerable<(int Number, string Script)> Runnable() =>
+        Cells.Where(IsCode).Select((cell, i) => (Cell: cell, Number: i + 1))
+            .Where(one => CellLanguage.IsKnown(LanguageOf(one.Cell))).Select(one => (one.Number, Script(one.Cell)));
 
     /// <summary>What a session is given of a cell.</summary>
     internal string Script(JObject cell) =>

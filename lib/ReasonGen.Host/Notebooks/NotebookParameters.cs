@@ -59,7 +59,8 @@ internal sealed class NotebookParameters
         }
 
         var (type, nullable, members) = Resolve(name);
-        var literal = nullable && value == "null" ? "null"
+        var literal = value == "null" && (nullable || type == "string" && IsNull(declared[name].Initializer?.Value))
+            ? "null"
             : members is null ? Literal(type, value) : Member(type, members, value);
         var given = declared[name].Initializer is { } initializer ? $" (its default is {initializer.Value})" : "";
         return literal is not null ? $"{declared[name].Identifier.Text} = {literal};"
@@ -69,6 +70,13 @@ internal sealed class NotebookParameters
                 $"has the type {type}, which -p cannot set: it sets texts, numbers, true/false and enums. Change it "
                 + $"in the notebook.");
     }
+
+    private static bool IsNull(ExpressionSyntax? initial) => initial switch
+    {
+        null or DefaultExpressionSyntax => true,
+        PostfixUnaryExpressionSyntax forgiven => IsNull(forgiven.Operand), // null!
+        _ => initial.IsKind(SyntaxKind.NullLiteralExpression) || initial.IsKind(SyntaxKind.DefaultLiteralExpression),
+    };
 
     // the keyword of a type, whether null is one of its values, and the names of an enum
     private (string Type, bool Nullable, string[]? Members) Resolve(string name)

@@ -67,6 +67,12 @@ internal sealed class NotebookRunner(IReadOnlyDictionary<string, string> paramet
                 $"  {(cell == 0 ? "the process" : $"cell {cell}")} failed:\n{Indent(outcome.Source)}\n  "
                 + $"{Indent(outcome.Error).TrimStart()}");
         }
+
+        if (outcome.Printed.Length > 0)
+        {
+            console.WriteLine($"  printed beside its cells, by other processes or native code:\n"
+                + Indent(outcome.Printed));
+        }
     }
 
     private TiedProcess Start(NotebookRun run, CancellationToken cancel)
@@ -88,9 +94,14 @@ internal sealed class NotebookRunner(IReadOnlyDictionary<string, string> paramet
         var watch = Stopwatch.StartNew();
         var listener = new NotebookListener(status);
         await listener.HearAsync(process);
-        return listener.Outcome is { } outcome ? outcome with { Path = run.Notebook.Path }
+        return listener.Outcome is { } outcome
+            ? outcome with
+            {
+                Path = run.Notebook.Path, Printed = $"{listener.Printed}\n{listener.Errors}".Trim(),
+            }
             : Of(run) with
             {
+                Printed = listener.Printed,
                 Seconds = watch.Elapsed.TotalSeconds, FailedCell = listener.At.Number, Source = listener.At.Source,
                 Error = cancel.IsCancellationRequested ? "it was interrupted"
                     : $"its process ended with exit code {process.ExitCode}: {listener.Errors}",

@@ -2,6 +2,7 @@ using System.Text;
 using System.Text.Json;
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
+using ReasonGen.Files;
 using Formatting = Newtonsoft.Json.Formatting;
 
 namespace ReasonGen.Host.Notebooks;

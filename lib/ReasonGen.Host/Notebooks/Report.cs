@@ -99,7 +99,7 @@ internal static class Report
             var folder = Path.GetDirectoryName(Path.GetFullPath(outcome.Path))!;
             var copy = NotebookFile.Read(outcome.Executed);
             var cells = new ReportCells(copy, id, link => Linked(content, folder, link), content.Trust);
-            return (string.Concat(copy.Cells.Select(cells.Cell)), cells.Headings);
+            return (cells.All(), cells.Headings);
         }
         catch (UsageException e)
         {

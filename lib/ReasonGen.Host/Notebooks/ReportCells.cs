@@ -24,11 +24,33 @@ internal sealed partial class ReportCells(NotebookFile notebook, string id, Func
         new MarkdownPipelineBuilder().UsePipeTables().UseMathematics().Build();
     private readonly List<(string Id, string Text)> headings = [];
     private readonly ReportIds ids = new(id + "--");
+    // links within the notebook by what is after their #; the ids that they may lead to come with later cells
+    private readonly Dictionary<string, string> targets = [];
+    private readonly HashSet<string> sections = [];
+    // none that a notebook could name
+    private readonly string mark = $"formula-{Guid.NewGuid():N}", jump = $"jump-{Guid.NewGuid():N}-";
     private readonly SafeHtml safe = new();
-    private readonly string mark = $"formula-{Guid.NewGuid():N}"; // none that a notebook could name
 
     /// <summary>Headings below the title, for the contents.</summary>
     internal IReadOnlyList<(string Id, string Text)> Headings => headings;
+
+    /// <summary>All cells, with the links among them.</summary>
+    internal string All()
+    {
+        safe.Fragments = jump;
+        var html = string.Concat(notebook.Cells.Select(Cell));
+        return Regex.Replace(html, $" ((?:xlink:)?href)=\"#{jump}([^\"]*)\"", found =>
+        {
+            var name = Uri.UnescapeDataString(System.Net.WebUtility.HtmlDecode(found.Groups[2].Value));
+            return Target(name) is { } id ? $" {found.Groups[1]}=\"#{Escape(id)}\"" : "";
+        });
+    }
+
+    // a heading by its words, with blanks as dashes, as front ends spell it; or what has that id
+    private string? Target(string name) => sections.Contains(name) ? name
+        : safe.Anchors.GetValueOrDefault(name)
+            ?? targets.GetValueOrDefault(ReportIds.Plain(name.ToLowerInvariant()))
+            ?? (trust && name.Length > 0 ? name : null);
 
     /// <summary>One cell; what cannot be laid out stands as its text.</summary>
     internal string Cell(JObject cell)
@@ -113,11 +135,7 @@ internal sealed partial class ReportCells(NotebookFile notebook, string id, Func
         var document = Markdig.Markdown.Parse(WithWholeFormulas(source), Pipeline);
         foreach (var heading in document.Descendants<HeadingBlock>())
         {
-            if (heading.Level > 1)
-            {
-                Name(heading);
-            }
-
+            Name(heading);
             heading.Level = Math.Min(6, heading.Level + 1);
         }
 
@@ -127,11 +145,16 @@ internal sealed partial class ReportCells(NotebookFile notebook, string id, Func
             {
                 link.Url = Attached(attachments, Uri.UnescapeDataString(link.Url["attachment:".Length..])) ?? link.Url;
             }
+            else if (trust && !link.IsImage && link.Url?.StartsWith('#') == true)
+            {
+                link.Url = $"#{jump}{link.Url[1..]}"; // otherwise marked with those of HTML
+            }
             else if (!link.IsImage && link.Url?.Split('#')[0] is { } file
                 && (file.EndsWith(".ipynb") || IsSource(file)))
             {
                 if (file.EndsWith(".ipynb") && idOf(file) is { } section)
                 {
+                    sections.Add(section);
                     link.Url = "#" + section;
                 }
                 else
@@ -217,8 +240,13 @@ internal sealed partial class ReportCells(NotebookFile notebook, string id, Func
                 .Select(part =>
                     part is CodeInline code ? code.Content
                         : part is MathInline math ? math.Content.ToString() : part.ToString()) ?? []);
-        headings.Add((ids.For(text.ToLowerInvariant()), text));
-        heading.GetAttributes().Id = headings[^1].Id;
+        if (heading.Level > 1)
+        {
+            headings.Add((ids.For(text.ToLowerInvariant()), text));
+            heading.GetAttributes().Id = headings[^1].Id;
+        }
+
+        targets.TryAdd(ReportIds.Plain(text.ToLowerInvariant()), heading.Level > 1 ? headings[^1].Id : id);
     }
 
     private static string? Attached(JObject? attachments, string name) =>

@@ -12,7 +12,7 @@ internal sealed partial class ReportIds(string start, params IEnumerable<string>
 
     internal string For(string name)
     {
-        var plain = start + Other().Replace(name, "-").Trim('-');
+        var plain = start + Plain(name);
         plain = plain.Length == 0 ? "notebook" : plain;
         var id = plain;
         while (!given.Add(id))
@@ -23,6 +23,9 @@ internal sealed partial class ReportIds(string start, params IEnumerable<string>
 
         return id;
     }
+
+    /// <summary>A name as it stands in an id.</summary>
+    internal static string Plain(string name) => Other().Replace(name, "-").Trim('-');
 
     [GeneratedRegex(@"[^\p{L}\p{N}]+")]
     private static partial Regex Other();

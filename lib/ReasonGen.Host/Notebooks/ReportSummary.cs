@@ -97,8 +97,8 @@ internal static class ReportSummary
                     + $"<strong>{tile.Name}</strong> {tile.What}</p></li>"));
             return $"<ul class=\"tiles\" aria-label=\"Share of right images\">{tiles}</ul><p class=\"note\">Share of "
                 + "right images over the benchmark's six tasks at temperature 1, with 95 % over "
-                + (found.Basis() is var basis && basis.EndsWith("seeds") ? $"prompts and training seeds: {basis}"
-                    : "sampled prompts and images: single runs") + ".</p>";
+                + (found.Basis() is var basis && basis.Contains("seeds") ? $"prompts and training seeds: {basis}"
+                    : $"sampled prompts and images: {basis}") + ".</p>";
         }
         catch (UnusableFileException)
         {
@@ -194,10 +194,13 @@ internal static class ReportSummary
     private static string Of(PaperStudy paper)
     {
         var hours = paper.Runs.Sum(run => run["seconds"] is JValue { Value: double taken } ? taken : 0) / 3600;
+        var steps = paper.Only([.. PaperPlan.Arms.Select(run => run.Name)]).RlSteps();
         return paper.OfSingleRuns ? "" : $" The study of the paper has {paper.Runs.Count} runs of its own, of "
             + $"{paper.Arms.Count} arms, made in {Number(hours, "0.0")} hours of training in all from revision "
             + $"{Escape(string.Join(", ", paper.Commits.Select(id => id[..Math.Min(10, id.Length)])))} on "
-            + $"{Escape(string.Join("; ", paper.Machines))}.";
+            + $"{Escape(string.Join("; ", paper.Machines))}."
+            + (steps.Length == 0 ? "" : $" Its arms have {steps} RL steps: hold them against each other, and not "
+                + "against single runs with another number of steps.");
     }
 
     private static string Notebooks(ReportContent content) =>

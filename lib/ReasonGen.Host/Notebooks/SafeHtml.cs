@@ -52,6 +52,13 @@ internal sealed partial class SafeHtml
     private readonly List<string> leftOut = [];
     private int count; // of pieces, for the ids in them
 
+    /// <summary>What is put before the name that a link within the page leads to, where the piece itself has no such
+    /// id: whoever lays out the page replaces it.</summary>
+    internal string Fragments { get; set; } = "";
+
+    /// <summary>What became of the ids in the pieces so far, the first of each.</summary>
+    internal Dictionary<string, string> Anchors { get; } = [];
+
     internal SafeHtml()
     {
         sanitizer.AllowedTags.UnionWith([.. Drawing, "details", "summary", "progress", "meter", "figure", "figcaption",
@@ -108,6 +115,11 @@ internal sealed partial class SafeHtml
             var source = element.GetAttribute("src") ?? element.GetAttribute("data") ?? element.GetAttribute("href");
             LeaveOut(source is { Length: > 0 } && !source.StartsWith("data:") ? source : $"<{element.LocalName}>");
             element.Remove();
+        }
+
+        foreach (var anchor in document.QuerySelectorAll("a[name]:not([id])"))
+        {
+            anchor.SetAttribute("id", anchor.GetAttribute("name")!); // as it was written before ids
         }
 
         foreach (var poster in document.QuerySelectorAll("[poster], [srcset]"))
@@ -181,6 +193,14 @@ internal sealed partial class SafeHtml
             image.Replace(document.CreateTextNode(image.GetAttribute("alt") ?? "")); // its words stay
         }
 
+        var own = new HashSet<string>();
+        foreach (var named in document.Body!.QuerySelectorAll("[id]").Select(element => element.Id!)
+            .Where(id => !headings.Contains(id)))
+        {
+            own.Add(named);
+            Anchors.TryAdd(named, prefix + named);
+        }
+
         foreach (var element in document.Body!.QuerySelectorAll("*"))
         {
             if (element.GetAttribute(Style) is { } style)
@@ -204,10 +224,10 @@ internal sealed partial class SafeHtml
                     attribute.Value = element is IHtmlHeadingElement && headings.Remove(attribute.Value)
                         ? attribute.Value : prefix + attribute.Value;
                 }
-                else if (attribute.Name is "href" or "xlink:href" && attribute.Value.StartsWith('#')
-                    && element.LocalName is not "a")
+                else if (attribute.Name is "href" or "xlink:href" && attribute.Value.StartsWith('#'))
                 {
-                    attribute.Value = "#" + prefix + attribute.Value[1..];
+                    var isOwn = element.LocalName is not "a" || own.Contains(attribute.Value[1..]);
+                    attribute.Value = "#" + (isOwn ? prefix : Fragments) + attribute.Value[1..];
                 }
                 else if (attribute.Name != "style" && Elsewhere().IsMatch(attribute.Value))
                 {

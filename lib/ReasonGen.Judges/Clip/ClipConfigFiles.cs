@@ -25,8 +25,7 @@ internal static class ClipConfigFiles
         Refuse(text, KnownText);
         Refuse(model, ["embed_dim", "quick_gelu", "vision_cfg", "text_cfg"]);
         int width = vision.Integer("width"), textWidth = text.Integer("width");
-        var quick = model.Json["quick_gelu"]?.Type == Newtonsoft.Json.Linq.JTokenType.Boolean
-            && (bool)model.Json["quick_gelu"]!;
+        var quick = model.Flag("quick_gelu", false);
         var headWidth = Math.Max(1, vision.Integer("head_width", 64));
         if (width % headWidth != 0)
         {

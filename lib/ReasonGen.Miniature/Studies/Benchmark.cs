@@ -9,11 +9,12 @@ namespace ReasonGen.Studies;
 /// plain mean.</summary>
 /// <param name="Tasks">Task → share of right images, in [0, 1].</param>
 /// <param name="PromptsPerTask">Images behind each share.</param>
-/// <param name="PlanCorrect">Share of rationales whose plan satisfies the prompt; NaN without rationales.</param>
-/// <param name="ImageFollowsPlan">Share of images that show just what their rationale planned, among readable plans;
-/// NaN without.</param>
-/// <param name="LayoutEntropy">Entropy in nats over the four places of the first named object, at most ln 4: how varied
-/// layouts are.</param>
+/// <param name="PlanCorrect">Share of rationales whose plan satisfies the prompt, whether or not it can be drawn; NaN
+/// without rationales.</param>
+/// <param name="ImageFollowsPlan">Share of images that show just what their rationale planned, among readable plans,
+/// those that cannot be drawn included (<see cref="Rationales.CanBeDrawn"/>); NaN without.</param>
+/// <param name="LayoutEntropy">Entropy in nats over the four places of the prompt's first class, of several the one
+/// that the detector lists first, at most ln 4: how varied layouts are.</param>
 public sealed record BenchmarkResult(IReadOnlyDictionary<string, double> Tasks, int PromptsPerTask, double PlanCorrect,
     double ImageFollowsPlan, double LayoutEntropy)
 {

@@ -14,8 +14,9 @@ public readonly record struct JudgeErrors(double FalsePositives, double FalseNeg
     public static JudgeErrors Of(JudgeQuality quality)
     {
         static double Known(double rate) => double.IsFinite(rate) ? Math.Clamp(rate, 0, 1) : 0;
-        double found = quality.Recall * quality.Right, fooled = found / quality.Precision - found;
-        return new(Known(fooled / (1 - quality.Right)), Known(1 - quality.Recall));
+        var missed = Known(1 - quality.Recall);
+        var fooled = 1 - quality.Accuracy - missed * quality.Right; // precision is not known where nothing is found
+        return new(Known(fooled / (1 - quality.Right)), missed);
     }
 }
 
@@ -25,7 +26,8 @@ public readonly record struct JudgeErrors(double FalsePositives, double FalseNeg
 /// <param name="Fooled">Called right, and wrong.</param>
 /// <param name="Missed">Called wrong, and right.</param>
 /// <param name="Plan">Whose rationale plans what the prompt asks for.</param>
-/// <param name="Follows">Of those with a readable plan, whose image shows just that; 0 without any.</param>
+/// <param name="Follows">Of those with a readable plan, whose image shows just that; 0 without any. A plan that cannot
+/// be drawn (<see cref="Rationales.CanBeDrawn"/>) is not followed.</param>
 /// <param name="Scenes">Different scenes in a group, as the detector sees them, per rollout.</param>
 public readonly record struct Observed(double Judged, double Right, double Fooled, double Missed, double Plan,
     double Follows, double Scenes);

@@ -87,8 +87,8 @@ public static class PaperClaims
                 "not measured: the drawn world has no counterpart", null, ClaimOutcome.NotMeasured, "", Benchmark),
             Better("Figure 4", "Reinforcement learning improves on SFT", "better", false, "08-the-rl-run", "sft",
                 "adaptive"),
-            Better("", "… and on SFT trained as long as both", "a control of ours", false, "08-the-rl-run",
-                "sft-long", "adaptive"),
+            Better("", $"… and on SFT with {StudyRun.SftStepsPerRlStep} more steps for each of RL",
+                "a control of ours", false, "08-the-rl-run", "sft-long", "adaptive"),
             Better("Table 1", "RL needs SFT before it", "clearly worse without", false, "09-ablation-rl-without-sft",
                 "without-sft", "adaptive"),
             Better("Table 1", "With a judge that is too small RL is worse", "3B judge in place of 7B: ruined", false,
@@ -185,7 +185,7 @@ public static class PaperClaims
 
     private static string Name(string arm) => arm switch
     {
-        "adaptive" => "method", "sft" => "SFT", "sft-long" => "SFT as long", "without-sft" => "without SFT",
+        "adaptive" => "method", "sft" => "SFT", "sft-long" => "long SFT", "without-sft" => "without SFT",
         "none-flips-0.1" => "no term", "adaptive-flips-0.1" => "adaptive loss", _ => arm.Replace('-', ' '),
     };
 }

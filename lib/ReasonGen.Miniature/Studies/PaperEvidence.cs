@@ -45,10 +45,12 @@ public sealed class PaperEvidence(PaperStudy paper, Study study)
     private PaperArm Single(string arm)
     {
         var runs = study.Records(Stages[arm]);
+        var rewarded = runs.Where(run => run.Columns.Contains("reward")).ToArray();
         return new(arm, [.. runs.SelectMany(run => PaperFiles.Samplings.Select(sampling =>
             Cells(PaperFiles.ResultColumns, PaperFiles.Row(arm, run, sampling, Verdicts(run.Score(sampling))))))],
-            [.. runs.Where(run => run.Columns.Contains("reward")).SelectMany(run => PaperFiles.Points(arm, run))
-                .Select(line => Cells(PaperFiles.PointColumns, line))]);
+            [.. rewarded.SelectMany(run => PaperFiles.Points(arm, run))
+                .Select(line => Cells(PaperFiles.PointColumns, line))],
+            rewarded.Select(run => run.Count).DefaultIfEmpty().Max());
     }
 
     private static Dictionary<string, string> Cells(string[] columns, string line) =>

@@ -124,13 +124,13 @@ public static class PaperFiles
     // each point is the mean of some steps, and stands at their middle
     internal static IEnumerable<string> Points(string arm, RunRecord record)
     {
-        var width = Math.Max(1, (record.Count + PointsOfCurve - 1) / PointsOfCurve);
+        var points = Math.Min(PointsOfCurve, record.Count);
         double[][] columns = [.. CurveColumns.Select(column => record.Columns.Contains(column) ? record[column]
             : column is "judged" or "detector" ? record["reward"] // no judge but the detector
             : [.. Enumerable.Repeat(double.NaN, record.Count)])];
-        for (var start = 0; start < record.Count; start += width)
+        for (var point = 0; point < points; point++)
         {
-            var end = Math.Min(record.Count, start + width);
+            var (start, end) = (point * record.Count / points, (point + 1) * record.Count / points);
             yield return string.Join(',', [$"{record.Seed}", arm, Number((start + end - 1) / 2.0),
                 .. columns.Select(column => Number(column[start..end].Average()))]);
         }

@@ -18,8 +18,8 @@ public sealed class PaperArm
     private readonly IReadOnlyList<IReadOnlyDictionary<string, string>> rows, points;
 
     internal PaperArm(string name, IReadOnlyList<IReadOnlyDictionary<string, string>> rows,
-        IReadOnlyList<IReadOnlyDictionary<string, string>> points) =>
-        (Name, this.rows, this.points) = (name, rows, points);
+        IReadOnlyList<IReadOnlyDictionary<string, string>> points, long steps) =>
+        (Name, this.rows, this.points, RlSteps) = (name, rows, points, steps);
 
     /// <summary>As in the table of runs: "adaptive", "penalty-0.02", "none-flips-0.1", …</summary>
     public string Name { get; }
@@ -29,6 +29,9 @@ public sealed class PaperArm
 
     /// <summary>Whether there are curves: it was trained by rewards.</summary>
     public bool HasCurves => points.Count > 0;
+
+    /// <summary>Steps of GRPO that its runs took; 0 where there is none, or it is not known.</summary>
+    public long RlSteps { get; }
 
     /// <summary>Benchmark: mean of six tasks, then of seeds; 95 % over seeds and prompts.</summary>
     /// <param name="sampling">"t1", "t0.5" or "greedy".</param>
@@ -92,7 +95,7 @@ public sealed class PaperArm
     {
         var common = other.Seeds.ToHashSet();
         bool Is(IReadOnlyDictionary<string, string> row) => common.Contains(PaperStudy.Whole(row["seed"]));
-        return new(Name, [.. rows.Where(Is)], [.. points.Where(Is)]);
+        return new(Name, [.. rows.Where(Is)], [.. points.Where(Is)], RlSteps);
     }
 
     /// <summary>A column over the steps: mean over seeds and band, as far as the column can go.</summary>
@@ -206,11 +209,17 @@ public sealed class PaperStudy
     /// <summary>A number of each seed that was measured of a tokenizer or judge.</summary>
     /// <param name="run">Its name.</param>
     /// <param name="path">Of the number among the results: "sft.accuracy".</param>
-    public IReadOnlyDictionary<long, double> Measured(string run, string path) => Runs
+    public IReadOnlyDictionary<long, double> Measured(string run, string path) => Numbers(run, $"results.{path}");
+
+    /// <summary>Seconds that each seed of a run took.</summary>
+    /// <param name="run">Its name.</param>
+    public IReadOnlyDictionary<long, double> Seconds(string run) => Numbers(run, "seconds");
+
+    private Dictionary<long, double> Numbers(string run, string path) => Runs
         .Where(one => (string?)one["run"] == run && one["seed"] is JValue { Value: long }
-            && one.SelectToken($"results.{path}") is JValue { Value: double or long })
+            && one.SelectToken(path) is JValue { Value: double or long })
         .DistinctBy(one => (long)one["seed"]!)
-        .ToDictionary(one => (long)one["seed"]!, one => (double)one.SelectToken($"results.{path}")!);
+        .ToDictionary(one => (long)one["seed"]!, one => (double)one.SelectToken(path)!);
 
     /// <summary>Settings of a run; of its first seed.</summary>
     /// <exception cref="ArgumentException">It was not run.</exception>
@@ -242,8 +251,10 @@ public sealed class PaperStudy
         var runs = Read(Path.Combine(folder, PaperFiles.Runs), text =>
             JObject.Parse(text)["runs"] is JArray all && all.All(IsDescription) ? all.Cast<JObject>().ToArray()
             : throw new FormatException("it has no list of runs, each with its name and revision"));
+        long Steps(string arm) => runs.FirstOrDefault(run => (string)run["run"]! == arm)?["settings"] is JObject found
+            && found["steps"] is JValue { Value: long steps } ? steps : 0;
         return new(results.GroupBy(row => row["run"]).ToDictionary(group => group.Key,
-            group => new PaperArm(group.Key, [.. group], [.. curves[group.Key]])), runs);
+            group => new PaperArm(group.Key, [.. group], [.. curves[group.Key]], Steps(group.Key))), runs);
     }
 
     internal static long Whole(string text) => long.Parse(text, CultureInfo.InvariantCulture);

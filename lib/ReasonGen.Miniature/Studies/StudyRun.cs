@@ -24,10 +24,11 @@ public enum StudyPart
 /// <param name="Part">Why it is made.</param>
 public sealed record StudyRun(string Name, StudyPart Part)
 {
-    /// <summary>Steps of SFT that take about as long as one of GRPO, for the control.</summary>
+    /// <summary>Steps of SFT that the control takes for each of GRPO.</summary>
     public const int SftStepsPerRlStep = 10;
 
-    /// <summary>Whether it is the control: no RL, but SFT for as long as SFT and RL take together.</summary>
+    /// <summary>Whether it is the control: no RL, but <see cref="SftStepsPerRlStep"/> more steps of SFT for each of
+    /// its.</summary>
     public bool LongSft { get; init; }
 
     /// <summary>Whether RL starts from the base model, which never wrote a rationale and drew in one answer.</summary>

@@ -54,14 +54,12 @@ public sealed partial class Study
             var step = trainer.Step(Cancel);
             var watch = System.Diagnostics.Stopwatch.StartNew();
             var seen = reward.Take();
-            var probe = EntropyProbe.Of(model, Policy(model), [.. Enumerable.Range(0, ProbedRollouts)
-                .Select(i => PromptOf(run, 24, step.Step * ProbedRollouts + i))],
-                Seeds.Mix(Config.Seed, 25, step.Step));
-            // where no group was trained on, the trainer saw no entropy
-            var (text, image) = step.Groups > 0 ? (step.TextEntropy, step.ImageEntropy) : (probe.Text, probe.Image);
+            var probe = Probe(model, run, step.Step);
+            step = Measured(step, () => probe);
             record.Add(("step", step.Step), ("reward", step.Reward), ("groups", step.Groups),
-                ("zero_variance", step.ZeroVarianceFraction), ("rounds", step.Rounds), ("text_entropy", text),
-                ("image_entropy", image), ("deciding_entropy", probe.Deciding), ("ground_entropy", probe.Ground),
+                ("zero_variance", step.ZeroVarianceFraction), ("rounds", step.Rounds),
+                ("text_entropy", step.TextEntropy), ("image_entropy", step.ImageEntropy),
+                ("deciding_entropy", probe.Deciding), ("ground_entropy", probe.Ground),
                 ("text_alpha", step.TextAlpha), ("image_alpha", step.ImageAlpha), ("clip_fraction", step.ClipFraction),
                 ("kl", step.ApproxKl), ("gradient_norm", step.GradientNorm),
                 ("rationale_tokens", step.RationaleTokens), ("judged", seen.Judged), ("detector", seen.Right),
@@ -70,9 +68,28 @@ public sealed partial class Study
         });
     }
 
-    private Prompt PromptOf(StudyRun run, long purpose, long i) =>
+    private EntropyProbe Probe(Janus model, StudyRun? run, long step) => EntropyProbe.Of(model, Policy(model),
+        [.. Enumerable.Range(0, ProbedRollouts).Select(i => PromptOf(run, 24, step * ProbedRollouts + i))],
+        Seeds.Mix(Config.Seed, 25, step));
+
+    // Where no group was trained on, the trainer saw no entropy: a probe does. α and length are 0 in a record then.
+    private static GrpoStep Measured(GrpoStep step, Func<EntropyProbe> probe)
+    {
+        if (step.Groups > 0)
+        {
+            return step;
+        }
+
+        var (text, image, _, _) = probe();
+        return step with
+        {
+            TextEntropy = text, ImageEntropy = image, TextAlpha = 0, ImageAlpha = 0, RationaleTokens = 0,
+        };
+    }
+
+    private Prompt PromptOf(StudyRun? run, long purpose, long i) =>
         Prompts.Draw(Seeds.Random(Config.Seed, purpose, i),
-            run.Tasks.Count == 0 ? null : run.Tasks[(int)(i % run.Tasks.Count)]);
+            run is not { Tasks.Count: > 0 } ? null : run.Tasks[(int)(i % run.Tasks.Count)]);
 
     private JudgeErrors ErrorsOf(StudyRun run) => run is { JudgeAsNoise: true, Judge: { } judge }
         ? JudgeErrors.Of(JudgeQuality.Of(Record(judge), "sft")) : new(run.Flips, run.Flips);

@@ -45,6 +45,7 @@ public sealed partial class Study
                 Config.RlStepsPerSave, () =>
             {
                 var step = trainer.Step(Cancel);
+                step = Measured(step, () => Probe(model, null, step.Step));
                 (string, double)[] believed = audit?.Take() is var (judged, right, fooled) ? [("judged", judged),
                     ("detector", right), ("fooled", fooled)] : [];
                 record.Add([("step", step.Step), ("reward", step.Reward), ("groups", step.Groups),

@@ -56,8 +56,18 @@ public static class Prompts
             Enumerable.Range(0, perTask).Select(i => Draw(Core.Seeds.Random(seed, 1, t, i), task))).ToArray();
 
     /// <summary>The words for what is asked, in one of the paper's caption styles.</summary>
+    /// <exception cref="ArgumentException">The world has no words for it: nothing, more than four of a class, or a
+    /// relation other than that of a second thing to a first, one of each.</exception>
     public static string Word(IReadOnlyList<Clause> include, CaptionStyle style)
     {
+        if (include.Count == 0 || include.Any(clause => clause.Count < 1 || clause.Count >= Numbers.Length)
+            || (include.Any(clause => clause.Relation is not null)
+                && include is not [{ Count: 1, Relation: null }, { Count: 1, Target: 0 }]))
+        {
+            throw new ArgumentException("there are no words for that: ask for one to four of each class, and for a "
+                + "relation of a second thing to a first only where there is one of each", nameof(include));
+        }
+
         if (include is [var target, { Relation: { } relation } placed])
         {
             // GenEval's order: the placed object first, then the one it is placed by.

@@ -83,6 +83,11 @@ public static class Rationales
     public static bool Satisfies(string rationale, Prompt prompt) =>
         Parse(rationale) is { } plan && Checker.Check(plan, prompt).Correct;
 
+    /// <summary>Whether there is an image of a plan: the world has one shape a place at most. A prompt can be satisfied
+    /// by a plan of which there is none, and no image follows that.</summary>
+    public static bool CanBeDrawn(IReadOnlyList<Seen> plan) =>
+        plan.DistinctBy(thing => thing.Cell).Count() == plan.Count;
+
     /// <summary>Whether an image shows just what was planned: the same shapes, colours and cells, one for
     /// one.</summary>
     public static bool Follows(IReadOnlyList<Seen> image, IReadOnlyList<Seen> plan) =>

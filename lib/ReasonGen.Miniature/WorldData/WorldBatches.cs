@@ -6,6 +6,7 @@ using ReasonGen.Sft;
 using ReasonGen.Tokenizers;
 using ReasonGen.World;
 using TorchSharp;
+using static ReasonGen.Core.SettingRange;
 using static TorchSharp.torch;
 
 namespace ReasonGen.WorldData;
@@ -13,7 +14,9 @@ namespace ReasonGen.WorldData;
 /// <summary>Settings of the miniature's training sequences.</summary>
 public sealed record WorldBatchConfig
 {
-    /// <summary>Samples a step. Default 32; at least 1.</summary>
+    private const int MostSamples = 4096; // their images are encoded together
+
+    /// <summary>Samples a step. Default 32; at least 1 and at most 4096.</summary>
     public int SamplesPerStep { get; init; } = 32;
 
     /// <summary>Share of samples whose text is blanked. Default 0.1 (janus_sft.sh); in [0, 1].</summary>
@@ -30,12 +33,37 @@ public sealed record WorldBatchConfig
     /// <summary>Share of base images whose caption is a dense one, the rationale's text in the user's turn. Default
     /// 0.25; in [0, 1].</summary>
     public double DenseCaptions { get; init; } = 0.25;
+
+    /// <exception cref="ArgumentException">A setting is out of range.</exception>
+    public void Validate()
+    {
+        Require(this, SamplesPerStep, SamplesPerStep is >= 1 and <= MostSamples,
+            $"at least 1 and at most {MostSamples}");
+        Require(this, PromptDropout, PromptDropout is >= 0 and <= 1, "in [0, 1]");
+        Require(this, StyleMixing, StyleMixing is >= 0 and <= 1, "in [0, 1]");
+        Require(this, TextOnly, TextOnly is >= 0 and <= 1, "in [0, 1]");
+        Require(this, DenseCaptions, DenseCaptions is >= 0 and <= 1, "in [0, 1]");
+    }
 }
 
 /// <summary>Turns samples of the drawn world into training batches: a pure function of the step.</summary>
-public sealed class WorldBatches(WorldStream stream, VqTokenizer imageTokenizer, ITokenizer tokenizer,
-    PromptTemplate template, WorldBatchConfig config)
+public sealed class WorldBatches
 {
+    private readonly WorldStream stream;
+    private readonly VqTokenizer imageTokenizer;
+    private readonly ITokenizer tokenizer;
+    private readonly PromptTemplate template;
+    private readonly WorldBatchConfig config;
+
+    /// <exception cref="ArgumentException">A setting is out of range.</exception>
+    public WorldBatches(WorldStream stream, VqTokenizer imageTokenizer, ITokenizer tokenizer, PromptTemplate template,
+        WorldBatchConfig config)
+    {
+        config.Validate();
+        (this.stream, this.imageTokenizer, this.tokenizer) = (stream, imageTokenizer, tokenizer);
+        (this.template, this.config) = (template, config);
+    }
+
     /// <summary>Base training: short or dense caption → image, and some prompt → rationale; never rationale and image
     /// in one answer.</summary>
     public SftBatch Base(long step) =>

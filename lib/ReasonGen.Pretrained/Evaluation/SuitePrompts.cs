@@ -114,13 +114,8 @@ public sealed partial class ImageSuite
     {
         try
         {
-            using var reader =
-                new JsonTextReader(new StringReader(line)) { DateParseHandling = DateParseHandling.None };
-            var json =
-                JObject.Load(reader, new() { DuplicatePropertyNameHandling = DuplicatePropertyNameHandling.Error });
-            return reader.Read() ? throw new JsonException("something follows the object")
-                : json["prompt"] is JValue { Value: string prompt } ? prompt
-                    : throw new JsonException("it has no text \"prompt\"");
+            return PromptLines.Object(line)["prompt"] is JValue { Value: string prompt } ? prompt
+                : throw new JsonException("it has no text \"prompt\"");
         }
         catch (JsonException e)
         {

@@ -30,7 +30,8 @@ public sealed record ImageProcessor
     /// none.</summary>
     /// <param name="folder">The checkpoint's folder.</param>
     /// <param name="imageSize">Pixels a side that the tower reads.</param>
-    /// <exception cref="UnusableFileException">The file is damaged.</exception>
+    /// <exception cref="UnusableFileException">The file is damaged, or asks for what is not implemented, or for another
+    /// size.</exception>
     public static ImageProcessor Read(string folder, int imageSize)
     {
         var (path, defaults) = (Path.Combine(folder, FileName), new ImageProcessor { ImageSize = imageSize });
@@ -40,6 +41,19 @@ public sealed record ImageProcessor
         }
 
         var json = ConfigSection.Read(path);
+        json.ExpectUsualImages("do_resize", "do_rescale", "do_pad");
+        (ConfigSection Section, string Key)[] sides = json.Json["size"] is JObject size // as newer libraries write it
+            ? [(json, "image_size"), .. size.Properties().Select(side => (json["size"], side.Name))]
+            : [(json, "image_size"), (json, "size")];
+        foreach (var (section, key) in sides)
+        {
+            if (section.Integer(key, imageSize) is var side && side != imageSize)
+            {
+                throw new UnusableFileException(path, $"its '{section.Name}{key}' is {side} where the model looks at "
+                    + $"{imageSize} pixels a side", "restore the published file");
+            }
+        }
+
         var least = json.Integer("min_size", defaults.MinSize, 1);
         return defaults with
         {

@@ -115,7 +115,8 @@ public static class JanusFiles
     /// <param name="storeAs">Type to store weights in; that of the model when null.</param>
     /// <param name="ids">Ids of special tokens, for the configuration of the native layout; those the model was loaded
     /// with when null.</param>
-    /// <param name="from">Folder whose tokenizer and processor files are put beside the weights.</param>
+    /// <param name="from">Folder whose files of tokenizer, processor and chat template are put beside the
+    /// weights.</param>
     /// <exception cref="ArgumentException">The model has no understanding path, or the native layout lacks token
     /// ids.</exception>
     /// <exception cref="UnusableFileException">The folder cannot be written.</exception>
@@ -125,7 +126,8 @@ public static class JanusFiles
     {
         var config = model.Config with { TokenIds = ids ?? model.Config.TokenIds };
         var texts = JanusConfigJson.Write(config, layout, storeAs ?? model.Target.DType);
-        string[] patterns = from is null ? [] : ["*token*.json", "*processor_config.json"];
+        string[] patterns = from is null ? []
+            : ["*token*.json", "*processor_config.json", "chat_template.*", "vocab.json", "merges.txt"];
         foreach (var path in patterns.SelectMany(pattern => Directory.GetFiles(from!, pattern)))
         {
             texts[Path.GetFileName(path)] = File.ReadAllText(path);

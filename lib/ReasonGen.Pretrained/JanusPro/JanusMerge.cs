@@ -11,7 +11,8 @@ namespace ReasonGen.JanusPro;
 /// <summary>Makes one whole model of an adapter and its base, or writes a model in the other layout.</summary>
 public static class JanusMerge
 {
-    /// <summary>Writes a folder that the tools of a layout open, with tokenizer and processor files.</summary>
+    /// <summary>Writes a folder that the tools of a layout open, with the files of tokenizer, processor and
+    /// chat template.</summary>
     /// <param name="folder">A model, or an adapter of PEFT.</param>
     /// <param name="output">Made when missing; an earlier model in it is replaced when the new one is whole.</param>
     /// <param name="layout">Names and configuration; those of the model itself when null.</param>
@@ -19,8 +20,8 @@ public static class JanusMerge
     /// <returns>The layout that was written.</returns>
     /// <exception cref="UnusableFileException">Something is missing or does not fit, or the output cannot be
     /// written.</exception>
-    /// <exception cref="ArgumentException">A base is given for what is no adapter, or the output is one of the
-    /// inputs.</exception>
+    /// <exception cref="ArgumentException">A base is given for what is no adapter, or the output is one of the inputs
+    /// or holds an adapter.</exception>
     public static JanusLayout Write(string folder, string output, JanusLayout? layout = null, string? baseModel = null)
     {
         var adapter = PeftAdapter.IsIn(folder) ? PeftAdapter.Read(folder) : null;
@@ -34,6 +35,12 @@ public static class JanusMerge
         if (Real(output) == Real(folder) || Real(output) == Real(source))
         {
             throw new ArgumentException($"{output} is the folder that is read; choose another one to write to");
+        }
+
+        if (File.Exists(Path.Combine(output, PeftConfig.FileName)))
+        {
+            throw new ArgumentException($"{output} holds an adapter, and a model beside it would not be read; "
+                + "choose another folder to write to");
         }
 
         var written = layout ?? JanusFiles.Check(source);

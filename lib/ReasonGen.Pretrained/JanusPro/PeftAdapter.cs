@@ -29,8 +29,8 @@ public sealed class PeftAdapter
     public string Folder { get; }
 
     /// <summary>Whether a folder holds an adapter and no whole model.</summary>
-    public static bool IsIn(string folder) => File.Exists(Path.Combine(folder, PeftConfig.FileName))
-        && !File.Exists(Path.Combine(folder, "config.json"));
+    /// <exception cref="UnusableFileException">It holds both: which of the two is meant is not guessed.</exception>
+    public static bool IsIn(string folder) => FolderKinds.IsAdapter(folder);
 
     /// <summary>Reads configuration and names.</summary>
     /// <exception cref="UnusableFileException">A file is missing or unsound, or it asks for what is not

@@ -23,7 +23,7 @@ public static class VerlExport
         "grpo.promptsPerStep", "grpo.rolloutsPerPrompt", "grpo.promptsPerUpdate", "grpo.microBatchRollouts",
         "grpo.filterGroups", "grpo.maxRounds", "grpo.learningRate", "grpo.warmupSteps", "grpo.weightDecay",
         "grpo.clipRange", "grpo.gradientClip", "grpo.klWeight", "grpo.ignoreBeginOfImage", "rollout.maxTextTokens",
-        "rollout.imageTokens", "rollout.guidanceScale", "promptTokens", "entropy.kind", "entropy.alpha",
+        "rollout.guidanceScale", "promptTokens", "entropy.kind", "entropy.alpha",
         "entropy.text.target", "entropy.text.learningRate", "entropy.text.bound", "entropy.image.target",
         "entropy.image.learningRate", "entropy.image.bound", "run.steps", "run.checkpointEvery",
         "run.validateEvery", "run.validationSamples",

@@ -100,8 +100,8 @@ public sealed record QwenConfig
         TiedHead = true, ImageToken = 5, VisionStart = 3, EndTokens = [2], Pad = 0,
     };
 
-    /// <summary>The <c>config.json</c> of a model folder, in the published layout or in that of newer
-    /// libraries.</summary>
+    /// <summary>The <c>config.json</c> of a model folder, in the published layout or in that of newer libraries; ids
+    /// that end an answer are those of its <c>generation_config.json</c>, too.</summary>
     /// <exception cref="UnusableFileException">It is missing, damaged, or of another architecture.</exception>
     public static QwenConfig FromFolder(string folder)
     {
@@ -113,7 +113,8 @@ public sealed record QwenConfig
         }
 
         root.ExpectPlainWeights();
-        var config = FromSection(root);
+        var generation = Path.Combine(folder, "generation_config.json");
+        var config = FromSection(root, File.Exists(generation) ? ConfigSection.Read(generation) : null);
         try
         {
             config.Validate();
@@ -130,7 +131,7 @@ public sealed record QwenConfig
     /// <exception cref="UnusableFileException">A size is missing, or no number that could be one.</exception>
     public static QwenConfig FromJson(JObject json) => FromSection(new("the configuration", "", json));
 
-    private static QwenConfig FromSection(ConfigSection root)
+    private static QwenConfig FromSection(ConfigSection root, ConfigSection? generation = null)
     {
         var text = root.Has("text_config") ? root["text_config"] : root;
         var vision = root.Has("vision_config") ? root["vision_config"]
@@ -142,7 +143,12 @@ public sealed record QwenConfig
             root.Integer(key, otherwise) is var id && (id < text.Size("vocab_size") || !root.Has(key)) ? id
             : throw new UnusableFileException(root.Path, $"its '{key}' is {id}, beyond its 'vocab_size'",
                 "download the configuration again");
-        var ends = root.Has("eos_token_id") ? root : text;
+        text.Expect("hidden_act", "silu");
+        text.Expect("use_sliding_window", false);
+        vision.Expect("hidden_act", "silu");
+        IReadOnlyList<int> Ends(ConfigSection section) => section.Json["eos_token_id"] is JArray
+            ? section.Integers("eos_token_id", [], 0, int.MaxValue)
+            : section.Has("eos_token_id") ? [section.Integer("eos_token_id")] : [];
         return new()
         {
             Language = Decoder(text.Size("vocab_size"), text.Size("hidden_size"), text.Size("intermediate_size"),
@@ -166,8 +172,8 @@ public sealed record QwenConfig
             TiedHead = root.Flag("tie_word_embeddings", text.Flag("tie_word_embeddings", false)),
             ImageToken = Token("image_token_id", published.ImageToken),
             VisionStart = Token("vision_start_token_id", published.VisionStart),
-            EndTokens = ends.Json["eos_token_id"] is { Type: JTokenType.Integer or JTokenType.Float }
-                ? [ends.Integer("eos_token_id"), .. published.EndTokens] : published.EndTokens,
+            EndTokens = [.. Ends(root.Has("eos_token_id") ? root : text)
+                .Concat(generation is null ? [] : Ends(generation)).Concat(published.EndTokens).Distinct()],
             Pad = root.Integer("pad_token_id", text.Integer("bos_token_id", published.Pad)),
         };
     }

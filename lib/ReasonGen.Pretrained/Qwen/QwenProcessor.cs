@@ -39,8 +39,8 @@ public sealed record QwenProcessor
 
     /// <summary>What a preprocessor_config.json says; bounds it leaves out are those of the reference's
     /// class.</summary>
-    /// <exception cref="UnusableFileException">A number in it is none that could be meant, or a step is switched off,
-    /// which is not implemented.</exception>
+    /// <exception cref="UnusableFileException">A number in it is none that could be meant, or a step is switched off
+    /// or another one, which is not implemented.</exception>
     public static QwenProcessor FromJson(JObject json) => FromSection(new("preprocessor_config.json", "", json));
 
     private static QwenProcessor FromSection(ConfigSection section)
@@ -49,11 +49,7 @@ public sealed record QwenProcessor
         IReadOnlyList<float> Singles(string key, IReadOnlyList<float> otherwise, double least, double most) =>
             !section.Has(key) ? otherwise
             : [.. section.Numbers(key, [0, 0, 0], least, most).Select(value => (float)value)];
-        foreach (var step in new[] { "do_resize", "do_rescale", "do_normalize" })
-        {
-            section.Expect(step, true);
-        }
-
+        section.ExpectUsualImages("do_resize", "do_rescale", "do_normalize");
         var size = section["size"]; // as newer libraries write the bounds; those of older ones go before
         return new()
         {

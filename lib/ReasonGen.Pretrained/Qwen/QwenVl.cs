@@ -46,20 +46,35 @@ public sealed class QwenVl : Module
     /// <exception cref="UnusableFileException">The folder holds no such model, or a damaged one.</exception>
     public static QwenVl Load(string folder, ComputeTarget target)
     {
+        _ = FolderKinds.IsAdapter(folder); // throws where an adapter lies beside the model
         // built without memory, so that no weight is drawn in vain or held twice
         var model = new QwenVl(QwenConfig.FromFolder(folder), target with { Device = META }) { Target = target };
         var files = CheckpointFiles.Open(folder).Unwrapped();
-        // newer libraries write model.visual.… and model.language_model.…
-        var renamed = files.Entries.Any(entry => entry.Name.StartsWith("model.language_model."));
-        string Name(string name) =>
-            !renamed ? name
-                : name.StartsWith("visual.") ? "model." + name
-                    : name.StartsWith("model.") ? "model.language_model." + name[6..] : name;
-        files.LoadInto(model, target.Device, Name,
-            () => model.Weights().ToDictionary(p => Name(p.Name), p => (Tensor)p.Parameter),
-            name => model.Config.TiedHead && name == "lm_head.weight");
+        files.LoadInto(model, target.Device, NamesIn(files), () => model.WeightsAs(NamesIn(files)), model.IsUnread);
         return model;
     }
+
+    /// <summary>Compares names and shapes of the weights with what config.json describes, without reading
+    /// them.</summary>
+    /// <exception cref="UnusableFileException">As for <see cref="Load"/>, but for the weights themselves.</exception>
+    public static QwenConfig Check(string folder)
+    {
+        using var model = new QwenVl(QwenConfig.FromFolder(folder), new(META, ScalarType.Float32));
+        var files = CheckpointFiles.Open(folder).Unwrapped();
+        files.Check(model.WeightsAs(NamesIn(files)), model.IsUnread);
+        return model.Config;
+    }
+
+    // newer libraries write model.visual.… and model.language_model.…
+    private static Func<string, string> NamesIn(CheckpointFiles files) =>
+        !files.Entries.Any(entry => entry.Name.StartsWith("model.language_model.")) ? name => name
+        : name => name.StartsWith("visual.") ? "model." + name
+            : name.StartsWith("model.") ? "model.language_model." + name[6..] : name;
+
+    private Dictionary<string, Tensor> WeightsAs(Func<string, string> nameOf) =>
+        Weights().ToDictionary(p => nameOf(p.Name), p => (Tensor)p.Parameter);
+
+    private bool IsUnread(string name) => Config.TiedHead && name == "lm_head.weight";
 
     public QwenConfig Config { get; }
 

@@ -4,6 +4,7 @@ using ReasonGen.Rollouts;
 using ReasonGen.Setups;
 using ReasonGen.Sft;
 using ReasonGen.TrainingData;
+using static ReasonGen.Core.SettingRange;
 using static TorchSharp.torch;
 
 namespace ReasonGen.Runs;
@@ -96,24 +97,41 @@ public sealed record EntropyConfig
 
     /// <summary>Pairs of controllers that take turns with the micro-batches, where it is adaptive: α moves the slower
     /// the more there are. Default 1; 8 in paper, janus-1b and janus-7b, for the paper's eight GPUs had a pair each; at
-    /// least 1.</summary>
+    /// least 1 and at most 65536.</summary>
     public int Pairs { get; init; } = 1;
 
     /// <summary>Of several GPUs each has one pair of its own, which sees its micro-batches alone, as in the paper. A
     /// run goes on with as many then. Default false: α is what one GPU would have.</summary>
     public bool PerRank { get; init; }
 
+    private const int MostPairs = 65536;
+
     /// <summary>The term itself.</summary>
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
-    public IEntropyStrategy Build() => Kind switch
+    public IEntropyStrategy Build()
     {
-        EntropyKind.None => new NoEntropyTerm(),
-        EntropyKind.Fixed => new FixedEntropyTerm(Alpha),
-        _ when Pairs < 1 => throw new ArgumentException($"{nameof(EntropyConfig)}.{nameof(Pairs)} is {Pairs}; it must "
-            + "be at least 1"),
-        _ when Pairs > 1 && !PerRank => new EntropyPairs(Pairs, () => new(Text, Image)),
-        _ => new AdaptiveEntropyTerm(Text, Image),
-    };
+        Validate();
+        return Kind switch
+        {
+            EntropyKind.None => new NoEntropyTerm(),
+            EntropyKind.Fixed => new FixedEntropyTerm(Alpha),
+            _ when Pairs > 1 && !PerRank => new EntropyPairs(Pairs, () => new(Text, Image)),
+            _ => new AdaptiveEntropyTerm(Text, Image),
+        };
+    }
+
+    /// <exception cref="ArgumentException">A setting is out of range.</exception>
+    public void Validate()
+    {
+        Require(this, Alpha, true, "a number");
+        Require(this, Pairs, Pairs is >= 1 and <= MostPairs, $"at least 1 and at most {MostPairs}");
+        Text.Validate();
+        Image.Validate();
+        Require(this, Text.InitialAlpha, Math.Abs(Text.InitialAlpha) <= Text.Bound,
+            $"within the bound, {Text.Bound}");
+        Require(this, Image.InitialAlpha, Math.Abs(Image.InitialAlpha) <= Image.Bound,
+            $"within the bound, {Image.Bound}");
+    }
 }
 
 /// <summary>How a judge that is served elsewhere is called.</summary>
@@ -225,7 +243,7 @@ public sealed record RunConfig
         Judge.Validate();
         Lora?.Validate();
         Run.Validate();
-        _ = Entropy.Build();
+        Entropy.Validate();
         if (PromptTokens < 1 || Grpo.Temperature != Rollout.Temperature)
         {
             throw new ArgumentException(PromptTokens < 1

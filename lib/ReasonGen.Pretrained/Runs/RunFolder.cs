@@ -26,9 +26,9 @@ public sealed class RunFolder : IDisposable
     /// <summary>Pairs of controllers of runs of which that is not written: they had one.</summary>
     public const int PairsBefore = 1;
 
-    // of the identity
+    // of the identity; the last was written by earlier versions, and never decided anything
     private static readonly string[] Free =
-        [.. GrpoConfig.WhenToGiveUp.Select(name => $"grpo.{Settings.Name(name)}")];
+        [.. GrpoConfig.WhenToGiveUp.Select(name => $"grpo.{Settings.Name(name)}"), Settings.ModelsOwn];
 
     private static readonly TimeSpan Expiry = TimeSpan.FromMinutes(2), TouchInterval = TimeSpan.FromSeconds(10),
         Ending = TimeSpan.FromSeconds(15);

@@ -3,6 +3,7 @@ using System.Reflection;
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Core;
+using ReasonGen.Rollouts;
 
 namespace ReasonGen.Runs;
 
@@ -19,6 +20,10 @@ public sealed record Setting(string Path, PropertyInfo Property, object? Value);
 /// </summary>
 public sealed class Settings
 {
+    /// <summary>Of the records, but no setting: it is always the model's own.</summary>
+    internal const string ModelsOwn = "rollout.imageTokens";
+
+    private const string Empty = "{}"; // an object without members
     private readonly (string Name, object Record)[] roots;
 
     /// <param name="root">Its properties are the first names of a path.</param>
@@ -36,8 +41,8 @@ public sealed class Settings
 
     /// <summary>The tree with one value changed.</summary>
     /// <param name="path">The setting, in any case.</param>
-    /// <param name="text">The value: a number, true or false, a name, a list with commas or as json; null takes an
-    /// optional part away.</param>
+    /// <param name="text">The value: a number, true or false, a name, a list with commas or as json; null empties a
+    /// list, and takes an optional part away; {} puts one in as it is by default.</param>
     /// <exception cref="ArgumentException">There is no such setting, with those of the nearest names; or the value is
     /// none of its type.</exception>
     public Settings With(string path, string text)
@@ -46,20 +51,26 @@ public sealed class Settings
         var at = Array.FindIndex(roots, root => root.Name.Length > 0
             && root.Name.Equals(names[0], StringComparison.OrdinalIgnoreCase));
         var (start, rest) = at < 0 ? (0, names) : (at, names[1..]);
+        if (rest.Length == 0 && text == Empty)
+        {
+            return this;
+        }
+
         var changed = roots.ToArray();
         changed[start].Record = Set(roots[start].Record, rest, path, text);
         return new(changed);
     }
 
     /// <summary>The tree with the values of a json object, such as <see cref="ToJson"/> writes; what it does not name
-    /// stays.</summary>
+    /// stays. The number of image tokens, which earlier versions wrote, is left as it is.</summary>
     /// <exception cref="ArgumentException">As for <see cref="With(string, string)"/>.</exception>
     public Settings With(JObject json) =>
         Leaves(json).Aggregate(this, (tree, leaf) => tree.With(leaf.Path, leaf.Text));
 
     /// <summary>The values that a json object names, each with its path.</summary>
     internal static IEnumerable<(string Path, string Text)> Leaves(JToken value, string path = "") =>
-        value is not JObject inner
+        path.Equals(ModelsOwn, StringComparison.OrdinalIgnoreCase) ? []
+            : value is not JObject { Count: var count } inner || (count == 0 && path.Length > 0)
             ? [(path, value is JValue { Value: string text } ? text : value.ToString(Formatting.None))]
             : inner.Properties().SelectMany(property =>
                 Leaves(property.Value, path.Length == 0 ? property.Name : $"{path}.{property.Name}"));
@@ -104,6 +115,7 @@ public sealed class Settings
         {
             (false, [_]) => Value(found, path, text),
             (true, [_]) when text == "null" && IsOptional(found) => null,
+            (true, [_]) when text == Empty => found.GetValue(record) ?? Activator.CreateInstance(found.PropertyType)!,
             (true, [_, .. var rest]) when rest.Length > 0 =>
                 Set(found.GetValue(record) ?? Activator.CreateInstance(found.PropertyType)!, rest, path, text),
             _ => throw Unknown(path),
@@ -113,6 +125,11 @@ public sealed class Settings
 
     private ArgumentException Unknown(string path)
     {
+        if (path.Equals(ModelsOwn, StringComparison.OrdinalIgnoreCase))
+        {
+            return new($"{ModelsOwn} is no setting: an image has as many tokens as its model makes; leave it out");
+        }
+
         var names = All.Select(setting => setting.Path).ToArray();
         var last = path[(path.LastIndexOf('.') + 1)..];
         string[] near = [.. NearestNames.Of(path, names, 3).Concat(names.Where(name =>
@@ -135,13 +152,18 @@ public sealed class Settings
             : type.IsEnum ? Enum.GetNames(type)
             .FirstOrDefault(name => name.Equals(text, StringComparison.OrdinalIgnoreCase)) is { } name
                 ? Enum.Parse(type, name) : null
-            : Texts(text);
+            : text == "null" ? Array.Empty<string>() : Texts(text);
         return value ?? throw new ArgumentException($"{path} is {Meaning(type)}, not '{text}'");
     }
 
     // ["a", "b"], or a,b
     private static string[]? Texts(string text)
     {
+        if (text == Empty)
+        {
+            return null;
+        }
+
         if (!text.TrimStart().StartsWith('['))
         {
             return text.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
@@ -179,7 +201,8 @@ public sealed class Settings
     // what a with-expression could change
     private static IEnumerable<PropertyInfo> Properties(Type type) =>
         type.GetProperties(BindingFlags.Public | BindingFlags.Instance)
-        .Where(property => property.CanWrite && property.GetIndexParameters().Length == 0)
+        .Where(property => property.CanWrite && property.GetIndexParameters().Length == 0
+            && (type != typeof(RolloutConfig) || property.Name != nameof(RolloutConfig.ImageTokens)))
         .OrderBy(property => property.MetadataToken);
 
     private static bool IsRecord(Type type) => type.IsClass && type.GetMethod("<Clone>$") is not null;

@@ -27,9 +27,11 @@ public static class SettingsText
         try
         {
             var yaml = Path.GetExtension(path).ToLowerInvariant() is ".yaml" or ".yml";
-            return (yaml ? Yaml(text) : Json(text)) as JObject
+            var settings = (yaml ? Yaml(text) : Json(text)) as JObject
                 ?? throw new FormatException("it holds no object of settings, such as {\"grpo\": {\"learningRate\": "
                     + "1e-5}}");
+            ExpectOnce(settings);
+            return settings;
         }
         catch (Exception e)
             when (e is JsonException or YamlException or FormatException or InvalidOperationException) // YamlDotNet's
@@ -116,6 +118,19 @@ public static class SettingsText
         }
 
         yield return line;
+    }
+
+    // whatever its case, and whether by a full stop or in a group; a group that is one value has no others
+    private static void ExpectOnce(JObject settings)
+    {
+        string[] paths = [.. Settings.Leaves(settings).Select(leaf => leaf.Path)];
+        var once = new HashSet<string>(StringComparer.OrdinalIgnoreCase);
+        if ((paths.FirstOrDefault(path => !once.Add(path))
+            ?? paths.FirstOrDefault(path => path.Contains('.') && once.Contains(path.Split('.', 2)[0]))) is { } twice)
+        {
+            throw new FormatException($"'{twice}' stands in it twice; another case, or full stops instead of groups, "
+                + "make no other name");
+        }
     }
 
     private static JToken Json(string text)

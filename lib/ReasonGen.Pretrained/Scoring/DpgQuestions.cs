@@ -40,17 +40,7 @@ public sealed record DpgQuestions(IReadOnlyDictionary<string, IReadOnlyList<DpgQ
     /// <exception cref="UnusableFileException">It is missing, or a cell cannot be understood.</exception>
     public static DpgQuestions Read(string path, bool skipFirst = true)
     {
-        string text;
-        try
-        {
-            text = File.ReadAllText(path);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new UnusableFileException(path, $"the questions cannot be read: {e.Message.TrimEnd('.')}",
-                "give DPG-Bench's dpg_bench.csv", e);
-        }
-
+        var text = TextFile.Read(path);
         var official = "finds no item in this file"; // where all their ids are numbers
         try
         {

@@ -35,7 +35,7 @@ public sealed class DetectionFile : IObjectJudge
         try
         {
             DetectionFile? file = null;
-            foreach (var text in File.ReadLines(path))
+            foreach (var text in TextFile.Read(path).Split('\n'))
             {
                 number++;
                 if (text.Trim().Length == 0)
@@ -71,11 +71,6 @@ public sealed class DetectionFile : IObjectJudge
                 "write a JSON object a line: {\"filename\": …, \"detections\": [{\"class\": …, \"box\": [x1, y1, x2, "
                     + "y2], \"score\": …}]}", e);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new UnusableFileException(path, $"the detections cannot be read: {e.Message.TrimEnd('.')}",
-                "check the path", e);
-        }
     }
 
     public string Name { get; }
@@ -92,9 +87,15 @@ public sealed class DetectionFile : IObjectJudge
 
     /// <summary>Classes that the rules do not know, and how many boxes have them.</summary>
     public IReadOnlyDictionary<string, int> UnknownClasses(IReadOnlyList<string> classes) =>
-        lines.Values.SelectMany(line => line.Boxes)
-        .Where(box => !classes.Contains(box.Class)).GroupBy(box => box.Class)
-            .ToDictionary(group => group.Key, group => group.Count());
+        Unknown(box => box.Class, classes);
+
+    /// <summary>Colours that the rules do not know, and how many boxes have them.</summary>
+    public IReadOnlyDictionary<string, int> UnknownColors(IReadOnlyList<string> colors) =>
+        Unknown(box => box.Color, colors);
+
+    private Dictionary<string, int> Unknown(Func<Detection, string?> name, IReadOnlyList<string> known) =>
+        lines.Values.SelectMany(line => line.Boxes).Select(name).OfType<string>().Where(said => !known.Contains(said))
+            .CountBy(said => said).ToDictionary();
 
     public IReadOnlyList<Detection> Detect(RgbImage image, string file, IReadOnlyList<string> classes,
         CancellationToken cancel) => Of(file, image.Width, image.Height, null);
@@ -129,8 +130,7 @@ public sealed class DetectionFile : IObjectJudge
 
     // The last three parts of a GenEval path name an image wherever its folder lies.
     private static string Tail(string file) => string.Join('/', file.Replace('\\', '/')
-        .Split('/', StringSplitOptions.RemoveEmptyEntries)[^Math.Min(3,
-        file.Replace('\\', '/').Split('/', StringSplitOptions.RemoveEmptyEntries).Length)..]);
+        .Split('/', StringSplitOptions.RemoveEmptyEntries).TakeLast(3));
 
     internal static JsonElement Need(JsonElement json, string name) => json.ValueKind == JsonValueKind.Object
         && json.TryGetProperty(name, out var value) ? value
@@ -140,10 +140,25 @@ public sealed class DetectionFile : IObjectJudge
     {
         var v = Need(box, "box").EnumerateArray().Select(x => x.GetSingle()).ToArray();
         var score = box.TryGetProperty("score", out var said) ? said.GetSingle() : 1;
-        return v.Length == 4 && v.All(float.IsFinite)
-            ? new(Need(box, "class").Text(), v[0], v[1], v[2], v[3],
-                score) { Color = box.TryGetProperty("color", out var color) ? color.GetString() : null }
-            : throw new FormatException("a box has four finite numbers");
+        if (v.Length != 4 || !v.All(float.IsFinite))
+        {
+            throw new FormatException("a box has four finite numbers");
+        }
+
+        if (v[2] < v[0] || v[3] < v[1])
+        {
+            throw new FormatException($"the box {Need(box, "box")} ends before it begins: its numbers are two corners, "
+                + "not a corner, width and height");
+        }
+
+        return score is not (>= 0 and <= 1)
+            ? throw new FormatException(FormattableString.Invariant($"the score {score} is none from 0 to 1")
+                + (score is > 1 and <= 100 ? "; divide percent by 100" : ""))
+            : new(Need(box, "class").Text(), v[0], v[1], v[2], v[3], score)
+            {
+                Color = box.TryGetProperty("color", out var color) ? color.GetString()?.Trim().ToLowerInvariant()
+                    : null,
+            };
     }
 }
 
@@ -181,7 +196,7 @@ public sealed class JudgeAnswers(IQuestionJudge judge) : IAnswerSource
 
 /// <summary>
 /// Answers from a file: JSON lines {"image": …, "crop": 0, "question": …, "answer": "yes", "p_yes": 0.9}, or the detail
-/// file of DPG-Bench's script.
+/// file of DPG-Bench's script. One of answer and p_yes may be left out.
 /// </summary>
 public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
 {
@@ -221,7 +236,7 @@ public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
 
         try
         {
-            foreach (var text in File.ReadLines(path))
+            foreach (var text in TextFile.Read(path).Split('\n'))
             {
                 number++;
                 if (text.Trim().Length == 0)
@@ -245,8 +260,15 @@ public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
                 var question = DetectionFile.Need(json, "question").Text();
                 double? yes = json.TryGetProperty("p_yes", out var p) || json.TryGetProperty("probability", out p)
                     ? Probability(p.GetDouble(), least: question == Clip ? -1 : 0) : null;
-                var answer = json.TryGetProperty("answer", out var words) ? Plain(words.Text())
-                    : yes > 0.5 ? "yes" : "no";
+                var word = json.TryGetProperty("answer", out var words) ? Plain(words.Text()) : yes is not null ? null
+                    : throw new FormatException("it has neither \"answer\" nor \"p_yes\"");
+                if ((word, yes) is ("yes", < 0.5) or ("no", > 0.5))
+                {
+                    throw new FormatException(FormattableString.Invariant(
+                        $"its answer is {word}, but its probability of yes, beside that of no, is {yes}"));
+                }
+
+                var answer = word is "yes" or "no" || yes is null ? word! : yes > 0.5 ? "yes" : "no";
                 Add((Path.GetFileName(DetectionFile.Need(json, "image").Text()),
                     json.TryGetProperty("crop", out var c) ? c.GetInt32() : 0, question),
                     new(answer, yes ?? (answer == "yes" ? 1 : answer == "no" ? 0 : double.NaN)));
@@ -262,11 +284,6 @@ public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
                 $"line {number} is no answer: {e.Message.Split(" LineNumber")[0].TrimEnd('.')}",
                 "write a JSON object a line: {\"image\": …, \"crop\": 0, \"question\": …, \"answer\": \"yes\"}", e);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new UnusableFileException(path, $"the answers cannot be read: {e.Message.TrimEnd('.')}",
-                "check the path", e);
-        }
     }
 
     public IReadOnlyList<YesAnswer?> Ask(string file, int crop, Func<RgbImage> image, IReadOnlyList<string> questions,
@@ -277,9 +294,12 @@ public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
     private static double Probability(double value, double least) => value >= least && value <= 1 ? value
         : throw new FormatException(FormattableString.Invariant($"{value} is no probability from {least} to 1"));
 
-    // "Yes." and "no, there is none" are answers; "maybe" is none.
-    private static string Plain(string answer) => answer.Trim().ToLowerInvariant() is var word && word.StartsWith("yes")
-        ? "yes" : word.StartsWith("no") && !word.StartsWith("not") ? "no" : answer;
+    // "Yes." and "no, there is none" are answers; "maybe" and "nothing" are none.
+    private static string Plain(string answer) => FirstWord().Match(answer) is { Success: true } first
+        ? first.Groups[1].Value.ToLowerInvariant() : answer;
+
+    [GeneratedRegex(@"^\s*(yes|no)\b", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant)]
+    private static partial Regex FirstWord();
 
     [GeneratedRegex(@"^(?<image>.+?), \((?<left>\d+), (?<top>\d+), \d+, \d+\), (?<question>.*), (?<answer>[^,]*)$")]
     private static partial Regex DetailLine();

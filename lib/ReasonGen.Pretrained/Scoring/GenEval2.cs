@@ -137,35 +137,27 @@ public static class GenEval2
     {
         List<GenEval2Prompt> prompts = [];
         var first = new Dictionary<string, (GenEval2Prompt Prompt, int Line)>();
-        try
+        foreach (var (i, line) in TextFile.Read(path).Split('\n').Index().Where(line => line.Item.Trim().Length > 0))
         {
-            foreach (var (i, line) in File.ReadLines(path).Index().Where(line => line.Item.Trim().Length > 0))
+            try
             {
-                try
+                var prompt = Parse(PythonJson.Parse(line));
+                if (!first.TryAdd(prompt.Prompt, (prompt, i + 1)) && first[prompt.Prompt] is var known
+                    && (known.Prompt.Atoms != prompt.Atoms
+                    || !known.Prompt.Questions.SequenceEqual(prompt.Questions)))
                 {
-                    var prompt = Parse(PythonJson.Parse(line));
-                    if (!first.TryAdd(prompt.Prompt, (prompt, i + 1)) && first[prompt.Prompt] is var known
-                        && (known.Prompt.Atoms != prompt.Atoms
-                        || !known.Prompt.Questions.SequenceEqual(prompt.Questions)))
-                    {
-                        throw new FormatException($"line {known.Line} asks other questions of the same prompt");
-                    }
+                    throw new FormatException($"line {known.Line} asks other questions of the same prompt");
+                }
 
-                    prompts.Add(prompt);
-                }
-                catch (Exception e) when (e is OfficialStopException or InvalidOperationException
-                    or KeyNotFoundException or FormatException or IndexOutOfRangeException)
-                {
-                    throw new UnusableFileException(path,
-                        $"line {i + 1} is no prompt of GenEval 2: {e.Message.TrimEnd('.')}",
-                        "give geneval2_data.jsonl, with prompt, atom_count, vqa_list and skills on every line", e);
-                }
+                prompts.Add(prompt);
             }
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new UnusableFileException(path, $"the prompts cannot be read: {e.Message.TrimEnd('.')}",
-                "check the path", e);
+            catch (Exception e) when (e is OfficialStopException or InvalidOperationException
+                or KeyNotFoundException or FormatException or IndexOutOfRangeException)
+            {
+                throw new UnusableFileException(path,
+                    $"line {i + 1} is no prompt of GenEval 2: {e.Message.TrimEnd('.')}",
+                    "give geneval2_data.jsonl, with prompt, atom_count, vqa_list and skills on every line", e);
+            }
         }
 
         return prompts.Count > 0 ? prompts : throw new UnusableFileException(path, "it holds no prompt",

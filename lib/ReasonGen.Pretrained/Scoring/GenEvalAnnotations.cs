@@ -16,6 +16,9 @@ namespace ReasonGen.Scoring;
 /// <param name="Yes">Of these, who found it right.</param>
 public sealed record HumanVerdict(string Image, string Tag, int Votes, int Yes)
 {
+    /// <summary>What it was to show.</summary>
+    public string Prompt { get; init; } = "";
+
     /// <summary>More than half found it right.</summary>
     public bool Majority => Yes * 2 > Votes;
 
@@ -44,12 +47,7 @@ public sealed record GenEvalAnnotations(IReadOnlyList<HumanVerdict> Images, IRea
         CsvTable table;
         try
         {
-            table = CsvTable.Parse(File.ReadAllText(path));
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new UnusableFileException(path, $"the annotations cannot be read: {e.Message.TrimEnd('.')}",
-                "check the path", e);
+            table = CsvTable.Parse(TextFile.Read(path));
         }
         catch (OfficialStopException stop)
         {
@@ -79,7 +77,7 @@ public sealed record GenEvalAnnotations(IReadOnlyList<HumanVerdict> Images, IRea
             }
 
             images.Add(new(group.Key, wanted.GetProperty("tag").GetString()!, group.Count(),
-                group.Count(row => Says(row, wanted))));
+                group.Count(row => Says(row, wanted))) { Prompt = Cell(group.First(), "Input.caption") });
         }
 
         return new(images, skipped);
@@ -140,7 +138,7 @@ public sealed record GenEvalAnnotations(IReadOnlyList<HumanVerdict> Images, IRea
         try
         {
             var byPrompt = new Dictionary<string, JsonElement>();
-            foreach (var line in File.ReadLines(path))
+            foreach (var line in TextFile.Read(path).Split('\n'))
             {
                 number++;
                 if (line.Trim().Length > 0)
@@ -152,11 +150,6 @@ public sealed record GenEvalAnnotations(IReadOnlyList<HumanVerdict> Images, IRea
             }
 
             return byPrompt;
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new UnusableFileException(path, $"GenEval's metadata cannot be read: {e.Message.TrimEnd('.')}",
-                "check the path", e);
         }
         catch (Exception e) when (e is OfficialStopException or InvalidOperationException or FormatException)
         {

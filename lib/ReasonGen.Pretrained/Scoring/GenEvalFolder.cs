@@ -3,6 +3,7 @@
 // name BEGINS with digits and ".png".
 // Deviation: the script stops at the first folder that is damaged, and all is lost; here each is named and counted, and
 // the others are scored.
+using System.Text;
 using System.Text.Json;
 using ReasonGen.Checkpoints;
 using ReasonGen.Rollouts;
@@ -83,11 +84,12 @@ public sealed record GenEvalFolder(IReadOnlyList<GenEvalImage> Images, IReadOnly
         string text;
         try
         {
-            text = File.ReadAllText(path);
+            text = TextFile.Read(path);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (UnusableFileException e)
         {
-            throw new OfficialStopException("OSError", $"metadata.jsonl cannot be read: {e.Message.TrimEnd('.')}");
+            throw new OfficialStopException(e.InnerException is DecoderFallbackException ? "UnicodeDecodeError"
+                : "OSError", $"metadata.jsonl cannot be read: {e.Message.TrimEnd('.')}");
         }
 
         var metadata = PythonJson.Parse(text);

@@ -97,6 +97,9 @@ public sealed class GenEvalResults
 
     public IReadOnlyList<GenEvalRow> Rows { get; }
 
+    /// <summary>Whether a "correct" is a text, and none of a number.</summary>
+    internal bool TextCorrect => textCorrect;
+
     /// <summary>Rows whose image was not scored.</summary>
     public int Unscored => Rows.Count(row => row.Correct is null);
 

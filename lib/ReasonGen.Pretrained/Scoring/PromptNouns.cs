@@ -17,37 +17,45 @@ public sealed partial record PromptNouns(IReadOnlyDictionary<string,
         (IReadOnlyList<string>, IReadOnlyList<string>)>());
 
     /// <summary>Reads JSON lines {"prompt": …, "nouns": [...], "chunks": [...]}.</summary>
-    /// <exception cref="UnusableFileException">It is missing, or a line is of another kind.</exception>
-    public static PromptNouns Read(string path)
+    /// <param name="path">JSON lines.</param>
+    /// <param name="needed">The list that every line must hold: "nouns" or "chunks"; null for none.</param>
+    /// <exception cref="UnusableFileException">It is missing, or a line is of another kind, lacks what is needed, or
+    /// says otherwise than an earlier one of the same prompt.</exception>
+    public static PromptNouns Read(string path, string? needed = null)
     {
-        var (known, number) = (new Dictionary<string, (IReadOnlyList<string>, IReadOnlyList<string>)>(), 0);
+        var known = new Dictionary<string, (IReadOnlyList<string> Nouns, IReadOnlyList<string> Chunks)>();
+        var (from, number) = (new Dictionary<string, int>(), 0);
         try
         {
-            foreach (var line in File.ReadLines(path))
+            foreach (var line in TextFile.Read(path).Split('\n'))
             {
                 number++;
-                if (line.Trim().Length > 0)
+                if (line.Trim().Length == 0)
                 {
-                    using var json = JsonDocument.Parse(line);
-                    string[] List(string name) => json.RootElement.TryGetProperty(name, out var list)
-                        ? [.. list.EnumerateArray().Select(word => word.Text())] : [];
-                    known[json.RootElement.GetProperty("prompt").Text()] = (List("nouns"), List("chunks"));
+                    continue;
                 }
+
+                using var json = JsonDocument.Parse(line);
+                string[] List(string name) => name == needed || json.RootElement.TryGetProperty(name, out _)
+                    ? [.. DetectionFile.Need(json.RootElement, name).EnumerateArray().Select(word => word.Text())] : [];
+                var prompt = DetectionFile.Need(json.RootElement, "prompt").Text();
+                var (nouns, chunks) = (List("nouns"), List("chunks"));
+                if (!from.TryAdd(prompt, number) && known[prompt] is var earlier
+                    && !(earlier.Nouns.SequenceEqual(nouns) && earlier.Chunks.SequenceEqual(chunks)))
+                {
+                    throw new FormatException($"line {from[prompt]} says otherwise of the same prompt");
+                }
+
+                known[prompt] = (nouns, chunks);
             }
 
             return new(known);
         }
-        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException)
+        catch (Exception e) when (e is JsonException or FormatException or InvalidOperationException)
         {
             throw new UnusableFileException(path,
                 $"line {number} tells no nouns: {e.Message.Split(" LineNumber")[0].TrimEnd('.')}",
                 "write {\"prompt\": …, \"nouns\": [...], \"chunks\": [...]} on every line", e);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new UnusableFileException(path, $"the nouns cannot be read: {e.Message.TrimEnd('.')}",
-                "check the path",
-                e);
         }
     }
 

@@ -150,29 +150,61 @@ public sealed record ScoreReport
     }
 
     /// <summary>Reads score.json, the folder that holds it, or a GenEval results.jsonl.</summary>
-    /// <exception cref="UnusableFileException">There is no such file, or one of another kind.</exception>
+    /// <exception cref="UnusableFileException">There is no such file, one of another kind, or an image has two scores
+    /// or one that cannot be.</exception>
     public static ScoreReport Read(string path)
     {
         path = Directory.Exists(path) ? Path.Combine(path, FileName) : path;
-        if (path.EndsWith(".jsonl", StringComparison.Ordinal))
+        var report = path.EndsWith(".jsonl", StringComparison.Ordinal) ? OfResults(path) : OfReport(path);
+        var (least, most) = report.Benchmark switch
         {
-            var results = GenEvalResults.Read(path);
-            return new()
+            "GenEval 2" => (0, 6), // six forms of an answer, each of which may be the same token
+            "T2I-CompBench non-spatial" or "T2I-CompBench complex" => (-1, 1), // cosines
+            _ => (0, 1),
+        };
+        const double rounding = 1e-6;
+        return report.Images.Concat(report.Categories).FirstOrDefault(image => image.Score is { } score
+            && !(score >= least - rounding && score <= most + rounding)) is { Score: { } strange } of
+            ? throw new UnusableFileException(path, FormattableString.Invariant(
+                $"the score of '{of.Image}' is {strange}, none from {least} to {most}"), "score its images again")
+            : report;
+    }
+
+    private static ScoreReport OfResults(string path)
+    {
+        var results = GenEvalResults.Read(path);
+        return results.TextCorrect ? throw new UnusableFileException(path,
+                "\"correct\" is a text in it, where true or false belongs", "give results.jsonl as the scorer wrote it")
+            : new()
             {
                 Benchmark = "GenEval",
-                    Label = $"GenEval's rules, detector not known: read from {Path.GetFileName(path)}",
-                    Judge = Path.GetFileName(path),
-                Images = [.. results.Rows.Where(row => row.Tag is not null && row.Metadata is not null)
+                Label = $"GenEval's rules, detector not known: read from {Path.GetFileName(path)}",
+                Judge = Path.GetFileName(path),
+                Images = [.. Once(results.Rows, row => row.FileName, path)
+                    .Where(row => row.Tag is not null && row.Metadata is not null)
                     .Select(row => new ImageScore(row.Tag!, row.Prompt.Length > 0 ? row.Prompt : row.Metadata!,
                         Relative(row.FileName), row.Correct, row.Reason))],
             };
-        }
+    }
 
+    // what stands there again counts once; rows without a name are not known to be the same
+    private static IEnumerable<T> Once<T>(IEnumerable<T> rows, Func<T, string> name, string path) =>
+        rows.GroupBy(name).SelectMany(same =>
+        {
+            T[] apart = same.Key.Length == 0 ? [.. same] : [.. same.Distinct()];
+            return same.Key.Length == 0 || apart.Length == 1 ? apart : throw new UnusableFileException(path,
+                $"it has {apart.Length} lines of '{same.Key}' that differ", "keep one of them, or compare the files "
+                + "one by one");
+        });
+
+    private static ScoreReport OfReport(string path)
+    {
         try
         {
             var report = JsonConvert.DeserializeObject<ScoreReport>(File.ReadAllText(path))
                 ?? throw new JsonException("it is empty");
-            return report.IsWhole ? report : throw new JsonException("a text or a list in it is null");
+            return report.IsWhole ? report with { Images = [.. Once(report.Images, image => image.Image, path)] }
+                : throw new JsonException("a text or a list in it is null");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException)
         {

@@ -65,8 +65,11 @@ public sealed class Captioner
         long read = open.Sum(image =>
             (config.Prompt.Length + 3) / 4 + (long)((image.Width + 27) / 28) * ((image.Height + 27) / 28));
         long written = (long)open.Length * config.ExpectedAnswerTokens;
-        return new(open.Length, images.Count - open.Length, read, written,
-            (read * config.PriceIn + written * config.PriceOut) / 1e6);
+        var finished = images.Count(image => known.Finished.ContainsKey(image.Hash));
+        return new(open.Length, finished, read, written, (read * config.PriceIn + written * config.PriceOut) / 1e6)
+        {
+            Duplicates = images.Count - finished - open.Length,
+        };
     }
 
     /// <summary>Asks about every image that is not finished, then writes the set with all that are, in the order
@@ -87,8 +90,9 @@ public sealed class Captioner
         known = journal.Read(task); // another process may have added to it
         var open = Open(images);
         var caller = new ChatCaller(client, config.Calls) { Wait = Wait };
-        var unusable = new List<(string Name, string Reason)>();
-        var (done, inARow) = (images.Count - open.Length, 0);
+        var (unusable, refused) = (new List<(string Name, string Reason)>(), 0);
+        var files = images.ToLookup(image => image.Hash); // the same image may lie in several
+        var (done, inARow) = (images.Count(image => known.Finished.ContainsKey(image.Hash)), 0);
         var bound =
             new ParallelOptions { MaxDegreeOfParallelism = config.Calls.ConcurrentCalls, CancellationToken = cancel };
         await Parallel.ForEachAsync(open, bound, async (image, stop) =>
@@ -118,11 +122,12 @@ public sealed class Captioner
                 }
                 else
                 {
-                    unusable.Add((image.Name, failure!.Message));
+                    unusable.AddRange(files[image.Hash].Select(file => (file.Name, failure!.Message)));
+                    refused++;
                     inARow += refusedBefore ? 0 : 1; // those are expected to fail
                 }
 
-                progress?.Invoke(++done, images.Count);
+                progress?.Invoke(done += files[image.Hash].Count(), images.Count);
                 if (failure is not null && inARow >= config.FailuresInARow)
                 {
                     throw failure;
@@ -137,7 +142,7 @@ public sealed class Captioner
         return new(captioned.Length == 0 ? 0 : SftParquet.Write(output, rows), open.Length,
             [.. unusable.OrderBy(item => item.Name, StringComparer.Ordinal)])
         {
-            MissingStyles = missing.ToDictionary(),
+            MissingStyles = missing.ToDictionary(), Answered = open.Length - refused,
         };
     }
 

@@ -102,15 +102,22 @@ public sealed record CaptionImage(string Name, string File, string Hash, int Wid
 /// counts.</param>
 /// <param name="TokensOut">Tokens written.</param>
 /// <param name="Cost">In the currency of the prices.</param>
-public sealed record CaptionEstimate(int Images, int Finished, long TokensIn, long TokensOut, double Cost);
+public sealed record CaptionEstimate(int Images, int Finished, long TokensIn, long TokensOut, double Cost)
+{
+    /// <summary>Files that hold the same image as one that is to be asked about, and get its captions.</summary>
+    public int Duplicates { get; init; }
+}
 
 /// <summary>How captioning went.</summary>
 /// <param name="Captioned">Rows in the set.</param>
 /// <param name="Asked">Images that were asked about just now.</param>
-/// <param name="Unusable">Images left out as the server refused them or no answer could be read, with the reason; the
+/// <param name="Unusable">Files left out as the server refused them or no answer could be read, with the reason; the
 /// next run asks again.</param>
 public sealed record CaptionOutcome(long Captioned, int Asked, IReadOnlyList<(string Name, string Reason)> Unusable)
 {
+    /// <summary>Images of those asked about that were answered.</summary>
+    public int Answered { get; init; }
+
     /// <summary>Styles that rows lack, and how many rows lack each.</summary>
     public IReadOnlyDictionary<string, int> MissingStyles { get; init; } = new Dictionary<string, int>();
 }

@@ -79,7 +79,7 @@ public sealed record TrainingSetup
         var factor = (rank > 0 ? LoraRate : 1) / (Lora is null ? 1 : LoraRate);
         return this with
         {
-            Lora = rank > 0 ? (Lora ?? new()) with { Rank = rank, Alpha = 2 * rank } : null,
+            Lora = rank > 0 ? (Lora ?? new()) with { Rank = rank, Alpha = 2.0 * rank } : null,
             Sft = Sft with { LearningRate = Sft.LearningRate * factor },
             Grpo = Grpo with { LearningRate = Grpo.LearningRate * factor },
         };

@@ -3,6 +3,7 @@ using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
+using ReasonGen.Files;
 
 namespace ReasonGen.TrainingData;
 
@@ -108,7 +109,7 @@ internal sealed class CaptionJournal : IDisposable
         {
             try
             {
-                var entry = line.Length == 0 ? null : JObject.Parse(line);
+                var entry = line.Length == 0 ? null : (JObject)PlainJson.Parse(line);
                 if ((string?)entry?["task"] is not { } of || of != task || (string?)entry["hash"] is not { } hash)
                 {
                     continue;

@@ -1,10 +1,12 @@
 // Image codes of a set, made once: codes = VQ(resize(centre crop(image))). One safetensors file a row group beside the
 // set, "<set>.codes/00012.safetensors" with "codes" [rows, I] int32: each appears whole or not at all, and an
-// interrupted run goes on with the next.
+// interrupted run goes on with the next. A header names what it was made of: the set's file, square and tokenizer,
+// and the hash of the row group's images, which is compared where they are at hand.
 // Deviation: the reference crops at random in training, anew each epoch; codes that are kept are those of the centre.
 using System.Security.Cryptography;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
+using ReasonGen.Files;
 using ReasonGen.Grpo;
 using ReasonGen.Imaging;
 using ReasonGen.Models;
@@ -19,10 +21,13 @@ namespace ReasonGen.TrainingData;
 /// <param name="pixels">Side of the square that is encoded, e.g. 384.</param>
 /// <param name="decode">Encoded bytes → image; an image library's work. Null, or an exception, where the bytes are
 /// none.</param>
-public sealed class ImageCodeCache(SftParquet set, VqTokenizer tokenizer, int pixels, Func<byte[], RgbImage?> decode)
+/// <param name="say">Told once where codes that are kept were made otherwise, and are made anew.</param>
+public sealed class ImageCodeCache(SftParquet set, VqTokenizer tokenizer, int pixels, Func<byte[], RgbImage?> decode,
+    Action<string>? say = null)
 {
     private const int ImagesPerPass = 8, ImagesPerPassOfGpu = 32;
     private readonly string fingerprint = Fingerprint(set, tokenizer, pixels);
+    private bool said;
 
     /// <summary>Where they are kept.</summary>
     public string Folder => set.Path + ".codes";
@@ -40,22 +45,34 @@ public sealed class ImageCodeCache(SftParquet set, VqTokenizer tokenizer, int pi
         }
 
         var path = Path.Combine(Folder, $"{group:00000}.safetensors");
-        if (File.Exists(path) && SafetensorsHeader.Read(path).Metadata.GetValueOrDefault("of") == fingerprint)
+        var held = rows?.Invoke();
+        if (File.Exists(path))
         {
-            return Safetensors.Load(path)["codes"];
+            var of = SafetensorsHeader.Read(path).Metadata;
+            if (of.GetValueOrDefault("of") == fingerprint
+                && of.GetValueOrDefault("images") is { } images && (held is null || images == HashOf(held)))
+            {
+                return Safetensors.Load(path)["codes"];
+            }
+
+            Say();
         }
 
         using var free = no_grad();
         using var scope = NewDisposeScope();
         var first = set.GroupRows.Take(group).Sum(count => (long)count);
-        var codes = cat(Squares(rows?.Invoke() ?? set.ReadGroup(group), first).Chunk(
+        held ??= set.ReadGroup(group);
+        var codes = cat(Squares(held, first).Chunk(
             tokenizer.Device.type == DeviceType.CPU ? ImagesPerPass : ImagesPerPassOfGpu).Select(some =>
         {
             using var pass = NewDisposeScope();
             return tokenizer.Encode(ImageTensors.ToTensor(some, tokenizer.Device)).to(ScalarType.Int32).cpu()
                 .MoveToOuterDisposeScope();
         }).ToArray());
-        Safetensors.Save(path, [new("codes", codes)], new Dictionary<string, string> { ["of"] = fingerprint });
+        Safetensors.Save(path, [new("codes", codes)], new Dictionary<string, string>
+        {
+            ["of"] = fingerprint, ["images"] = HashOf(held),
+        });
         return codes.DetachFromDisposeScope();
     }
 
@@ -68,6 +85,28 @@ public sealed class ImageCodeCache(SftParquet set, VqTokenizer tokenizer, int pi
             Group(group).Dispose();
             yield return (group + 1, set.GroupRows.Count);
         }
+    }
+
+    private void Say()
+    {
+        if (!said)
+        {
+            say?.Invoke($"The image codes in {Folder} were made of other images, with another image tokenizer, size, "
+                + "device or type, or by an earlier version; they are made anew.");
+            said = true;
+        }
+    }
+
+    private static string HashOf(SftRow[] rows)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (var row in rows)
+        {
+            hash.AppendData(BitConverter.GetBytes(row.Image.Length));
+            hash.AppendData(row.Image);
+        }
+
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
 
     private IEnumerable<RgbImage> Squares(SftRow[] rows, long first) => rows.Select((row, i) =>
@@ -88,8 +127,8 @@ public sealed class ImageCodeCache(SftParquet set, VqTokenizer tokenizer, int pi
             "remove the row, or write the set again");
     });
 
-    // the set's size on disk and its end, where the places of all its parts stand; the square; every weight of the
-    // tokenizer
+    // the set's size on disk and samples of it, its end among them, where the places of all its parts stand; the
+    // square; every weight of the tokenizer
     private static string Fingerprint(SftParquet set, VqTokenizer tokenizer, int pixels)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
@@ -101,8 +140,7 @@ public sealed class ImageCodeCache(SftParquet set, VqTokenizer tokenizer, int pi
 
         using var file = File.OpenHandle(set.Path);
         var length = RandomAccess.GetLength(file);
-        var end = new byte[Math.Min(length, 1 << 16)];
-        hash.AppendData(end.AsSpan(0, RandomAccess.Read(file, end, length - end.Length)));
+        FileSamples.Append(hash, file, length);
         var weights = tokenizer.parameters().First(); // codes near a border differ with the device and the type
         var computed = weights.device_type == DeviceType.CPU && weights.dtype == ScalarType.Float32 ? ""
             : $" {weights.device_type} {weights.dtype}";

@@ -4,7 +4,8 @@
 // Deviations: 1. The reference measures a prompt without its template, keeps those of up to 146 tokens and cuts what is
 //   too long on the right, the turn's marker with it; here a prompt is measured as the policy reads it, and one that is
 //   too long is left out and counted.
-//   2. "a photo of" is taken out of GenEval's prompts, as its evaluation does, since the template says it again.
+//   2. "a photo of" is taken out of GenEval's prompts, as its evaluation does, since Janus' template says it again (the
+//   miniature's does not).
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
@@ -68,35 +69,64 @@ public sealed record PromptFiles(IReadOnlyList<Prompt> Prompts, int LeftOut)
     {
         try
         {
-            var json = JObject.Parse(line);
-            var text = PromptTemplate.Subject((json["prompt"] as JValue)?.Value as string
-                ?? throw new FormatException("it has no text 'prompt'"));
-            var include = (json["include"] as JArray ?? []).Select(clause => Clause(clause as JObject
-                ?? throw new FormatException("an entry of 'include' is no object"))).ToArray();
-            return include.Index()
-                .Any(pair => pair.Item.Relation is not null
-                && (pair.Item.Target < 0 || pair.Item.Target >= include.Length))
-                ? throw new FormatException("a 'position' points at no entry of 'include'")
-                : text.Length > 0 ? new(text, (json["tag"] as JValue)?.Value as string ?? "", include)
-                : throw new FormatException("its 'prompt' is empty");
+            var json = PromptLines.Object(line);
+            var text = PromptTemplate.Subject(Text(json, "prompt") ?? throw new FormatException("it has no 'prompt'"));
+            var tag = Text(json, "tag") ?? "";
+            var include = Clauses(json, "include");
+            if (include.Index().Any(entry =>
+                entry.Item is { Relation: not null, Target: var target } && target >= entry.Index))
+            {
+                throw new FormatException("a 'position' points at no earlier entry of 'include'");
+            }
+
+            if (Clauses(json, "exclude").FirstOrDefault(entry => tag != "counting"
+                || !include.Any(clause => (clause.Class, clause.Count + 1) == (entry.Class, entry.Count))) is { } lost)
+            {
+                throw new FormatException($"its 'exclude' forbids {lost.Count} of '{lost.Class}', which a reward would "
+                    + "pass over: it forbids one more than 'include' wants, and that where the 'tag' is counting");
+            }
+
+            return text.Length > 0 ? new(text, tag, include) : throw new FormatException("its 'prompt' is empty");
         }
-        catch (Exception e) when (e
-            is JsonException or FormatException or OverflowException or InvalidCastException or ArgumentException)
+        catch (Exception e) when (e is JsonException or FormatException)
         {
             throw new UnusableFileException(path, $"line {number} is no prompt: {e.Message.TrimEnd('.')}",
                 "write a json object a line, as GenEval's evaluation_metadata.jsonl has them");
         }
     }
 
-    private static Clause Clause(JObject json) =>
-        new((json["class"] as JValue)?.Value as string ?? throw new FormatException("an entry has no 'class'"),
-        json["count"] switch
+    private static string? Text(JObject json, string name) => json[name] switch
+    {
+        null or JValue { Value: null } => null,
+        JValue { Value: string text } => text,
+        _ => throw new FormatException($"a '{name}' is no text"),
+    };
+
+    private static Clause[] Clauses(JObject json, string name) => json[name] switch
+    {
+        null or JValue { Value: null } => [],
+        JArray list => [.. list.Select(entry => Clause(entry as JObject
+            ?? throw new FormatException($"an entry of '{name}' is no object")))],
+        _ => throw new FormatException($"'{name}' is no list"),
+    };
+
+    private static Clause Clause(JObject json)
+    {
+        var count = json["count"] switch
         {
             null => 1,
-            JValue { Value: long and >= 1 and <= 1000 and var count } => (int)(long)count,
+            JValue { Value: long and >= 1 and <= 1000 and var number } => (int)(long)number,
             _ => throw new FormatException("a 'count' is no whole number from 1 to 1000"),
-        },
-        (json["color"] as JValue)?.Value as string,
-        json["position"] is JArray { Count: 2 } position ? (string?)position[0] : null,
-        json["position"] is JArray { Count: 2 } target ? (int)target[1] : 0);
+        };
+        var (relation, target) = json["position"] switch
+        {
+            null or JValue { Value: null } => ((string?)null, 0),
+            JArray and [JValue { Value: ("left of" or "right of" or "above" or "below") and string word },
+                JValue { Value: long and >= 0 and <= 1000 and var at }] => (word, (int)(long)at),
+            _ => throw new FormatException("a 'position' is no list of a relation (left of, right of, above, below) "
+                + "and the number of an entry"),
+        };
+        return new(Text(json, "class") ?? throw new FormatException("an entry has no 'class'"), count,
+            Text(json, "color"), relation, target);
+    }
 }

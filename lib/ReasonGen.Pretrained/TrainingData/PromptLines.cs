@@ -1,4 +1,8 @@
+using Newtonsoft.Json;
+using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
+using ReasonGen.Files;
+using ReasonGen.Scoring;
 
 namespace ReasonGen.TrainingData;
 
@@ -31,5 +35,23 @@ internal static class PromptLines
 
         string[] lines = [.. text.Split('\n').Select(line => line.Trim())];
         return (lines, kind is ".jsonl" or ".json" || lines.Any(line => line.StartsWith('{')));
+    }
+
+    /// <summary>The object of a json line.</summary>
+    /// <exception cref="JsonException">It is none, a name comes twice, or a text holds half of a character, which
+    /// would be drawn as another.</exception>
+    internal static JObject Object(string line)
+    {
+        try
+        {
+            // Newtonsoft puts U+FFFD in the place of half a character
+            _ = line.Contains("\\ud", StringComparison.OrdinalIgnoreCase) ? PythonJson.Parse(line) : default;
+        }
+        catch (OfficialStopException stop)
+        {
+            throw new JsonException(stop.Cause, stop);
+        }
+
+        return PlainJson.Parse(line) as JObject ?? throw new JsonException("it is no object");
     }
 }

@@ -34,6 +34,25 @@ public sealed partial class SftParquet
         return null;
     });
 
+    /// <summary>Whether any row has a text in a column; row groups are read up to the first with one.</summary>
+    /// <param name="column">As for <see cref="FirstWithout"/>.</param>
+    /// <exception cref="UnusableFileException">As for <see cref="FirstWithout"/>.</exception>
+    internal bool HasText(string column) => Guard(Path, $"its column {column} is damaged", async () =>
+    {
+        long first = 0;
+        for (var group = 0; group < GroupRows.Count; first += GroupRows[group++])
+        {
+            var there = new bool[GroupRows[group]];
+            await MarkAsync(group, column, first, there);
+            if (there.Contains(true))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    });
+
     // a column, or what lies below it; or the text that holds it as JSON
     private async Task MarkAsync(int group, string column, long first, bool[] there)
     {

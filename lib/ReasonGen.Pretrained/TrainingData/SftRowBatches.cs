@@ -9,19 +9,23 @@ using ReasonGen.Rollouts;
 using ReasonGen.Sft;
 using ReasonGen.Tokenizers;
 using TorchSharp;
+using static ReasonGen.Core.SettingRange;
 
 namespace ReasonGen.TrainingData;
 
 /// <summary>Settings of training sequences from a parquet set.</summary>
 public sealed record SftRowBatchConfig
 {
-    /// <summary>Samples a step. Default 128 (janus_sft.sh); at least 1.</summary>
+    private const int MostSamples = 65536;
+
+    /// <summary>Samples a step. Default 128 (janus_sft.sh); at least 1 and at most 65536.</summary>
     public int SamplesPerStep { get; init; } = 128;
 
     /// <summary>Share of samples whose text is blanked. Default 0.1 (janus_sft.sh); in [0, 1].</summary>
     public double PromptDropout { get; init; } = 0.1;
 
-    /// <summary>Wordings to choose from; none takes brief_caption. Default: those of janus_sft.sh.</summary>
+    /// <summary>Wordings to choose from, those of the published sets or a set's own; none takes brief_caption. Default:
+    /// those of janus_sft.sh.</summary>
     public IReadOnlyList<string> Wordings { get; init; } = PromptAugmentation.PaperKeys;
 
     /// <summary>Most tokens of a sequence; a longer one is an error, as in the reference. Default 1280 (janus_sft.sh);
@@ -34,13 +38,10 @@ public sealed record SftRowBatchConfig
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public void Validate()
     {
-        if (SamplesPerStep < 1 || MaxTokens < 1 || PromptDropout is not (>= 0 and <= 1))
-        {
-            throw new ArgumentException(
-                $"{nameof(SftRowBatchConfig)} has {nameof(SamplesPerStep)} {SamplesPerStep} and {nameof(MaxTokens)} "
-                + $"{MaxTokens}, which must be at least 1, and {nameof(PromptDropout)} {PromptDropout}, which must be "
-                + $"in [0, 1]");
-        }
+        Require(this, SamplesPerStep, SamplesPerStep is >= 1 and <= MostSamples,
+            $"at least 1 and at most {MostSamples}");
+        Require(this, MaxTokens, MaxTokens >= 1, "at least 1");
+        Require(this, PromptDropout, PromptDropout is >= 0 and <= 1, "in [0, 1]");
     }
 }
 
@@ -56,8 +57,8 @@ public sealed class SftRowBatches
     private (int Group, SftRow[] Rows, int[] Codes) held = (-1, [], []);
 
     /// <exception cref="ArgumentException">A setting is out of range, or the set is empty.</exception>
-    /// <exception cref="UnusableFileException">A row has no rationale, or none of the wordings; it is
-    /// named.</exception>
+    /// <exception cref="UnusableFileException">A row has no rationale, or none of the wordings; it is named. Or a
+    /// wording is none that sets are published with, and no row has it.</exception>
     public SftRowBatches(SftParquet set, ImageCodeCache codes, ITokenizer tokenizer, PromptTemplate template,
         SftRowBatchConfig config)
     {
@@ -68,8 +69,17 @@ public sealed class SftRowBatches
             throw new ArgumentException($"{set.Path} holds no rows to train on", nameof(set));
         }
 
-        string[] prompts = config.Wordings.Count == 0 ? ["brief_caption"]
-            : [.. config.Wordings.Select(key => key == "longIB_captions" ? key : $"augmented_prompts.{key}")];
+        // a set may lack what is published elsewhere; another name is its own, or misspelt
+        string[] published = [.. PromptAugmentation.PaperKeys, "longIB_captions"];
+        if (config.Wordings.Except(published).FirstOrDefault(key => !set.HasText(Column(key))) is { } unknown)
+        {
+            throw new UnusableFileException(set.Path, $"no row has the wording '{unknown}'",
+                $"in data.wordings {(NearestNames.Of(unknown, published) is [var near] ? $"say {near}"
+                    : $"choose from {string.Join(", ", published)}")}, or leave it out; "
+                + "none at all takes brief_caption");
+        }
+
+        string[] prompts = config.Wordings.Count == 0 ? ["brief_caption"] : [.. config.Wordings.Select(Column)];
         foreach (var columns in new[] { ["detailed_caption"], prompts })
         {
             if (set.FirstWithout(columns) is { } row)
@@ -79,6 +89,9 @@ public sealed class SftRowBatches
             }
         }
     }
+
+    private static string Column(string wording) =>
+        wording == "longIB_captions" ? wording : $"augmented_prompts.{wording}";
 
     /// <summary>The batch of a step.</summary>
     /// <exception cref="UnusableFileException">A row cannot be made a sample; it is named.</exception>

@@ -1,11 +1,12 @@
 // The entropy term of the loss:  loss + α_text H_text + α_image H_image + α H, H over all tokens.
 //   none: α = 0.   fixed: one constant α (a positive α penalises entropy; the paper's coefficient −0.002 is α = 0.002).
 //   adaptive (paper section 3.3; adaptive_entropy_coeff.py): α = sinh ψ; after each micro-batch ψ takes an Adam step on
-//     −sinh(ψ) (H − H*), so that entropy above its target H* raises α, which then penalises entropy; α stays within ±
-//     bound. The loss of a micro-batch uses the α from before it.
+//     −sinh(ψ) (H − H*), so that entropy above its target H* raises α, which then penalises entropy; each step takes α
+//     back within ± bound. The loss of a micro-batch uses the α from before it.
 // Deviations: 1. The state of the controllers is saved with the run. 2. The comment of the source states the sign the
 // other way round; the code is followed.
 using Newtonsoft.Json.Linq;
+using static ReasonGen.Core.SettingRange;
 
 namespace ReasonGen.Grpo;
 
@@ -61,9 +62,12 @@ public sealed class NoEntropyTerm : IEntropyStrategy
 
 /// <summary>The same weight on the entropy of all tokens throughout, as entropy_coeff of the reference with the sign
 /// turned.</summary>
-/// <param name="alpha">α; positive penalises.</param>
+/// <param name="alpha">α, a finite number; positive penalises.</param>
 public sealed class FixedEntropyTerm(double alpha) : IEntropyStrategy
 {
+    private readonly double alpha = double.IsFinite(alpha) ? alpha
+        : throw new ArgumentException($"α of a fixed entropy term is {alpha}; it must be finite");
+
     public string Name => "fixed";
 
     public JObject Settings => new() { ["alpha"] = alpha };
@@ -86,11 +90,21 @@ public sealed record EntropyControllerConfig
     /// <summary>Adam's learning rate of ψ. Default 5e-5 (janus_rl.sh); above 0.</summary>
     public double LearningRate { get; init; } = 5e-5;
 
-    /// <summary>Largest |α|. Default 5e-3 (janus_rl.sh); above 0.</summary>
+    /// <summary>Largest |α| after a micro-batch. Default 5e-3 (janus_rl.sh); above 0.</summary>
     public double Bound { get; init; } = 5e-3;
 
-    /// <summary>α at the start. Default 0.</summary>
+    /// <summary>α at the start. Default 0. As in the reference one beyond the bound weighs the first micro-batch as it
+    /// is and is taken back after it; the settings of a run refuse it.</summary>
     public double InitialAlpha { get; init; }
+
+    /// <exception cref="ArgumentException">A setting is out of range.</exception>
+    public void Validate()
+    {
+        Require(this, Target, Target >= 0, "at least 0");
+        Require(this, LearningRate, LearningRate > 0, "above 0");
+        Require(this, Bound, Bound > 0, "above 0");
+        Require(this, InitialAlpha, true, "a number");
+    }
 }
 
 /// <summary>One adaptive coefficient. Its numbers are fp32, as the reference's are.</summary>
@@ -102,12 +116,7 @@ public sealed class EntropyController
 
     public EntropyController(EntropyControllerConfig config)
     {
-        if (!(config.Target >= 0 && config.LearningRate > 0 && config.Bound > 0)) // NaN is none of these
-        {
-            throw new ArgumentException(
-                $"an entropy controller needs a target of at least 0, and learning rate and bound above 0: {config}");
-        }
-
+        config.Validate();
         Config = config;
         psi = (float)Math.Asinh(config.InitialAlpha);
     }

@@ -1,4 +1,4 @@
-using ReasonGen.Optimization;
+using static ReasonGen.Core.SettingRange;
 
 namespace ReasonGen.Grpo;
 
@@ -85,31 +85,22 @@ public sealed record GrpoConfig
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public void Validate()
     {
-        void Require(bool holds, string name, double value, string range)
-        {
-            if (!holds)
-            {
-                throw new ArgumentException($"{nameof(GrpoConfig)}.{name} is {value}; it must be {range}");
-            }
-        }
-
-        Require(PromptsPerStep >= 1, nameof(PromptsPerStep), PromptsPerStep, "at least 1");
-        Require(PromptsPerUpdate >= 1, nameof(PromptsPerUpdate), PromptsPerUpdate, "at least 1");
-        Require(PromptsPerStep % PromptsPerUpdate == 0, nameof(PromptsPerStep), PromptsPerStep,
+        Require(this, PromptsPerStep, PromptsPerStep >= 1, "at least 1");
+        Require(this, PromptsPerUpdate, PromptsPerUpdate >= 1, "at least 1");
+        Require(this, PromptsPerStep, PromptsPerStep % PromptsPerUpdate == 0,
             $"a multiple of {nameof(PromptsPerUpdate)}, {PromptsPerUpdate}");
-        Require(PromptsPerRound >= 1, nameof(PromptsPerRound), PromptsPerRound, "at least 1");
-        Require(PromptsPerRefill >= 1, nameof(PromptsPerRefill), PromptsPerRefill, "at least 1");
-        Require(RolloutsPerPrompt >= 2, nameof(RolloutsPerPrompt), RolloutsPerPrompt,
-            "at least 2, for rewards to differ");
-        Require(MicroBatchRollouts >= 1, nameof(MicroBatchRollouts), MicroBatchRollouts, "at least 1");
-        Require(MaxRounds >= 1, nameof(MaxRounds), MaxRounds, "at least 1");
-        Require(MaxEmptySteps >= 1, nameof(MaxEmptySteps), MaxEmptySteps, "at least 1");
-        Require(double.IsFinite(LearningRate) && LearningRate > 0, nameof(LearningRate), LearningRate, "above 0");
-        Require(WarmupSteps >= 0, nameof(WarmupSteps), WarmupSteps, "at least 0");
-        Require(WeightDecay >= 0, nameof(WeightDecay), WeightDecay, "at least 0");
-        Require(double.IsFinite(ClipRange) && ClipRange > 0, nameof(ClipRange), ClipRange, "above 0");
-        Require(double.IsFinite(GradientClip) && GradientClip > 0, nameof(GradientClip), GradientClip, "above 0");
-        Require(KlWeight >= 0, nameof(KlWeight), KlWeight, "at least 0");
-        Require(double.IsFinite(Temperature) && Temperature > 0, nameof(Temperature), Temperature, "above 0");
+        Require(this, PromptsPerRound, PromptsPerRound >= 1, "at least 1");
+        Require(this, PromptsPerRefill, PromptsPerRefill >= 1, "at least 1");
+        Require(this, RolloutsPerPrompt, RolloutsPerPrompt >= 2, "at least 2, for rewards to differ");
+        Require(this, MicroBatchRollouts, MicroBatchRollouts >= 1, "at least 1");
+        Require(this, MaxRounds, MaxRounds >= 1, "at least 1");
+        Require(this, MaxEmptySteps, MaxEmptySteps >= 1, "at least 1");
+        Require(this, LearningRate, LearningRate > 0, "above 0");
+        Require(this, WarmupSteps, WarmupSteps >= 0, "at least 0");
+        Require(this, WeightDecay, WeightDecay >= 0, "at least 0");
+        Require(this, ClipRange, ClipRange > 0, "above 0");
+        Require(this, GradientClip, GradientClip > 0, "above 0");
+        Require(this, KlWeight, KlWeight >= 0, "at least 0");
+        Require(this, Temperature, Temperature > 0, "above 0");
     }
 }

@@ -1,6 +1,7 @@
 namespace ReasonGen.Grpo;
 
-/// <summary>What one iteration did. Entropies in nats, means over micro-batches.</summary>
+/// <summary>What one iteration did. Entropies in nats, means over micro-batches; entropies, α and length are NaN where
+/// no group was trained on.</summary>
 public sealed record GrpoStep
 {
     /// <summary>Counted from 0.</summary>
@@ -27,16 +28,16 @@ public sealed record GrpoStep
     public IReadOnlyDictionary<string, double> RewardParts { get; init; } = CollectedGroups.NoParts;
 
     /// <summary>Mean entropy of text tokens.</summary>
-    public double TextEntropy { get; init; }
+    public double TextEntropy { get; init; } = double.NaN;
 
     /// <summary>Mean entropy of image tokens.</summary>
-    public double ImageEntropy { get; init; }
+    public double ImageEntropy { get; init; } = double.NaN;
 
     /// <summary>α of text entropy, of the last micro-batch.</summary>
-    public double TextAlpha { get; init; }
+    public double TextAlpha { get; init; } = double.NaN;
 
     /// <summary>α of image entropy, of the last micro-batch.</summary>
-    public double ImageAlpha { get; init; }
+    public double ImageAlpha { get; init; } = double.NaN;
 
     /// <summary>Share of clipped tokens, in [0, 1].</summary>
     public double ClipFraction { get; init; }
@@ -47,8 +48,8 @@ public sealed record GrpoStep
     /// <summary>Mean over updates, before clipping.</summary>
     public double GradientNorm { get; init; }
 
-    /// <summary>Mean length of the rationale.</summary>
-    public double RationaleTokens { get; init; }
+    /// <summary>Mean text tokens of a response: the rationale, begin-of-image and what ends the image.</summary>
+    public double RationaleTokens { get; init; } = double.NaN;
 
     /// <summary>Time spent on rollouts.</summary>
     public double SamplingSeconds { get; init; }

@@ -5,7 +5,8 @@
 // Deviations: 1. A loss that is not finite ends the run; the reference turns it into 0 and steps on what is there.
 //   2. Columns behind the longest response of a micro-batch are not computed; they are masked in the reference.
 //   3. Too few groups are trained on instead of ending the run, unless FailOnTooFewGroups.  4. Controllers are saved
-//   with the run.
+//   with the run.  5. Old log-probs of the first update are those of its own pass: the weights are the same.  6. The
+//   gradient norm that is told is the mean of the updates', not the last one's.
 //   Kept: the first iteration has learning rate 0; forced tokens (begin_of_image, eos) are trained as if sampled;
 //   logits are clamped.
 using System.Diagnostics;

@@ -5,6 +5,7 @@ using ReasonGen.Core;
 using ReasonGen.Kernels;
 using TorchSharp;
 using TorchSharp.Modules;
+using static ReasonGen.Core.SettingRange;
 using static TorchSharp.torch;
 
 namespace ReasonGen.Models;
@@ -12,7 +13,9 @@ namespace ReasonGen.Models;
 /// <summary>Which layers get a low-rank addition, and how large it is.</summary>
 public sealed record LoraConfig
 {
-    /// <summary>r, the rank of each addition. Default 16; at least 1.</summary>
+    internal const int MostRank = 1 << 16; // above the width of every published model
+
+    /// <summary>r, the rank of each addition. Default 16; at least 1 and at most 65536.</summary>
     public int Rank { get; init; } = 16;
 
     /// <summary>α; additions are scaled by α / r. Default 32; above 0.</summary>
@@ -26,11 +29,9 @@ public sealed record LoraConfig
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public void Validate()
     {
-        if (Rank < 1 || !(Alpha > 0) || Targets.Count == 0)
-        {
-            throw new ArgumentException($"a LoRA has rank {Rank}, alpha {Alpha} and {Targets.Count} targets; "
-                + "it needs a rank of at least 1, an alpha above 0 and a target");
-        }
+        Require(this, Rank, Rank is >= 1 and <= MostRank, $"at least 1 and at most {MostRank}");
+        Require(this, Alpha, Alpha > 0, "above 0");
+        Require(this, Targets.Count, Targets.Count > 0, "at least 1");
     }
 }
 

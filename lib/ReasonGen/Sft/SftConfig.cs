@@ -1,4 +1,4 @@
-using ReasonGen.Optimization;
+using static ReasonGen.Core.SettingRange;
 
 namespace ReasonGen.Sft;
 
@@ -27,7 +27,8 @@ public sealed record SftConfig
     /// <summary>Largest gradient norm. Default 1; above 0.</summary>
     public double GradientClip { get; init; } = 1;
 
-    /// <summary>Weight of text tokens in the loss. Default 2 (janus_sft.sh); at least 0.</summary>
+    /// <summary>Weight of text tokens in the loss. Default 2 (janus_sft.sh); at least 0, and above 0 where
+    /// <see cref="ImageScale"/> is 0.</summary>
     public double TextScale { get; init; } = 2;
 
     /// <summary>Weight of image tokens in the loss. Default 1; at least 0.</summary>
@@ -48,7 +49,8 @@ public sealed record SftConfig
     /// are bf16.</summary>
     public bool KeepMasters { get; init; } = true;
 
-    /// <summary>janus_sft.sh, for a number of steps.</summary>
+    /// <summary>janus_sft.sh, for a number of steps, but for two things: the script has
+    /// <see cref="SumMicroBatches"/> true and <see cref="KeepMasters"/> false.</summary>
     public static SftConfig Paper(int totalSteps) => new() { TotalSteps = totalSteps, MicroBatchSamples = 4 };
 
     /// <summary>
@@ -64,22 +66,18 @@ public sealed record SftConfig
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public void Validate()
     {
-        Require(TotalSteps >= 1, nameof(TotalSteps), TotalSteps, "at least 1");
-        Require(LearningRate > 0, nameof(LearningRate), LearningRate, "above 0");
-        Require(WarmupRatio is >= 0 and < 1, nameof(WarmupRatio), WarmupRatio, "in [0, 1)");
-        Require(Beta1 is >= 0 and < 1 && Beta2 is >= 0 and < 1, $"{nameof(Beta1)}, {nameof(Beta2)}", Beta2,
-            "in [0, 1)");
-        Require(WeightDecay >= 0, nameof(WeightDecay), WeightDecay, "at least 0");
-        Require(GradientClip > 0, nameof(GradientClip), GradientClip, "above 0");
-        Require(TextScale >= 0 && ImageScale >= 0 && BeginOfImageScale >= 0, "loss scales", TextScale, "at least 0");
-        Require(MicroBatchSamples >= 1, nameof(MicroBatchSamples), MicroBatchSamples, "at least 1");
-    }
-
-    private static void Require(bool holds, string name, double value, string range)
-    {
-        if (!holds)
-        {
-            throw new ArgumentException($"{nameof(SftConfig)}.{name} is {value}; it must be {range}");
-        }
+        Require(this, TotalSteps, TotalSteps >= 1, "at least 1");
+        Require(this, LearningRate, LearningRate > 0, "above 0");
+        Require(this, WarmupRatio, WarmupRatio is >= 0 and < 1, "in [0, 1)");
+        Require(this, Beta1, Beta1 is >= 0 and < 1, "in [0, 1)");
+        Require(this, Beta2, Beta2 is >= 0 and < 1, "in [0, 1)");
+        Require(this, WeightDecay, WeightDecay >= 0, "at least 0");
+        Require(this, GradientClip, GradientClip > 0, "above 0");
+        Require(this, TextScale, TextScale >= 0, "at least 0");
+        Require(this, ImageScale, ImageScale >= 0, "at least 0");
+        Require(this, BeginOfImageScale, BeginOfImageScale >= 0, "at least 0");
+        Require(this, TextScale, TextScale > 0 || ImageScale > 0,
+            $"above 0 where {nameof(ImageScale)} is 0: nothing would be learnt");
+        Require(this, MicroBatchSamples, MicroBatchSamples >= 1, "at least 1");
     }
 }

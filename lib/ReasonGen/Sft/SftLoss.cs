@@ -5,6 +5,8 @@
 //   The begin-of-image token counts in the denominator whatever its scale. With a reference model: + w Σ m kl_t / (Σ m
 //     + 1e-8), kl low-variance.
 // Deviation: the reference's −1e9 padding of image logits has weight e^-1e9 = 0 here, so it is left out.
+// Kept: the means that are watched, not trained on, are over tokens whose loss is above 0; one that is certain does not
+//   count.
 using ReasonGen.Models;
 using ReasonGen.Optimization;
 using ReasonGen.Training;
@@ -20,10 +22,10 @@ public readonly record struct SftLossParts(Tensor Total, Tensor Watched)
 {
     internal const int Numbers = 4; // that are watched
 
-    /// <summary>Mean cross-entropy of text tokens, unscaled, in nats.</summary>
+    /// <summary>Mean cross-entropy of text tokens whose loss is above 0, unscaled, in nats.</summary>
     public double Text => Watched[1].ToDouble();
 
-    /// <summary>Mean cross-entropy of image tokens, unscaled, in nats.</summary>
+    /// <summary>Mean cross-entropy of image tokens whose loss is above 0, unscaled, in nats.</summary>
     public double Image => Watched[2].ToDouble();
 
     /// <summary>The scaled divergence from the reference model; 0 without one.</summary>

@@ -1,3 +1,8 @@
+// Supervised fine-tuning (img_rl_fsdp_sft_trainer.py): for each micro-batch SftLoss → backward;  clip → AdamW.
+// Deviations: 1. Gradients of micro-batches are averaged, unless SumMicroBatches; the reference adds them up before it
+//   clips.  2. Weights and moments are fp32, unless KeepMasters is false; the reference's are bf16.  3. A loss or
+//   gradient that is not finite ends the run.
+// Kept: the first step has learning rate 0.
 using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
@@ -13,8 +18,8 @@ namespace ReasonGen.Sft;
 /// <summary>What one optimizer step did.</summary>
 /// <param name="Step">Counted from 0.</param>
 /// <param name="Loss">The weighted loss.</param>
-/// <param name="TextLoss">Mean cross-entropy of text tokens, in nats.</param>
-/// <param name="ImageLoss">Mean cross-entropy of image tokens, in nats.</param>
+/// <param name="TextLoss">Mean cross-entropy of text tokens whose loss is above 0, in nats.</param>
+/// <param name="ImageLoss">Mean cross-entropy of image tokens whose loss is above 0, in nats.</param>
 /// <param name="GradientNorm">Before clipping.</param>
 /// <param name="LearningRate">Of this step.</param>
 /// <param name="Tokens">Tokens read, pads not counted.</param>

@@ -1,3 +1,4 @@
+using ReasonGen.Host.Commands;
 using ReasonGen.Tests.Host;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
@@ -85,6 +86,50 @@ public sealed class FoldersOfStrangersTests : IDisposable
         Assert.Contains("PEFT adapter",
             Assert.Throws<UnusableFileException>(() => JanusPipeline.Open(Model, Cpu)).Message);
         Assert.Contains("merge_and_unload", error.Message);
+    }
+
+    [Fact]
+    public async Task A_model_and_an_adapter_in_one_folder_are_named_and_neither_is_guessed()
+    {
+        TinyJanus.Write(Model);
+        Adapter(Model, Model);
+        foreach (Action open in new Action[]
+        {
+            () => JanusPipeline.Open(Model, Cpu), () => JanusMerge.Write(Model, Path.Combine(folder, "merged")),
+            () => TrainModel.Find(Model, TrainingStage.Sft), () => JanusPipeline.Expect(Model),
+        })
+        {
+            var error = Assert.Throws<UnusableFileException>(open).Message;
+            Assert.Contains("a model and an adapter in one folder", error);
+            Assert.Contains("Move adapter_config.json", error);
+        }
+
+        var (code, output) = await Reasongen.RunAsync("inspect", Model);
+        Assert.True(code == 0, output);
+        Assert.Contains("Janus, original layout; names and shapes fit", output);
+        Assert.Contains("beside it a PEFT adapter (type \"LORA\", r 2", output);
+        (_, output) = await Reasongen.RunAsync("inspect", Path.Combine(Model, "model.safetensors"));
+        Assert.Contains("model  Janus, original layout", output);
+    }
+
+    [Fact]
+    public async Task A_configuration_beside_an_adapter_alone_does_not_make_it_a_model()
+    {
+        var (based, alone) = (TinyJanus.Write(Path.Combine(folder, "base")), Path.Combine(folder, "alone"));
+        Adapter(alone, based);
+        File.Copy(Path.Combine(based, "config.json"), Path.Combine(alone, "config.json"));
+        using var opened = JanusPipeline.Open(alone, Cpu);
+        using var merged = JanusFiles.Load(based, Cpu);
+        PeftAdapter.Read(alone).MergeInto(merged);
+        Assert.All(opened.Model.named_parameters().Zip(merged.named_parameters()),
+            pair => Golden.Equal(pair.First.parameter, pair.Second.parameter, pair.First.name));
+        var (code, output) = await Reasongen.RunAsync("inspect", alone);
+        Assert.True(code == 0, output);
+        Assert.Contains("model  a PEFT adapter", output);
+
+        Assert.Contains("holds an adapter",
+            Assert.Throws<ArgumentException>(() => JanusMerge.Write(based, alone)).Message);
+        Assert.False(File.Exists(Path.Combine(alone, "model.safetensors")));
     }
 
     [Theory]
@@ -199,6 +244,18 @@ public sealed class FoldersOfStrangersTests : IDisposable
     public void Dispose() => Directory.Delete(folder, true);
 
     private static ComputeTarget Cpu => new(CPU, ScalarType.Float32);
+
+    private static void Adapter(string folder, string based)
+    {
+        const string module = "base_model.model.language_model.model.layers.0.self_attn.q_proj.lora_";
+        var width = TinyJanus.Config.Language.Width;
+        Safetensors.Save(Path.Combine(folder, "adapter_model.safetensors"), [new(module + "A.weight", ones(2, width)),
+            new(module + "B.weight", ones(width, 2))]);
+        File.WriteAllText(Path.Combine(folder, "adapter_config.json"), Newtonsoft.Json.JsonConvert.SerializeObject(new
+        {
+            peft_type = "LORA", r = 2, lora_alpha = 4, base_model_name_or_path = based,
+        }));
+    }
 
     private void Save(string file, Dictionary<string, Tensor> tensors) =>
         Safetensors.Save(Path.Combine(Model, file), tensors);

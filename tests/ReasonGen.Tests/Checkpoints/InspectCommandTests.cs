@@ -15,6 +15,8 @@ public sealed class InspectCommandTests : IDisposable
     [Theory]
     [InlineData("janus/checkpoint", "Janus, original layout; names and shapes fit")]
     [InlineData("janus_hf/sharded_bf16", "Janus, native layout; names and shapes fit")]
+    [InlineData("qwen25vl/untied", "Qwen2.5-VL; names and shapes fit its config.json: 2 layers of width 64")]
+    [InlineData("qwen25vl/tied_sharded", "Qwen2.5-VL; names and shapes fit")]
     [InlineData("mask2former/mmdet.pth",
         "Mask2Former of other sizes: not GenEval's official detector; mmdetection 2.x's layout")]
     [InlineData("torchbin/sharded/pytorch_model.bin.index.json", "not one that is known here")]
@@ -35,6 +37,7 @@ public sealed class InspectCommandTests : IDisposable
     [InlineData("empty", "holds no checkpoint")]
     [InlineData("hostile", "os.system")]
     [InlineData("vocabulary", "embed_tokens.weight is [")]
+    [InlineData("layers", "model.layers.2.input_layernorm.weight is missing")]
     public async Task What_is_unsound_is_refused_in_a_paragraph(string how, string message)
     {
         var path = how is "missing" ? Path.Combine(folder, "none.bin")
@@ -45,6 +48,14 @@ public sealed class InspectCommandTests : IDisposable
                 Path.Combine(folder, "model.safetensors"));
             var config = JObject.Parse(File.ReadAllText(Path.Combine(Golden.Path("janus_hf/model"), "config.json")));
             config["text_config"]!["vocab_size"] = (int)config["text_config"]!["vocab_size"]! + 1;
+            File.WriteAllText(Path.Combine(folder, "config.json"), config.ToString());
+        }
+
+        if (how == "layers")
+        {
+            File.Copy(Golden.Path("qwen25vl/untied/model.safetensors"), Path.Combine(folder, "model.safetensors"));
+            var config = JObject.Parse(File.ReadAllText(Golden.Path("qwen25vl/untied/config.json")));
+            config["num_hidden_layers"] = 3;
             File.WriteAllText(Path.Combine(folder, "config.json"), config.ToString());
         }
 

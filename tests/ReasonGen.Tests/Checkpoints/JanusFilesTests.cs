@@ -3,6 +3,7 @@ using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.JanusPro;
 using ReasonGen.Models;
+using ReasonGen.Setups;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -20,6 +21,9 @@ public sealed class JanusFilesTests : IDisposable
 
     private static string Native => Golden.Path("janus_hf/model");
 
+    // what is not read has no names
+    private static JObject Names => Golden.Json("janus_hf/names", mayBeSparse: true);
+
     [Fact]
     public void Both_layouts_fill_the_same_model()
     {
@@ -27,7 +31,7 @@ public sealed class JanusFilesTests : IDisposable
         var stored = CheckpointFiles.Open(Original).Load();
         Assert.Equal(stored.Keys.Order(), original.state_dict().Keys.Order());
         Assert.All(original.state_dict(), pair => Golden.Equal(stored[pair.Key], pair.Value, pair.Key));
-        var read = Golden.Json("janus_hf/names").Properties().Where(pair => pair.Value.Any()).Select(pair => pair.Name);
+        var read = Names.Properties().Where(pair => pair.Value.Any()).Some().Select(pair => pair.Name);
         Assert.All(read, name => Golden.Equal(stored[name], native.state_dict()[name], name));
         Assert.Equal(original.Config.Language, native.Config.Language);
         Assert.Equal(original.Config.ImageTokens, native.Config.ImageTokens);
@@ -83,12 +87,24 @@ public sealed class JanusFilesTests : IDisposable
         Assert.True(File.Exists(Path.Combine(folder, "preprocessor_config.json")));
         Assert.Empty(Directory.GetDirectories(folder));
         using var again = JanusFiles.Load(folder, Target);
-        var unread = Golden.Json("janus_hf/names").Properties().Where(pair => !pair.Value.Any())
+        var unread = Names.Properties().Where(pair => !pair.Value.Any())
             .Select(pair => pair.Name).ToHashSet();
         var weights = again.state_dict();
         Assert.All(model.state_dict().Where(pair => !unread.Contains(pair.Key)),
             pair => Golden.Equal(pair.Value, weights[pair.Key], pair.Key));
         Assert.Equal(layout == JanusLayout.Native ? new JanusTokenIds(1, 2, 3, 4, 5) : null, again.Config.TokenIds);
+    }
+
+    [Fact]
+    public void A_merged_folder_has_the_chat_template_and_all_files_of_the_tokenizer()
+    {
+        var source = TinyJanus.Write(Path.Combine(folder, "source"));
+        string[] files = ["chat_template.jinja", "chat_template.json", "vocab.json", "merges.txt", "added_tokens.json",
+            "special_tokens_map.json", "preprocessor_config.json"];
+        Array.ForEach(files, file => File.WriteAllText(Path.Combine(source, file), $"{{{{ {file} }}}}\n"));
+        JanusMerge.Write(source, Path.Combine(folder, "merged"));
+        Assert.All(files.Append("tokenizer.json"), file => Assert.Equal(
+            File.ReadAllText(Path.Combine(source, file)), File.ReadAllText(Path.Combine(folder, "merged", file))));
     }
 
     [Fact]

@@ -36,7 +36,7 @@ public sealed class ResizeGoldenTests
         {
             var image = ByFormula(row["formula"]!);
             Assert.Equal((string?)row["input_sha256"], Hash(image));
-            foreach (var step in row["steps"]!)
+            foreach (var step in row["steps"]!.Some())
             {
                 image = Resampling.Resize(image, (int)step["width"]!, (int)step["height"]!,
                     Enum.Parse<ResizeFilter>((string)step["filter"]!, ignoreCase: true));

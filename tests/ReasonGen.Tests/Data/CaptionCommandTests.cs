@@ -50,6 +50,37 @@ public sealed class CaptionCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Files_of_the_same_image_are_asked_about_once_and_told_apart_from_finished_ones()
+    {
+        File.WriteAllBytes(Path.Combine(Images, "again.png"), rows[1].Image);
+        using var endpoint = new FaultyEndpoint((request, _) => rows[1].Image.AsSpan()
+            .SequenceEqual(FaultyEndpoint.ImageOf(request)) ? Reply.Fails(400, "this one not") : Answer(request));
+        var (code, output) = await Caption(endpoint.Address);
+        Assert.True(code == 1, output);
+        Assert.Contains("4 images, 0 of them finished, 1 the same as another and asked about once. To ask: 3 calls",
+            output);
+        Assert.Contains("1.png is left out", output);
+        Assert.Contains("again.png is left out", output);
+        Assert.Contains("2 images answered just now. 2 left out", output);
+        (code, output) = await Caption(endpoint.Address, "--dry-run");
+        Assert.True(code == 0, output);
+        Assert.Contains("4 images, 2 of them finished, 1 the same as another", output);
+    }
+
+    [Fact]
+    public void A_caption_that_looks_like_a_date_stays_as_it_is()
+    {
+        var journal = Path.Combine(folder, "journal.jsonl");
+        File.WriteAllText(journal, """
+            {"task": "t", "hash": "h", "captions": {"brief_caption": "2024-05-01T10:00:00", "detailed_caption": "a", "augmented_prompts": {"tags": ["b"]}}}
+
+            """);
+        var read = CaptionJournal.Read(journal, "t");
+        Assert.Equal(0, read.Damaged);
+        Assert.Equal("2024-05-01T10:00:00", (string?)read.Finished["h"]["brief_caption"]);
+    }
+
+    [Fact]
     public async Task An_image_cut_short_and_a_link_to_nothing_are_named_and_the_rest_is_captioned_upright()
     {
         var sent = new List<byte[]>();

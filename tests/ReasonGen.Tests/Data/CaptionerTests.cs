@@ -225,7 +225,8 @@ public sealed class CaptionerTests : IDisposable
             {
                 Model = "m", Prompt = new string('x', 400), ExpectedAnswerTokens = 1000, PriceIn = 2, PriceOut = 10,
             }).Estimate(images);
-        Assert.Equal((2, 1), (estimate.Images, estimate.Finished)); // the same image twice is asked about once
+        // the same image twice is asked about once
+        Assert.Equal((2, 0, 1), (estimate.Images, estimate.Finished, estimate.Duplicates));
         Assert.Equal(2 * 100 + 14 * 14 + 3, estimate.TokensIn);
         Assert.Equal(2000, estimate.TokensOut);
         Assert.Equal((estimate.TokensIn * 2 + 2000 * 10) / 1e6, estimate.Cost, 9);

@@ -17,13 +17,14 @@ public sealed class PromptFilesTests : IDisposable
         var text = Write("a.txt", "a cat\r\n\n  two dogs \n" + new string('x', 50) + "\n");
         var json = Write("b.jsonl", """
             {"tag": "position", "include": [{"class": "bench", "count": 1}, {"class": "dog", "count": 2, "color": "red", "position": ["left of", 0]}], "prompt": "a photo of a dog left of a bench"}
-            {"prompt": "a photo of a cow"}
+            {"tag": "counting", "include": [{"class": "cow", "count": 2, "color": null, "position": null}], "exclude": [{"class": "cow", "count": 3}], "prompt": "a photo of a cow"}
             """);
         var read = PromptFiles.Read([text, json], prompt => prompt.Length, 40);
         Assert.Equal(["a cat", "two dogs", "a dog left of a bench", "a cow"],
             read.Prompts.Select(prompt => prompt.Text));
         Assert.Equal(1, read.LeftOut);
         Assert.Equal("position", read.Prompts[2].Task);
+        Assert.Equal([new("cow", 2)], read.Prompts[3].Include);
         Assert.Equal([new("bench"), new Clause("dog", 2, "red", "left of", 0)], read.Prompts[2].Include);
     }
 
@@ -50,6 +51,28 @@ public sealed class PromptFilesTests : IDisposable
     [InlineData("a.jsonl", "{\"prompt\": \"x\", \"include\": [{\"class\": \"a\", \"position\": [\"above\", 7]}]}",
         "'position'")]
     [InlineData("a.jsonl", "{\"prompt\": \"x\", \"include\": [{\"class\": \"a\", \"position\": [{}, []]}]}", "line 1")]
+    [InlineData("a.jsonl", "{\"prompt\": \"x\", \"include\": [{\"class\": \"a\", \"position\": [\"above\", 0]}]}",
+        "no earlier entry")]
+    [InlineData("a.jsonl", "{\"prompt\": \"x\", \"include\": [{\"class\": \"a\", \"position\": [\"near\", 0]}]}",
+        "left of, right of, above, below")]
+    [InlineData("a.jsonl", "{\"prompt\": \"x\", \"include\": {\"class\": \"a\"}}", "'include' is no list")]
+    [InlineData("a.jsonl", "{\"prompt\": \"x\", \"include\": [{\"class\": \"a\", \"color\": [\"red\"]}]}",
+        "line 1 is no prompt: a 'color' is no text")]
+    [InlineData("a.jsonl", "{\"prompt\": \"x\", \"include\": [{\"class\": \"a\", \"position\": \"left of\"}]}",
+        "line 1 is no prompt: a 'position' is no list of a relation")]
+    [InlineData("a.jsonl", "{\"prompt\": \"x\", \"include\": [{\"class\": \"a\", \"position\": [\"above\"]}]}",
+        "a 'position' is no list")]
+    [InlineData("a.jsonl", "{\"prompt\": \"x\", \"include\": [{\"class\": \"a\", \"position\": [\"above\", \"0\"]}]}",
+        "a 'position' is no list")]
+    [InlineData("a.jsonl", "{\"prompt\": \"x\", \"tag\": 3}", "a 'tag' is no text")]
+    [InlineData("a.jsonl", "{\"prompt\": \"x\", \"include\": [{\"class\": \"a\"}], "
+        + "\"exclude\": [{\"class\": \"b\", \"count\": 1}]}", "forbids 1 of 'b', which a reward would pass over")]
+    [InlineData("a.jsonl", "{\"prompt\": \"x\", \"tag\": \"counting\", "
+        + "\"include\": [{\"class\": \"a\", \"count\": 2}], \"exclude\": [{\"class\": \"a\", \"count\": 4}]}",
+        "forbids 4 of 'a'")]
+    [InlineData("a.jsonl", "{\"prompt\": \"x\"}\n{\"prompt\": \"a\", \"prompt\": \"b\"}", "line 2")]
+    [InlineData("a.jsonl", "{\"prompt\": \"x\"}\n{\"prompt\": \"a \\ud800 cat\"}",
+        "line 2 is no prompt: it holds half")]
     [InlineData("a.jsonl", "{\"prompt\": \"a photo of\"}", "empty")]
     [InlineData("a.csv", "id,prompt\n1,a cat\n", "a table (.csv)")]
     [InlineData("a.json", "[\n  {\"prompt\": \"a cat\"}\n]\n", "one json array")]
@@ -64,6 +87,8 @@ public sealed class PromptFilesTests : IDisposable
     [InlineData("a.txt", "[cinematic] a cat", "[cinematic] a cat")]
     [InlineData("a.txt", "a cat\u2028on a table\r", "a cat\u2028on a table")]
     [InlineData("a.jsonl", "{\"prompt\": \"a cat\u2028on a table\"}", "a cat\u2028on a table")]
+    [InlineData("a.jsonl", "{\"prompt\": \"2024-05-01T10:00:00\"}", "2024-05-01T10:00:00")]
+    [InlineData("a.jsonl", "{\"prompt\": \"a \\ud83d\\ude00\"}", "a \ud83d\ude00")]
     public void Lines_say_what_they_are_and_end_where_python_ends_them(string name, string text, string expected)
     {
         Assert.Equal([expected],

@@ -125,6 +125,70 @@ public sealed class SftRowBatchesTests : IDisposable
         Assert.False(kept.equal(fresh).all().item<bool>());
     }
 
+    [Theory]
+    [InlineData(10_000, false)] // in one of the samples of the file
+    [InlineData(100_000, true)] // between them
+    public void Codes_of_a_replaced_set_of_equal_length_and_end_are_made_anew(int place, bool rowsAtHand)
+    {
+        var (path, random, decoded, said) = (Path.Combine(folder, "large.parquet"), new Random(1), 0,
+            new List<string>());
+        SftParquet.Write(path, WorldRows.Of(stream, 10).Select(row =>
+        {
+            var image = new byte[200_000];
+            random.NextBytes(image);
+            return row with { Image = image };
+        }), 4);
+        using var before = Codes();
+        using (var kept = Codes())
+        {
+            Assert.Equal(4, decoded);
+        }
+
+        using (var file = File.Open(path, FileMode.Open))
+        {
+            file.Position = place;
+            var was = file.ReadByte();
+            file.Position = place;
+            file.WriteByte((byte)(was ^ 0xFF));
+        }
+
+        using var after = Codes();
+        Assert.Equal(8, decoded);
+        Assert.Contains("large.parquet.codes were made of other images", Assert.Single(said));
+        using (var kept = Codes())
+        {
+            Assert.Equal(8, decoded);
+        }
+
+        Tensor Codes()
+        {
+            var large = SftParquet.Open(path);
+            return new ImageCodeCache(large, images, 32, bytes =>
+            {
+                decoded++;
+                return new(32, 32, bytes[..3072]);
+            }, said.Add).Group(0, rowsAtHand ? () => large.ReadGroup(0) : null);
+        }
+    }
+
+    [Fact]
+    public void Codes_kept_by_an_earlier_version_are_made_anew_with_a_line()
+    {
+        var said = new List<string>();
+        var codes = new ImageCodeCache(set, images, 32, ImageFile.Decode, said.Add);
+        foreach (var group in new[] { 0, 1 })
+        {
+            Safetensors.Save(Path.Combine(codes.Folder, $"{group:00000}.safetensors"),
+                [new("codes", zeros(4, 64, ScalarType.Int32))],
+                new Dictionary<string, string> { ["of"] = "0123 32 99 upright in all formats" });
+        }
+
+        Assert.Equal(3, codes.Make().Count());
+        Assert.Contains("or by an earlier version; they are made anew", Assert.Single(said));
+        using var fresh = codes.Group(0);
+        Assert.True(fresh.any().item<bool>());
+    }
+
     [Fact]
     public void Rows_that_cannot_be_trained_on_are_named()
     {
@@ -146,6 +210,38 @@ public sealed class SftRowBatchesTests : IDisposable
             Assert.Throws<ArgumentException>(() => Batches(new() { SamplesPerStep = 0 })).Message);
         string Fails(SftRowBatchConfig config) =>
             Assert.Throws<UnusableFileException>(() => Batches(config).Sample(0)).Message;
+    }
+
+    [Theory]
+    [InlineData("tgas", "choose from short_caption, paraphrases, tags,")]
+    [InlineData("short_captoin", "say short_caption,")]
+    [InlineData("longIB_caption", "say longIB_captions,")]
+    [InlineData("brief_caption", "say varied_captions, or leave it out; none at all takes brief_caption.")]
+    public void A_wording_that_no_row_has_is_refused(string wording, string remedy)
+    {
+        var error = Assert.Throws<UnusableFileException>(() => Batches(new() { Wordings = ["tags", wording] })).Message;
+        Assert.Contains($"no row has the wording '{wording}'. In data.wordings {remedy}", error);
+    }
+
+    [Fact]
+    public void A_set_may_have_wordings_of_its_own_and_lack_published_ones()
+    {
+        var rows = WorldRows.Of(stream, 3).ToArray();
+        Assert.True(set.HasText("augmented_prompts.tags"));
+        Assert.False(set.HasText("augmented_prompts.tgas"));
+        // the text of a JSON object, of which any may have a member of its own
+        var own = SftParquet.Open(HandedIn.Path("prompts-as-json-text.parquet"));
+        Assert.True(own.HasText("augmented_prompts.short_caption"));
+        Assert.False(own.HasText("augmented_prompts.no_such"));
+        foreach (var row in rows)
+        {
+            row.Record["augmented_prompts"]!["tags"] = new JArray();
+        }
+
+        var path = Path.Combine(folder, "untagged.parquet");
+        SftParquet.Write(path, rows, 2);
+        _ = new SftRowBatches(SftParquet.Open(path), new ImageCodeCache(SftParquet.Open(path), images, 32,
+            ImageFile.Decode), words, PromptTemplate.Mini, new() { Wordings = ["short_caption", "tags"] });
     }
 
     [Fact]

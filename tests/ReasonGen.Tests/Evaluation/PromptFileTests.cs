@@ -39,6 +39,8 @@ public sealed class PromptFileTests : IDisposable
     [InlineData("{\"prompt\": \"a cat\"}\n{\"prompt\": 5}\n", "utf-8", "line 2 is no prompt")]
     [InlineData("{\"prompt\": \"a cat\"}\n{\"prompt\": \"a\", \"prompt\": \"b\"}\n", "utf-8", "line 2 is no prompt")]
     [InlineData("{\"prompt\": \"a cat\"} {\"prompt\": \"a dog\"}\n", "utf-8", "line 1 is no prompt")]
+    [InlineData("{\"prompt\": \"a cat\"}\n{\"prompt\": \"a \\ud800 cat\"}\n", "utf-8", "half of a character")]
+    [InlineData("{\"prompt\": \"a cat\"}\n[1]\n", "utf-8", "line 2 is no prompt")]
     [InlineData("\n\n", "utf-8", "holds no prompt")]
     public void What_would_be_drawn_as_something_else_is_refused_with_file_and_line(string text, string encoding,
         string message)

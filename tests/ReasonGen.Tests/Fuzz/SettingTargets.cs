@@ -20,7 +20,7 @@ internal static class SettingTargets
         FuzzTarget.OfFile("janus-preprocessor", "preprocessor_config.json", () =>
             Seeds.Golden("janus_hf/model/preprocessor_config.json"), path =>
         {
-            var processor = ImageProcessor.Read(Path.GetDirectoryName(path)!, 32);
+            var processor = ImageProcessor.Read(Path.GetDirectoryName(path)!, 64);
             _ = processor.Background;
             processor.PixelValues([processor.Prepare(Image)], TorchSharp.torch.CPU).Dispose();
         }),

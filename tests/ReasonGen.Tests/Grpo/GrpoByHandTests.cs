@@ -53,6 +53,14 @@ public sealed class GrpoByHandTests
         controller.Update(1);
         Assert.True(controller.Alpha < 5e-5, "entropy below the target lowers α again");
     }
+
+    [Fact]
+    public void Entropy_controller_that_starts_beyond_its_bound_is_within_it_after_a_micro_batch()
+    {
+        var term = new AdaptiveEntropyTerm(new() { Target = 2, Bound = 0.01, InitialAlpha = 5 }, new() { Target = 7 });
+        Assert.Equal(5, term.Next(2, 7).Text, 1e-5); // as in the reference, which bounds it after each step alone
+        Assert.Equal(0.01, term.Next(2, 7).Text, 1e-7);
+    }
 }
 
 internal static class HandValues

@@ -22,7 +22,9 @@ public sealed class GrpoConfigTests
         { nameof(GrpoConfig.WeightDecay), new() { WeightDecay = -0.1 } },
         { nameof(GrpoConfig.ClipRange), new() { ClipRange = 0 } },
         { nameof(GrpoConfig.GradientClip), new() { GradientClip = double.PositiveInfinity } },
+        { nameof(GrpoConfig.WeightDecay), new() { WeightDecay = double.PositiveInfinity } },
         { nameof(GrpoConfig.KlWeight), new() { KlWeight = -1 } },
+        { nameof(GrpoConfig.KlWeight), new() { KlWeight = double.PositiveInfinity } },
         { nameof(GrpoConfig.Temperature), new() { Temperature = 0 } },
     };
 
@@ -30,6 +32,18 @@ public sealed class GrpoConfigTests
     [MemberData(nameof(OutOfRange))]
     public void Validate_names_the_setting_that_is_out_of_range(string name, GrpoConfig config) =>
         Assert.Contains($"{nameof(GrpoConfig)}.{name} ", Assert.Throws<ArgumentException>(config.Validate).Message);
+
+    [Theory]
+    [InlineData(double.NaN)]
+    [InlineData(double.NegativeInfinity)]
+    public void What_is_no_finite_number_weighs_no_entropy(double value)
+    {
+        Assert.Throws<ArgumentException>(() => new FixedEntropyTerm(value));
+        Assert.Contains("Target is ", Assert.Throws<ArgumentException>(() =>
+            new EntropyController(new() { Target = -value })).Message);
+        Assert.Contains("InitialAlpha is ", Assert.Throws<ArgumentException>(() =>
+            new EntropyController(new() { Target = 2, InitialAlpha = value })).Message);
+    }
 
     [Fact]
     public void Validate_accepts_the_presets()

@@ -1,5 +1,7 @@
+using System.CommandLine;
 using System.Diagnostics;
 using Newtonsoft.Json.Linq;
+using ReasonGen.Host.Commands;
 using ReasonGen.Qwen;
 using ReasonGen.Setups;
 using ReasonGen.Studies;
@@ -82,6 +84,47 @@ public sealed class CommandLineTests
         Assert.True(File.Exists((string?)JObject.Parse(run)["report"]));
         Assert.Contains("0 of 1 notebooks", said);
         Directory.Delete(folder, true);
+    }
+
+    [Theory]
+    [InlineData("--count 1e3 --seed -2e3 --steps 1e2 --share 1e-5", 1000, -2000L, 100, 1e-5)]
+    [InlineData("", 4, 1L, null, 0.5)]
+    public void Numbers_are_read_as_those_of_settings(string line, int count, long seed, int? steps, double share)
+    {
+        var (command, options) = Numbers();
+        var parsed = command.Parse(line);
+        Assert.Empty(CommandLine.Mistakes(parsed));
+        Assert.Equal((count, seed, steps, share), (parsed.GetValue(options.Count), parsed.GetValue(options.Seed),
+            parsed.GetValue(options.Steps), parsed.GetValue(options.Share)));
+    }
+
+    [Theory]
+    [InlineData("--count many", "--count is 'many'; it must be a whole number such as 1000 or 1e3.")]
+    [InlineData("--steps 1.5", "--steps is '1.5'; it must be a whole number such as 1000 or 1e3.")]
+    [InlineData("--share half", "--share is 'half'; it must be a number such as 0.5 or 1e-5.")]
+    public void What_is_no_number_is_told_in_words(string line, string mistake) =>
+        Assert.Equal([mistake], CommandLine.Mistakes(Numbers().Command.Parse(line)));
+
+    [Fact]
+    public void Chat_does_not_offer_the_miniature()
+    {
+        static string Model(Command command) =>
+            command.Options.Single(option => option.Name == "--model").Description!;
+        Assert.DoesNotContain("mini", Model(ChatCommand.Create()));
+        Assert.Contains("tiny", Model(ChatCommand.Create()));
+        Assert.Contains("mini, the shipped miniature; or tiny", Model(GenerateCommand.Create()));
+    }
+
+    private static (RootCommand Command,
+        (Option<int> Count, Option<long> Seed, Option<int?> Steps, Option<double> Share) Options) Numbers()
+    {
+        var count = new Option<int>("--count") { DefaultValueFactory = _ => 4 };
+        var seed = new Option<long>("--seed") { DefaultValueFactory = _ => 1 };
+        var steps = new Option<int?>("--steps");
+        var share = new Option<double>("--share") { DefaultValueFactory = _ => 0.5 };
+        var command = new RootCommand { count, seed, steps, share };
+        CommandLine.ReadNumbers(command);
+        return (command, (count, seed, steps, share));
     }
 
     [Theory]

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using ReasonGen.Host;
 using ReasonGen.Host.Commands;
 using ReasonGen.Files;
 using ReasonGen.Studies;
@@ -19,6 +20,10 @@ public sealed class FailureTests : IDisposable
         Assert.Equal((2, "wrong"), Failure.Explain(new AggregateException(new ArgumentException("wrong"))));
         Assert.Equal((2, "no torch"),
             Failure.Explain(new TypeInitializationException("T", new PlatformNotSupportedException("no torch"))));
+        Assert.Equal((2, "There is none. It is 3"),
+            Failure.Explain(new ArgumentException("There is none. It is 3", "from")));
+        Assert.Equal((2, "row 3: too long"),
+            Failure.Explain(new UsageException(new ArgumentException("row 3: too long", "record").Message)));
         Assert.Equal((130, "Interrupted."), Failure.Explain(new TaskCanceledException()));
         Assert.Equal((1, "always the same"), Failure.Explain(new InvalidOperationException("always the same")));
         Assert.Equal((2, "No space left. Free space there, or choose another folder."),
@@ -34,7 +39,12 @@ public sealed class FailureTests : IDisposable
 
     [Theory]
     [InlineData("study tokenizer --trial --out {0}/file", "nothing can be kept there")]
-    [InlineData("study base --start {0}/none --out {0}/a", "holds no finished stages")]
+    [InlineData("study base --start {0}/none --out {0}/a", "--start ")]
+    [InlineData("study base --start {0}/none --out {0}/a", "holds no finished stages; give a folder with checkpoints")]
+    [InlineData("inspect ", "path is empty: A .safetensors")]
+    [InlineData("verify ", "folder is empty: Folder with config.json")]
+    [InlineData("train sft --model mini --out {0}/a --config ", "--config is empty: File of settings, json or YAML")]
+    [InlineData("train sft --model mini --out {0}/a --data ", "--data is empty: Parquet files")]
     [InlineData("study tokenizer --start {data} --out {0}/a", "nothing would be taken")]
     [InlineData("study base --threads 0", "--threads is 0")]
     [InlineData("study base --threads 2000000", "at most 1024")]
@@ -63,6 +73,7 @@ public sealed class FailureTests : IDisposable
         Assert.True(code == 2, $"exit code {code}\n{output}{error}");
         Assert.Contains(message, error);
         Assert.DoesNotContain("   at ", output + error);
+        Assert.DoesNotContain("(Parameter", error);
         Assert.Equal("mine", File.ReadAllText(Path.Combine(folder, "file")));
     }
 

@@ -203,12 +203,14 @@ public sealed class JanusCommandTests : IDisposable
     [InlineData("generate --model tiny --prompts {0}/none.jsonl --out {0}/out", "none.jsonl")]
     [InlineData("generate --model tiny --out {0}/out", "either --prompt")]
     [InlineData("generate --model tiny --prompt x --temperature 0 --out {0}/out", "Temperature")]
-    [InlineData("generate --model tiny --prompt x --guidance Infinity --out {0}/out", "GuidanceScale")]
+    [InlineData("generate --model tiny --prompt x --guidance -1 --out {0}/out", "GuidanceScale")]
+    [InlineData("generate --model tiny --prompt x --guidance Infinity --out {0}/out", "--guidance is 'Infinity'")]
     [InlineData("generate --model tiny --prompt x --count 10001 --out {0}/out", "--count of 1 to 10000")]
     [InlineData("generate --prompt x --out {0}/out", "--model")]
     [InlineData("chat --model tiny --image {0}/none.png what", "none.png")]
     [InlineData("chat --model tiny --image {0}/file what", "no image")]
     [InlineData("chat --model {0}/none what", "{0}/none")]
+    [InlineData("chat --model mini what", "mini cannot chat: a miniature knows only the words of its drawn world")]
     public async Task Bad_input_is_answered_in_a_paragraph(string arguments, string message)
     {
         File.WriteAllText(At("file"), "a file");

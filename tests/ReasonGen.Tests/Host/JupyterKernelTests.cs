@@ -42,6 +42,10 @@ public sealed class JupyterKernelTests : IDisposable
         Assert.Equal(("ok", "5.3", "C#", ".cs"),
             ((string)info["status"]!, (string)info["protocol_version"]!, (string)info["language_info"]!["name"]!,
                 (string)info["language_info"]!["file_extension"]!));
+        Assert.Contains(ReasonGen.Host.Engine.CSharpSession.LanguageVersionName,
+            client.WaitFor(client.Execute("#!about"), "display_data")["data"]!.ToString());
+        Assert.Equal(ReasonGen.Host.Engine.CSharpSession.LanguageVersionName,
+            (string?)info["language_info"]!["version"]);
     }
 
     [Fact]

@@ -1,4 +1,5 @@
 using Newtonsoft.Json.Linq;
+using ReasonGen.Files;
 using Xunit;
 
 namespace ReasonGen.Tests.Host;
@@ -23,7 +24,7 @@ public sealed class RunCasesTests(RunCasesTests.Made made) : IClassFixture<RunCa
         internal JToken Outcome(string name) => Told["notebooks"]!.First(notebook => (string?)notebook["name"] == name);
 
         internal JObject Copy(string path) =>
-            (JObject)ReasonGen.Host.PlainJson.Parse(File.ReadAllText(folder.At("out", "notebooks", path)));
+            (JObject)PlainJson.Parse(File.ReadAllText(folder.At("out", "notebooks", path)));
 
         public async ValueTask InitializeAsync()
         {
@@ -148,7 +149,7 @@ public sealed class RunCasesTests(RunCasesTests.Made made) : IClassFixture<RunCa
         foreach (var outcome in made.Told["notebooks"]!)
         {
             NotebookShape.Check(
-                (JObject)ReasonGen.Host.PlainJson.Parse(File.ReadAllText((string)outcome["executed"]!)));
+                (JObject)PlainJson.Parse(File.ReadAllText((string)outcome["executed"]!)));
         }
     }
 }

@@ -28,6 +28,23 @@ public sealed class TrainCommandTests : IDisposable
 
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
 
+    [Fact]
+    public async Task The_detector_wants_prompts_that_say_what_they_ask_for()
+    {
+        File.WriteAllText(At("words.txt"), "a photo of a red circle\na photo of a cross\n");
+        File.WriteAllText(At("asked.jsonl"),
+            "{\"prompt\": \"a photo of a cross\", \"tag\": \"single_object\", \"include\": "
+            + "[{\"class\": \"cross\", \"count\": 1}]}\n");
+        string[] train = ["train", "grpo", "--model", "mini", "--judge", "0.5*detector,judge-small", "--out", At("o"),
+            .. FewGrpo];
+        foreach (var data in new string[][] { ["--data", At("words.txt")],
+            ["--data", At("asked.jsonl"), "--validation", At("words.txt")] })
+        {
+            var (code, output) = await Reasongen.RunAsync([.. train, .. data]);
+            Assert.True(code == 2 && output.Contains("looks for the objects") && output.Contains("words.txt"), output);
+        }
+    }
+
     [Theory]
     [InlineData("train sft --model mini", 2, "wants --model and --out")]
     [InlineData("train sft --model mini --out {0}/o --set grpo.learnigRate=1", 2, "did you mean grpo.learningRate")]
@@ -35,6 +52,8 @@ public sealed class TrainCommandTests : IDisposable
     [InlineData("train sft --model mini --out {0}/o --set sft.learningRate=fast", 2, "is a number")]
     [InlineData("train sft --model mini --out {0}/o --set sft.learningRate=-1", 2, "it must be above 0")]
     [InlineData("train sft --model mini --out {0}/o --set lora.rank=4", 2, "is trained whole")]
+    [InlineData("train sft --model mini --out {0}/o --set world.samplesPerStep=0", 2, "SamplesPerStep is 0")]
+    [InlineData("train grpo --model mini --out {0}/o --set rollout.imageTokens=9", 2, "is no setting")]
     [InlineData("train sft --model mini --out {0}/o --preset big", 2, "there is no preset 'big'")]
     [InlineData("train sft --model mini --out {0}/o --config {0}/none.json", 2, "none.json")]
     [InlineData("train sft --model {0}/none --out {0}/o", 2, "there is no such folder")]
@@ -52,6 +71,7 @@ public sealed class TrainCommandTests : IDisposable
         "the prompt 'an <image> of a cat' holds <image>")]
     [InlineData("train grpo --model mini --out {0}", 2, "holds other files")]
     [InlineData("train grpo --model mini --out {0}/o --dry-run", 0, "200 steps of 16 prompts")]
+    [InlineData("train grpo --model mini --out {0}/o --steps 1e3 --dry-run", 0, "1000 steps of 16 prompts")]
     [InlineData("train sft --preset janus-7b --help-settings", 0, "lora.rank = 16")]
     [InlineData("train sft --preset janus-1b --set lora.rank=8 --help-settings", 0, "sft.learningRate = 0.0001")]
     [InlineData("train grpo --preset janus-7b --set lora=null --help-settings", 0, "grpo.learningRate = 5E-06")]

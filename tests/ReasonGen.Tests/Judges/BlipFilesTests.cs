@@ -29,18 +29,25 @@ public sealed class BlipFilesTests
     }
 
     [Theory]
-    [InlineData("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 2000000000", "blocks")]
-    [InlineData("\"patch_size\": 8", "\"patch_size\": 0", "size")]
-    [InlineData("\"patch_size\": 8", "\"patch_size\": 16", "do not fit")]
-    [InlineData("\"hidden_act\": \"gelu\"", "\"hidden_act\": \"relu\"", "relu")]
-    [InlineData("\"model_type\": \"blip\"", "\"model_type\": \"blip-2\"", "blip-2")]
-    [InlineData("\"num_attention_heads\": 4", "\"num_attention_heads\": 5", "do not divide")]
-    public void A_configuration_that_does_not_fit_is_refused(string from, string to, string expected)
+    [InlineData("text_config.num_hidden_layers", "blocks")]
+    [InlineData("vision_config.patch_size", "size")]
+    [InlineData("vision_config.hidden_size", "do not fit")]
+    [InlineData("vision_config.hidden_act", "relu")]
+    [InlineData("text_config.hidden_act", "relu")]
+    [InlineData("model_type", "blip-2")]
+    [InlineData("vision_config.num_attention_heads", "do not divide")]
+    public void A_configuration_that_does_not_fit_is_refused(string key, string expected)
     {
         using var copy = new ClipFixture.Copy("blip_vqa/hf/config.json", "blip_vqa/hf/model.safetensors");
-        var config = File.ReadAllText(copy.In("config.json"));
-        Assert.SkipUnless(config.Contains(from), "the fixture has other sizes");
-        File.WriteAllText(copy.In("config.json"), config.Replace(from, to));
+        var config = JObject.Parse(File.ReadAllText(copy.In("config.json")));
+        var was = config.SelectToken(key)!;
+        was.Replace(key switch
+        {
+            "vision_config.hidden_size" => 2 * (int)was, // which its heads divide, but no weights have
+            "vision_config.num_attention_heads" => (int)config["vision_config"]!["hidden_size"]! + 1,
+            "text_config.num_hidden_layers" => 2000000000, "vision_config.patch_size" => 0, _ => (JToken)expected,
+        });
+        File.WriteAllText(copy.In("config.json"), config.ToString());
         Assert.Contains(expected, Assert.Throws<UnusableFileException>(() => BlipFiles.Open(copy.Folder)).Message);
     }
 

@@ -34,7 +34,7 @@ public sealed class BlipVqaGoldenTests
         using var judge = BlipFixture.Judge("real");
         string[] questions = [.. Golden.Json("blip_vqa/real")["rows"]!.Select(row => (string)row["question"]!)];
         var image = BlipFixture.Image(0);
-        Assert.All(judge.Yes(image, questions).Zip(questions), pair =>
+        Assert.All(judge.Yes(image, questions).Paired(questions), pair =>
             Assert.Equal(judge.Yes(image, [pair.Second])[0], pair.First, 1e-5));
         Assert.Empty(judge.Yes(image, []));
     }
@@ -44,7 +44,7 @@ public sealed class BlipVqaGoldenTests
     {
         using var judge = BlipFixture.Judge("real");
         var rows = Golden.Json("blip_vqa/real")["rows"]!
-            .Where(row => BlipFixture.Image((int)row["image"]!).Mode == ImageMode.Rgb);
+            .Where(row => BlipFixture.Image((int)row["image"]!).Mode == ImageMode.Rgb).Some();
         Assert.All(rows, row =>
         {
             var image = BlipFixture.Image((int)row["image"]!).Rgb;
@@ -207,7 +207,7 @@ public sealed class BlipVqaGoldenTests
             Assert.Equal((string)row["uint8_sha256"]!,
                 Convert.ToHexStringLower(SHA256.HashData(large.Prepare(image).Rgb)));
             using var values = large.PixelValues([image]);
-            Assert.All(row["pixels"]!,
+            Assert.All(row["pixels"]!.Some(),
                 p => Assert.Equal((double)p[3]!, values[0, (int)p[0]!, (int)p[1]!, (int)p[2]!].ToDouble(), 1e-6));
         });
     }
@@ -216,7 +216,7 @@ public sealed class BlipVqaGoldenTests
     public void Positions_are_brought_to_other_grids_like_the_reference()
     {
         var t = Golden.Tensors("blip_vqa/pos_embed");
-        Assert.All(t.Keys.Where(name => name.StartsWith("to_")), name =>
+        Assert.All(t.Keys.Where(name => name.StartsWith("to_")).Some(), name =>
         {
             using var resized = BlipVision.Positions(t["pos_embed"], int.Parse(name.Split('x')[^1]));
             Golden.Close(t[name], resized, 1e-5, name);

@@ -1,3 +1,4 @@
+using Newtonsoft.Json.Linq;
 using ReasonGen.Judges;
 using ReasonGen.Judges.Clip;
 using ReasonGen.Judges.Layers;
@@ -57,20 +58,37 @@ public sealed class ClipFilesTests
     }
 
     [Theory]
-    [InlineData("\"width\": 64", "\"width\": 63", "heads")]
-    [InlineData("\"layers\": 3", "\"layers\": 2000000000", "blocks")]
-    [InlineData("\"patch_size\": 7", "\"patch_size\": 0", "size")]
-    [InlineData("\"patch_size\": 7", "\"patch_size\": 14", "do not fit")]
-    [InlineData("\"head_width\"", "\"attentional_pool\": true, \"head_width\"", "attentional_pool")]
-    [InlineData("\"quick_gelu\": true,", "\"quick_gelu\": true", "no JSON")]
-    public void A_configuration_that_does_not_fit_is_refused(string from, string to, string expected)
+    [InlineData("quick_gelu", "true or false")]
+    [InlineData("width", "heads")]
+    [InlineData("layers", "blocks")]
+    [InlineData("patch_size", "size")]
+    [InlineData("image_size", "do not fit")]
+    [InlineData("attentional_pool", "attentional_pool")]
+    public void A_configuration_that_does_not_fit_is_refused(string key, string expected)
     {
         using var copy = new ClipFixture.Copy("clip/open_clip/open_clip_model.safetensors",
             "clip/open_clip/open_clip_config.json");
-        var config = File.ReadAllText(copy.In("open_clip_config.json"));
-        Assert.SkipUnless(config.Contains(from), "the fixture has other sizes");
-        File.WriteAllText(copy.In("open_clip_config.json"), config.Replace(from, to));
+        var config = JObject.Parse(File.ReadAllText(copy.In("open_clip_config.json")));
+        var model = config["model_cfg"]!;
+        var vision = key == "quick_gelu" ? model : model["vision_cfg"]!;
+        vision[key] = key switch
+        {
+            "width" => (int)vision[key]! + 1, // which its heads do not divide
+            "image_size" => (int)vision[key]! + (int)vision["patch_size"]!, // which the weights have no positions for
+            "layers" => 2000000000, "patch_size" => 0, "quick_gelu" => "true", _ => true,
+        };
+        File.WriteAllText(copy.In("open_clip_config.json"), config.ToString());
         Assert.Contains(expected, Assert.Throws<UnusableFileException>(() => ClipFiles.Open(copy.Folder)).Message);
+    }
+
+    [Fact]
+    public void A_configuration_that_is_cut_short_is_refused()
+    {
+        using var copy = new ClipFixture.Copy("clip/open_clip/open_clip_model.safetensors",
+            "clip/open_clip/open_clip_config.json");
+        File.WriteAllText(copy.In("open_clip_config.json"), File.ReadAllText(copy.In("open_clip_config.json"))
+            .TrimEnd()[..^1]);
+        Assert.Contains("no JSON", Assert.Throws<UnusableFileException>(() => ClipFiles.Open(copy.Folder)).Message);
     }
 
     [Theory]

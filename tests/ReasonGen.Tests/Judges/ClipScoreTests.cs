@@ -17,7 +17,7 @@ public sealed class ClipScoreTests
         var rows = Golden.Json("clip/clipscore")["images"]!;
         var scores = scorer.Score([.. rows.Select(row => ClipFixture.Image("clip", (int)row["image"]!))],
             [.. rows.Select(row => (string)row["prompt"]!)]);
-        Assert.All(rows.Zip(scores), pair => Assert.Equal((double)pair.First["answer"]!, pair.Second, 2e-5));
+        Assert.All(rows.Paired(scores), pair => Assert.Equal((double)pair.First["answer"]!, pair.Second, 2e-5));
         Assert.StartsWith("score avg:", (string)Golden.Json("clip/clipscore")["line"]!);
     }
 
@@ -27,14 +27,14 @@ public sealed class ClipScoreTests
         using var scorer = Load(out var copy);
         using var kept = copy;
         var rows = Golden.Json("clip/clipscore")["images"]!.Where(row =>
-            ClipFixture.Image("clip", (int)row["image"]!).Mode == ImageMode.Rgb).ToArray();
+            ClipFixture.Image("clip", (int)row["image"]!).Mode == ImageMode.Rgb).Some();
         RewardRequest Request(string text, int image) => new(new Prompt(text, "", []), "", ClipFixture.Image("clip",
             image).Rgb);
         var requests = rows.Select(row => Request((string)row["prompt"]!, (int)row["image"]!))
             .Prepend(Request(string.Concat(Enumerable.Repeat("cat ", 90)), 0));
         var scores = scorer.Score([.. requests]);
         Assert.True(float.IsNaN(scores[0]));
-        Assert.All(rows.Zip(scores.Skip(1)), pair => Assert.Equal((double)pair.First["answer"]!, pair.Second, 2e-5));
+        Assert.All(rows.Paired(scores.Skip(1)), pair => Assert.Equal((double)pair.First["answer"]!, pair.Second, 2e-5));
         Assert.Empty(scorer.Score([]));
     }
 

@@ -39,7 +39,7 @@ public sealed class ImageRewardGoldenTests
                 continue;
             }
 
-            Assert.All(row.Zip(scorer.Score(Image(number), prompts)),
+            Assert.All(row.Paired(scorer.Score(Image(number), prompts)),
                 pair => Assert.Equal((double)pair.First, pair.Second, 1e-4));
         }
 
@@ -47,10 +47,10 @@ public sealed class ImageRewardGoldenTests
         {
             SourceImage[] images = [.. row["images"]!.Select(i => Image((int)i))];
             var rewards = scorer.Score(images, [.. images.Select(_ => prompts[(int)row["prompt"]!])]);
-            Assert.All(row["rewards"]!.Zip(rewards), pair => Assert.Equal((double)pair.First, pair.Second, 1e-4));
+            Assert.All(row["rewards"]!.Paired(rewards), pair => Assert.Equal((double)pair.First, pair.Second, 1e-4));
             Assert.Equal(row["rank"]!.ToObject<int[]>()!, ImageRewardScorer.Ranks(rewards));
         });
-        Assert.All(prompts.Zip(json["ids"]!), pair =>
+        Assert.All(prompts.Paired(json["ids"]!), pair =>
         {
             var ids = scorer.Ids(pair.First);
             Assert.Equal(ClipFixture.Ids(pair.Second),

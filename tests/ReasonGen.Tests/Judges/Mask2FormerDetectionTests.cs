@@ -50,7 +50,7 @@ public sealed class Mask2FormerDetectionTests
     public void Resizing_equals_OpenCV()
     {
         var t = Golden.Tensors("mask2former/resize");
-        Assert.All(t.Keys.Where(key => key.EndsWith(".in")), key =>
+        Assert.All(t.Keys.Where(key => key.EndsWith(".in")).Some(), key =>
         {
             var expected = t[key.Replace(".in", ".out")];
             Same(expected, DetectorImage.Resize(Mask2FormerFixture.Image(t[key]), (int)expected.shape[1],
@@ -107,7 +107,7 @@ public sealed class Mask2FormerDetectionTests
         Assert.All(Golden.Json("mask2former/geneval_kept").Properties(), image =>
         {
             var found = detector.Detect(Read(image.Name));
-            Assert.All(((JObject)image.Value).Properties(), threshold =>
+            Assert.All(((JObject)image.Value).Properties().Some(), threshold =>
             {
                 var number = double.Parse(threshold.Name, System.Globalization.CultureInfo.InvariantCulture);
                 var kept = GenEval.Keep(found, "single_object", new() { Threshold = number });
@@ -115,7 +115,7 @@ public sealed class Mask2FormerDetectionTests
                 Assert.All(((JObject)threshold.Value).Properties(), expected =>
                 {
                     Assert.Equal(expected.Value.Count(), kept[expected.Name].Count);
-                    Assert.All(expected.Value.Zip(kept[expected.Name]), pair =>
+                    Assert.All(expected.Value.Paired(kept[expected.Name]), pair =>
                     {
                         float[] box = pair.First.ToObject<float[]>()!;
                         Assert.Equal((box[0], box[1], box[2], box[3]), (pair.Second.X1, pair.Second.Y1, pair.Second.X2,
@@ -169,7 +169,7 @@ public sealed class Mask2FormerDetectionTests
                     (int)expected["target_h_w"]![1]!), (double)expected["threshold"]!);
                 Assert.Equal(expected["segments"]!.Select(segment => ((int)segment[0]!, (int)segment[1]!)),
                     segments.Select(segment => (segment.Id, segment.Class)));
-                Assert.All(expected["segments"]!.Zip(segments), pair =>
+                Assert.All(expected["segments"]!.Paired(segments), pair =>
                     Assert.Equal((double)pair.First[2]!, pair.Second.Score, 1e-3));
                 Assert.Equal(t[name + ".segmentation"].Values<byte>(), map);
                 Assert.All(segments, segment =>

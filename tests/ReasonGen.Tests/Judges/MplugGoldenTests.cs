@@ -1,3 +1,4 @@
+using System.Text.RegularExpressions;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Judges.Images;
 using ReasonGen.Judges.Mplug;
@@ -42,7 +43,7 @@ public sealed class MplugGoldenTests
             Assert.Equal((int)row["steps"]!, answer.Search.Steps);
             Assert.Equal(row["results"]!.Select(result => string.Join(' ', ClipFixture.Ids(result["ids"]!))),
                 answer.Search.Results.Select(result => string.Join(' ', result.Ids)));
-            Assert.All(row["results"]!.Zip(answer.Search.Results),
+            Assert.All(row["results"]!.Paired(answer.Search.Results),
                 pair => Assert.Equal((double)pair.First["score"]!, pair.Second.Score, 5e-4));
         }
     }
@@ -125,7 +126,7 @@ public sealed class MplugGoldenTests
             Assert.Equal(steps.Length, search.Steps);
             Assert.Equal(row["results"]!.Select(result => string.Join(' ', ClipFixture.Ids(result["ids"]!))),
                 search.Results.Select(result => string.Join(' ', result.Ids)));
-            Assert.All(row["results"]!.Zip(search.Results),
+            Assert.All(row["results"]!.Paired(search.Results),
                 pair => Assert.Equal((double)pair.First["score"]!, pair.Second.Score, 5e-4));
         }
     }
@@ -141,7 +142,7 @@ public sealed class MplugGoldenTests
             .. rows.Take(3).Select(row => (string)row["question"]! + " really?")];
         var image = Image((string)rows[0]["picture"]!);
         var together = judge.Answer(image, questions);
-        Assert.All(questions.Zip(together), pair =>
+        Assert.All(questions.Paired(together), pair =>
         {
             var alone = judge.Answer(image, [pair.First])[0];
             Assert.Equal(alone.Text, pair.Second.Text);
@@ -155,7 +156,7 @@ public sealed class MplugGoldenTests
     public void Images_of_every_mode_are_squashed_like_the_reference()
     {
         var t = Golden.Tensors("mplug/preprocess");
-        Assert.All(t.Keys.Where(name => name.EndsWith(".image")), name =>
+        Assert.All(t.Keys.Where(name => name.EndsWith(".image")).Some(), name =>
         {
             using var values = new SquashTransform((int)t[name].shape[2]).PixelValues([Image(name[..^6])]);
             Golden.Close(t[name], values, 2e-6, name);
@@ -206,7 +207,7 @@ public sealed class MplugGoldenTests
 
     [Theory]
     [InlineData("configuration.json", "visual-question-answering", "image-captioning", "image-captioning")]
-    [InlineData("config.yaml", "image_res: ", "image_res: 1", "no whole number of patches")]
+    [InlineData("config.yaml", "image_res: ", "+1", "no whole number of patches")]
     [InlineData("config.yaml", "clip_vision_layers: ", "clip_vision_layers: 1", "do not fit")]
     [InlineData("config.yaml", "beam_size: ", "beam_size: x", "beam_size")]
     [InlineData("config.yaml", "add_ocr: false", "add_ocr: true", "add_ocr")]
@@ -222,7 +223,8 @@ public sealed class MplugGoldenTests
             [.. Directory.GetFiles(Golden.Path("mplug/main")).Select(path => "mplug/main/" + Path.GetFileName(path))]);
         var text = File.ReadAllText(copy.In(file));
         Assert.Contains(from, text);
-        File.WriteAllText(copy.In(file), text.Replace(from, to));
+        File.WriteAllText(copy.In(file), to != "+1" ? text.Replace(from, to)
+            : Regex.Replace(text, $"(?m)^{from}(\\d+)", found => from + (int.Parse(found.Groups[1].Value) + 1)));
         Assert.Contains(expected,
             Assert.Throws<UnusableFileException>(() => MplugJudge.Load(copy.Folder, ClipFixture.Target)).Message);
     }
@@ -255,7 +257,7 @@ public sealed class MplugGoldenTests
         search.Step(TensorValues.Values<float>(logits.log_softmax(-1)));
         Assert.Equal(ClipFixture.Ids(step["top_beam"]!), search.Chosen.Select(next => next.Beam));
         Assert.Equal(ClipFixture.Ids(step["top_token"]!), search.Chosen.Select(next => next.Token));
-        Assert.All(step["top_scores"]!.Zip(search.Chosen),
+        Assert.All(step["top_scores"]!.Paired(search.Chosen),
             pair => Assert.Equal((double)pair.First, pair.Second.Score, 5e-4));
     }
 }

@@ -1,6 +1,8 @@
 using Newtonsoft.Json.Linq;
 using ReasonGen.Judges.Clip;
+using ReasonGen.Imaging;
 using ReasonGen.Judges.Images;
+using ReasonGen.Judges.Layers;
 using ReasonGen.Judges.Preference;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
@@ -43,11 +45,11 @@ public sealed class PreferenceGoldenTests
     {
         using var scorer = Hps();
         var json = Golden.Json("preference/hps/scores");
-        var rows = json["t2i_r1"]!.Where(row => Image((int)row["image"]!).Mode == ImageMode.Rgb).ToArray();
+        var rows = json["t2i_r1"]!.Where(row => Image((int)row["image"]!).Mode == ImageMode.Rgb).Some();
         var scores = scorer.Score([.. rows.Select(row =>
             new RewardRequest(new Prompt((string)json["prompts"]![(int)row["prompt"]!]!, "", []), "",
             Image((int)row["image"]!).Rgb))]);
-        Assert.All(rows.Zip(scores), pair => Assert.Equal((double)pair.First["reward"]!, pair.Second, 1e-5));
+        Assert.All(rows.Paired(scores), pair => Assert.Equal((double)pair.First["reward"]!, pair.Second, 1e-5));
         var refused = ((JObject)json["errors"]!).Properties().Select(error => Image(int.Parse(error.Name)))
             .Where(image => image.Mode == ImageMode.Rgb).ToArray();
         Assert.All(scorer.Score([.. refused.Select(image => new RewardRequest(new Prompt("x", "", []), "",
@@ -68,8 +70,39 @@ public sealed class PreferenceGoldenTests
         Golden.Close(t["image_features"], embedded.Item1, 1e-5);
         Golden.Close(t["text_features"], embedded.Item2, 1e-5);
         Golden.Close(t["cosine"], embedded.Item1.matmul(embedded.Item2.t()), 1e-5);
-        Assert.All(json["prompts"]!.Zip(json["ids"]!), pair => Assert.Equal(ClipFixture.Ids(pair.Second),
+        SameScale(t, scorer.Model);
+        Assert.All(json["prompts"]!.Paired(json["ids"]!), pair => Assert.Equal(ClipFixture.Ids(pair.Second),
             scorer.Tokenizer.EncodeForModel((string)pair.First!)));
+    }
+
+    [Theory]
+    [InlineData("quick_gelu")]
+    [InlineData("vision_heads")]
+    [InlineData("resized_as_uint8")]
+    public void Known_mistakes_give_their_known_numbers(string mistake)
+    {
+        var config = mistake switch
+        {
+            "quick_gelu" => TinyHps with { Activation = Activation.QuickGelu },
+            "vision_heads" => TinyHps with { Vision = TinyHps.Vision with { Heads = TinyHps.Vision.Width / 12 } },
+            _ => TinyHps,
+        };
+        using var scorer = HpsScorer.Load(Golden.Path("preference/hps/HPS_tiny_compressed.pt"), ClipFixture.Target,
+            config);
+        using var scope = NewDisposeScope();
+        var (t, json) = (Golden.Tensors("preference/hps/model"), Golden.Json("preference/hps/scores"));
+        SourceImage[] images = [.. json["intermediates"]!["images"]!.Select(i => Image((int)i))];
+        var embedded = mistake == "resized_as_uint8" ? nn.functional.normalize(scorer.Model.EncodeImages(
+            scorer.Transform.PixelValues([.. images.Select(Whole)])), dim: -1) : scorer.EmbedImages(images);
+        Golden.Close(t["wrong." + mistake],
+            embedded.matmul(scorer.EmbedTexts(json["prompts"]!.ToObject<string[]>()!).t()), 1e-5, mistake);
+
+        SourceImage Whole(SourceImage image)
+        {
+            var (width, height) = scorer.Transform.SizeOf(image.Width, image.Height);
+            var resized = Resampling.Resize(image.Rgb, width, height);
+            return Resampling.PadToSquare(resized, (0, 0, 0));
+        }
     }
 
     [Theory]
@@ -105,7 +138,7 @@ public sealed class PreferenceGoldenTests
             using var values = new HpsTransform(224, antialias).PixelValues([Image((int)row["image"]!)]);
             var expected = row[antialias ? "antialias" : "no_antialias"]!;
             Assert.Equal((double)expected["mean"]!, values.to(ScalarType.Float64).mean().ToDouble(), tolerance);
-            Assert.All(expected["pixels"]!, p => Assert.Equal((double)p[3]!, values[0, (int)p[0]!, (int)p[1]!,
+            Assert.All(expected["pixels"]!.Some(), p => Assert.Equal((double)p[3]!, values[0, (int)p[0]!, (int)p[1]!,
                 (int)p[2]!].ToDouble(), tolerance));
         });
     }
@@ -155,15 +188,15 @@ public sealed class PreferenceGoldenTests
         Matrix(json["divided_by_26_image_by_prompt"]!, prompts,
             (images, texts, cancel) => Array.ConvertAll(scorer.Score(images, texts, cancel), score =>
                 score / PickScorer.RewardScale), 1e-5);
-        Assert.All(prompts.Zip(json["ids"]!), pair => Assert.Equal(ClipFixture.Ids(pair.Second),
+        Assert.All(prompts.Paired(json["ids"]!), pair => Assert.Equal(ClipFixture.Ids(pair.Second),
             scorer.Clip.Tokenizer.EncodeForModel(pair.First)));
-        Assert.All(json["readme_probabilities"]!, row => Assert.All(row["probabilities"]!.Zip(scorer.Probabilities(
+        Assert.All(json["readme_probabilities"]!, row => Assert.All(row["probabilities"]!.Paired(scorer.Probabilities(
             [.. row["images"]!.Select(i => Image((int)i))], prompts[(int)row["prompt"]!])), pair =>
                 Assert.Equal((double)pair.First, pair.Second, 1e-5)));
-        var rgb = json["pairs"]!.Where(row => Image((int)row["image"]!).Mode == ImageMode.Rgb).ToArray();
+        var rgb = json["pairs"]!.Where(row => Image((int)row["image"]!).Mode == ImageMode.Rgb).Some();
         var rewards = scorer.Score([.. rgb.Select(row => new RewardRequest(new Prompt(prompts[(int)row["prompt"]!], "",
             []), "", Image((int)row["image"]!).Rgb))]);
-        Assert.All(rgb.Zip(rewards), pair => Assert.Equal((double)pair.First["flow_grpo"]!, pair.Second, 1e-5));
+        Assert.All(rgb.Paired(rewards), pair => Assert.Equal((double)pair.First["flow_grpo"]!, pair.Second, 1e-5));
         Assert.Contains("PickScore's rules", scorer.Name);
     }
 
@@ -187,9 +220,35 @@ public sealed class PreferenceGoldenTests
             using var values = transform.PixelValues([Image(number)]);
             Golden.Close(pixels[$"{number}"], values[0], 1e-6, $"image {number}");
         });
-        var renamed = t.ToDictionary(pair => pair.Key == "vision.embeddings" ? "vision.ln_pre" : pair.Key, pair =>
-            pair.Value);
+        var renamed = t.ToDictionary(pair => pair.Key switch
+        {
+            "vision.embeddings" => "vision.ln_pre", "vision.pooled" => "vision.ln_post", _ => pair.Key,
+        }, pair => pair.Value);
+        SameScale(t, scorer.Clip.Model);
+        var prompts = Golden.Json("preference/pickscore/scores")["prompts"]!.ToObject<string[]>()!;
+        foreach (var (row, number) in Golden.Json("preference/pickscore/scores")["intermediates"]!["images"]!.Index()
+            .Select(pair => (pair.Index, (int)pair.Item)))
+        {
+            Golden.Close(t["scores"][row], PickScores(scorer, number, prompts), 1e-5, $"scores of image {number}");
+        }
+
         States(scorer.Clip.Model, renamed, t["input_ids"], "image_features", "text_features", t["attention_mask"]);
+    }
+
+    [Fact]
+    public void PickScores_with_QuickGELU_are_the_known_wrong_ones()
+    {
+        using var copy = new ClipFixture.Copy([.. Directory.GetFiles(Golden.Path("preference/pickscore"))
+            .Select(path => "preference/pickscore/" + Path.GetFileName(path))]);
+        var config = JObject.Parse(File.ReadAllText(copy.In("config.json")));
+        config["vision_config"]!["hidden_act"] = config["text_config"]!["hidden_act"] = "quick_gelu";
+        File.WriteAllText(copy.In("config.json"), config.ToString());
+        using var scorer = PickScorer.Load(copy.Folder, ClipFixture.Target, anyModel: true);
+        using var scope = NewDisposeScope();
+        var json = Golden.Json("preference/pickscore/scores");
+        var prompts = json["prompts"]!.ToObject<string[]>()!;
+        var scores = json["intermediates"]!["images"]!.Some().Select(i => PickScores(scorer, (int)i, prompts));
+        Golden.Close(Golden.Tensors("preference/pickscore/expected")["wrong.quick_gelu"], stack(scores), 1e-5);
     }
 
     [Theory]
@@ -233,8 +292,8 @@ public sealed class PreferenceGoldenTests
                 continue;
             }
 
-            Assert.All(row.Zip(score(images, prompts, default)), pair => Assert.Equal((double)pair.First, pair.Second,
-                tolerance));
+            Assert.All(row.Paired(score(images, prompts, default)),
+                pair => Assert.Equal((double)pair.First, pair.Second, tolerance));
         }
     }
 
@@ -254,5 +313,20 @@ public sealed class PreferenceGoldenTests
             Golden.Close(t[name].mul(real), seen[name].mul(real), 1e-4, name);
         });
         Assert.True(seen.Keys.Count(t.ContainsKey) >= 5);
+        if (t.TryGetValue("text.pooled", out var pooled)) // at each text's first end token
+        {
+            for (var row = 0; row < ids.shape[0]; row++)
+            {
+                var own = ids[row].Values<long>();
+                Golden.Close(pooled[row], seen["text.ln_final"][row, Array.IndexOf(own, own.Max())], 1e-4,
+                    $"text {row}, pooled");
+            }
+        }
     }
+
+    private static Tensor PickScores(PickScorer scorer, int image, string[] prompts) =>
+        tensor(scorer.Score([.. prompts.Select(_ => Image(image))], prompts)).div(PickScorer.RewardScale);
+
+    private static void SameScale(Dictionary<string, Tensor> t, ClipModel model) =>
+        Assert.Equal(t["logit_scale_exp"].ToDouble(), model.LogitScale, 1e-5 * model.LogitScale);
 }

@@ -22,7 +22,8 @@ public sealed class UniDetFilesTests : IDisposable
     public void Files_are_read_by_detectron2s_rules_and_what_it_would_make_up_is_refused(string name)
     {
         var rule = Golden.Json("unidet/checkpoints/rules")["cases"]!.Single(one => (string)one["name"]! == name);
-        var (t, path) = (Golden.Tensors("unidet/checkpoints/expected"), Golden.Path($"unidet/checkpoints/{name}.pth"));
+        var (t, path) = (Golden.Tensors("unidet/checkpoints/expected"),
+            Golden.Existing($"unidet/checkpoints/{name}.pth"));
         var plain = t.Where(pair => pair.Key.StartsWith("plain/") && !UniDetNames.IsUnread(pair.Key))
             .ToDictionary(pair => pair.Key["plain/".Length..], pair => pair.Value);
         var shapes = plain.ToDictionary(pair => pair.Key, pair => pair.Value.shape);

@@ -81,10 +81,10 @@ internal static class UniDetFixture
     internal static void Same(JToken expected, IReadOnlyList<Detection> found, string what)
     {
         Assert.Equal(expected.Select(one => (string)one["label"]!), found.Select(one => one.Class));
-        Assert.All(expected.Zip(found), pair =>
+        Assert.All(expected.Paired(found), pair =>
         {
             Assert.True(Math.Abs((double)pair.First["score"]! - pair.Second.Score) <= 3e-4, what);
-            Assert.All(pair.First["box"]!.Zip([pair.Second.X1, pair.Second.Y1, pair.Second.X2, pair.Second.Y2]),
+            Assert.All(pair.First["box"]!.Paired([pair.Second.X1, pair.Second.Y1, pair.Second.X2, pair.Second.Y2]),
                 side => Assert.Equal((double)side.First, side.Second, 0.05));
         });
     }

@@ -102,7 +102,7 @@ public sealed class UniDetGoldenTests
         Assert.Equal(t[name + ".levels0"].Values<long>(), Box.Of(seen["stage0.boxes_in"])
             .Select(box => CascadeHeads.LevelOf(box) + 3L));
         foreach (var (key, expected) in t.Where(pair => pair.Key.StartsWith(name + ".")
-            && !pair.Key.EndsWith(".levels0")))
+            && !pair.Key.EndsWith(".levels0")).Some())
         {
             var parts = key[(name.Length + 1)..].Split('.');
             var actual = seen[parts[0] is ['p', _] ? parts[0] : key[(name.Length + 1)..]];
@@ -120,7 +120,7 @@ public sealed class UniDetGoldenTests
         using var detector = UniDetFixture.Detector(kind);
         var rows = Golden.Json($"unidet/detections_{kind}")["pictures"]!;
         var found = detector.Detect([.. rows.Select(row => UniDetFixture.Image($"images/{(string)row["file"]!}"))]);
-        Assert.All(rows.Zip(found), pair =>
+        Assert.All(rows.Paired(found), pair =>
             UniDetFixture.Same(pair.First["detections_in_one_batch_of_three"]!, pair.Second,
                 $"{kind} {(string)pair.First["file"]!}"));
     }

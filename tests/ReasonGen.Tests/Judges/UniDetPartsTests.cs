@@ -69,7 +69,7 @@ public sealed class UniDetPartsTests
     public void Anchors_equal_the_reference()
     {
         var (t, json) = (Golden.Tensors("unidet/operators"), Golden.Json("unidet/operators")["anchors"]!);
-        foreach (var (level, grid) in json["grids"]!.Index())
+        foreach (var (level, grid) in json["grids"]!.Some().Index())
         {
             Golden.Close(t["anchors.cell"][level], Box.ToTensor(Box.CellAnchors(level)), 1e-5);
             Golden.Close(t[$"anchors.p{level + 3}"], Box.ToTensor(Box.Anchors(level, (int)grid[0]!, (int)grid[1]!)),
@@ -143,7 +143,7 @@ public sealed class UniDetPartsTests
         using var scope = NewDisposeScope();
         var blueFirst = tensor(resized.Rgb, [resized.Height, resized.Width, 3]).to(ScalarType.Float32).flip(2)
             .permute(2, 0, 1).contiguous();
-        Assert.All(json["points_chw"]!, point => Assert.Equal((float)point[3]!,
+        Assert.All(json["points_chw"]!.Some(), point => Assert.Equal((float)point[3]!,
             blueFirst[(int)point[0]!, (int)point[1]!, (int)point[2]!].ToSingle()));
         Assert.Equal((string)json["image_sha256"]!, Convert.ToHexStringLower(SHA256.HashData(blueFirst.bytes)));
     }

@@ -60,6 +60,23 @@ public sealed class FusedDecoderTests
     }
 
     [Theory]
+    [InlineData(0.5)]
+    [InlineData(1e-6)]
+    [InlineData(3e-9)]
+    [InlineData(1e-39)]
+    public void A_token_is_drawn_at_any_temperature_with_its_log_prob(double temperature)
+    {
+        using var scope = NewDisposeScope();
+        using var free = no_grad();
+        var logits = randn(64, 107, generator: new Generator(5)).mul(9).add(37);
+        var (ids, logProbs) = TokenSampler.Draw(logits, temperature, false, like => empty_like(like).exponential_());
+        Golden.Close(nn.functional.log_softmax(logits.to(float64).div(Math.Max(temperature, 1e-6)), -1).gather(1, ids),
+            logProbs.to(float64), 1e-4, $"at {temperature}");
+        var likeliest = ids.eq(logits.argmax(-1, keepdim: true)).sum().item<long>();
+        Assert.True(temperature > 1e-3 || likeliest > 60, $"{likeliest} of 64");
+    }
+
+    [Theory]
     [InlineData(4)]
     [InlineData(8)]
     [InlineData(16)]

@@ -2,6 +2,7 @@ using Newtonsoft.Json.Linq;
 using ReasonGen.Core;
 using ReasonGen.Imaging;
 using ReasonGen.JanusPro;
+using ReasonGen.Kernels;
 using ReasonGen.Models;
 using ReasonGen.Rollouts;
 using ReasonGen.Tests.Devices;
@@ -35,7 +36,7 @@ public sealed class JanusGoldenTests
                 positions.narrow(1, start, count), cache);
         Pass(0, prefill);
         var seen = mask.narrow(1, 0, prefill).to(ScalarType.Bool).view(rows, 1, prefill, 1);
-        foreach (var name in t.Keys.Where(key => key.StartsWith("cache.")))
+        foreach (var name in t.Keys.Where(key => key.StartsWith("cache.")).Some())
         {
             var (keys, values) = cache.Layer(int.Parse(name.Split('.')[1]));
             Same(t[name], name.EndsWith("key") ? keys : values, seen, 1e-4, name);
@@ -113,7 +114,8 @@ public sealed class JanusGoldenTests
         using var model = JanusFixture.Load();
         var t = Golden.Tensors("janus/generation");
         var json = Golden.Json("janus/summary")["generation"]!;
-        foreach (var name in t.Keys.Where(key => key.EndsWith(".codes")).Select(key => key[..^".codes".Length]))
+        foreach (var name in t.Keys.Where(key => key.EndsWith(".codes")).Some()
+            .Select(key => key[..^".codes".Length]))
         {
             using var scope = NewDisposeScope();
             var c = json[name]!;
@@ -159,6 +161,32 @@ public sealed class JanusGoldenTests
     }
 
     [Fact]
+    public void Draws_and_their_noise_equal_the_reference()
+    {
+        var t = Golden.Tensors("janus/multinomial").ToDictionary(pair => pair.Key, pair => pair.Value.cpu());
+        var source = new ExponentialNoise((long)Golden.Json("janus/summary")["multinomial"]!["manual_seed"]!);
+        Tensor probabilities = t["probs"], noise = t["noise"], draws = t["draws"];
+        for (var draw = 0; draw < draws.shape[1]; draw++)
+        {
+            using var scope = NewDisposeScope();
+            using var free = no_grad();
+            var own = source.Next(probabilities.shape[0], probabilities.shape[1]);
+            var expected = noise.select(1, draw).contiguous();
+            Golden.Close(ones_like(expected), own.div(expected), 1e-6, $"noise of draw {draw}");
+            foreach (var given in new[] { own, expected })
+            {
+                var (ids, logProbs) = TokenSampler.Draw(probabilities.log(), 1, false, _ => given);
+                Golden.Equal(draws.narrow(1, draw, 1), ids, $"draw {draw}");
+                Golden.Close(probabilities.gather(1, ids).log(), logProbs, 1e-5, $"log-probs of draw {draw}");
+            }
+
+            var there = probabilities.Here(); // where a GPU draws, given the noise
+            Golden.Equal(draws.narrow(1, draw, 1),
+                TokenSampler.Draw(there.log(), 1, false, _ => expected.Here()).Ids.cpu(), $"draw {draw} there");
+        }
+    }
+
+    [Fact]
     public void Placeholders_expand_like_the_reference()
     {
         var t = Golden.Tensors("janus/understanding");
@@ -198,7 +226,7 @@ public sealed class JanusGoldenTests
         Golden.Close(t["image.image_logits"], model.ImageLogits(hidden), 1e-4, "image logits");
         Golden.Close(t["vision.aligned"], model.EmbedImages(Golden.Tensors("siglip/tower")["pixel_values"]), 1e-4,
             "aligned");
-        foreach (var name in t.Keys.Where(key => key.StartsWith("decode.")))
+        foreach (var name in t.Keys.Where(key => key.StartsWith("decode.")).Some())
         {
             var codes = Golden.Tensors("janus/generation")[$"greedy.{name["decode.".Length..]}.w5.codes"];
             Golden.Close(t[name], model.DecodeImage(codes).permute(0, 2, 3, 1), 1e-4, name);
@@ -254,7 +282,7 @@ public sealed class JanusGoldenTests
         Assert.Equal((double)json["total_norm"]!,
             Math.Sqrt(gradients.Values.Sum(g => Math.Pow(g?.norm().ToDouble() ?? 0, 2))),
             1e-4 * (double)json["total_norm"]!);
-        foreach (var (key, expected) in t.Where(pair => pair.Key.StartsWith("grad")))
+        foreach (var (key, expected) in t.Where(pair => pair.Key.StartsWith("grad")).Some())
         {
             var actual = gradients[key[(key.IndexOf('.') + 1)..]]!;
             actual = key.StartsWith("grad_rows.") ? actual.index_select(0, ids[0].narrow(0, 0, expected.shape[0]))

@@ -152,7 +152,8 @@ public sealed class LoraTests
         using var model = TinyJanus.Build();
         Assert.Contains("'q_projj'; it has",
             Assert.Throws<ArgumentException>(() => new Lora(model, new() { Targets = ["q_projj"] })).Message);
-        Assert.Contains("rank 0", Assert.Throws<ArgumentException>(() => new Lora(model, new() { Rank = 0 })).Message);
+        Assert.Contains("Rank is 0",
+            Assert.Throws<ArgumentException>(() => new Lora(model, new() { Rank = 0 })).Message);
         Assert.All(model.parameters(), parameter => Assert.True(parameter.requires_grad));
     }
 

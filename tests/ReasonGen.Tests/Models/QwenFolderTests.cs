@@ -31,7 +31,7 @@ public sealed class QwenFolderTests : IDisposable
             (Tensor)p.Parameter)));
         using var read = QwenVl.Load(folder, Target);
         Assert.Equal(old.Config.TiedHead, read.Config.TiedHead);
-        Assert.All(old.Weights().Zip(read.Weights()),
+        Assert.All(old.Weights().Paired(read.Weights()),
             pair => Golden.Equal(pair.First.Parameter, pair.Second.Parameter, pair.First.Name));
     }
 
@@ -49,6 +49,67 @@ public sealed class QwenFolderTests : IDisposable
         json["rope_scaling"]!["factor"] = 4;
         var thrown = Record.Exception(() => Assert.Equal(theta, QwenConfig.FromJson(json).Language.RopeTheta));
         Assert.Equal(theta is null, thrown is UnusableFileException && thrown.Message.Contains($"is \"{type}\""));
+    }
+
+    [Theory]
+    [InlineData("hidden_act", "\"gelu\"", true)]
+    [InlineData("vision_config.hidden_act", "\"gelu\"", true)]
+    [InlineData("use_sliding_window", "true", true)]
+    [InlineData("use_sliding_window", "null", false)]
+    [InlineData("sliding_window", "16", false)]
+    [Trait("Category", "Golden")]
+    public void Another_computation_is_refused(string key, string value, bool refused)
+    {
+        var json = JObject.Parse(File.ReadAllText(Golden.Path("qwen25vl/untied/config.json")));
+        (key.Split('.') is [var section, _] ? json[section]! : json)[key[(key.IndexOf('.') + 1)..]] =
+            JToken.Parse(value);
+        var thrown = Record.Exception(() => QwenConfig.FromJson(json));
+        Assert.Equal(refused, thrown is UnusableFileException && thrown.Message.Contains($"'{key}' is {value}"));
+        Assert.Equal(refused, thrown is not null);
+    }
+
+    [Theory]
+    [InlineData("[40, 41]", null, new[] { 40, 41 })]
+    [InlineData("40", "{ \"eos_token_id\": [42, 40] }", new[] { 40, 42 })]
+    [InlineData("null", "{ \"eos_token_id\": 42 }", new[] { 42 })]
+    [InlineData("null", "{}", new int[0])]
+    [InlineData("\"end\"", null, null)]
+    [InlineData("[1.5]", null, null)]
+    [InlineData("40", "{ \"eos_token_id\": [-1] }", null)]
+    [Trait("Category", "Golden")]
+    public void Ends_of_an_answer_are_read_in_both_forms_from_both_files(string own, string? generation, int[]? ends)
+    {
+        var json = JObject.Parse(File.ReadAllText(Golden.Path("qwen25vl/untied/config.json")));
+        json["eos_token_id"] = JToken.Parse(own);
+        File.WriteAllText(Path.Combine(folder, "config.json"), json.ToString());
+        if (generation is not null)
+        {
+            File.WriteAllText(Path.Combine(folder, "generation_config.json"), generation);
+        }
+
+        if (ends is null)
+        {
+            Assert.Contains("eos_token_id",
+                Assert.Throws<UnusableFileException>(() => QwenConfig.FromFolder(folder)).Message);
+        }
+        else
+        {
+            Assert.Equal(ends.Concat([151645, 151643]), QwenConfig.FromFolder(folder).EndTokens);
+        }
+    }
+
+    [Fact]
+    [Trait("Category", "Golden")]
+    public void An_adapter_beside_a_model_is_not_passed_over()
+    {
+        foreach (var file in Directory.GetFiles(Golden.Path("qwen25vl/untied")))
+        {
+            File.Copy(file, Path.Combine(folder, Path.GetFileName(file)));
+        }
+
+        File.WriteAllText(Path.Combine(folder, "adapter_config.json"), """{ "peft_type": "LORA" }""");
+        Assert.Contains("a model and an adapter in one folder",
+            Assert.Throws<UnusableFileException>(() => QwenVl.Load(folder, Target)).Message);
     }
 
     [Fact]

@@ -19,7 +19,7 @@ public sealed class QwenProcessorTests
         {
             var processor =
                 new QwenProcessor { MinPixels = (int)limits!["min_pixels"]!, MaxPixels = (int)limits["max_pixels"]! };
-            foreach (var (size, result) in json["sizes"]!.Zip(json["versions"]!["4.51.0"]!))
+            foreach (var (size, result) in json["sizes"]!.Paired(json["versions"]!["4.51.0"]!))
             {
                 int height = (int)size[0]!, width = (int)size[1]!;
                 if (result[bounds] is JArray expected)
@@ -44,7 +44,7 @@ public sealed class QwenProcessorTests
         var t = Golden.Tensors("qwen25vl/processor");
         var names = t.Keys.Select(key => key.Split('.')[0]).Distinct().Order().ToArray();
         var images = names.Select(name => QwenFixture.Read(Golden.Path($"qwen25vl/images/{name}.png"))).ToArray();
-        foreach (var (name, image) in names.Zip(images))
+        foreach (var (name, image) in names.Paired(images))
         {
             var (patches, grids) = processor.Process([image]);
             Assert.Equal(QwenFixture.Grids(t[name + ".grid_thw"]), grids);
@@ -67,11 +67,24 @@ public sealed class QwenProcessorTests
     }
 
     [Theory]
-    [InlineData("do_resize")]
-    [InlineData("do_rescale")]
-    [InlineData("do_normalize")]
-    public void A_step_that_is_switched_off_is_refused(string step) => Assert.Contains(step,
-        Assert.Throws<UnusableFileException>(() => QwenProcessor.FromJson(new() { [step] = false })).Message);
+    [InlineData("do_resize", "false")]
+    [InlineData("do_rescale", "false")]
+    [InlineData("do_normalize", "false")]
+    [InlineData("rescale_factor", "0.00784313725490196")]
+    [InlineData("resample", "2")]
+    public void A_step_that_is_switched_off_or_another_is_refused(string step, string value) => Assert.Contains(step,
+        Assert.Throws<UnusableFileException>(() => QwenProcessor.FromJson(new() { [step] = JToken.Parse(value) }))
+            .Message);
+
+    [Fact]
+    public void What_newer_libraries_write_of_the_same_steps_is_read() => Assert.Equal(14, QwenProcessor.FromJson(
+        JObject.Parse("""
+            {
+              "do_convert_rgb": true, "do_normalize": true, "do_rescale": true, "do_resize": true,
+              "merge_size": 2, "patch_size": 14, "resample": 3, "rescale_factor": 0.00392156862745098,
+              "size": { "longest_edge": 12845056, "shortest_edge": 3136 }, "temporal_patch_size": 2
+            }
+            """)).PatchSize);
 
     [Fact]
     public void Images_of_one_size_are_processed_as_one_by_one()

@@ -81,7 +81,7 @@ public sealed class SigLipGoldenTests
         var json = Golden.Json("siglip/processor");
         var t = Golden.Tensors("siglip/processor");
         var configs = ((JObject)json["configs"]!).Properties().ToDictionary(p => p.Name, p => Processor(p.Value));
-        foreach (var key in t.Keys.Where(key => key.EndsWith(".resized")))
+        foreach (var key in t.Keys.Where(key => key.EndsWith(".resized")).Some())
         {
             var parts = key.Split('.');
             Check(configs[parts[0]], ImageFile.Read(Golden.Path($"siglip/images/{parts[1]}.png")), t[key],
@@ -94,20 +94,18 @@ public sealed class SigLipGoldenTests
                 new[] { processor.Background.R, processor.Background.G, processor.Background.B });
         }
 
-        foreach (var size in json["sizes"]!)
-        {
-            var processor = configs.Values.First(); // all have one size
-            Assert.Equal(((int)size["resized_width"]!, (int)size["resized_height"]!),
-                processor.SizeOf((int)size["width"]!, (int)size["height"]!));
-            Assert.Equal(size["final"]!.Select(side => (int)side), [processor.ImageSize, processor.ImageSize]);
-        }
+        // one of them made the sizes; which, only they say
+        Assert.Contains(configs.Values, processor => json["sizes"]!.All(size =>
+            processor.SizeOf((int)size["width"]!, (int)size["height"]!)
+                == ((int)size["resized_width"]!, (int)size["resized_height"]!)
+            && size["final"]!.Select(side => (int)side).SequenceEqual([processor.ImageSize, processor.ImageSize])));
     }
 
     [Fact]
     public void Small_images_are_prepared_like_the_reference()
     {
         Dictionary<string, Tensor> t = Golden.Tensors("resize/janus"), inputs = Golden.Tensors("resize/inputs");
-        foreach (var key in t.Keys.Where(key => key.Contains(".resized_")))
+        foreach (var key in t.Keys.Where(key => key.Contains(".resized_")).Some())
         {
             var (input, name) = (key.Split('.')[0], key.Split('_')[^1]);
             var processor = new ImageProcessor
@@ -150,6 +148,51 @@ public sealed class SigLipGoldenTests
         var error = Assert.Throws<ReasonGen.Checkpoints.UnusableFileException>(() => ImageProcessor.Read(folder, 64));
         Assert.Contains("preprocessor_config.json", error.Message);
         Directory.Delete(folder, true);
+    }
+
+    [Theory]
+    [InlineData("do_resize", "false")]
+    [InlineData("do_rescale", "false")]
+    [InlineData("do_pad", "false")]
+    [InlineData("resample", "2")]
+    [InlineData("rescale_factor", "0.00784313725490196")]
+    [InlineData("rescale_factor", "1")]
+    [InlineData("image_size", "384")]
+    [InlineData("size", "384")]
+    [InlineData("size", """{ "height": 64, "width": 384 }""")]
+    public void Another_preparation_than_the_implemented_one_is_refused(string key, string value) => Assert.Contains(
+        $"'{key}", Assert.Throws<ReasonGen.Checkpoints.UnusableFileException>(() => Changed(key, value)).Message);
+
+    [Theory]
+    [InlineData("rescale_factor", "0.003921569")]
+    [InlineData("resample", "3.0")]
+    [InlineData("image_size", "64")]
+    [InlineData("size", "64.0")]
+    [InlineData("do_pad", "null")]
+    public void The_implemented_preparation_is_read_however_its_numbers_are_written(string key, string value) =>
+        Assert.Equal(64, Changed(key, value).ImageSize);
+
+    [Fact]
+    public void The_file_of_the_original_layout_is_read() => Assert.Equal(384, Read("""
+        {
+          "background_color": [127, 127, 127], "do_normalize": true, "image_mean": [0.5, 0.5, 0.5],
+          "image_processor_type": "VLMImageProcessor", "image_size": 384, "image_std": [0.5, 0.5, 0.5],
+          "min_size": 14, "processor_class": "VLChatProcessor", "rescale_factor": 0.00392156862745098
+        }
+        """, 384).ImageSize);
+
+    private static ImageProcessor Changed(string key, string value)
+    {
+        var json = Golden.Json("janus_hf/model/preprocessor_config");
+        json[key] = JToken.Parse(value);
+        return Read(json.ToString(), 64);
+    }
+
+    private static ImageProcessor Read(string text, int imageSize)
+    {
+        using var folder = new Host.TestFolder();
+        folder.Write("preprocessor_config.json", text);
+        return ImageProcessor.Read(folder.Path, imageSize);
     }
 
     private static readonly double[] ClipMean = [0.48145466, 0.4578275, 0.40821073],

@@ -102,7 +102,7 @@ public sealed class VqGoldenTests
                     $"{name} {parameter}: {actual} instead of {norm}");
             }
 
-            foreach (var key in t.Keys.Where(key => key.StartsWith(name + ".grad.")))
+            foreach (var key in t.Keys.Where(key => key.StartsWith(name + ".grad.")).Some())
             {
                 Golden.Close(t[key], parameters[key[(name + ".grad.").Length..]].grad!,
                     Math.Max(1e-6, 1e-4 * t[key].norm().ToDouble()), key);
@@ -119,7 +119,7 @@ public sealed class VqGoldenTests
     }
 
     private static IEnumerable<(string Name, JObject Case)> Cases(string file, string key) =>
-        Golden.Json(file).Properties().Where(p => p.Value is JObject c && c[key] is not null)
+        Golden.Json(file).Properties().Where(p => p.Value is JObject c && c[key] is not null).Some()
             .Select(p => (p.Name, (JObject)p.Value));
 
     private static void Check(VqTokenizer model, Dictionary<string, Tensor> t, string name)

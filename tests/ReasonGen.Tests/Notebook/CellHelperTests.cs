@@ -66,6 +66,34 @@ public sealed class CellHelperTests
     }
 
     [Fact]
+    public void Whole_numbers_and_decimals_stand_in_a_table_with_all_their_digits()
+    {
+        var html = Show.Table(["n", "x"], [[9007199254740993L, 1.5], [ulong.MaxValue, 0.25],
+            [0.12345678901234567890m, 2.0], [-3, double.NaN]]).ToHtml();
+        foreach (var text in new[] { "9007199254740993", "18446744073709551615", "0.12345678901234567890", "-3", "1.50",
+            "0.25", "2.00", "–" })
+        {
+            Assert.Contains($"text-align:right;white-space:nowrap\">{text}<", html.Replace(";min-width:10em",
+                ";white-space:nowrap"));
+        }
+    }
+
+    [Fact]
+    public void A_data_frame_shows_its_first_rows_and_how_many_more_there_are()
+    {
+        var column = new Microsoft.Data.Analysis.Int32DataFrameColumn("n", Enumerable.Range(1000, 5000));
+        var frame = new Microsoft.Data.Analysis.DataFrame(column);
+        Assert.Contains("5999", Show.Table(frame).ToHtml());
+        var html = Microsoft.DotNet.Interactive.Formatting.Formatter.ToDisplayString(frame, "text/html");
+        Assert.Contains(">1019<", html);
+        Assert.DoesNotContain("1020", html);
+        Assert.Contains("4,980 rows more", html);
+        Assert.DoesNotContain("more", Microsoft.DotNet.Interactive.Formatting.Formatter.ToDisplayString(
+            new Microsoft.Data.Analysis.DataFrame(new Microsoft.Data.Analysis.Int32DataFrameColumn("n", [7])),
+            "text/html"));
+    }
+
+    [Fact]
     public void Error_bars_are_drawn_and_must_be_as_many_as_the_values()
     {
         var series = new Series("s", [1.0, 2.0]).WithErrors([0.5, 0.25]);

@@ -37,6 +37,28 @@ public sealed class PaperFiguresTests : IDisposable
     }
 
     [Fact]
+    public void Figures_tables_and_the_summary_say_how_many_steps_RL_took()
+    {
+        var study = SyntheticStudy.Load(folder, new("base", 0.2), new("sft", 0.6), new("adaptive", 0.9) { Steps = 120 },
+            new("none-long", 0.9) { Steps = 600 });
+        Assert.Contains(">Scores (5 seeds, 120 RL steps)<", study.Only("base", "adaptive").Scores("Scores").ToSvg());
+        Assert.Contains(">Reward (5 seeds, 120 to 600 RL steps)<",
+            study.Only("adaptive", "none-long").Curves("Reward", "reward", "share").ToSvg());
+        Assert.Contains(">Scores (5 seeds)<", study.Only("base", "sft").Scores("Scores").ToSvg());
+        Assert.Contains("Means of 5 seeds, 600 RL steps, with", study.Only("none-long").Results().ToHtml());
+        Assert.Contains("Differences of 5 seeds, 120 RL steps, with",
+            study.Differences(("adaptive", "sft"), ("sft", "base")).ToHtml());
+        Assert.Equal(120, study.Common("sft", "adaptive")["adaptive"].RlSteps);
+        Assert.Contains("over prompts and training seeds: 5 seeds, 120 RL steps.", Summary(folder));
+        Assert.Contains("Its arms have 120 RL steps", Summary(folder));
+    }
+
+    [Fact]
+    public void The_recorded_study_tells_how_long_each_seed_took() =>
+        Assert.All(["sft", "adaptive", "sft-long"],
+            run => Assert.All(PaperStudy.Recorded().Seconds(run).Values, seconds => Assert.InRange(seconds, 1, 1e5)));
+
+    [Fact]
     public void Arms_beside_each_other_have_the_seeds_that_all_have()
     {
         var study = SyntheticStudy.Load(folder, new("adaptive", 0.9), new("none", 0.9, Seeds: 3, FirstSeed: 2),
@@ -63,11 +85,12 @@ public sealed class PaperFiguresTests : IDisposable
     {
         var arms = new PaperEvidence(PaperStudy.Empty, new(StudyConfig.Quick))["base", "sft", "sft-long", "adaptive"];
         Assert.Equal(["base", "sft", "adaptive"], arms.Arms);
-        Assert.Contains(">Scores (single runs)<", arms.Scores("Scores").ToSvg());
-        Assert.Contains("Means of single runs", arms.Results().ToHtml());
+        Assert.Contains(">Scores (single runs, 200 RL steps)<", arms.Scores("Scores").ToSvg());
+        Assert.Contains("Means of single runs, 200 RL steps", arms.Results().ToHtml());
         Assert.Contains("0.243 [0.2", arms.Results().ToHtml());
         Assert.Contains(">0.948<", arms.Plans().ToHtml());
-        Assert.Contains(">Reward (single runs)<", arms.Only("adaptive").Curves("Reward", "reward", "share").ToSvg());
+        Assert.Contains(">Reward (single runs, 200 RL steps)<",
+            arms.Only("adaptive").Curves("Reward", "reward", "share").ToSvg());
     }
 
     [Fact]

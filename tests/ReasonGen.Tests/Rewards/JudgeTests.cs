@@ -4,6 +4,7 @@ using ReasonGen.Core;
 using ReasonGen.Imaging;
 using ReasonGen.Judging;
 using ReasonGen.Qwen;
+using ReasonGen.Tests.Devices;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
@@ -75,8 +76,9 @@ public sealed class JudgeTests
         var t = Golden.Tensors("reward/judge_image");
         foreach (var (name, c) in json)
         {
-            if (c is JObject && t.TryGetValue(name + ".input", out var input))
+            if (c is JObject)
             {
+                var input = t[name + ".input"];
                 var image = new JudgeImage((int)c["min_pixels"]!, (int?)c["max_pixels"] ?? new JudgeImage().MaxPixels);
                 var sent = image.Prepare(new RgbImage((int)input.shape[1], (int)input.shape[0],
                     input.to(ScalarType.Byte).Values<byte>()));
@@ -85,6 +87,15 @@ public sealed class JudgeTests
                 Assert.Equal(output.to(ScalarType.Byte).Values<byte>(), sent.Rgb);
             }
         }
+
+        const string formula = "default_"; // and its side
+        var key = json.Properties().Single(p => p.Name.StartsWith(formula)).Name;
+        var made = new JudgeImage().Prepare(ByFormula(int.Parse(key[formula.Length..])));
+        var pixels = tensor(made.Rgb, [made.Height, made.Width, 3]).to(ScalarType.Int64).Here();
+        Golden.Equal(t[key + ".row_sums"], pixels.sum([1L]), "sums of rows");
+        Golden.Equal(t[key + ".col_sums"], pixels.sum([0L]), "sums of columns");
+        var corner = t[key + ".corner"];
+        Golden.Equal(corner, pixels.narrow(0, 0, corner.shape[0]).narrow(1, 0, corner.shape[1]), "corner");
 
         foreach (var c in json["sizes_default_bounds"]!)
         {
@@ -95,10 +106,24 @@ public sealed class JudgeTests
         }
     }
 
+    // the formula of judge_image.json
+    private static RgbImage ByFormula(int side)
+    {
+        var rgb = new byte[side * side * 3];
+        for (var at = 0; at < side * side; at++)
+        {
+            var (i, j) = (at / side, at % side);
+            (rgb[3 * at], rgb[3 * at + 1], rgb[3 * at + 2]) =
+                ((byte)(3 * i + j), (byte)(i * j / 97), (byte)(255 - (i + 2 * j) % 256));
+        }
+
+        return new(side, side, rgb);
+    }
+
     [Fact]
     public void Large_images_are_sent_like_the_reference()
     {
-        foreach (var c in JArray.Parse(File.ReadAllText(Golden.Path("resize/judge_image.json"))))
+        foreach (var c in Golden.List("resize/judge_image"))
         {
             int width = (int)c["formula"]!["width"]!, height = (int)c["formula"]!["height"]!,
                 k = (int)c["formula"]!["k"]!;

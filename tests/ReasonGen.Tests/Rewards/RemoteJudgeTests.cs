@@ -70,13 +70,13 @@ public sealed class RemoteJudgeTests : IDisposable
             new() { Model = "m", Calls = Quick with { ConcurrentCalls = 1 } });
         RewardRequest Request(JToken row) =>
             new(new Prompt((string)row["raw_prompt"]!, "", []), "", new RgbImage(384, 384, new byte[384 * 384 * 3]));
-        var good = rows.Where(row => row["error"] is null).ToArray();
+        var good = rows.Where(row => row["error"] is null).Some();
         Assert.All(judge.Score([.. good.Select(Request)]), reward => Assert.Equal(1, reward));
         var sent = endpoint.Requests.Select(request => request.Body).ToArray();
         Assert.Equal(good.Select(row => (string)row["text_sent_to_engine"]!).Distinct(),
             sent.Select(body => string.Concat(body["messages"]![0]!["content"]!
             .Select(part => (string?)part["text"] ?? "<|vision_start|><|image_pad|><|vision_end|>"))));
-        foreach (var (body, row) in sent.Zip(good.DistinctBy(row => (string)row["text_sent_to_engine"]!)))
+        foreach (var (body, row) in sent.Paired(good.DistinctBy(row => (string)row["text_sent_to_engine"]!)))
         {
             Assert.Equal(row["judge_image_size"]!.Select(side => (int)side),
                 ImageFile.Measure(FaultyEndpoint.ImageOf(body)) is var (width, height, _) ? [width, height] : []);

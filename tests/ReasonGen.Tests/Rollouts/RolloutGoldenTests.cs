@@ -1,4 +1,5 @@
 using Newtonsoft.Json.Linq;
+using ReasonGen.Core;
 using ReasonGen.Kernels;
 using ReasonGen.Models;
 using ReasonGen.Rollouts;
@@ -21,11 +22,13 @@ public sealed class RolloutGoldenTests
         var ids = json["ids"]!;
         var special = new SpecialTokens((int)ids["bos"]!, (int)ids["eos"]!, (int)ids["pad"]!,
             (int)ids["begin_of_image"]!, -1, -1);
+        var vocabulary = (int)ids.Children<JProperty>().Select(id => (long)id.Value)
+            .Concat(t.Values.SelectMany(tensor => tensor.Values<long>())).Max() + 1;
         foreach (var (name, c) in (JObject)json["cases"]!)
         {
             using var scope = NewDisposeScope();
             Tensor Of(string part) => t[$"{name}.{part}"];
-            var model = new ScriptedModel(Of("scripted_text"), Of("scripted_image"));
+            var model = new ScriptedModel(Of("scripted_text"), Of("scripted_image"), vocabulary);
             var sampler = new RolloutSampler(model, special, new RolloutConfig
             {
                 MaxTextTokens = (int)json["text_budget"]!, ImageTokens = (int)json["image_tokens"]!,
@@ -40,7 +43,21 @@ public sealed class RolloutGoldenTests
             Golden.Equal(Of("image_prefill_positions"), image.Positions[0], name + " image prefill positions");
             Golden.Equal(Of("image_step_positions"), Join(image.Positions), name + " image step positions");
             Golden.Equal(Of("image_last_mask"), image.LastMask, name + " last mask");
+            var steps = text.Positions.Count;
+            Assert.Equal((int)c["text_steps_run"]!, steps);
+            Golden.Equal(Of("text_generated"), Of("scripted_text").narrow(1, 0, steps), name + " text");
+            var (repadded, padded) = (Of("repadded_ids"), Of("text_tokens"));
+            var once = arange(0, image.Ids.shape[0], image.Ids.shape[0] / repadded.shape[0]); // guided or not
+            Golden.Equal(repadded, image.Ids.index_select(0, once), name + " ids moved right");
+            Golden.Equal(padded, nn.functional.pad(repadded, [0, padded.shape[1] - repadded.shape[1]],
+                value: special.Pad), name + " text tokens");
             Golden.Equal(Of("img_tokens"), rollouts.ImageCodes, name + " image codes");
+            var (prompt, unpadded) = (Of("prompt_ids").shape[1], Of("sequences_before_padding"));
+            Golden.Equal(unpadded, rollouts.Ids.narrow(1, 0, unpadded.shape[1]), name + " sequences");
+            Golden.Equal(Of("responses"), rollouts.Ids.narrow(1, prompt, rollouts.Ids.shape[1] - prompt),
+                name + " responses");
+            Golden.Equal(Of("prompt_position_ids"), rollouts.PositionIds.narrow(1, 0, prompt),
+                name + " positions of the prompt");
             Golden.Equal(Of("input_ids"), rollouts.Ids, name + " ids");
             Golden.Equal(Of("attention_mask"), rollouts.AttentionMask, name + " attention mask");
             Golden.Equal(Of("position_ids"), rollouts.PositionIds, name + " positions");
@@ -66,11 +83,11 @@ public sealed class RolloutGoldenTests
 
     /// <summary>Emits given tokens whatever it reads, and keeps what it read. Embeddings are the ids
     /// themselves.</summary>
-    private sealed class ScriptedModel(Tensor text, Tensor image) : IImageTextModel
+    private sealed class ScriptedModel(Tensor text, Tensor image, int vocabulary) : IImageTextModel
     {
         internal List<Pass> Passes { get; } = [];
 
-        public int VocabularySize => 100016;
+        public int VocabularySize => vocabulary;
 
         public int CodebookSize => (int)image.max().item<long>() + 1;
 

@@ -84,8 +84,90 @@ public sealed class SettingsTests : IDisposable
     [InlineData("entropy.image.bound", "0")]
     [InlineData("data.promptDropout", "2")]
     [InlineData("judge.concurrent", "0")]
+    [InlineData("data.samplesPerStep", "1e9")]
+    [InlineData("entropy.pairs", "0")]
+    [InlineData("entropy.pairs", "2000000000")] // each has its state
+    [InlineData("entropy.text.initialAlpha", "5")] // beyond its bound
+    [InlineData("entropy.image.initialAlpha", "-0.02")]
+    [InlineData("lora.rank", "65537")]
     public void A_value_out_of_range_is_refused(string path, string value) =>
         Assert.Throws<ArgumentException>(() => All("mini").With(path, value).Get<RunConfig>().Validate());
+
+    [Theory]
+    [InlineData("world.samplesPerStep", "0", "SamplesPerStep is 0; it must be at least 1 and at most 4096")]
+    [InlineData("world.samplesPerStep", "1e9", "it must be at least 1 and at most 4096")]
+    [InlineData("world.promptDropout", "7", "PromptDropout is 7; it must be in [0, 1]")]
+    [InlineData("world.styleMixing", "1.5", "StyleMixing")]
+    [InlineData("world.textOnly", "-3", "TextOnly")]
+    [InlineData("world.denseCaptions", "2", "DenseCaptions")]
+    public void Samples_of_the_drawn_world_out_of_range_are_refused(string path, string value, string expected)
+    {
+        var config = All("mini").With(path, value).Get<WorldBatchConfig>();
+        Assert.Contains(expected, Assert.Throws<ArgumentException>(config.Validate).Message);
+        Assert.Contains(expected, Assert.Throws<ArgumentException>(() =>
+            new WorldBatches(null!, null!, null!, null!, config)).Message);
+    }
+
+    [Theory]
+    [InlineData("entropy.pairs", "65537", "EntropyConfig.Pairs is 65537; it must be at least 1 and at most 65536")]
+    [InlineData("entropy.text.initialAlpha", "5", "Text.InitialAlpha is 5; it must be within the bound, 0.01")]
+    [InlineData("entropy.text.target", "-1", "EntropyControllerConfig.Target is -1; it must be at least 0")]
+    public void An_entropy_term_that_cannot_be_is_named(string path, string value, string expected) =>
+        Assert.Contains(expected, Assert.Throws<ArgumentException>(() =>
+            All("mini").With(path, value).Get<RunConfig>().Entropy.Build()).Message);
+
+    [Theory]
+    [InlineData("run.samplePrompts")]
+    [InlineData("data.wordings")]
+    public void No_list_is_the_empty_list(string path)
+    {
+        var list = All("mini").With(path, "this,that").With(path, "null").ToJson().SelectToken(path);
+        Assert.Equal("[]", list!.ToString());
+        var groups = path.Split('.');
+        var file = Write("a.json", $$"""{ "{{groups[0]}}": { "{{groups[1]}}": null } }""");
+        Assert.Equal("[]", All("mini").With(SettingsText.Read(file)).ToJson().SelectToken(path)!.ToString());
+        Assert.Contains("a list of texts",
+            Assert.Throws<ArgumentException>(() => All("mini").With(path, "{}")).Message);
+    }
+
+    [Theory]
+    [InlineData("""{"sft":{"totalSteps":3,"TotalSteps":4}}""", "sft.TotalSteps")]
+    [InlineData("""{"sft":{"totalSteps":3},"SFT":{"totalSteps":4}}""", "SFT.totalSteps")]
+    [InlineData("""{"grpo.learningRate":1e-5,"grpo":{"learningRate":1e-6}}""", "grpo.learningRate")]
+    [InlineData("""{"lora":null,"Lora":{"rank":4}}""", "Lora.rank")]
+    public void A_setting_stands_once_in_a_file(string text, string path)
+    {
+        foreach (var name in new[] { "a.json", "a.yaml" }) // json is YAML, too
+        {
+            Assert.Contains($"'{path}' stands in it twice",
+                Assert.Throws<UnusableFileException>(() => SettingsText.Read(Write(name, text))).Message);
+        }
+
+        _ = SettingsText.Read(Write("b.json", """{"grpo.learningRate":1e-5,"grpo":{"klWeight":0}}"""));
+    }
+
+    [Fact]
+    public void An_object_without_members_is_no_value_but_puts_additions_in()
+    {
+        Settings Read(string text) => All("mini").With(SettingsText.Read(Write("a.json", text)));
+        Assert.Contains("sft.totalSteps is a whole number such as 1000 or 1e3, not '{}'",
+            Assert.Throws<ArgumentException>(() => Read("""{"sft":{"totalSteps":{}}}""")).Message);
+        Assert.Equal(new LoraConfig().Alpha, Read("""{"lora":{}}""").Get<RunConfig>().Lora!.Alpha);
+        Assert.Equal(8, All("mini").With("lora.rank", "8").With("lora", "{}").Get<RunConfig>().Lora!.Rank);
+        Assert.True(JToken.DeepEquals(All("mini").ToJson(), Read("""{"sft":{},"world":{}}""").ToJson()));
+    }
+
+    [Fact]
+    public void The_number_of_image_tokens_is_the_models_and_no_setting()
+    {
+        Assert.DoesNotContain("imageTokens", All("mini").ToJson().ToString());
+        Assert.DoesNotContain("imageTokens", SettingsText.Help(All("mini")));
+        Assert.Contains("as its model makes",
+            Assert.Throws<ArgumentException>(() => All("mini").With("rollout.imagetokens", "9")).Message);
+        var earlier = Write("settings.json", """{"rollout":{"imageTokens":9,"maxTextTokens":30}}""");
+        var read = All("mini").With(SettingsText.Read(earlier)).Get<RunConfig>().Rollout;
+        Assert.Equal((30, RunConfig.Preset("mini").Rollout.ImageTokens), (read.MaxTextTokens, read.ImageTokens));
+    }
 
     [Fact]
     public void Additions_are_put_in_and_taken_away_by_name()

@@ -244,6 +244,15 @@ public sealed class TrainingRunTests : IDisposable
             .Message);
     }
 
+    [Fact]
+    public void A_run_begun_when_image_tokens_were_a_setting_goes_on()
+    {
+        static JObject With(JObject rollout) => new() { ["rollout"] = rollout };
+        RunFolder.Open(At("run"), With(new() { ["maxTextTokens"] = 36, ["imageTokens"] = 64 }), [], []).Dispose();
+        File.WriteAllText(At("run/state.safetensors"), "");
+        RunFolder.Open(At("run"), With(new() { ["maxTextTokens"] = 36 }), [], []).Dispose();
+    }
+
     [Theory]
     [InlineData("run/.writing-1-0011223344.tmp")] // killed as it wrote run.json
     [InlineData("run/.claims/train", "run/settings.json")] // killed before, by a version that wrote it second

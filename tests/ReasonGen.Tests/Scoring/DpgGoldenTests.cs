@@ -65,7 +65,7 @@ public sealed class DpgGoldenTests
             (item, crop, question) => (string?)c["answers"]![$"{Item(question.Text)}|{crop}|{question.Id}"] ?? "yes",
             file => images.Contains(file) && Option("--resolution") is not null);
         Assert.Equal(failures.Length, failed.Count);
-        Assert.All(failures.Zip(failed), pair => Assert.StartsWith(pair.Second + " ", pair.First));
+        Assert.All(failures.Paired(failed), pair => Assert.StartsWith(pair.Second + " ", pair.First));
         Assert.Equal((string)c["score"]!, PythonNumber.Repr(scores.Score));
         Same((JObject)c["l1"]!, scores.Level1, text: true);
         Same((JObject)c["l2"]!, scores.Level2, text: true);
@@ -100,7 +100,7 @@ public sealed class DpgGoldenTests
     [Fact]
     public void Several_processes_take_the_official_slices_and_give_the_table_of_one()
     {
-        Assert.All(Golden.List("dpg/rank_slices"), c => Assert.All(c["slices"]!.Index(), slice =>
+        Assert.All(Golden.List("dpg/rank_slices"), c => Assert.All(c["slices"]!.Some().Index(), slice =>
             Assert.Equal((int)slice.Item[0]!..(int)slice.Item[1]!,
                 Dpg.Slice((int)c["files"]!, (int)c["processes"]!, slice.Index))));
         var file = Golden.Json("dpg/processes");

@@ -22,7 +22,7 @@ public sealed class GenEval2GoldenTests
         {
             var prompt = GenEval2.Parse(PythonJson.Parse(p.ToString()));
             List<double> probabilities = [], served = [];
-            Assert.All(p["atoms"]!, atom =>
+            Assert.All(p["atoms"]!.Some(), atom =>
             {
                 var (question, answer) = ((string)atom["question"]!, (string)atom["answer"]!);
                 var forms = GenEval2.Forms(question, answer);

@@ -38,12 +38,13 @@ public sealed class OfficialJudgeTests : IDisposable
         Assert.Contains("not comparable with published GenEval scores", output);
         var rows = GenEvalResults.Read(Path.Combine(folder, "images-scores", "geneval", "results.jsonl")).Rows;
         Assert.Equal(asked.Length, rows.Count);
-        Assert.All(rows.Zip(asked), pair =>
+        Assert.All(rows.Paired(asked), pair =>
         {
             var expected = GenEval.Keep(boxes, "colors", new()).Values.SelectMany(kept => kept).ToArray();
             Assert.Equal(expected.Select(box => (box.Class, box.X1, box.Y1, box.X2, box.Y2)),
                 pair.First.Boxes().Select(box => (box.Class, box.X1, box.Y1, box.X2, box.Y2)));
-            Assert.All(expected.Zip(pair.First.Boxes()), two => Assert.Equal(two.First.Score, two.Second.Score, 2e-4f));
+            Assert.All(expected.Paired(pair.First.Boxes()),
+                two => Assert.Equal(two.First.Score, two.Second.Score, 2e-4f));
             using var metadata = JsonDocument.Parse(pair.First.Metadata!);
             var verdict = GenEval.Evaluate(metadata.RootElement, GenEval.Keep(boxes, "colors", new()),
                 (objects, _) => Colors(image, objects, first), new());
@@ -127,7 +128,7 @@ public sealed class OfficialJudgeTests : IDisposable
         if (benchmark == "dpg")
         {
             var scores = Golden.List("mplug/dpg_run/expected").Single(run => (int)run["pic_num"]! == 4)["scores"]!;
-            Assert.All(ScoreReport.Read(results).Images.Where(image => image.Score is not null), image =>
+            Assert.All(ScoreReport.Read(results).Images.Where(image => image.Score is not null).Some(), image =>
                 Assert.Equal((double)scores[image.Image]!["score"]!, image.Score!.Value, 1e-9));
         }
     }

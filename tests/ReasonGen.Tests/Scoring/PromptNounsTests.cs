@@ -1,11 +1,16 @@
+using ReasonGen.Checkpoints;
+using ReasonGen.Imaging;
 using ReasonGen.Scoring;
+using ReasonGen.Tests.Host;
 using Xunit;
 
 namespace ReasonGen.Tests.Scoring;
 
 /// <summary>The rule that stands in for spaCy: it reads a prompt whole or not at all.</summary>
-public sealed class PromptNounsTests
+public sealed class PromptNounsTests : IDisposable
 {
+    private readonly TestFolder folder = new();
+
     [Theory]
     [InlineData("a red car and a blue dog", "a red car|a blue dog", "car dog")]
     [InlineData("A red car, a blue dog, and a cat.", "A red car|a blue dog|a cat", "car dog cat")]
@@ -31,4 +36,46 @@ public sealed class PromptNounsTests
         Assert.Contains($"not '{part}'", thrown.Cause);
         Assert.Contains("--nouns", thrown.Cause);
     }
+
+    [Theory]
+    [InlineData("chunks", """{"prompt": "p", "nouns": ["dog"]}""", "line 1 tells no nouns: it has no \"chunks\"")]
+    [InlineData("chunks", """{"prompt": "p", "nouns": ["dog"], "noun_chunks": ["a dog"]}""", "it has no \"chunks\"")]
+    [InlineData("nouns", """{"prompt": "p", "chunks": ["a dog"]}""", "it has no \"nouns\"")]
+    [InlineData("nouns", """{"prompt": "p", "nouns": null}""", "line 1 tells no nouns")]
+    [InlineData(null, "[]", "it has no \"prompt\"")]
+    [InlineData("nouns", """
+        {"prompt": "p", "nouns": ["dog"]}
+        {"prompt": "p", "nouns": ["cat"]}
+        """, "line 2 tells no nouns: line 1 says otherwise of the same prompt")]
+    public void A_file_that_lacks_what_is_asked_about_or_says_two_things_is_refused(string? needed, string text,
+        string message) => Assert.Contains(message, Assert.Throws<UnusableFileException>(() =>
+            PromptNouns.Read(folder.Write("nouns.jsonl", text), needed)).Message);
+
+    [Fact]
+    public void A_file_needs_no_more_than_is_asked_about_and_may_say_it_twice()
+    {
+        const string line = """{"prompt": "p", "chunks": ["a dog"]}""";
+        var read = PromptNouns.Read(folder.Write("nouns.jsonl", $"{line}\n\n{line}\n"), "chunks").Of("p");
+        Assert.Equal(["a dog"], read.Chunks);
+        Assert.False(read.ByRule);
+    }
+
+    [Theory]
+    [InlineData("\"chunks\": []", 0, "a red car_0.png scores 1 without a question")]
+    [InlineData("\"chunks\": [\"the left\"]", 0, "a red car_0.png scores 1 without a question")]
+    [InlineData("\"noun_chunks\": []", 2, "it has no \"chunks\"")]
+    public async Task A_prompt_without_a_chunk_to_ask_about_is_named(string chunks, int expected, string message)
+    {
+        Directory.CreateDirectory(folder.At("samples"));
+        File.WriteAllBytes(folder.At("samples/a red car_0.png"),
+            Png.Encode(new RgbImage(32, 32, [.. Enumerable.Repeat((byte)9, 3072)])));
+        var nouns = folder.Write("nouns.jsonl", $$"""{"prompt": "a red car", {{chunks}}}""");
+        var answers = folder.Write("answers.jsonl", """{"image": "b.png", "question": "q", "answer": "yes"}""");
+        var (code, output) = await Reasongen.RunAsync("score", "t2i", folder.At("samples"), "--category", "color",
+            "--judge", "file:" + answers, "--nouns", nouns);
+        Assert.True(code == expected, output);
+        Assert.Contains(message, output);
+    }
+
+    public void Dispose() => folder.Dispose();
 }

@@ -277,7 +277,7 @@ public sealed class ScoreCommandTests : IDisposable
     [InlineData("score geneval {0} --judge world", "holds no image in GenEval's layout")]
     [InlineData("score geneval {0} --judge world --options threshold=x", "could not convert string to float")]
     [InlineData("score geneval {0} --judge world --options treshold=0.4", "there is no setting 'treshold'")]
-    [InlineData("score dpg {0} --questions {0}/none.csv --judge world", "the questions cannot be read")]
+    [InlineData("score dpg {0} --questions {0}/none.csv --judge world", "there is no such file")]
     [InlineData("score t2i {0} --category colour --judge world", "'color'")]
     [InlineData("score compare {0} {0}", "it holds no scores")]
     [InlineData("score geneval", "See 'reasongen score geneval --help'")]

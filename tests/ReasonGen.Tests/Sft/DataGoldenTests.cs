@@ -40,7 +40,8 @@ public sealed class DataGoldenTests
     public void Images_are_prepared_like_the_reference()
     {
         var t = Golden.Tensors("sft/image_prep");
-        foreach (var name in t.Keys.Where(key => key.EndsWith(".pixels")).Select(key => key.Split('.')[0]))
+        foreach (var name in t.Keys.Where(key => key.EndsWith(".pixels")).Some()
+            .Select(key => key.Split('.')[0]))
         {
             var pixels = t[name + ".pixels"];
             var image =
@@ -76,7 +77,7 @@ public sealed class DataGoldenTests
                         || line.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries).Length + 10 <= longest)
                         .ToArray();
             Assert.Equal(token!.Select(row => (string)row["raw_prompt"]!), kept);
-            foreach (var row in token!)
+            foreach (var row in token!.Some())
             {
                 var tokens = Encode(template.Fill((string)row["raw_prompt"]!));
                 Assert.Equal(row["raw_prompt_ids"]!.Select(id => (int)id), tokens);

@@ -4,6 +4,7 @@ using ReasonGen.Models;
 using ReasonGen.Optimization;
 using ReasonGen.Rollouts;
 using ReasonGen.Sft;
+using ReasonGen.Tests.Devices;
 using ReasonGen.Tokenizers;
 using TorchSharp;
 using Xunit;
@@ -39,6 +40,8 @@ public sealed class SftGoldenTests
         using var exact = SftBatch.Build([samples[0]], special, length);
         Golden.Equal(expected["exact_length.input_ids"], exact.Ids[0], "exact ids");
         Golden.Equal(expected["exact_length.loss_mask"], exact.LossMask[0], "exact loss mask");
+        Golden.Equal(expected["exact_length.position_ids"], exact.PositionIds[0], "exact positions");
+        Golden.Equal(expected["exact_length.attention_mask"], exact.AttentionMask[0], "exact attention");
         Assert.Throws<ArgumentException>(() => SftBatch.Build([samples[0]], special, length - 1));
         var template = new PromptTemplate((string)json["template"]!, PromptTemplate.JanusSft.Chat);
         Assert.All(json["rows"]!,
@@ -70,6 +73,7 @@ public sealed class SftGoldenTests
             Assert.Equal((double)c["loss"]!, loss.Total.ToDouble(), 1e-5);
             Assert.Equal((double)c["per_class"]!["text"]!, loss.Text, 1e-5);
             Assert.Equal((double)c["per_class"]!["image"]!, loss.Image, 1e-5);
+            Assert.Equal(((double?)c["kl_loss"] ?? 0) * weight, loss.Kl, 1e-7);
             Golden.Close(t[name + ".grad_text_logits"], model.Text.grad!, 1e-7, name + " text gradient");
             Golden.Close(t[name + ".grad_image_logits"], model.Image.grad!, 1e-7, name + " image gradient");
         }
@@ -88,20 +92,34 @@ public sealed class SftGoldenTests
         var json = Golden.Json("sft/schedules");
         foreach (var c in json["cosine"]!)
         {
-            foreach (var (step, factor) in c["step"]!.Zip(c["factor"]!))
+            double Rate(long step) => LearningRate.Cosine(step, (long)c["warmup_steps"]!, (long)c["total_steps"]!);
+            foreach (var (step, factor) in c["step"]!.Some().Paired(c["factor"]!))
             {
-                Assert.Equal((double)factor!,
-                    LearningRate.Cosine((long)step!, (long)c["warmup_steps"]!, (long)c["total_steps"]!), 1e-12);
+                Assert.Equal((double)factor!, Rate((long)step!), 1e-12);
             }
+
+            Used(c, Rate);
         }
 
         foreach (var c in json["constant"]!)
         {
-            foreach (var (step, factor) in c["factor"]!.Index())
+            double Rate(long step) => LearningRate.Constant(step, (long)c["warmup_steps"]!);
+            foreach (var (step, factor) in c["factor"]!.Some().Index())
             {
-                Assert.Equal((double)factor!, LearningRate.Constant(step, (long)c["warmup_steps"]!), 1e-12);
+                Assert.Equal((double)factor!, Rate(step), 1e-12);
             }
+
+            Used(c, Rate);
         }
+
+        var warmup = json["warmup_steps_from_ratio"]!;
+        Assert.All(warmup["cases"]!.Some(), c =>
+            Assert.Equal((long)c[1]!, LearningRate.WarmupSteps((double)warmup["ratio"]!, (long)c[0]!)));
+
+        // with a learning rate of 1e-5
+        static void Used(JToken c, Func<long, double> rate) =>
+            Assert.All(c["lr_used_by_first_optimizer_steps"]!.Some().Index(),
+                used => Assert.Equal((double)used.Item!, 1e-5 * rate(used.Index), 1e-17));
     }
 
     [Fact]
@@ -113,7 +131,7 @@ public sealed class SftGoldenTests
         {
             var parameters = Enumerable.Range(0, int.MaxValue).TakeWhile(i => t.ContainsKey($"{name}.grad{i}"))
                 .Select(i => new Parameter(zeros_like(t[$"{name}.grad{i}"])) { grad = t[$"{name}.grad{i}"].clone() })
-                .ToArray();
+                .Some();
             var norm = GradientClip.Apply(parameters, (double)json["max_norm"]!);
             Assert.Equal((double)c!["total_norm"]!, norm, 1e-6 * Math.Max(1e-9, norm));
             foreach (var (i, parameter) in parameters.Index())
@@ -155,15 +173,57 @@ public sealed class SftGoldenTests
         });
         for (var s = 0; s < steps.Count; s++)
         {
+            Gradients(s);
             var step = trainer.Step();
             Assert.Equal((double)steps[s]["lr_used"]!, step.LearningRate, 1e-12);
             Assert.Equal((double)steps[s]["grad_norm_before_clipping"]!, step.GradientNorm,
                 1e-5 * Math.Max(1, step.GradientNorm));
-            Assert.Equal((double)steps[s]["log"]!["train/loss"]!, step.Loss, 1e-5);
+            var log = steps[s]["log"]!;
+            Assert.Equal((double)log["train/loss"]!, step.Loss, 1e-5);
+            // means over the losses above 0: large logits round some of the smallest to 0, not the same in each order
+            var rounded = run == "clipped" ? 0.025 : 1e-6;
+            Assert.Equal((double)log["train/text"]!, step.TextLoss, rounded * Math.Max(10, step.TextLoss));
+            Assert.Equal((double)log["train/image"]!, step.ImageLoss, rounded * Math.Max(10, step.ImageLoss));
+            var next = LearningRate.Cosine(s + 1, (long)json["warmup_steps"]!, total);
+            Assert.Equal((double)log["train/lr(1e-3)"]!, 1000 * (double)json["lr"]! * next, 1e-9);
             foreach (var name in TableModel.WeightNames)
             {
                 Golden.Close(t[$"step{s}.after.{name}"], model[name], s == 0 ? 0 : tolerance, $"step {s} {name}");
             }
+        }
+
+        // of a step's micro-batches with the weights before it, summed up one after the other
+        void Gradients(int s)
+        {
+            using var before = new TableModel(t, s == 0 ? "initial." : $"step{s - 1}.after.");
+            using var batch = Batch(s);
+            var summed = TableModel.WeightNames.ToDictionary(name => name, name => zeros_like(before[name]));
+            var (size, close) = ((int)json["micro_batch"]!, TestDevice.IsCpu ? 2e-6 : 1e-4);
+            for (var micro = 0; micro * size < batch.Count; micro++)
+            {
+                var loss = SftLoss.Compute(before, batch.Slice(micro * size, size), (long)json["begin_of_image"]!,
+                    trainer.Config.TextScale, trainer.Config.ImageScale, trainer.Config.BeginOfImageScale);
+                loss.Total.backward();
+                if (s == 0)
+                {
+                    Assert.Equal((double)json[$"micro{micro}_loss"]!, loss.Total.ToDouble(), 1e-5);
+                }
+
+                foreach (var name in TableModel.WeightNames)
+                {
+                    var gradient = before[name].grad!;
+                    if (t.TryGetValue($"step{s}.micro{micro}.grad.{name}", out var alone))
+                    {
+                        Golden.Close(alone, gradient, close, $"step {s}, micro-batch {micro}, gradient of {name}");
+                    }
+
+                    summed[name].add_(gradient);
+                    gradient.zero_();
+                }
+            }
+
+            Assert.All(summed, pair =>
+                Golden.Close(t[$"step{s}.grad.{pair.Key}"], pair.Value, close, $"step {s}, gradient of {pair.Key}"));
         }
     }
 

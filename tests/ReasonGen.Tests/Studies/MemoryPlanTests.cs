@@ -92,6 +92,15 @@ public sealed class MemoryPlanTests
     }
 
     [Fact]
+    public void A_rank_beyond_every_layer_is_named()
+    {
+        var setup = TrainingSetup.Janus7B.WithLora(1_500_000_000);
+        Assert.Equal(3e9, setup.Lora!.Alpha);
+        Assert.Contains("Rank is 1500000000; it must be at least 1 and at most 65536",
+            Assert.Throws<ArgumentException>(() => MemoryPlan.Of(setup, TrainingStage.Sft)).Message);
+    }
+
+    [Fact]
     public void Bad_plans_are_named()
     {
         Assert.Contains("choose janus-1b or janus-7b",

@@ -21,8 +21,8 @@ public sealed class PaperClaimsTests : IDisposable
         // two standard errors, as if the prompts were others
         Assert.InRange(first.Difference!.Value.High - first.Difference!.Value.Low, 0.044, 0.056);
         Assert.Equal("2 seeds of RL alone", Of(claims, "With a judge that is too small RL is worse").Rests);
-        Assert.Equal(("no recorded run", ClaimOutcome.NotMeasured, "–"), (Of(claims, "as long").Ours,
-            Of(claims, "as long").Outcome, Of(claims, "as long").Seen));
+        Assert.Equal(("no recorded run", ClaimOutcome.NotMeasured, "–"), (Of(claims, "more steps").Ours,
+            Of(claims, "more steps").Outcome, Of(claims, "more steps").Seen));
         Assert.Contains("reward", Of(claims, "Fixed penalty").Ours);
         Assert.DoesNotContain("[", Of(claims, "Fixed penalty").Ours);
     }
@@ -61,7 +61,7 @@ public sealed class PaperClaimsTests : IDisposable
     [Fact]
     public void The_control_counts_where_it_was_run()
     {
-        var claim = Of(Claims(new("adaptive", 0.9), new("sft-long", 0.7)), "as long");
+        var claim = Of(Claims(new("adaptive", 0.9), new("sft-long", 0.7)), "10 more steps for each of RL");
         Assert.Equal(("5 seeds", ClaimOutcome.Yes), (claim.Rests, claim.Outcome));
     }
 

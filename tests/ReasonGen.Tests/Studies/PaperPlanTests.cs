@@ -94,6 +94,8 @@ public sealed class PaperPlanTests
         Assert.Equal(verdicts.Zip(truth).Count(p => p is { First: false, Second: true })
             / (double)truth.Count(right => right), errors.FalseNegatives, 9);
         Assert.Equal(new(0, 1), JudgeErrors.Of(JudgeQuality.Of([false, false], [true, false]))); // never says yes
+        Assert.Equal(new(1, 1),
+            JudgeErrors.Of(JudgeQuality.Of([true, true, false, false], [false, false, true, true])));
     }
 
     [Fact]

@@ -17,6 +17,7 @@ internal static class SyntheticStudy
         internal double Spread { get; init; } = 0.01;
         internal Func<double, double> Entropy { get; init; } = _ => 3;
         internal double Text { get; init; } = 0.25;
+        internal int Steps { get; init; } // as recorded; 0 where it is not
         internal Func<double, double> Reward { get; init; } = at => 0.5 + 0.4 * at;
     }
 
@@ -40,7 +41,8 @@ internal static class SyntheticStudy
                 curves.AddRange(arm.Name is "base" or "sft" or "sft-long" ? []
                     : Enumerable.Range(0, Points).Select(i => Point(arm, seed, i, away)));
                 runs.Add($$"""
-                    { "seed": {{seed}}, "run": "{{arm.Name}}", "commit": "a", "results": { "sft": { "accuracy": 0.9 } } }
+                    { "seed": {{seed}}, "run": "{{arm.Name}}", "commit": "a", "results": { "sft": { "accuracy": 0.9 } },
+                      "settings": {{(arm.Steps == 0 ? "{}" : $"{{ \"steps\": {arm.Steps} }}")}} }
                     """);
             }
         }

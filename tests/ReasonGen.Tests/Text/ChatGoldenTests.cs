@@ -73,7 +73,7 @@ public sealed class ChatGoldenTests
     public void Qwen_image_places_are_expanded_in_order()
     {
         const string pad = QwenChat.ImagePad;
-        foreach (var row in Golden.Json("reward/judge_prompt")["rows"]!.Where(row => row["error"] is null))
+        foreach (var row in Golden.Json("reward/judge_prompt")["rows"]!.Where(row => row["error"] is null).Some())
         {
             Assert.Equal((string)row["text_with_expanded_image_tokens_grid_1_4_4"]!,
                 QwenChat.ExpandImages((string)row["text_sent_to_engine"]!, 4));

@@ -86,6 +86,16 @@ public sealed class HuggingFaceTokenizerTests : IDisposable
     }
 
     [Fact]
+    public void Load_a_byte_order_mark_is_passed_over()
+    {
+        _ = SmallTokenizer.Load(folder);
+        var file = Path.Combine(folder.FullName, "tokenizer.json");
+        File.WriteAllText(file, File.ReadAllText(file), System.Text.Encoding.UTF8); // writes the mark
+        Assert.Equal(0xEF, File.ReadAllBytes(file)[0]);
+        Assert.Equal([4, 6], HuggingFaceTokenizer.Load(file).Encode("abc<x>"));
+    }
+
+    [Fact]
     public void Load_missing_file_is_named()
     {
         var error = Assert.Throws<UnusableFileException>(() => HuggingFaceTokenizer.Load(folder.FullName));

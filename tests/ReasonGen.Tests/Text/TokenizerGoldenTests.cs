@@ -48,7 +48,7 @@ public sealed class TokenizerGoldenTests : IDisposable
     {
         foreach (var (name, facts) in Golden.Json("tokenizer/malformed"))
         {
-            var file = Golden.Path($"tokenizer/malformed/{name}.json");
+            var file = Golden.Existing($"tokenizer/malformed/{name}.json");
             if ((string)facts!["expected"]! != "error")
             {
                 var loaded = HuggingFaceTokenizer.Load(file);

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using ReasonGen.Imaging;
 using ReasonGen.JanusPro;
@@ -116,6 +117,34 @@ public sealed class VerifyTests : IDisposable
         Assert.All(new[] { "MISSED loading the judge", "MISSED loading   ", "model: 2 of 3 checks missed" },
             line => Assert.Contains(line, output));
         Assert.Contains("tokenizer.json", File.ReadAllText(page));
+    }
+
+    [Fact]
+    public async Task Interrupted_while_it_loads_it_has_its_sentence_and_page()
+    {
+        if (OperatingSystem.IsWindows())
+        {
+            return; // no signal can be sent to another process there
+        }
+
+        var model = TinyJanus.Write(Path.Combine(folder, "model"));
+        var (config, page) = (Path.Combine(model, "config.json"), Path.Combine(folder, "new", "page.html"));
+        File.Delete(config);
+        Process.Start("mkfifo", [config]).WaitForExit(); // who opens it waits for one that writes
+        using var verify = Process.Start(new ProcessStartInfo("dotnet", [Reasongen.Assembly, "verify", model, "--out",
+            page]) { RedirectStandardOutput = true })!;
+        while (!Directory.Exists(Path.GetDirectoryName(page)) && !verify.HasExited)
+        {
+            await Task.Delay(20);
+        }
+
+        await Task.Delay(500);
+        Process.Start("kill", ["-INT", $"{verify.Id}"]).WaitForExit();
+        var output = await verify.StandardOutput.ReadToEndAsync();
+        await verify.WaitForExitAsync();
+        Assert.True(verify.ExitCode == 130, output);
+        Assert.Contains("model: interrupted after 0 checks", output);
+        Assert.Contains("interrupted after 0 checks", File.ReadAllText(page));
     }
 
     [Theory]

@@ -34,6 +34,35 @@ public class WorldTests
         Assert.Contains("'colour'",
             Assert.Throws<ArgumentException>(() => Prompts.Draw(new Random(0), "colour")).Message);
 
+    public static TheoryData<Clause[]> Unsayable => new()
+    {
+        Array.Empty<Clause>(), new[] { new Clause("circle", 5) }, new[] { new Clause("circle", 0) },
+        new[] { new Clause("circle", 2), new Clause("square", 1, null, "left of") },
+        new[] { new Clause("circle"), new Clause("square", 1, null, "left of"), new Clause("cross", 1, null, "above") },
+        new[] { new Clause("circle", 1, null, "left of", 1), new Clause("square") },
+    };
+
+    [Theory]
+    [MemberData(nameof(Unsayable))]
+    public void Prompts_what_has_no_words_is_refused(Clause[] include) =>
+        Assert.All(Enum.GetValues<CaptionStyle>(), style => Assert.Contains("no words",
+            Assert.Throws<ArgumentException>(() => Prompts.Word(include, style)).Message));
+
+    [Theory]
+    [InlineData("a scene : red cross top-left , blue cross top-right ;", true)]
+    [InlineData("a scene : red cross top-left , blue cross bottom-left , red cross top-left ;", false)]
+    public void A_plan_with_two_shapes_in_a_place_cannot_be_drawn(string rationale, bool drawable) =>
+        Assert.Equal(drawable, Rationales.CanBeDrawn(Rationales.Parse(rationale)!));
+
+    [Fact]
+    public void The_detector_has_no_reward_for_a_prompt_that_does_not_say_what_it_asks_for()
+    {
+        var prompt = Prompts.Draw(new Random(1));
+        var image = Renderer.Render(Scene.For(prompt, new Random(1)), new WorldConfig(), 1);
+        Assert.Equal([1f, float.NaN],
+            new DetectorReward().Score([new(prompt, "", image), new(prompt with { Include = [] }, "", image)]));
+    }
+
     [Fact]
     public void Prompts_benchmark_is_the_same_for_a_seed_and_balanced()
     {

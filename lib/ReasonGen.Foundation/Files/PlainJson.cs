@@ -1,7 +1,7 @@
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 
-namespace ReasonGen.Host;
+namespace ReasonGen.Files;
 
 /// <summary>Json as it stands: a text that looks like a date stays that text, and a name that comes twice is a
 /// mistake.</summary>

@@ -1,0 +1,173 @@
+using System.Text;
+using System.Text.Json;
+using ReasonGen.Checkpoints;
+using ReasonGen.Host.Commands;
+using ReasonGen.Scoring;
+using ReasonGen.Tests.Host;
+using Xunit;
+
+namespace ReasonGen.Tests.Scoring;
+
+/// <summary>Answers, boxes and results from files: what would count as something else is refused by its line.</summary>
+public sealed class ScoreInputTests : IDisposable
+{
+    private readonly TestFolder folder = new();
+
+    private static Dictionary<string, Action<string>> Readers { get; } = new()
+    {
+        ["dpg"] = path => DpgQuestions.Read(path), ["detections"] = path => DetectionFile.Read(path),
+        ["answers"] = path => AnswerFile.Read(path), ["nouns"] = path => PromptNouns.Read(path),
+        ["geneval2"] = path => GenEval2.Read(path), ["objects"] = path => T2iParts.ReadObjects(path),
+        ["metadata"] = path => GenEvalAnnotations.ReadMetadata(path),
+        ["annotations"] = path => GenEvalAnnotations.Read(path, new Dictionary<string, JsonElement>()),
+    };
+
+    public static TheoryData<string> Kinds => [.. Readers.Keys];
+
+    [Theory]
+    [MemberData(nameof(Kinds))]
+    public void Text_that_is_not_Utf8_is_refused_by_its_line(string kind)
+    {
+        var path = folder.At("file");
+        File.WriteAllBytes(path, Encoding.Latin1.GetBytes("\ncaf\u00e9"));
+        Assert.Contains("line 2 is not UTF-8 text",
+            Assert.Throws<UnusableFileException>(() => Readers[kind](path)).Message);
+    }
+
+    [Fact]
+    public void Metadata_of_a_folder_that_are_not_Utf8_are_a_problem_of_that_folder()
+    {
+        Directory.CreateDirectory(folder.At("images/00000/samples"));
+        File.WriteAllBytes(folder.At("images/00000/metadata.jsonl"),
+            Encoding.Latin1.GetBytes("{\"tag\": \"colors\", \"prompt\": \"a caf\u00e9\"}"));
+        var problem = Assert.Single(GenEvalFolder.Open(folder.At("images")).Problems);
+        Assert.Equal("UnicodeDecodeError", problem.Official);
+        Assert.Contains("line 1 is not UTF-8 text", problem.Cause);
+    }
+
+    [Theory]
+    [InlineData("\"response\": \"yes\"", "line 1 is no answer: it has neither \"answer\" nor \"p_yes\"")]
+    [InlineData("\"prob\": 0.9", "it has neither \"answer\" nor \"p_yes\"")]
+    [InlineData("\"answer\": \"no\", \"p_yes\": 0.9", "its answer is no, but its probability of yes")]
+    [InlineData("\"answer\": \"Yes.\", \"probability\": 0.25", "of yes, beside that of no, is 0.25")]
+    public void Answers_that_say_nothing_or_two_things_are_refused(string members, string expected) =>
+        Assert.Contains(expected, Assert.Throws<UnusableFileException>(() => Answers(members)).Message);
+
+    [Theory]
+    [InlineData("\"answer\": \"NO, there is none\"", "no", 0.0)]
+    [InlineData("\"answer\": \" yes\", \"p_yes\": 0.5", "yes", 0.5)]
+    [InlineData("\"answer\": \"I think so\", \"p_yes\": 0.75", "yes", 0.75)]
+    [InlineData("\"answer\": \"now I see it, yes\"", null, null)]
+    [InlineData("\"answer\": \"nothing\"", null, null)]
+    [InlineData("\"answer\": \"yesterday\"", null, null)]
+    public void Answers_are_whole_words(string members, string? text, double? yes)
+    {
+        var answer = Answers(members).Ask("a.png", 0, null!, ["q"], default)[0];
+        Assert.Equal((text, yes), (answer?.Text, answer?.Yes));
+    }
+
+    [Theory]
+    [InlineData("[60, 10, 20, 30]", "0.9", "the box [60, 10, 20, 30] ends before it begins")]
+    [InlineData("[10, 60, 20, 30]", "0.9", "not a corner, width and height")]
+    [InlineData("[10, 20, 60, 30]", "95", "the score 95 is none from 0 to 1; divide percent by 100")]
+    [InlineData("[10, 20, 60, 30]", "-0.5", "the score -0.5 is none from 0 to 1")]
+    public void Boxes_and_scores_that_cannot_be_are_refused(string box, string score, string expected)
+    {
+        var message = Assert.Throws<UnusableFileException>(() => Boxes(box, score)).Message;
+        Assert.Contains("line 1 holds no detections", message);
+        Assert.Contains(expected, message);
+    }
+
+    [Fact]
+    public void Boxes_may_reach_beyond_the_image_and_colours_are_read_whatever_their_case()
+    {
+        var file = Boxes("[-2.5, -1, 400, 390]", "1", ", \"color\": \"Red \"");
+        Assert.Equal("red", file.Of("a.png", 384, 384, null).Single().Color);
+        Assert.Empty(file.UnknownColors(GenEvalOptions.Colors));
+        Assert.Equal(("crimson", 1), Boxes("[1, 2, 3, 4]", "0", ", \"color\": \"Crimson\"")
+            .UnknownColors(GenEvalOptions.Colors).Select(color => (color.Key, color.Value)).Single());
+    }
+
+    [Fact]
+    public async Task Colours_that_GenEval_does_not_know_are_named()
+    {
+        Directory.CreateDirectory(folder.At("images/00000/samples"));
+        File.WriteAllText(folder.At("images/00000/metadata.jsonl"), """
+            {"tag": "colors", "include": [{"class": "dog", "count": 1, "color": "red"}], "prompt": "a red dog"}
+            """);
+        File.WriteAllBytes(folder.At("images/00000/samples/0000.png"),
+            ReasonGen.Imaging.Png.Encode(new(32, 32, [.. Enumerable.Repeat((byte)9, 3072)])));
+        var (code, output) = await Reasongen.RunAsync("score", "geneval", folder.At("images"), "--judge",
+            "file:" + folder.Write("d.jsonl", """
+            {"filename": "00000/samples/0000.png", "detections": [{"class": "dog", "box": [1, 2, 9, 9], "score": 0.9, "color": "crimson"}]}
+            """));
+        Assert.True(code == 0, output);
+        Assert.Contains("1 boxes have colours that GenEval does not know, and are of none of its own: crimson", output);
+    }
+
+    [Theory]
+    [InlineData("2", "the score of '00000/samples/0000.png' is 2, none from 0 to 1")]
+    [InlineData("-1", "none from 0 to 1")]
+    [InlineData("\"nan\"", "is NaN, none from 0 to 1")]
+    [InlineData("\"True\"", "\"correct\" is a text in it")]
+    public void Results_whose_verdict_is_none_are_refused(string correct, string expected) => Assert.Contains(expected,
+        Assert.Throws<UnusableFileException>(() => ScoreReport.Read(folder.Write("r.jsonl", Row(correct)))).Message);
+
+    [Fact]
+    public void Results_that_stand_twice_count_once_and_contradictions_are_refused()
+    {
+        var two = $"{Row("true")}\n{Row("true")}\n{Row("false").Replace("0000.png", "0001.png")}\n";
+        Assert.Equal([1, 0], ScoreReport.Read(folder.Write("r.jsonl", two)).Images.Select(image => image.Score!.Value));
+        Assert.Contains("it has 2 lines of 'out/00000/samples/0000.png' that differ",
+            Assert.Throws<UnusableFileException>(() => ScoreReport.Read(folder.Write("r.jsonl",
+                $"{Row("true")}\n{Row("false")}\n"))).Message);
+    }
+
+    [Theory]
+    [InlineData("GenEval", 1.0000000000000002, true)]
+    [InlineData("GenEval", 1.5, false)]
+    [InlineData("GenEval", double.NaN, false)]
+    [InlineData("GenEval 2", 1.5, true)]
+    [InlineData("GenEval 2", double.PositiveInfinity, false)]
+    [InlineData("T2I-CompBench non-spatial", -0.1, true)]
+    [InlineData("T2I-CompBench color", -0.1, false)]
+    public void Scores_lie_where_those_of_their_benchmark_do(string benchmark, double score, bool sound)
+    {
+        new ScoreReport
+        {
+            Benchmark = benchmark, Label = "l", Judge = "j", Images = [new("t", "p", "a.png", score, "")],
+        }.Write(folder.At("scores"));
+        var refusal = Record.Exception(() => ScoreReport.Read(folder.At("scores")));
+        Assert.Equal(sound, refusal is null);
+        Assert.True(sound || refusal is UnusableFileException, refusal?.ToString());
+    }
+
+    [Fact]
+    public async Task A_prompt_of_GenEval_2_that_looks_like_a_date_stays_as_it_is()
+    {
+        Directory.CreateDirectory(folder.At("images/00000/samples"));
+        File.WriteAllText(folder.At("images/00000/metadata.jsonl"), """{"prompt": "2024-05-01T10:00:00"}""");
+        File.WriteAllText(folder.At("images/00000/samples/0000.png"), "");
+        var prompts = folder.Write("data.jsonl", """
+            {"prompt": "2024-05-01T10:00:00", "atom_count": 3, "skills": ["object"], "vqa_list": [["Is there a date?", "Yes"]]}
+            """);
+        var (code, output) = await Reasongen.RunAsync("score", "geneval2", folder.At("images"), "--prompts", prompts,
+            "--judge", "qwen:none", "--dry-run");
+        Assert.True(code == 0, output);
+        Assert.Contains("GenEval 2: 1 images", output);
+    }
+
+    public void Dispose() => folder.Dispose();
+
+    private static string Row(string correct) => $$"""
+        {"filename": "out/00000/samples/0000.png", "tag": "t", "prompt": "p", "correct": {{correct}}, "metadata": "{}"}
+        """.Trim();
+
+    private AnswerFile Answers(string members) => AnswerFile.Read(folder.Write("answers.jsonl",
+        $$"""{"image": "a.png", "question": "q", {{members}}}"""));
+
+    private DetectionFile Boxes(string box, string score, string more = "") => DetectionFile.Read(
+        folder.Write("detections.jsonl", $$"""
+            {"filename": "a.png", "detections": [{"class": "dog", "box": {{box}}, "score": {{score}}{{more}}}]}
+            """));
+}
