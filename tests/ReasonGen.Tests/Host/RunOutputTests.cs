@@ -45,5 +45,22 @@ public sealed class RunOutputTests : IDisposable
         Assert.DoesNotContain("past the", page.Split("class=\"output\"")[1]);
     }
 
+    [Fact]
+    public async Task The_next_notebook_s_process_is_there_when_one_ends_and_its_cells_are_not_begun()
+    {
+        const string begun = "var begun = DateTime.Now;\n",
+            tell = "display($\"{System.Diagnostics.Process.GetCurrentProcess().StartTime.Ticks} {begun.Ticks} \"\n"
+                + "    + $\"{DateTime.Now.Ticks}\");";
+        SmallNotebook.Write(folder.Write("in/a.ipynb", ""), (begun + "await Task.Delay(2000);\n" + tell, "code"));
+        SmallNotebook.Write(folder.Write("in/b.ipynb", ""), (begun + tell, "code"));
+        var (code, output) = await Reasongen.RunAsync("run", folder.At("in"), "--out", folder.At("out"));
+        Assert.True(code == 0, output);
+        long[] Times(string name) => [.. ((string)((JObject)JObject.Parse(File.ReadAllText(folder.At("out", "notebooks",
+            name)))["cells"]![0]!["outputs"]![0]!["data"]!).Properties().First().Value!).Split(' ').Select(long.Parse)];
+        var (first, second) = (Times("a.ipynb"), Times("b.ipynb"));
+        Assert.InRange(second[0], first[0], first[2]);
+        Assert.InRange(second[1], first[2], long.MaxValue);
+    }
+
     public void Dispose() => folder.Dispose();
 }
