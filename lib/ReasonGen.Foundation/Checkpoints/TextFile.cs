@@ -10,7 +10,7 @@ public static class TextFile
 
     private static readonly SearchValues<char> Controls =
         SearchValues.Create(
-            [.. Enumerable.Range(0, 0xA0).Select(code => (char)code)
+            [.. Enumerable.Range(0, 0x80).Select(code => (char)code)
                 .Where(c => char.IsControl(c) && c is not ('\t' or '\n'))]);
 
     // the first that fits decides; UTF-32's mark begins like that of UTF-16

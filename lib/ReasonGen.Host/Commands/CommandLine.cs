@@ -78,7 +78,7 @@ internal static class CommandLine
     private static T? Number<T>(ArgumentResult given, Func<string, T?> read) where T : struct
     {
         var text = given.Tokens is [.., var last] ? last.Value : "";
-        if (read(text) is { } number)
+        if (read(text.Trim()) is { } number)
         {
             return number;
         }

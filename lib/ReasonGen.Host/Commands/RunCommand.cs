@@ -58,6 +58,7 @@ internal static class RunCommand
             using var alone = NotebookSelection.Prepare(runs, folder);
             var console = Terminal.Console(error: parsed.GetValue(json)); // standard output is for the json then
             var found = NotebookSelection.WithFolders(values, runs);
+            var watch = System.Diagnostics.Stopwatch.StartNew();
             var outcomes = await new NotebookRunner(found, console).RunAsync(runs, cancel);
             IEnumerable<string> Given(Option<string?> option) =>
                 parsed.GetResult(option) is { Implicit: false } ? [option.Name, parsed.GetValue(option)!] : [];
@@ -73,7 +74,7 @@ internal static class RunCommand
 
             console.WriteLine(
                 $"{outcomes.Count(outcome => outcome.Ok)} of {runs.Count} notebooks ran through "
-                + $"in {outcomes.Sum(outcome => outcome.Seconds):0} s. "
+                + $"in {watch.Elapsed.TotalSeconds:0} s. "
                 + (report is null ? "There is no new report." : $"Report: {Terminal.Line(report)}"));
             return cancel.IsCancellationRequested ? CommandLine.Interrupted
                 : report is not null && outcomes.All(outcome => outcome.Ok) ? CommandLine.Done : CommandLine.Failed;

@@ -29,10 +29,16 @@ internal sealed class NotebookRunner(IReadOnlyDictionary<string, string> paramet
                     continue;
                 }
 
+                if (ahead is { Process.HasExited: true }) // it waited, and something ended it: begin afresh
+                {
+                    ahead.Dispose();
+                    ahead = null;
+                }
+
                 using var child = ahead ?? Start(run, cancel);
                 ahead = null;
-                ahead = index + 1 < runs.Count ? Start(runs[index + 1], cancel) : null;
                 child.Begin();
+                ahead = index + 1 < runs.Count ? StartAhead(runs[index + 1], cancel) : null;
                 var heading = $"[{index + 1}/{runs.Count}] {Terminal.Line(run.Label)}";
                 var outcome = console.Profile.Capabilities.Interactive
                     ? await console.Status().StartAsync(Markup.Escape(heading), context => HearAsync(child.Process, run,
@@ -86,6 +92,19 @@ internal sealed class NotebookRunner(IReadOnlyDictionary<string, string> paramet
 
         start.RedirectStandardOutput = start.RedirectStandardError = true;
         return new TiedProcess(start, cancel);
+    }
+
+    // where there is no room for one more, it is started at its turn
+    private TiedProcess? StartAhead(NotebookRun run, CancellationToken cancel)
+    {
+        try
+        {
+            return Start(run, cancel);
+        }
+        catch (Exception e) when (e is System.ComponentModel.Win32Exception or IOException)
+        {
+            return null;
+        }
     }
 
     private static async Task<NotebookOutcome> HearAsync(Process process, NotebookRun run, Action<string> status,

@@ -123,7 +123,12 @@ public sealed record EntropyConfig
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public void Validate()
     {
-        Require(this, Alpha, true, "a number");
+        if (Kind != EntropyKind.Adaptive)
+        {
+            Require(this, Alpha, true, "a number");
+            return;
+        }
+
         Require(this, Pairs, Pairs is >= 1 and <= MostPairs, $"at least 1 and at most {MostPairs}");
         Text.Validate();
         Image.Validate();

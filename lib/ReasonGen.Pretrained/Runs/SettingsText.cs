@@ -123,7 +123,7 @@ public static class SettingsText
     // whatever its case, and whether by a full stop or in a group; a group that is one value has no others
     private static void ExpectOnce(JObject settings)
     {
-        string[] paths = [.. Settings.Leaves(settings).Select(leaf => leaf.Path)];
+        string[] paths = [.. Settings.Leaves(settings).Where(leaf => leaf.Text != "{}").Select(leaf => leaf.Path)];
         var once = new HashSet<string>(StringComparer.OrdinalIgnoreCase);
         if ((paths.FirstOrDefault(path => !once.Add(path))
             ?? paths.FirstOrDefault(path => path.Contains('.') && once.Contains(path.Split('.', 2)[0]))) is { } twice)

@@ -145,16 +145,16 @@ public sealed class DetectionFile : IObjectJudge
             throw new FormatException("a box has four finite numbers");
         }
 
-        if (v[2] < v[0] || v[3] < v[1])
+        if (v[2] < v[0] - 1 || v[3] < v[1] - 1) // less than a pixel is rounding
         {
             throw new FormatException($"the box {Need(box, "box")} ends before it begins: its numbers are two corners, "
                 + "not a corner, width and height");
         }
 
-        return score is not (>= 0 and <= 1)
+        return score is not (>= 0 and <= 1.001f) // rounded
             ? throw new FormatException(FormattableString.Invariant($"the score {score} is none from 0 to 1")
                 + (score is > 1 and <= 100 ? "; divide percent by 100" : ""))
-            : new(Need(box, "class").Text(), v[0], v[1], v[2], v[3], score)
+            : new(Need(box, "class").Text(), v[0], v[1], Math.Max(v[0], v[2]), Math.Max(v[1], v[3]), Math.Min(score, 1))
             {
                 Color = box.TryGetProperty("color", out var color) ? color.GetString()?.Trim().ToLowerInvariant()
                     : null,
@@ -262,10 +262,10 @@ public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
                     ? Probability(p.GetDouble(), least: question == Clip ? -1 : 0) : null;
                 var word = json.TryGetProperty("answer", out var words) ? Plain(words.Text()) : yes is not null ? null
                     : throw new FormatException("it has neither \"answer\" nor \"p_yes\"");
-                if ((word, yes) is ("yes", < 0.5) or ("no", > 0.5))
+                if ((word, yes) is ("no", > 0.5)) // "yes" below: other words may have the rest
                 {
                     throw new FormatException(FormattableString.Invariant(
-                        $"its answer is {word}, but its probability of yes, beside that of no, is {yes}"));
+                        $"its answer is {word}, but its probability of yes is {yes}"));
                 }
 
                 var answer = word is "yes" or "no" || yes is null ? word! : yes > 0.5 ? "yes" : "no";

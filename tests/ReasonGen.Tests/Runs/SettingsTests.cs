@@ -117,6 +117,13 @@ public sealed class SettingsTests : IDisposable
             All("mini").With(path, value).Get<RunConfig>().Entropy.Build()).Message);
 
     [Theory]
+    [InlineData("none")]
+    [InlineData("fixed")]
+    public void Settings_of_controllers_that_are_not_used_do_not_matter(string kind) =>
+        All("mini").With("entropy.kind", kind).With("entropy.pairs", "0").With("entropy.text.initialAlpha", "5")
+            .Get<RunConfig>().Entropy.Validate();
+
+    [Theory]
     [InlineData("run.samplePrompts")]
     [InlineData("data.wordings")]
     public void No_list_is_the_empty_list(string path)
