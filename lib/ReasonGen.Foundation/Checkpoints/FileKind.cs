@@ -86,10 +86,19 @@ internal static class FileKinds
         : new(path, "there is no such file", "check the path, or download the file", e);
 
     /// <summary>Bytes of a file; of what a link leads to, where it is one.</summary>
+    /// <exception cref="UnusableFileException">It is a pipe, whose end nobody knows.</exception>
     internal static long Length(string path)
     {
         using var file = File.OpenHandle(path);
-        return RandomAccess.GetLength(file);
+        try
+        {
+            return RandomAccess.GetLength(file);
+        }
+        catch (NotSupportedException e)
+        {
+            throw new UnusableFileException(path, "it is a pipe", "write what comes out of it to a file and give that",
+                e);
+        }
     }
 
     private static string? LinkTarget(string path)
