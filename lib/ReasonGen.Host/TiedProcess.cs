@@ -41,7 +41,8 @@ internal sealed class TiedProcess : IDisposable
     }
 
     /// <summary>In the child: ends it with its parent. Does nothing in a process that was not started as one.</summary>
-    /// <returns>Done when the parent lets it begin (<see cref="Begin"/>), at once where there is none.</returns>
+    /// <returns>Done when the parent lets it begin (<see cref="Begin"/>), at once where there is none; a child
+    /// that is not started ahead need not wait for it.</returns>
     internal static Task HoldOn()
     {
         if (Environment.GetEnvironmentVariable(Variable) is not { Length: > 0 } handle)

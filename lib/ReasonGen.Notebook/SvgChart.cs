@@ -53,7 +53,7 @@ internal static class SvgChart
             }
         }
 
-        return End(svg, series);
+        return End(svg, series, colors);
     }
 
     internal static string Bars(IReadOnlyList<Series> series, IReadOnlyList<string> names, string title, string xTitle,
@@ -93,7 +93,7 @@ internal static class SvgChart
             }
         }
 
-        return End(svg, series, more);
+        return End(svg, series, colors, more);
     }
 
     private static bool IsFinite((double X, double Y) point) => double.IsFinite(point.X) && double.IsFinite(point.Y);
@@ -139,9 +139,9 @@ internal static class SvgChart
         return svg;
     }
 
-    private static string End(StringBuilder svg, IReadOnlyList<Series> series, int more = 0)
+    private static string End(StringBuilder svg, IReadOnlyList<Series> series, string[] colors, int more = 0)
     {
-        var (x, colors) = ((double)Left, Style.ColorsOf(series.Select(one => one.Name)));
+        var x = (double)Left;
         for (var i = 0; i < series.Count; i++)
         {
             svg.Append(

@@ -10,6 +10,7 @@ internal sealed class AskedBoxes(IReadOnlyList<string> classes)
 {
     // one image of fifty is less than a bad generator hits; and none often draws the neighbour of what is asked for
     private const int Many = 20, Hardly = 50, Often = 4, Far = 2;
+    private readonly Dictionary<string, int> places = classes.Index().ToDictionary(one => one.Item, one => one.Index);
     private readonly int[] hits = new int[2 * Far + 1]; // by shift
     private readonly HashSet<string> asked = [];
     private readonly Dictionary<string, int> seen = [];
@@ -68,5 +69,5 @@ internal sealed class AskedBoxes(IReadOnlyList<string> classes)
     }
 
     private string? Neighbour(string name, int shift) => shift == 0 ? name
-        : classes.ToList().IndexOf(name) is >= 0 and var at ? classes.ElementAtOrDefault(at + shift) : null;
+        : places.TryGetValue(name, out var at) ? classes.ElementAtOrDefault(at + shift) : null;
 }

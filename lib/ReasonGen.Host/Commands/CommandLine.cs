@@ -46,32 +46,26 @@ internal static class CommandLine
     {
         foreach (var option in command.Options)
         {
-            switch (option)
-            {
-                case Option<int> whole:
-                    whole.CustomParser = given => Number(given, NumberText.Whole<int>) ?? 0;
-                    break;
-                case Option<int?> whole:
-                    whole.CustomParser = given => Number(given, NumberText.Whole<int>);
-                    break;
-                case Option<long> whole:
-                    whole.CustomParser = given => Number(given, NumberText.Whole<long>) ?? 0;
-                    break;
-                case Option<long?> whole:
-                    whole.CustomParser = given => Number(given, NumberText.Whole<long>);
-                    break;
-                case Option<double> number:
-                    number.CustomParser = given => Number(given, NumberText.Fraction<double>) ?? 0;
-                    break;
-                case Option<double?> number:
-                    number.CustomParser = given => Number(given, NumberText.Fraction<double>);
-                    break;
-            }
+            ReadAs<int>(option, NumberText.Whole<int>);
+            ReadAs<long>(option, NumberText.Whole<long>);
+            ReadAs<double>(option, NumberText.Fraction<double>);
         }
 
         foreach (var inner in command.Subcommands)
         {
             ReadNumbers(inner);
+        }
+    }
+
+    private static void ReadAs<T>(Option option, Func<string, T?> read) where T : struct
+    {
+        if (option is Option<T> one)
+        {
+            one.CustomParser = given => Number(given, read) ?? default;
+        }
+        else if (option is Option<T?> maybe)
+        {
+            maybe.CustomParser = given => Number(given, read);
         }
     }
 

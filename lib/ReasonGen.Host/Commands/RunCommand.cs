@@ -66,7 +66,10 @@ internal static class RunCommand
                 .. values.SelectMany(pair => new[] { "-p", $"{pair.Key}={pair.Value}" }),
                 .. Given(device), .. Given(output!), .. parsed.GetValue(trust) ? ["--trust"] : Array.Empty<string>()];
             var made = $"{ReportSummary.Command} {string.Join(' ', again.Select(SelfProcess.Quote))}";
-            var report = Write(folder, new ReportContent(outcomes, found, made, parsed.GetValue(trust)));
+            var report = Write(folder, new ReportContent(outcomes, found, made, parsed.GetValue(trust))
+            {
+                Took = watch.Elapsed,
+            });
             if (parsed.GetValue(json))
             {
                 CommandLine.PrintJson(new { report, asked = runs.Count, notebooks = outcomes });
@@ -103,15 +106,23 @@ internal static class RunCommand
     {
         var path = new Argument<string>("notebook");
         var executed = new Argument<string>("copy");
+        var ahead = new Option<bool>(NotebookRunner.Ahead);
         var parameters = ParameterOption();
-        var command = new Command("execute", "Runs one notebook in this process.") { path, executed, parameters };
+        var command = new Command("execute", "Runs one notebook in this process.")
+        {
+            path, executed, ahead, parameters,
+        };
         command.Hidden = true;
         command.SetAction(async (parsed, cancel) =>
         {
             Signals.Patience = Signals.NotebookPatience;
             var begun = TiedProcess.HoldOn();
-            CSharpSession.Warm();
-            await begun.WaitAsync(cancel);
+            if (parsed.GetValue(ahead))
+            {
+                Submissions.Warm(CSharpSession.OptionsIn(Directory.GetCurrentDirectory()));
+                await begun.WaitAsync(cancel);
+            }
+
             return await NotebookExecution.RunAsync(parsed.GetValue(path)!, parsed.GetValue(executed)!,
                 Parse(parsed.GetValue(parameters) ?? []), cancel);
         });

@@ -192,14 +192,14 @@ internal static class ScoreGenEvalCommand
         if (unknown.Count > 0)
         {
             run.Problems.Add($"{unknown.Values.Sum()} boxes are of classes that GenEval does not know and count for "
-                + $"nothing: {string.Join(", ", unknown.Keys.Take(5))}{(unknown.Count > 5 ? ", …" : "")}");
+                + $"nothing: {ScoreRun.Few([.. unknown.Keys])}");
         }
 
         var others = file.UnknownColors(GenEvalOptions.Colors);
         if (others.Count > 0)
         {
             run.Problems.Add($"{others.Values.Sum()} boxes have colours that GenEval does not know, and are of none of "
-                + $"its own: {string.Join(", ", others.Keys.Take(5))}{(others.Count > 5 ? ", …" : "")}");
+                + $"its own: {ScoreRun.Few([.. others.Keys])}");
         }
     }
 

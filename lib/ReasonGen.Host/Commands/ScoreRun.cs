@@ -55,12 +55,16 @@ internal sealed class ScoreRun
         if (others.Length > 0)
         {
             Notes.Add($"{others.Length} entries of {folder} are no image files and are passed over: "
-                + $"{string.Join(", ", others.Take(5))}{(others.Length > 5 ? ", …" : "")}");
+                + Few(others));
         }
 
         return images.Length > 0 ? images : throw new UnusableFileException(folder, "it holds no image",
             "draw some first: reasongen generate --prompts …");
     }
+
+    /// <summary>The first five names of many.</summary>
+    internal static string Few(IReadOnlyCollection<string> names) =>
+        string.Join(", ", names.Take(5)) + (names.Count > 5 ? ", …" : "");
 
     /// <summary>That there is nothing to write.</summary>
     /// <param name="images">How many were given.</param>

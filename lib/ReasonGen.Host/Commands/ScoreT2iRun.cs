@@ -95,8 +95,7 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
             if (asked.Others is { Count: > 0 } others)
             {
                 run.Notes.Add($"{others.Sum(other => other.Boxes)} boxes are of labels that no prompt asks for and "
-                    + $"count for nothing: {string.Join(", ", others.Take(5).Select(other => other.Label))}"
-                    + (others.Count > 5 ? ", …" : ""));
+                    + $"count for nothing: {ScoreRun.Few([.. others.Select(other => other.Label)])}");
             }
         }
 

@@ -51,26 +51,6 @@ public sealed class CSharpSession
         .WithEmitDebugInformation(true)
         .WithFileEncoding(System.Text.Encoding.UTF8);
 
-    /// <summary>Compiles, and does not run, a cell of the usual kind, so that the first real one does not wait until
-    /// the compiler itself is compiled.</summary>
-    internal static void Warm()
-    {
-        const string usual = """
-            using ReasonGen.Notebook;
-            record Run(string Name, double[] Values);
-            var runs = Enumerable.Range(1, 3).Select(seed => new Run($"seed {seed}", [seed, 0.5 * seed])).ToList();
-            foreach (var run in runs.Where(run => run.Values is [> 0, ..]))
-            {
-                Console.WriteLine($"{run.Name}: {run.Values.Average():0.00}");
-            }
-
-            await Task.Yield();
-            runs.ToDictionary(run => run.Name, run => (run.Values.Length, Most: run.Values.Max()))
-            """;
-        new Submissions(new CellAssemblies()).Compile(usual, OptionsIn(Directory.GetCurrentDirectory()), [],
-            CancellationToken.None);
-    }
-
     /// <summary>The version of C# that cells are compiled as.</summary>
     internal static string LanguageVersionName =>
         LanguageVersion.Latest.MapSpecifiedToEffectiveVersion().ToDisplayString();

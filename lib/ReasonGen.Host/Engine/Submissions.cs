@@ -45,6 +45,25 @@ internal sealed class Submissions(CellAssemblies assemblies)
             .Select(member => new CellVariable(member.Name, member.FieldType, member.GetValue(value))))
         .GroupBy(variable => variable.Name).Select(group => group.Last());
 
+    /// <summary>Compiles, and does not run, a cell of the usual kind, so that the first real one does not wait until
+    /// the compiler itself is compiled.</summary>
+    internal static void Warm(ScriptOptions options)
+    {
+        const string usual = """
+            using ReasonGen.Notebook;
+            record Run(string Name, double[] Values);
+            var runs = Enumerable.Range(1, 3).Select(seed => new Run($"seed {seed}", [seed, 0.5 * seed])).ToList();
+            foreach (var run in runs.Where(run => run.Values is [> 0, ..]))
+            {
+                Console.WriteLine($"{run.Name}: {run.Values.Average():0.00}");
+            }
+
+            await Task.Yield();
+            runs.ToDictionary(run => run.Name, run => (run.Values.Length, Most: run.Values.Max()))
+            """;
+        new Submissions(new CellAssemblies()).Compile(usual, options, [], CancellationToken.None);
+    }
+
     /// <summary>Compiles a cell.</summary>
     /// <param name="options">How; imports and references of the links before it hold without being named again.</param>
     /// <param name="diagnostics">Gets what the compiler says.</param>

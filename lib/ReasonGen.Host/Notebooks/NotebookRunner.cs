@@ -7,6 +7,9 @@ namespace ReasonGen.Host.Notebooks;
 /// process is started beside the one that runs, and waits with its compiler warm.</summary>
 internal sealed class NotebookRunner(IReadOnlyDictionary<string, string> parameters, IAnsiConsole console)
 {
+    /// <summary>Option of execute: the process is started before its turn, and waits for it.</summary>
+    internal const string Ahead = "--ahead";
+
     private const int Most = 40; // lines shown of a cell or an error
 
     /// <summary>Runs them all; one that fails does not keep the others from running. Those that an interrupt left unrun
@@ -35,9 +38,9 @@ internal sealed class NotebookRunner(IReadOnlyDictionary<string, string> paramet
                     ahead = null;
                 }
 
+                ahead?.Begin();
                 using var child = ahead ?? Start(run, cancel);
                 ahead = null;
-                child.Begin();
                 ahead = index + 1 < runs.Count ? StartAhead(runs[index + 1], cancel) : null;
                 var heading = $"[{index + 1}/{runs.Count}] {Terminal.Line(run.Label)}";
                 var outcome = console.Profile.Capabilities.Interactive
@@ -81,9 +84,9 @@ internal sealed class NotebookRunner(IReadOnlyDictionary<string, string> paramet
         }
     }
 
-    private TiedProcess Start(NotebookRun run, CancellationToken cancel)
+    private TiedProcess Start(NotebookRun run, CancellationToken cancel, params string[] options)
     {
-        var start = SelfProcess.Start("execute", Path.GetFullPath(run.Notebook.Path), run.Executed);
+        var start = SelfProcess.Start(["execute", Path.GetFullPath(run.Notebook.Path), run.Executed, .. options]);
         foreach (var (name, value) in parameters)
         {
             start.ArgumentList.Add("-p");
@@ -99,7 +102,7 @@ internal sealed class NotebookRunner(IReadOnlyDictionary<string, string> paramet
     {
         try
         {
-            return Start(run, cancel);
+            return Start(run, cancel, Ahead);
         }
         catch (Exception e) when (e is System.ComponentModel.Win32Exception or IOException)
         {

@@ -13,6 +13,9 @@ namespace ReasonGen.Host.Notebooks;
 internal sealed record ReportContent(IReadOnlyList<NotebookOutcome> Outcomes,
     IReadOnlyDictionary<string, string> Parameters, string Command, bool Trust)
 {
+    /// <summary>How long the notebooks took, with what lies between them.</summary>
+    internal TimeSpan Took { get; init; }
+
     private static readonly string[] Own = ["summary", "main", "menu", "contents", "fold"];
 
     /// <summary>Ids of the notebooks' sections, in their order.</summary>

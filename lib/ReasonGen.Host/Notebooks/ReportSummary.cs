@@ -156,7 +156,7 @@ internal static class ReportSummary
                 $"{RuntimeInformation.FrameworkDescription}, TorchSharp "
                 + $"{typeof(TorchSharp.torch).Assembly.GetName().Version!.ToString(3)}, computing on {Target()}"),
             ("Made", $"{DateTime.UtcNow:yyyy-MM-dd HH:mm} UTC, in "
-                + $"{Number(outcomes.Sum(outcome => outcome.Seconds) / 60, "0.0")} minutes, with at most "
+                + $"{Number(content.Took.TotalMinutes, "0.0")} minutes, with at most "
                 + Number(outcomes.Select(outcome => outcome.PeakBytes).DefaultIfEmpty().Max() / 1073741824.0, "0.0")
                 + " GiB"),
         ];

@@ -50,7 +50,8 @@ public sealed class QwenVl : Module
         // built without memory, so that no weight is drawn in vain or held twice
         var model = new QwenVl(QwenConfig.FromFolder(folder), target with { Device = META }) { Target = target };
         var files = CheckpointFiles.Open(folder).Unwrapped();
-        files.LoadInto(model, target.Device, NamesIn(files), () => model.WeightsAs(NamesIn(files)), model.IsUnread);
+        var nameOf = NamesIn(files);
+        files.LoadInto(model, target.Device, nameOf, () => model.WeightsAs(nameOf), model.IsUnread);
         return model;
     }
 

@@ -23,7 +23,9 @@ public sealed class Settings
     /// <summary>Of the records, but no setting: it is always the model's own.</summary>
     internal const string ModelsOwn = "rollout.imageTokens";
 
-    private const string Empty = "{}"; // an object without members
+    /// <summary>An object without members.</summary>
+    internal const string Empty = "{}";
+
     private readonly (string Name, object Record)[] roots;
 
     /// <param name="root">Its properties are the first names of a path.</param>

@@ -7,6 +7,7 @@ using System.Xml.Linq;
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
+using ReasonGen.Files;
 using YamlDotNet.Core;
 using YamlDotNet.Core.Events;
 
@@ -27,7 +28,7 @@ public static class SettingsText
         try
         {
             var yaml = Path.GetExtension(path).ToLowerInvariant() is ".yaml" or ".yml";
-            var settings = (yaml ? Yaml(text) : Json(text)) as JObject
+            var settings = (yaml ? Yaml(text) : PlainJson.Parse(text, Depth)) as JObject
                 ?? throw new FormatException("it holds no object of settings, such as {\"grpo\": {\"learningRate\": "
                     + "1e-5}}");
             ExpectOnce(settings);
@@ -123,7 +124,8 @@ public static class SettingsText
     // whatever its case, and whether by a full stop or in a group; a group that is one value has no others
     private static void ExpectOnce(JObject settings)
     {
-        string[] paths = [.. Settings.Leaves(settings).Where(leaf => leaf.Text != "{}").Select(leaf => leaf.Path)];
+        string[] paths = [.. Settings.Leaves(settings).Where(leaf => leaf.Text != Settings.Empty)
+            .Select(leaf => leaf.Path)];
         var once = new HashSet<string>(StringComparer.OrdinalIgnoreCase);
         if ((paths.FirstOrDefault(path => !once.Add(path))
             ?? paths.FirstOrDefault(path => path.Contains('.') && once.Contains(path.Split('.', 2)[0]))) is { } twice)
@@ -131,15 +133,6 @@ public static class SettingsText
             throw new FormatException($"'{twice}' stands in it twice; another case, or full stops instead of groups, "
                 + "make no other name");
         }
-    }
-
-    private static JToken Json(string text)
-    {
-        using var reader = new JsonTextReader(new StringReader(text)) { DateParseHandling = DateParseHandling.None,
-            MaxDepth = Depth };
-        var token = JToken.Load(reader,
-            new JsonLoadSettings { DuplicatePropertyNameHandling = DuplicatePropertyNameHandling.Error });
-        return reader.Read() ? throw new FormatException("there is more behind its end") : token;
     }
 
     // event by event, since a file may nest as deep as it likes

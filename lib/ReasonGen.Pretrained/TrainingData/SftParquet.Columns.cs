@@ -13,7 +13,15 @@ public sealed partial class SftParquet
     /// augmented_prompts.tags.</param>
     /// <exception cref="UnusableFileException">The file is damaged, or a list of texts that a row holds as a text; the
     /// row is named.</exception>
-    public long? FirstWithout(params IReadOnlyList<string> columns) =>
+    public long? FirstWithout(params IReadOnlyList<string> columns) => First(false, columns);
+
+    /// <summary>Whether any row has a text in a column; row groups are read up to the first with one.</summary>
+    /// <param name="column">As for <see cref="FirstWithout"/>.</param>
+    /// <exception cref="UnusableFileException">As for <see cref="FirstWithout"/>.</exception>
+    internal bool HasText(string column) => First(true, [column]) is not null;
+
+    // the first row that has a text in any of the columns, or in none
+    private long? First(bool text, IReadOnlyList<string> columns) =>
         Guard<long?>(Path, $"its column {string.Join(" or ", columns)} is damaged", async () =>
     {
         long first = 0;
@@ -25,32 +33,13 @@ public sealed partial class SftParquet
                 await MarkAsync(group, column, first, there);
             }
 
-            if (Array.IndexOf(there, false) is >= 0 and var row)
+            if (Array.IndexOf(there, text) is >= 0 and var row)
             {
                 return first + row;
             }
         }
 
         return null;
-    });
-
-    /// <summary>Whether any row has a text in a column; row groups are read up to the first with one.</summary>
-    /// <param name="column">As for <see cref="FirstWithout"/>.</param>
-    /// <exception cref="UnusableFileException">As for <see cref="FirstWithout"/>.</exception>
-    internal bool HasText(string column) => Guard(Path, $"its column {column} is damaged", async () =>
-    {
-        long first = 0;
-        for (var group = 0; group < GroupRows.Count; first += GroupRows[group++])
-        {
-            var there = new bool[GroupRows[group]];
-            await MarkAsync(group, column, first, there);
-            if (there.Contains(true))
-            {
-                return true;
-            }
-        }
-
-        return false;
     });
 
     // a column, or what lies below it; or the text that holds it as JSON
