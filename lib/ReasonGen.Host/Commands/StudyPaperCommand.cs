@@ -8,7 +8,8 @@ namespace ReasonGen.Host.Commands;
 /// <summary>reasongen study paper: all runs of the paper's study, with several seeds.</summary>
 internal static class StudyPaperCommand
 {
-    private const int DefaultSteps = 120, MostSeeds = 100, MostJobs = 64, MostSteps = 100_000, MostStarts = 20;
+    private const int DefaultSteps = 120, MostSeeds = 100, MostSeed = 1_000_000, MostJobs = 64, MostSteps = 100_000,
+        MostStarts = 20;
 
     private sealed record Request(StudyConfig Config, IReadOnlyList<PaperItem> Items, string Folder, int Jobs,
         int Threads, bool Trial);
@@ -20,6 +21,12 @@ internal static class StudyPaperCommand
             Description = $"Training seeds of each arm; of a point of the maps there are at most "
                 + $"{PaperPlan.SeedsOfMaps}.",
             DefaultValueFactory = _ => 5,
+        };
+        var first = new Option<int>("--first-seed")
+        {
+            Description = "The first of the seeds. A study that goes on on another machine takes seeds that it has "
+                + "not: from the same seed another processor comes to other models.",
+            DefaultValueFactory = _ => 1,
         };
         var jobs = new Option<int>("--jobs")
         {
@@ -52,6 +59,10 @@ internal static class StudyPaperCommand
                 + "ends.",
             HelpName = "folder",
         };
+        var add = new Option<bool>("--add")
+        {
+            Description = "With --collect: what the folder tells of seeds that are not gathered now stays in it.",
+        };
         var output = new Option<string?>("--out", "-o")
         {
             Description = "Folder of the study. Default: artifacts/study/paper.",
@@ -68,9 +79,10 @@ internal static class StudyPaperCommand
             + "  reasongen study paper --list\n  reasongen study paper --seeds 5 --jobs 2\n"
             + "  reasongen study paper --seeds 3 --only arms noise --jobs 2\n"
             + "  reasongen study paper --run seed2/none --threads 1\n"
-            + "  reasongen study paper --collect data/runs")
+            + "  reasongen study paper --collect data/runs\n"
+            + "  reasongen study paper --first-seed 6 --seeds 3 --collect data/runs --add")
         {
-            seeds, jobs, threads, steps, only, run, list, collect, output, trial, worker,
+            seeds, first, jobs, threads, steps, only, run, list, collect, add, output, trial, worker,
         };
         command.Options.Add(DeviceOption.Create());
         command.SetAction((parsed, cancel) =>
@@ -83,16 +95,23 @@ internal static class StudyPaperCommand
             {
                 RlSteps = Within(steps, MostSteps),
             };
-            var chosen = Chosen(Within(seeds, MostSeeds), parsed.GetValue(only) ?? [], parsed.GetValue(run) ?? []);
+            var start = Within(first, MostSeed);
+            var chosen = Chosen(Within(seeds, Math.Min(MostSeeds, MostSeed + 1 - start)), start,
+                parsed.GetValue(only) ?? [], parsed.GetValue(run) ?? []);
             var request = new Request(config, chosen, FolderOf(parsed.GetValue(output)), Within(jobs, MostJobs),
                 Within(threads, 1024), parsed.GetValue(trial));
             var gather = parsed.GetValue(collect) is { } target
                 ? target.Length > 0 ? target : throw new ArgumentException("--collect wants the name of a folder")
                 : null;
+            if (parsed.GetValue(add) && gather is null)
+            {
+                throw new ArgumentException("--add goes with --collect: it keeps what is gathered there");
+            }
+
             set_num_threads(request.Threads);
             Signals.FinishStep(tells: !parsed.GetValue(worker));
             return parsed.GetValue(worker) ? Task.FromResult(Work(request, cancel))
-                : RunAsync(request, gather, parsed.GetValue(list), cancel);
+                : RunAsync(request, gather, parsed.GetValue(add), parsed.GetValue(list), cancel);
         });
         return command;
     }
@@ -104,7 +123,7 @@ internal static class StudyPaperCommand
         _ => given,
     };
 
-    private static IReadOnlyList<PaperItem> Chosen(int seeds, string[] only, string[] runs)
+    private static IReadOnlyList<PaperItem> Chosen(int seeds, int first, string[] only, string[] runs)
     {
         StudyPart[] parts = [.. only.SelectMany(part => part.Split(',')).Select(part =>
             Enum.GetNames<StudyPart>().Any(name => name.ToLowerInvariant() == part)
@@ -112,11 +131,10 @@ internal static class StudyPaperCommand
             : throw new ArgumentException($"there is no part '{part}'; there are arms, noise, map and figure6"))];
         if (runs.Length == 0)
         {
-            return PaperPlan.Items(seeds, parts);
+            return PaperPlan.Items(seeds, parts, first);
         }
 
-        var all = PaperPlan.Items(MostSeeds).ToDictionary(item => item.Id);
-        return PaperPlan.WithNeeds(runs.Select(id => all.GetValueOrDefault(id)
+        return PaperPlan.WithNeeds(runs.Select(id => PaperPlan.Find(id, MostSeed)
             ?? throw new ArgumentException($"there is no run '{id}'; 'study paper --list' names them")));
     }
 
@@ -134,12 +152,13 @@ internal static class StudyPaperCommand
         ["study", "paper", "--steps", $"{request.Config.RlSteps}", "--threads", $"{request.Threads}",
             .. request.Trial ? new[] { "--trial" } : []];
 
-    private static async Task<int> RunAsync(Request request, string? collect, bool list, CancellationToken cancel)
+    private static async Task<int> RunAsync(Request request, string? collect, bool add, bool list,
+        CancellationToken cancel)
     {
         var work = WorkOf(request, cancel);
         if (collect is not null)
         {
-            return Gather(work, collect);
+            return Gather(work, collect, add);
         }
 
         var times = new PaperTimes(work);
@@ -161,7 +180,7 @@ internal static class StudyPaperCommand
             : await WorkersAsync(request, cancel);
         if (code is 0 or 1)
         {
-            _ = Gather(work, request.Folder);
+            _ = Gather(work, request.Folder, false);
         }
 
         return code;
@@ -227,9 +246,9 @@ internal static class StudyPaperCommand
         Console.WriteLine(times.ToGo() + $" with {work.Jobs} side by side");
     }
 
-    private static int Gather(PaperWork work, string target)
+    private static int Gather(PaperWork work, string target, bool add)
     {
-        var (items, bytes) = PaperFiles.Collect(work, target);
+        var (items, bytes) = PaperFiles.Collect(work, target, add);
         Console.WriteLine(FormattableString.Invariant(
             $"{items} of {work.Items.Count} are gathered in {target}: {bytes / 1048576.0:0.00} MB."));
         return items == work.Items.Count ? 0 : 1;

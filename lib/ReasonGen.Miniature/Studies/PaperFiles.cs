@@ -36,14 +36,22 @@ public static class PaperFiles
     /// <summary>Gathers all that is finished.</summary>
     /// <param name="work">Whose items are looked at.</param>
     /// <param name="target">Folder of the three files, each of which is written whole or not at all.</param>
-    /// <returns>How many items are in them, and how many bytes they have.</returns>
+    /// <param name="add">Whether what they tell of other seeds than those at hand stays in them. A seed is of one
+    /// machine and one study, whole: its runs began from the same weights.</param>
+    /// <returns>How many items were gathered, and how many bytes the files have.</returns>
     /// <exception cref="UnusableFileException">An item is damaged or was made with other settings, or the files cannot
-    /// be written.</exception>
-    public static (int Items, long Bytes) Collect(PaperWork work, string target)
+    /// be written, or not be added to.</exception>
+    public static (int Items, long Bytes) Collect(PaperWork work, string target, bool add = false)
     {
-        var results = new StringBuilder($"{string.Join(',', ResultColumns)}\n");
-        var curves = new StringBuilder($"{string.Join(',', PointColumns)}\n");
-        var runs = new JArray();
+        var seeds = work.Items.Select(item => item.Seed).ToHashSet();
+        var kept = add && PaperStudy.IsIn(target) ? PaperStudy.Load(target) : null;
+        StringBuilder Table(string file, string[] columns) => new StringBuilder($"{string.Join(',', columns)}\n")
+            .AppendJoin("", (kept is null ? [] : File.ReadAllLines(Path.Combine(target, file)).Skip(1))
+                .Where(line => !seeds.Contains(PaperStudy.Whole(line.Split(',')[0]))).Select(line => line + "\n"));
+        var (results, curves) = (Table(Results, ResultColumns), Table(Curves, PointColumns));
+        var runs = new JArray(kept?.Runs.Where(run => run["seed"] is not JValue { Value: long seed }
+            || !seeds.Contains(seed)) ?? []);
+        var others = runs.Count;
         foreach (var item in work.Items)
         {
             if (work.Recorded(item) is not { } record)
@@ -87,7 +95,7 @@ public static class PaperFiles
                 "free space or choose a folder that can be written; what was there before is intact", e);
         }
 
-        return (runs.Count, new[] { Results, Curves,
+        return (runs.Count - others, new[] { Results, Curves,
             Runs }.Sum(name => new FileInfo(Path.Combine(target, name)).Length));
     }
 

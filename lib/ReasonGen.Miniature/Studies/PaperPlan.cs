@@ -83,22 +83,34 @@ public static class PaperPlan
 
     /// <summary>All items, the most valuable first.</summary>
     /// <param name="seeds">Training seeds of the arms, at least 1; of a point of the maps there are at most
-    /// <see cref="SeedsOfMaps"/>.</param>
+    /// <see cref="SeedsOfMaps"/>, and of most tries to make entropy explode there is the first alone.</param>
     /// <param name="parts">Parts to make; none for all.</param>
+    /// <param name="first">The first of the seeds, at least 1.</param>
     /// <exception cref="ArgumentOutOfRangeException">There would be no seed.</exception>
-    public static IReadOnlyList<PaperItem> Items(int seeds, IReadOnlyCollection<StudyPart>? parts = null)
+    public static IReadOnlyList<PaperItem> Items(int seeds, IReadOnlyCollection<StudyPart>? parts = null, int first = 1)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(seeds, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThan(first, 1);
         var few = Math.Min(seeds, SeedsOfMaps);
-        (IReadOnlyList<StudyRun> Runs, int From, int To)[] order =
+        (IReadOnlyList<StudyRun> Runs, int Skipped, int Seeds)[] order =
         [
-            (Arms, 1, seeds), (Noise, 1, few), (Figure6, 1, 1), (Map, 1, few), ([.. Uninformed], 2, few),
+            (Arms, 0, seeds), (Noise, 0, few), (Figure6, 0, 1), (Map, 0, few), ([.. Uninformed], 1, few),
         ];
-        var items = order.SelectMany(part => Enumerable.Range(part.From, Math.Max(0, part.To - part.From + 1))
+        var items = order.SelectMany(part => Enumerable.Range(first, part.Seeds).Skip(part.Skipped)
             .SelectMany(seed => part.Runs.Where(run => parts is null or { Count: 0 } || parts.Contains(run.Part))
                 .Select(run => new PaperItem(seed, run.Name, run))));
         return WithNeeds(items);
     }
+
+    /// <summary>An item by its <see cref="PaperItem.Id"/>, of any seed up to a greatest one; null where there is none
+    /// of that name.</summary>
+    /// <param name="id">"seed2/none".</param>
+    /// <param name="greatest">Of the seeds.</param>
+    public static PaperItem? Find(string id, int greatest) =>
+        id.Split('/') is [var folder, var stage] && folder.StartsWith("seed")
+        && int.TryParse(folder["seed".Length..], out var seed) && seed >= 1 && seed <= greatest
+        && Items(1, first: seed).FirstOrDefault(item => item.Stage == stage) is { } found && found.Id == id
+            ? found : null;
 
     /// <summary>Items and what they stand on, each once and before what needs it.</summary>
     public static IReadOnlyList<PaperItem> WithNeeds(IEnumerable<PaperItem> items) =>

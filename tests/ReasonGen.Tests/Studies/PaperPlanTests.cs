@@ -31,6 +31,19 @@ public sealed class PaperPlanTests
     }
 
     [Fact]
+    public void Seeds_begin_where_they_are_told_to()
+    {
+        string[] Ids(int first) => [.. PaperPlan.Items(4, first: first).Select(item =>
+            $"{item.Seed - first} {item.Stage}")];
+        Assert.Equal(Ids(1), Ids(6));
+        Assert.Throws<ArgumentOutOfRangeException>(() => PaperPlan.Items(1, first: 0));
+        Assert.All(PaperPlan.Items(3), item => Assert.Equal(item, PaperPlan.Find(item.Id, 3)));
+        Assert.Equal(7, PaperPlan.Find("seed7/none-long", 7)!.Seed);
+        Assert.All(["seed4/none", "seed0/none", "seed-1/none", "seed+1/none", "seed01/none", "seed1/non", "none",
+            "seed1/none/none"], id => Assert.Null(PaperPlan.Find(id, 3)));
+    }
+
+    [Fact]
     public void No_two_runs_are_the_same_experiment()
     {
         StudyRun[] runs = [.. PaperPlan.Arms, .. PaperPlan.Noise, .. PaperPlan.Map, .. PaperPlan.Figure6];

@@ -53,6 +53,32 @@ public sealed class PaperWorkTests : IDisposable
     }
 
     [Fact]
+    public void What_is_told_of_other_seeds_stays_where_it_is_asked_for()
+    {
+        SmallStudy.Write(folder); // "base" of seeds 1 and 2
+        var work = new PaperWork(Tiny, Path.Combine(folder, "two"),
+            PaperPlan.WithNeeds(PaperPlan.Items(2, first: 2).Where(item => item.Stage == "none")));
+        work.Run();
+        for (var times = 0; times < 2; times++) // again changes nothing
+        {
+            Assert.Equal(work.Items.Count, PaperFiles.Collect(work, folder, add: true).Items);
+            var study = PaperStudy.Load(folder);
+            Assert.Equal([1, 2, 3], study["base"].Seeds);
+            Assert.Equal([2, 3], study["none"].Seeds);
+            Assert.Equal(1 + work.Items.Count, study.Runs.Count);
+            Assert.Equal(1, study["base"].Of("single_object")[1]);
+            Assert.Equal(SmallStudy.Results.Split('\n')[..2],
+                File.ReadLines(Path.Combine(folder, PaperFiles.Results)).Take(2));
+        }
+
+        var fresh = Path.Combine(folder, "fresh");
+        _ = PaperFiles.Collect(work, fresh, add: true); // there is nothing to add to
+        Assert.Equal([2, 3], PaperStudy.Load(fresh)["base"].Seeds);
+        _ = PaperFiles.Collect(work, folder);
+        Assert.Equal([2, 3], PaperStudy.Load(folder)["base"].Seeds);
+    }
+
+    [Fact]
     public void An_interrupted_study_goes_on_to_the_same_bits_and_repeats_nothing()
     {
         Work("whole", 1, ["none-flips-0.1"]).Run();
