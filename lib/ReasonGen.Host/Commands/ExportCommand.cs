@@ -44,8 +44,14 @@ internal static class ExportCommand
             all.Get<WorldBatchConfig>().Validate();
             if (VerlExport.WithoutLine(all) is { Count: > 0 } left)
             {
-                Console.Error.WriteLine("Other than in the reference's script, which has no line for it, and so not "
-                    + $"handed over: {string.Join(", ", left.Select(one => one.Path))}.");
+                Console.Error.WriteLine("Other than in the reference's script, which has no line that does the same, "
+                    + $"and so not handed over: {string.Join(", ", left.Select(one => one.Path))}.");
+            }
+
+            if (config.Rollout.MaxTextTokens == 0 && !config.Grpo.IgnoreBeginOfImage)
+            {
+                Console.Error.WriteLine("Without a rationale (rollout.maxTextTokens=0) the reference counts "
+                    + "begin-of-image to the prompt and does not train it, as here with grpo.ignoreBeginOfImage=true.");
             }
 
             VerlExport.Write(parsed.GetValue(model)!, parsed.GetValue(data) ?? [], parsed.GetValue(validation) ?? [],

@@ -191,6 +191,10 @@ internal sealed class TrainCommand(TrainingStage stage)
                 RowsAtATime = Number("rollout.rowsAtATime", config.Rollout.RowsAtATime),
             },
             Judge = config.Judge with { ImagesPerBatch = Number("judge.imagesPerBatch", config.Judge.ImagesPerBatch) },
+            Grpo = config.Grpo with
+            {
+                PromptsPerRefill = Number("grpo.promptsPerRefill", config.Grpo.PromptsPerRefill),
+            },
             Entropy = begun is null ? config.Entropy
                 : config.Entropy with { Pairs = Number("entropy.pairs", RunFolder.PairsBefore) },
         };

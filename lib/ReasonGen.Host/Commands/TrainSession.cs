@@ -86,6 +86,12 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
             : $"{config.Run.Steps} steps of {grpo.PromptsPerStep} prompts, {grpo.RolloutsPerPrompt} rollouts each, "
                 + $"{grpo.PromptsPerStep / grpo.PromptsPerUpdate} updates a step, learning rate "
                 + $"{grpo.LearningRate:G3}.");
+        if (stage == TrainingStage.Grpo && config.Rollout.GuidanceScale != 1)
+        {
+            Console.WriteLine($"rollout.guidanceScale is {config.Rollout.GuidanceScale}, which guides sampling alone: "
+                + "log-probs and updates are without guidance, other than in the reference. Set it to 1 to train what "
+                + "is sampled.");
+        }
     }
 
     /// <summary>Trains to the end.</summary>

@@ -3,11 +3,13 @@
 //   prompts/*.txt    a prompt a line; a file's name is the data source in the logs
 //   janus_rl.settings   lines for the script: MODEL_PATH, and Hydra's overrides under the script's own names
 using System.Globalization;
+using System.Text;
 using ReasonGen.Checkpoints;
 using ReasonGen.Files;
 using ReasonGen.Grpo;
 using ReasonGen.Rollouts;
 using ReasonGen.Runs;
+using ReasonGen.Tokenizers;
 using ReasonGen.TrainingData;
 
 namespace ReasonGen.JanusPro;
@@ -16,14 +18,16 @@ namespace ReasonGen.JanusPro;
 public static class VerlExport
 {
     private const string Model = "janus-model", Prompts = "prompts", SettingsFile = "janus_rl.settings";
-    private const string Misread = ",[]{}()=\"'$`";
+    private const string Understood = " _-/:.+%*@"; // by the shell in quotes and by Hydra, besides letters and digits
+    private const int TemplateTokens = 10; // that the trainer allows for, when it leaves out what is too long
+    private const int OwnPrompts = 23_470, OwnHeldOut = 2_948; // that the script's own files have at least
     private static readonly string[] Others = ["sft", "data", "lora", "checkpointActivations"]; // of what ended here
     private static readonly string[] Lined =
     [
         "grpo.promptsPerStep", "grpo.rolloutsPerPrompt", "grpo.promptsPerUpdate", "grpo.microBatchRollouts",
         "grpo.filterGroups", "grpo.maxRounds", "grpo.learningRate", "grpo.warmupSteps", "grpo.weightDecay",
         "grpo.clipRange", "grpo.gradientClip", "grpo.klWeight", "grpo.ignoreBeginOfImage", "rollout.maxTextTokens",
-        "rollout.guidanceScale", "promptTokens", "entropy.kind", "entropy.alpha",
+        "promptTokens", "entropy.kind", "entropy.alpha",
         "entropy.text.target", "entropy.text.learningRate", "entropy.text.bound", "entropy.image.target",
         "entropy.image.learningRate", "entropy.image.bound", "run.steps", "run.checkpointEvery",
         "run.validateEvery", "run.validationSamples",
@@ -36,8 +40,8 @@ public static class VerlExport
     /// <param name="config">Settings of GRPO.</param>
     /// <param name="output">The folder.</param>
     /// <exception cref="UnusableFileException">Something cannot be read or written.</exception>
-    /// <exception cref="ArgumentException">Two files of prompts share a name, or a path has a character that the script
-    /// would misread.</exception>
+    /// <exception cref="ArgumentException">Two files of prompts share a name, a path has a character that the script
+    /// would misread, or of the prompts the trainer would leave fewer than it needs.</exception>
     public static void Write(
         string model, IReadOnlyList<string> train, IReadOnlyList<string> validation, RunConfig config, string output)
     {
@@ -52,15 +56,23 @@ public static class VerlExport
                 + "rename one");
         }
 
-        if (files.Select(Written).Append(output).FirstOrDefault(path => path.Any(c =>
-            Misread.Contains(c) || char.IsControl(c))) is { } misread)
+        if (files.Select(Written).Append(output).FirstOrDefault(path => path.EnumerateRunes().Any(IsMisread))
+            is { } misread)
         {
-            throw new ArgumentException($"'{misread}' would stand in lines of a script, which would misread "
-                + $"{string.Join(" ", Misread.AsEnumerable())} in it; choose another name");
+            var one = misread.EnumerateRunes().First(IsMisread);
+            throw new ArgumentException($"'{misread}' would stand in lines of a script, which would misread '{one}' "
+                + $"(U+{one.Value:X4}) in it; choose another name, of the letters a to z, digits, blanks and "
+                + $"{string.Join(" ", Understood.Trim().AsEnumerable())}");
         }
 
         var prompts = files.ToDictionary(file => file, file => PromptFiles.Read([file], _ => 0, int.MaxValue - 1)
             .Prompts);
+        var tokenizer = HuggingFaceTokenizer.Load(
+            PeftAdapter.IsIn(model) ? PeftAdapter.Read(model).FindBase() : model, JanusChat.SpecialNames);
+        int Kept(IReadOnlyList<string> some, int own, int least, string what) => some.Count == 0 ? own
+            : RequireKept([.. some.SelectMany(file => prompts[file])], tokenizer, config.PromptTokens, least, what);
+        var learned = Kept(train, OwnPrompts, config.Grpo.PromptsPerStep, "to train on");
+        var validated = Kept(validation, OwnHeldOut, 1, "held out");
         JanusMerge.Write(model, Path.Combine(output, Model), JanusLayout.Original);
         try
         {
@@ -69,8 +81,12 @@ public static class VerlExport
                 AtomicFile.Write(Written(file), string.Concat(texts.Select(prompt => prompt.Text + "\n")));
             }
 
+            config = config with
+            {
+                Run = config.Run with { ValidationSamples = Math.Min(config.Run.ValidationSamples, validated) },
+            };
             AtomicFile.Write(Path.Combine(output, SettingsFile), Lines(config, Path.Combine(output, Model),
-                [.. train.Select(Written)], [.. validation.Select(Written)]));
+                [.. train.Select(Written)], [.. validation.Select(Written)], Epochs(config, learned)));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -79,8 +95,8 @@ public static class VerlExport
         }
     }
 
-    /// <summary>Settings of reinforcement learning that are not those of the script, and for which it has no line.
-    /// </summary>
+    /// <summary>Settings of reinforcement learning that are not those of the script, and for which it has no line that
+    /// does the same.</summary>
     /// <param name="settings">All settings.</param>
     public static IReadOnlyList<Setting> WithoutLine(Settings settings)
     {
@@ -96,9 +112,32 @@ public static class VerlExport
             && !Lined.Contains(one.Path) && !Others.Contains(one.Path.Split('.')[0]))];
     }
 
-    private static string Lines(RunConfig config, string model, string[] train, string[] validation)
+    private static bool IsMisread(Rune one) => !(one.IsAscii && (Rune.IsLetterOrDigit(one)
+        || Understood.Contains((char)one.Value) || one.Value == Path.DirectorySeparatorChar));
+
+    // the trainer measures a line with its end and without its template
+    private static int RequireKept(Prompt[] all, HuggingFaceTokenizer tokenizer, int most, int least, string what)
     {
-        var (grpo, rollout, entropy) = (config.Grpo, config.Rollout, config.Entropy);
+        var kept = all.Count(prompt => tokenizer.Encode(prompt.Text + "\n").Length + TemplateTokens <= most);
+        return kept >= least ? kept : throw new ArgumentException($"of {all.Length} prompts {what} the reference's "
+            + $"trainer keeps {kept}, those of up to {most - TemplateTokens} tokens, and needs at least {least}; give "
+            + "more or shorter ones" + (least > 1 ? ", or lower grpo.promptsPerStep" : ""));
+    }
+
+    // as many as surely hold all steps: each may use up a batch of prompts a round, and the end of an epoch drops what
+    // was collected for a step that is not full
+    private static long Epochs(RunConfig config, int prompts)
+    {
+        long batches = Math.Max(prompts / config.Grpo.PromptsPerStep, 1);
+        long rounds = config.Grpo.FilterGroups ? config.Grpo.MaxRounds : 1;
+        var (wanted, each) = batches < rounds ? (config.Run.Steps * rounds, batches)
+            : (config.Run.Steps, batches / rounds);
+        return (wanted + each - 1) / each;
+    }
+
+    private static string Lines(RunConfig config, string model, string[] train, string[] validation, long epochs)
+    {
+        var (grpo, rollout, entropy, run) = (config.Grpo, config.Rollout, config.Entropy, config.Run);
         static string List(string[] files) => $"\"[{string.Join(",", files)}]\"";
         static string Python(bool flag) => flag ? "True" : "False";
         static string Number(double value) => value.ToString(CultureInfo.InvariantCulture);
@@ -126,11 +165,12 @@ public static class VerlExport
             .. Controller("text", entropy.Text), .. Controller("image", entropy.Image),
             $"{actor}.ignore_img_start={Python(grpo.IgnoreBeginOfImage)}",
             $"actor_rollout_ref.rollout.n={grpo.RolloutsPerPrompt}",
-            $"actor_rollout_ref.model.cfg_weight={Number(rollout.GuidanceScale)}",
+            $"actor_rollout_ref.rollout.cot_generate={Python(rollout.MaxTextTokens > 0)}",
             $"algorithm.filter_groups.enable={Python(grpo.FilterGroups)}",
             $"algorithm.filter_groups.max_num_gen_batches={grpo.MaxRounds}",
-            $"trainer.save_freq={config.Run.CheckpointEvery}", $"trainer.test_freq={config.Run.ValidateEvery}",
-            $"data.num_val_samples={config.Run.ValidationSamples}", $"trainer.max_steps={config.Run.Steps}",
+            $"trainer.save_freq={(run.CheckpointEvery > 0 ? run.CheckpointEvery : run.Steps)}", // 0 saves nothing there
+            $"trainer.test_freq={run.ValidateEvery}", $"data.num_val_samples={run.ValidationSamples}",
+            $"trainer.max_steps={run.Steps}", $"trainer.total_epochs={epochs}",
         ];
         return "# Replace these lines of examples/janus_rl.sh, each by its name; add those that it lacks.\n"
             + $"MODEL_PATH='{model}'\n"

@@ -263,8 +263,8 @@ public sealed record RunConfig
 
     private static RunConfig Of(TrainingSetup setup) => new()
     {
-        Sft = setup.Sft, Grpo = setup.Grpo, Rollout = setup.Rollout, Lora = setup.Lora, CheckpointActivations =
-            setup.CheckpointActivations,
+        Sft = setup.Sft, Grpo = setup.Grpo with { PromptsPerRefill = PapersGpus }, Rollout = setup.Rollout,
+        Lora = setup.Lora, CheckpointActivations = setup.CheckpointActivations,
         PromptTokens = setup.PromptTokens, Data = new() { MaxTokens = setup.SequenceTokens },
         Entropy = new() { Pairs = PapersGpus },
     };

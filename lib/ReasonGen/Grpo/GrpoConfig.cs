@@ -21,7 +21,8 @@ public sealed record GrpoConfig
     /// <summary>Prompts rolled out in the first round. Default: as many as <see cref="PromptsPerStep"/>.</summary>
     public int PromptsPerRound { get => field == 0 ? PromptsPerStep : field; init; }
 
-    /// <summary>Fewest prompts of a refill round. Default 1; the reference takes the number of its GPUs.</summary>
+    /// <summary>Fewest prompts of a refill round, over all ranks. Default 1; 8 in paper, janus-1b and janus-7b, for the
+    /// reference takes the number of its GPUs; at least 1.</summary>
     public int PromptsPerRefill { get; init; } = 1;
 
     /// <summary>Whether groups whose rewards are all equal are dropped and replaced. Default true

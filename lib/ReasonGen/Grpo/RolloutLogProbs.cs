@@ -1,3 +1,6 @@
+// log π of whole rollouts (dp_actor.py _forward_micro_batch), for old log-probs and for updates.
+// Deviation: no guidance, whatever the rollouts were drawn with; the reference's cfg_weight (1 in janus_rl.sh) guides
+//   old log-probs and updates as it guides sampling.
 using ReasonGen.Models;
 using ReasonGen.Optimization;
 using ReasonGen.Ranks;
@@ -7,7 +10,7 @@ using static TorchSharp.torch;
 
 namespace ReasonGen.Grpo;
 
-/// <summary>Log-probabilities of rollouts under a policy (dp_actor.py _forward_micro_batch). N rollouts, R response
+/// <summary>Log-probabilities of rollouts under a policy, without guidance. N rollouts, R response
 /// columns.</summary>
 public static class RolloutLogProbs
 {

@@ -18,7 +18,8 @@ public sealed record RolloutConfig
     public bool Greedy { get; init; }
 
     /// <summary>Guidance scale w of the image phase: logits u + w (c − u). Default 1, which is none (RL); 5 in
-    /// evaluation of the real model.</summary>
+    /// evaluation of the real model; at least 0. GRPO guides sampling alone: with another value than 1 its log-probs
+    /// are not those of what was sampled, where the reference's cfg_weight guides log-probs and updates too.</summary>
     public double GuidanceScale { get; init; } = 1;
 
     /// <summary>
@@ -28,7 +29,9 @@ public sealed record RolloutConfig
     public int Parts { get; init; } = 1;
 
     /// <summary>Most rows sampled together; more are sampled one part after the other. Default: no limit; at least 1.
-    /// janus_rl.sh samples 16 prompts at a time, eight rollouts of each together.</summary>
+    /// The longest rationale sampled together has no eos behind its image. janus_rl.sh samples up to 16 prompts at a
+    /// time on each GPU: its 32 on eight GPUs are four each, eight rollouts of each, and all GPUs end their text
+    /// together, so that there it is at least one row of 256.</summary>
     public int RowsAtATime { get; init; } = int.MaxValue;
 
     /// <summary>janus_rl.sh.</summary>

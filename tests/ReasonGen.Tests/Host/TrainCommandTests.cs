@@ -78,7 +78,10 @@ public sealed class TrainCommandTests : IDisposable
     [InlineData("train sft --preset janus-1b --set lora.rank=8 --set SFT.LearningRate=3e-5 --help-settings", 0,
         "sft.learningRate = 3E-05")]
     [InlineData("merge {0}/none --out {0}/o", 2, "none")]
+    [InlineData("train grpo --model mini --out {0}/o --set rollout.guidanceScale=2 --dry-run", 0,
+        "rollout.guidanceScale is 2, which guides sampling alone")]
     [InlineData("export verl --model tiny --out {0}/o --set nothing=1", 2, "there is no setting 'nothing'")]
+    [InlineData("export verl --model none --out {0}/o --set rollout.maxTextTokens=0", 2, "grpo.ignoreBeginOfImage")]
     public async Task Bad_input_is_answered_before_anything_is_made(string arguments, int exitCode, string message)
     {
         File.WriteAllText(At("prompts.txt"), "a red apple\nan <image> of a cat\n");
@@ -151,7 +154,8 @@ public sealed class TrainCommandTests : IDisposable
         Assert.False(File.Exists(At("merged/training.json"))); // it told of the other model
         Succeeded(await Reasongen.RunAsync("merge", At("rl/model"), "--layout", "native", "--out", At("merged")));
         (code, output) = await Reasongen.RunAsync("export", "verl", "--model", At("rl/model"), "--data",
-            At("prompts.txt"), "--set", "grpo.learningRate=1e-6", "--set", "run.seed=2", "--out", At("verl"));
+            At("prompts.txt"), "--set", "grpo.learningRate=1e-6", "--set", "run.seed=2", "--set",
+            "grpo.promptsPerStep=2", "--set", "grpo.promptsPerUpdate=1", "--out", At("verl"));
         Succeeded((code, output));
         Assert.Contains("and so not handed over: run.seed.", output);
         Assert.Equal(JanusLayout.Original, JanusFiles.Check(At("verl/janus-model")));
@@ -203,7 +207,8 @@ public sealed class TrainCommandTests : IDisposable
     public async Task A_run_that_goes_on_keeps_its_rows_at_a_time_and_tells_of_other_held_out_data()
     {
         string[] command = ["train", "grpo", "--model", "mini", "--judge", "detector", "--out", At("rl"), .. FewGrpo];
-        Succeeded(await Reasongen.RunAsync([.. command, "--set", "rollout.rowsAtATime=4"])); // as a GPU chooses it
+        Succeeded(await Reasongen.RunAsync([.. command, "--set", "rollout.rowsAtATime=4", // as a GPU chooses it
+            "--set", "grpo.promptsPerRefill=2"])); // as a preset that has changed since
         var on = await Reasongen.RunAsync([.. command, "--set", "run.steps=3", "--set", "run.validationSamples=3"]);
         Succeeded(on);
         Assert.Contains($"what came of it is in {At("rl/earlier-1")} now", on.Output);

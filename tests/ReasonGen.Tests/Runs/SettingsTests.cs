@@ -30,6 +30,19 @@ public sealed class SettingsTests : IDisposable
     }
 
     [Theory]
+    [InlineData("paper", 8)] // of the paper's eight GPUs
+    [InlineData("janus-1b", 8)]
+    [InlineData("janus-7b", 8)]
+    [InlineData("mini", 1)]
+    public void A_preset_refills_and_has_controllers_for_as_many_gpus(string preset, int gpus)
+    {
+        var config = All(preset).Get<RunConfig>();
+        Assert.Equal((gpus, gpus), (config.Grpo.PromptsPerRefill, config.Entropy.Pairs));
+        Assert.Equal(preset == "mini" ? 4 : 8,
+            GroupFilter.RefillPrompts(1, config.Grpo.PromptsPerRound, config.Grpo.PromptsPerRefill));
+    }
+
+    [Theory]
     [MemberData(nameof(Paths))]
     public void Every_setting_can_be_changed_alone_and_is_written(string path)
     {

@@ -34,9 +34,65 @@ public sealed class VerlExportTests : IDisposable
     [InlineData("grpo.temperature=0.5 rollout.temperature=0.5", "grpo.temperature", "rollout.temperature")]
     [InlineData("entropy.text.initialAlpha=0.001 grpo.promptsPerRound=20", "entropy.text.initialAlpha",
         "grpo.promptsPerRound")]
+    [InlineData("rollout.guidanceScale=5", "rollout.guidanceScale")] // cfg_weight guides log-probs and updates too
     public void What_has_no_line_is_told(string set, params string[] told) =>
         Assert.Equal(told, VerlExport.WithoutLine(With([.. set.Split(' ', StringSplitOptions.RemoveEmptyEntries)
             .Select(one => (one.Split('=')[0], one.Split('=')[1]))])).Select(one => one.Path).Order());
+
+    [Theory]
+    [InlineData("", "trainer.save_freq=100", "trainer.max_steps=400", "data.num_val_samples=256",
+        "actor_rollout_ref.rollout.cot_generate=True")]
+    [InlineData("run.checkpointEvery=0", "trainer.save_freq=400")]
+    [InlineData("rollout.maxTextTokens=0", "actor_rollout_ref.rollout.cot_generate=False",
+        "data.max_response_length=576")]
+    [InlineData("run.validationSamples=5000", "data.num_val_samples=2948")] // of the script's own
+    public void Settings_mean_there_what_they_mean_here(string set, params string[] expected)
+    {
+        var lines = Export("out", [.. set.Split(' ', StringSplitOptions.RemoveEmptyEntries)
+            .Select(one => (one.Split('=')[0], one.Split('=')[1]))]);
+        Assert.All(expected, line => Assert.Contains($"    {line} \\", lines));
+        Assert.DoesNotContain(lines, line => line.Contains("cfg_weight"));
+    }
+
+    [Theory]
+    [InlineData(32, 8, 400, 3200)] // one batch, of which a step may want eight
+    [InlineData(32 * 8, 8, 400, 400)]
+    [InlineData(32 * 15 + 31, 8, 400, 400)] // what is left of an epoch is dropped
+    [InlineData(32 * 16, 8, 401, 201)]
+    [InlineData(32 * 16, 8, 1, 1)]
+    [InlineData(32 * 16, 1, 400, 25)]
+    public void Epochs_hold_all_steps(int prompts, int rounds, int steps, int expected)
+    {
+        folder.Write("many.txt", string.Concat(Enumerable.Repeat("a red apple\n", prompts)));
+        var lines = Export("out", [folder.At("many.txt")], [], ("grpo.maxRounds", $"{rounds}"),
+            ("run.steps", $"{steps}"));
+        Assert.Contains($"    trainer.total_epochs={expected} \\", lines);
+    }
+
+    [Fact]
+    public void Held_out_prompts_are_counted_as_the_trainer_keeps_them()
+    {
+        // a token a byte: the line with its end, and ten for the template, of 156
+        folder.Write("held.txt", $"one\ntwo\n{new string('x', 145)}\n{new string('x', 146)}\n");
+        Assert.Contains("    data.num_val_samples=3 \\", Export("out", [], [folder.At("held.txt")]));
+        Assert.Contains("    data.num_val_samples=2 \\", Export("out", [], [folder.At("held.txt")],
+            ("run.validationSamples", "2")));
+    }
+
+    [Theory]
+    [InlineData(31, 0, "of 31 prompts to train on the reference's trainer keeps 31, those of up to 146 tokens, and "
+        + "needs at least 32; give more or shorter ones, or lower grpo.promptsPerStep")]
+    [InlineData(31, 9, "of 40 prompts to train on the reference's trainer keeps 31")]
+    [InlineData(0, 1, "of 1 prompts held out the reference's trainer keeps 0")]
+    public void Prompts_that_the_trainer_would_fail_with_are_refused(int many, int longer, string message)
+    {
+        folder.Write("few.txt", string.Concat(Enumerable.Repeat("a cup\n", many))
+            + string.Concat(Enumerable.Repeat(new string('x', 146) + "\n", longer)));
+        string[] few = [folder.At("few.txt")];
+        Assert.Contains(message, Assert.Throws<ArgumentException>(() =>
+            many > 0 ? Export("out", few, []) : Export("out", [], few)).Message);
+        Assert.False(Directory.Exists(folder.At("out")));
+    }
 
     [Fact]
     public async Task A_shell_reads_paths_with_blanks_as_they_are()
@@ -60,17 +116,35 @@ public sealed class VerlExportTests : IDisposable
     [InlineData("a'b")]
     [InlineData("a$HOME")]
     [InlineData("a=b")]
-    public void Paths_that_the_script_would_misread_are_refused(string name)
+    [InlineData("ü", "'ü' (U+00FC)")]
+    [InlineData("a#b", "'#' (U+0023)")]
+    [InlineData("~a")]
+    [InlineData("a&b")]
+    [InlineData("a!b")]
+    [InlineData("a;b")]
+    [InlineData("a<b")]
+    [InlineData("a^b")]
+    [InlineData("😀", "'😀' (U+1F600)")]
+    [InlineData("a\nb", "(U+000A)")]
+    public void Paths_that_the_script_would_misread_are_refused(string name, string told = "would misread")
     {
-        Assert.Contains("would misread", Assert.Throws<ArgumentException>(() => Export(name)).Message);
+        var message = Assert.Throws<ArgumentException>(() => Export(name)).Message;
+        Assert.StartsWith($"'{folder.At(name)}", message);
+        Assert.Contains(told, message);
         Assert.False(Directory.Exists(folder.At(name)));
     }
 
     private string[] Export(string output, params (string Path, string Value)[] set)
     {
-        folder.Write("some prompts.txt", "a red apple\n");
-        VerlExport.Write(TinyJanus.Write(folder.At("model")), [folder.At("some prompts.txt")], [],
-            With(set).Get<RunConfig>(), folder.At(output));
+        folder.Write("some prompts.txt", string.Concat(Enumerable.Repeat("a red apple\n", 32)));
+        return Export(output, [folder.At("some prompts.txt")], [], set);
+    }
+
+    private string[] Export(string output, string[] train, string[] validation,
+        params (string Path, string Value)[] set)
+    {
+        VerlExport.Write(TinyJanus.Write(folder.At("model")), train, validation, With(set).Get<RunConfig>(),
+            folder.At(output));
         return File.ReadAllLines(folder.At(output, "janus_rl.settings"));
     }
 
