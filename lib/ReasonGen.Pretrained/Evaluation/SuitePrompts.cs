@@ -3,7 +3,6 @@ using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Imaging;
 using ReasonGen.Rollouts;
-using ReasonGen.Tokenizers;
 using ReasonGen.TrainingData;
 
 namespace ReasonGen.Evaluation;
@@ -80,7 +79,7 @@ public sealed partial class ImageSuite
             var name = Path.GetFileNameWithoutExtension(file);
             var cots = name is "" or "." or ".." ? $"{index:00000}" : name; // "..txt" would name the folder itself
             return new SuiteItem(index, name,
-                Said(PythonText.Strip(TextFile.Read(file).Replace("A photo of", "")), file, "it"),
+                Said(PromptTemplate.Subject(TextFile.Read(file)), file, "it"),
                 [$"generated_images/{name}.png"], Numbered($"cots/{cots}/", ".txt", perPrompt));
         }).ToArray();
         if (items.GroupBy(item => item.Name, StringComparer.OrdinalIgnoreCase)

@@ -2,7 +2,8 @@
 // second, each times the share of it that is reached; l the start of a kernel.
 //   a sampled token   max( (2 P + R · cached bytes) / b,  2 P R / f,  launches · l )
 //   training          6 P a token (4 P with a LoRA, whose weights alone want a gradient), and 2 P more with checkpoints
-//   GRPO besides      old log-probs: 2 P a token; the judge: prompts by f, answers as sampled tokens
+//   GRPO besides      old log-probs: 2 P a token, but for the first update's, which come with it; the judge: prompts by
+//                     f, answers as sampled tokens
 // The shares are what such loops reach on an H100 or are aimed at, not what was measured here; give your own.
 using ReasonGen.Judging;
 using ReasonGen.Models;
@@ -69,10 +70,11 @@ public sealed record RunEstimate(double TokensPerSecond, IReadOnlyList<(string W
         double rows = Math.Min(setup.Rollout.RowsAtATime, rollouts);
         var token = Token(language, rows * (setup.Rollout.GuidanceScale == 1 ? 1 : 2), sequence / 2, gpu);
         var trained = (double)setup.Grpo.PromptsPerStep * setup.Grpo.RolloutsPerPrompt * sequence;
+        var later = 1 - setup.Grpo.PromptsPerUpdate / (double)setup.Grpo.PromptsPerStep; // than the first update
         List<(string, double)> parts =
         [
             ("sampling", Math.Ceiling(rollouts / rows) * response * token),
-            ("old log-probs", trained * 2 * weights / flops), ("training", trained * train * weights / flops),
+            ("old log-probs", later * trained * 2 * weights / flops), ("training", trained * train * weights / flops),
         ];
         if (judge is not null)
         {

@@ -39,8 +39,8 @@ public sealed record LlamaConfig
     /// <summary>Added under the root of RMSNorm. Default 1e-6.</summary>
     public double RmsNormEpsilon { get; init; } = 1e-6;
 
-    /// <summary>Longest sequence the weights were made for (max_position_embeddings). Default 16384; kept for files,
-    /// nothing is limited by it.</summary>
+    /// <summary>Longest sequence the weights were made for (max_position_embeddings). Default 16384. The model itself
+    /// is not limited by it; rollouts, pipeline and chat refuse what would not fit.</summary>
     public int Positions { get; init; } = 16384;
 
     /// <summary>K, the width of one head.</summary>

@@ -41,16 +41,18 @@ public sealed record SftConfig
     /// <summary>Samples a forward pass. Default 4; at least 1.</summary>
     public int MicroBatchSamples { get; init; } = 4;
 
-    /// <summary>Adds up the gradients of micro-batches instead of averaging them, as the reference does. Default
-    /// false.</summary>
+    /// <summary>Adds up the gradients of all micro-batches of a step, over all ranks, instead of averaging them.
+    /// Default false. janus_sft.sh adds up on each of its 4 GPUs and averages over them: a quarter of this, so that
+    /// <see cref="GradientClip"/> begins here at a quarter of the norm that it begins at there.</summary>
     public bool SumMicroBatches { get; init; }
 
     /// <summary>Keeps fp32 copies of narrower weights. Default true; false is the reference, whose weights and moments
     /// are bf16.</summary>
     public bool KeepMasters { get; init; } = true;
 
-    /// <summary>janus_sft.sh, for a number of steps, but for two things: the script has
-    /// <see cref="SumMicroBatches"/> true and <see cref="KeepMasters"/> false.</summary>
+    /// <summary>janus_sft.sh, for a number of steps, but for two things: the script adds up the gradients of the 8
+    /// micro-batches of each of its 4 GPUs (its gradient is 8 times the mean, and a quarter of what
+    /// <see cref="SumMicroBatches"/> gives), and has <see cref="KeepMasters"/> false.</summary>
     public static SftConfig Paper(int totalSteps) => new() { TotalSteps = totalSteps, MicroBatchSamples = 4 };
 
     /// <summary>

@@ -1,7 +1,8 @@
 // Supervised fine-tuning (img_rl_fsdp_sft_trainer.py): for each micro-batch SftLoss → backward;  clip → AdamW.
-// Deviations: 1. Gradients of micro-batches are averaged, unless SumMicroBatches; the reference adds them up before it
-//   clips.  2. Weights and moments are fp32, unless KeepMasters is false; the reference's are bf16.  3. A loss or
-//   gradient that is not finite ends the run.
+// Deviations: 1. Gradients of micro-batches are averaged, or with SumMicroBatches added up, over all ranks; the
+//   reference adds up those of a GPU and averages over GPUs (janus_sft.sh: 8 on each of 4), before it clips.
+//   2. Weights and moments are fp32, unless KeepMasters is false; the reference's are bf16.  3. A loss or gradient that
+//   is not finite ends the run.
 // Kept: the first step has learning rate 0.
 using System.Diagnostics;
 using Newtonsoft.Json.Linq;

@@ -46,7 +46,7 @@ public sealed class ImageSuiteTests : IDisposable
         File.WriteAllText(Path.Combine(In, "b.12.txt"), "A photo of a photo of a dog\n");
         File.WriteAllText(Path.Combine(In, "a.txt"), " A photo of a cat. ");
         var suite = ImageSuite.Dpg(In, Out, 4);
-        Assert.Equal(["a cat.", "a photo of a dog"], suite.Items.Select(item => item.Prompt));
+        Assert.Equal(["a cat.", "a dog"], suite.Items.Select(item => item.Prompt));
         Assert.Equal(2, suite.Fill(Draw).Count());
         Assert.Equal(["a.png", "b.12.png"], Names(Path.Combine(Out, "generated_images")));
         // 2x1 pixels each, image i all of value i: rows of the square are 0 0 1 1 and 2 2 3 3

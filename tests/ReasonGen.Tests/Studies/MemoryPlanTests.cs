@@ -91,6 +91,20 @@ public sealed class MemoryPlanTests
         Assert.Equal(0, RunEstimate.Of(setup, TrainingStage.Sft, null, h100, 1).TokensPerSecond);
     }
 
+    [Theory]
+    [InlineData(32, 0)]
+    [InlineData(16, 0.5)]
+    [InlineData(8, 0.75)]
+    public void Old_log_probs_of_the_first_update_take_no_time(int promptsPerUpdate, double share)
+    {
+        var setup = TrainingSetup.Janus7B;
+        var parts = RunEstimate.Of(setup with { Grpo = setup.Grpo with { PromptsPerUpdate = promptsPerUpdate } },
+            TrainingStage.Grpo, null, GpuSpeed.Known[0], 10).Parts;
+        double Seconds(string what) => parts.Single(part => part.What == what).Seconds;
+        // a token: 2 P beside the 6 P of a LoRA with activation checkpoints
+        Assert.Equal(share * 2 / 6, Seconds("old log-probs") / Seconds("training"), 1e-9);
+    }
+
     [Fact]
     public void A_rank_beyond_every_layer_is_named()
     {
