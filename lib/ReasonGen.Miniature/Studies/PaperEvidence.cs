@@ -30,15 +30,16 @@ public sealed class PaperEvidence(PaperStudy paper, Study study)
     public static PaperEvidence Of(Study study, string folder = "") => new(folder.Length > 0 ? PaperStudy.Load(folder)
         : study.Config.FromScratch ? PaperStudy.Empty : PaperStudy.Recorded(), study);
 
-    /// <summary>These arms of the study, or their single runs. An arm that was never run alone, such as "sft-long",
-    /// may be missing in either.</summary>
+    /// <summary>These arms of the study, with the seeds that all of them have where there are any, or their single
+    /// runs. An arm that was never run alone, such as "sft-long", may be missing in either.</summary>
     /// <exception cref="Checkpoints.UnusableFileException">A single run is missing or damaged.</exception>
     public PaperStudy this[params ReadOnlySpan<string> arms]
     {
         get
         {
             string[] all = arms.ToArray(), alone = [.. all.Where(Stages.ContainsKey)];
-            return paper.Has(alone) ? paper.Only(all) : new(alone.ToDictionary(arm => arm, Single), []);
+            var (found, common) = (paper.Only(all), paper.Common(all));
+            return paper.Has(alone) ? common.Arms.Count == found.Arms.Count ? common : found : new(alone.ToDictionary(arm => arm, Single), []);
         }
     }
 

@@ -165,7 +165,7 @@ public sealed class PaperStudy
     /// <summary>Whether these are single runs in place of a study.</summary>
     public bool OfSingleRuns => Runs.Count == 0;
 
-    /// <summary>Revisions of the code that made the runs; one, where all is well.</summary>
+    /// <summary>Revisions of the code that made the runs; one for all runs of a seed, where all is well.</summary>
     public IReadOnlyList<string> Commits => [.. Runs.Select(run => (string)run["commit"]!).Distinct()];
 
     /// <summary>Machines that the runs were made on.</summary>

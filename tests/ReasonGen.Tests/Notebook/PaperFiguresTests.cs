@@ -66,6 +66,10 @@ public sealed class PaperFiguresTests : IDisposable
         var common = study.Common("adaptive", "none", "no such arm");
         Assert.All(common.Arms, arm => Assert.Equal([2L, 3, 4], common[arm].Seeds));
         Assert.Empty(study.Common("none", "base").Arms);
+        var evidence = new PaperEvidence(study, new(StudyConfig.Quick));
+        Assert.All(["adaptive", "none"], arm => Assert.Equal([2L, 3, 4], evidence["adaptive", "none"][arm].Seeds));
+        Assert.Equal(5, evidence["adaptive"]["adaptive"].Seeds.Count);
+        Assert.Equal([5L, 6], evidence["none", "base"]["base"].Seeds); // no seed has both
     }
 
     [Fact]
