@@ -12,7 +12,7 @@ namespace ReasonGen.Ranks;
 /// <param name="IsOpenMpi">Whether Open MPI's library is to be tried before MPICH's.</param>
 internal sealed partial record Launcher(string Name, int Rank, int Size, int LocalRank, int LocalSize, bool IsOpenMpi)
 {
-    private const string Visible = "CUDA_VISIBLE_DEVICES";
+    private const string Visible = "CUDA_VISIBLE_DEVICES", Local = "MPI_LOCALRANKID";
 
     /// <summary>The launcher of this process; null where it was started by itself, or as the only one.</summary>
     /// <exception cref="PlatformNotSupportedException">It was started beside others, with no way to meet
@@ -31,6 +31,10 @@ internal sealed partial record Launcher(string Name, int Rank, int Size, int Loc
             found = new("mpirun of Open MPI", rank, size, Number("OMPI_COMM_WORLD_LOCAL_RANK") ?? rank,
                 Number("OMPI_COMM_WORLD_LOCAL_SIZE") ?? size, true);
         }
+        else if (Number("PMI_RANK") is { } place && Number("PMI_SIZE") is { } count && IsOfMpiexec(variable))
+        {
+            found = new("mpiexec", place, count, Number(Local) ?? place, Number("MPI_LOCALNRANKS") ?? count, false);
+        }
         else if (Number("SLURM_STEP_NUM_TASKS") is > 1 and var tasks && Number("SLURM_PROCID") is { } task)
         {
             var open = variable("PMIX_RANK") is not null;
@@ -44,20 +48,21 @@ internal sealed partial record Launcher(string Name, int Rank, int Size, int Loc
             var onEach = (tasks + (Number("SLURM_STEP_NUM_NODES") ?? 1) - 1) / (Number("SLURM_STEP_NUM_NODES") ?? 1);
             found = new("srun", task, tasks, Number("SLURM_LOCALID") ?? task, onEach, open);
         }
-        else if (Number("PMI_RANK") is { } place && Number("PMI_SIZE") is { } count)
-        {
-            found = new("mpiexec", place, count, Number("MPI_LOCALRANKID") ?? place, Number("MPI_LOCALNRANKS") ?? count,
-                false);
-        }
 
         return found is { Size: > 1 } ? found : null;
     }
+
+    // Whether its own variables are this process': mpiexec of MPICH and its kin (Hydra) numbers the processes of a
+    // machine, which srun does not. Those of Slurm may be of another step, by which it starts its helpers, or in whose
+    // shell it runs.
+    private static bool IsOfMpiexec(Func<string, string?> variable) => variable(Local) is not null
+        || variable("SLURM_STEP_NUM_TASKS") is not { } tasks || tasks != variable("PMI_SIZE");
 
     /// <summary>Number of this process and how many there are, for a message, where nothing else is sure.</summary>
     internal static (int Rank, int Size) Place(Func<string, string?> variable)
     {
         foreach (var (rank, size) in new[] { ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
-            ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"), ("PMI_RANK", "PMI_SIZE") })
+            ("PMI_RANK", "PMI_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS") })
         {
             if (int.TryParse(variable(rank), out var number) && int.TryParse(variable(size), out var count))
             {

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Newtonsoft.Json.Linq;
+using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Judging;
 using ReasonGen.Models;
@@ -126,6 +127,7 @@ internal sealed class TrainCommand(TrainingStage stage)
         var heldOut = parsed.GetValue(validation) ?? [];
         found.Expect(config);
         TrainData.Expect(stage, from, heldOut);
+        TrainData.ExpectSize(found.Config, stage == TrainingStage.Sft ? [from, heldOut] : [from]);
         var parts = stage == TrainingStage.Grpo ? rewards.Find(parsed, config, TrainData.IsWorld(from)) : [];
         TrainData.ExpectReadable(parts, from, heldOut);
         SetThreads(parsed);
@@ -150,9 +152,20 @@ internal sealed class TrainCommand(TrainingStage stage)
             .. number is null ? [] : new[] { "run.seed", "data.seed", "grpo.seed" }.Select(name => (name, $"{number}")),
             .. count is null ? [] : new[] { (stage == TrainingStage.Sft ? "sft.totalSteps" : "run.steps", $"{count}") },
         ];
-        var all = settings.Read(parsed, found?.Preset ?? "janus-7b",
-            config => AsBegun(Roomy(adapter is null ? config : config with { Lora = adapter }, parsed, found, ranks),
-                parsed.GetValue(output)), values);
+        Settings Read(Func<RunConfig, RunConfig> change) => settings.Read(parsed, found?.Preset ?? "janus-7b", config =>
+            AsBegun(change(adapter is null ? config : config with { Lora = adapter }), parsed.GetValue(output)),
+            values);
+        var all = Read(config => config);
+        if (found is not null && stage == TrainingStage.Grpo && model.Target(parsed) is { Bytes: not null } target)
+        {
+            RunConfig Asked(RunConfig config) => config with
+            {
+                Judge = config.Judge with { ImagesPerBatch = JudgeConfig.On(target).ImagesPerBatch },
+            };
+            var rows = Rows(Read(Asked).Get<RunConfig>(), parsed, found, target, ranks);
+            all = Read(config => Asked(config) with { Rollout = config.Rollout with { RowsAtATime = rows } });
+        }
+
         return adapter is null || all.Get<RunConfig>().Lora is { } lora
             && JToken.DeepEquals(JObject.FromObject(lora), JObject.FromObject(adapter)) ? all
             : throw new UsageException($"{found!.Given} is an adapter, whose additions are trained on as they are "
@@ -160,21 +173,22 @@ internal sealed class TrainCommand(TrainingStage stage)
                 + $"{adapter.Rank}, alpha {adapter.Alpha}): leave the settings lora.* alone, or merge it first");
     }
 
-    // as many rows at a time as the GPU has room for beside a 7B judge, unless a setting says otherwise
-    private RunConfig Roomy(RunConfig config, ParseResult parsed, TrainModel? found, int ranks)
+    // as many at a time as the GPU has room for beside judges and reference; who finds no judge is told of it later
+    private int Rows(RunConfig config, ParseResult parsed, TrainModel found, ComputeTarget target, int ranks)
     {
-        if (found is null || stage == TrainingStage.Sft || model.Target(parsed) is not { Bytes: not null } target)
+        IReadOnlyList<PlannedJudge> judges;
+        try
         {
-            return config;
+            judges = RewardPart.Plans(rewards.Find(parsed, config,
+                found.IsMini || TrainData.IsWorld(parsed.GetValue(data) ?? [])), target);
+        }
+        catch (Exception e) when (e is UsageException or UnusableFileException or ArgumentException)
+        {
+            judges = [PlannedJudge.Of("judge", QwenConfig.Qwen7B, target.DType)];
         }
 
-        var roomy = config.Setup(found.Given, found.Config, target.DType)
-            .WithRows(target.Bytes, QwenConfig.Qwen7B, ranks);
-        return config with
-        {
-            Rollout = config.Rollout with { RowsAtATime = roomy.Rollout.RowsAtATime },
-            Judge = config.Judge with { ImagesPerBatch = JudgeConfig.On(target).ImagesPerBatch },
-        };
+        return config.Setup(found.Given, found.Config, target.DType).WithRows(target.Bytes, judges, ranks)
+            .Rollout.RowsAtATime;
     }
 
     // they decide the numbers: a run that goes on keeps those it was begun with, on whatever and how many GPUs

@@ -1,6 +1,7 @@
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.JanusPro;
+using ReasonGen.Models;
 using ReasonGen.Notebook;
 using ReasonGen.Rollouts;
 using ReasonGen.Runs;
@@ -36,14 +37,25 @@ internal static class TrainData
         }
     }
 
-    /// <summary>Looks whether the reward can read every prompt, before a step is made.</summary>
+    /// <summary>Looks whether the reward can read every prompt, and knows what to look for, before a model is
+    /// loaded.</summary>
     /// <exception cref="UnusableFileException">A prompt holds what its judge takes for the image.</exception>
+    /// <exception cref="UsageException">No prompt says what a part looks for.</exception>
     internal static void ExpectReadable(IReadOnlyList<RewardPart> rewards,
         params IEnumerable<IReadOnlyList<string>> all)
     {
         foreach (var paths in all.Where(paths => paths.Count > 0 && !IsWorld(paths) && rewards.Count > 0))
         {
-            foreach (var prompt in PromptFiles.Read(paths, _ => 0, 0).Prompts)
+            var prompts = PromptFiles.Read(paths, _ => 0, 0).Prompts;
+            if (rewards.FirstOrDefault(one => one.NeedsInclude) is { } blind
+                && prompts.All(prompt => prompt.Include.Count == 0))
+            {
+                throw new UsageException($"--judge {blind.Spec} looks for the objects that a prompt asks for, and no "
+                    + $"prompt of {string.Join(", ", paths)} says which: give GenEval's metadata (.jsonl with "
+                    + "\"include\")");
+            }
+
+            foreach (var prompt in prompts)
             {
                 if (rewards.FirstOrDefault(one => one.Mark?.Invoke(prompt.Text) is not null) is { } part)
                 {
@@ -74,7 +86,6 @@ internal static class TrainData
             : Shuffled(PromptFiles.Read(heldOut, Tokens, config.PromptTokens).Prompts, config.Run.Seed);
         if (world)
         {
-            ExpectWorld(pipeline);
             return (i => Drawn(PromptPurpose, i), validated, Some(4), 0);
         }
 
@@ -90,15 +101,17 @@ internal static class TrainData
         return all;
     }
 
-    internal static int Side(JanusPipeline pipeline) =>
-        (int)Math.Sqrt(pipeline.Model.Config.ImageTokens) * pipeline.Model.Config.ImageTokenizer.PixelsPerCode;
+    internal static int Side(JanusConfig model) =>
+        (int)Math.Sqrt(model.ImageTokens) * model.ImageTokenizer.PixelsPerCode;
 
-    internal static void ExpectWorld(JanusPipeline pipeline)
+    /// <summary>Looks whether a model draws images of the drawn world's size, where it learns from that.</summary>
+    /// <exception cref="UsageException">It does not.</exception>
+    internal static void ExpectSize(JanusConfig model, params IEnumerable<IReadOnlyList<string>> all)
     {
-        if (Side(pipeline) != WorldConfig.ImageSize)
+        if (all.Any(IsWorld) && Side(model) != WorldConfig.ImageSize)
         {
             throw new UsageException($"the drawn world has images of {WorldConfig.ImageSize} pixels a side, this model "
-                + $"draws {Side(pipeline)}; give --data parquet files (sft) or files of prompts (grpo)");
+                + $"draws {Side(model)}; give --data parquet files (sft) or files of prompts (grpo)");
         }
     }
 }
@@ -134,7 +147,6 @@ internal sealed class TrainSamples(
 
     private SampleBatches Drawn(long purpose, WorldBatchConfig batch)
     {
-        TrainData.ExpectWorld(pipeline);
         var stream = new WorldStream(new(), Seeds.Mix(config.Run.Seed, purpose));
         var batches = new WorldBatches(stream, pipeline.Model.ImageTokenizer, pipeline.Tokenizer, pipeline.Style.Sft,
             batch);
@@ -155,8 +167,8 @@ internal sealed class TrainSamples(
     private (SftRowBatches Samples, long Count) Set(string file, int number, SftRowBatchConfig batch)
     {
         var set = SftParquet.Open(file);
-        var codes = new ImageCodeCache(set, pipeline.Model.ImageTokenizer, TrainData.Side(pipeline), ImageFile.Decode,
-            say);
+        var codes = new ImageCodeCache(set, pipeline.Model.ImageTokenizer, TrainData.Side(pipeline.Model.Config),
+            ImageFile.Decode, say);
         foreach (var (done, of) in codes.Make(cancel))
         {
             say($"Image codes of {Path.GetFileName(file)}: {done} of {of} row groups.");

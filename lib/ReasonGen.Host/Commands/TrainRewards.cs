@@ -10,12 +10,14 @@ using ReasonGen.Judges.Clip;
 using ReasonGen.Judges.Mask2Former;
 using ReasonGen.Judges.Preference;
 using ReasonGen.Judging;
+using ReasonGen.Native;
 using ReasonGen.Notebook;
 using ReasonGen.Qwen;
 using ReasonGen.Rewards;
 using ReasonGen.Rollouts;
 using ReasonGen.Runs;
 using ReasonGen.Scoring;
+using ReasonGen.Setups;
 using ReasonGen.Studies;
 using ReasonGen.Tokenizers;
 using ReasonGen.World;
@@ -25,16 +27,23 @@ namespace ReasonGen.Host.Commands;
 
 /// <summary>One part of a reward, found but not loaded.</summary>
 /// <param name="Spec">As it was given.</param>
+/// <param name="Name">Tells it from other parts in logs and plots.</param>
 /// <param name="Weight">Of the part.</param>
 /// <param name="Fingerprint">Tells its weights from others'.</param>
 /// <param name="Load">Loads it.</param>
-/// <param name="Qwen">Sizes of a Qwen2.5-VL, for the plan of memory.</param>
+/// <param name="Plan">What it takes on the device; null for nothing.</param>
 /// <param name="NeedsInclude">Whether it scores prompts alone that say what is asked for, as GenEval's metadata
 /// do.</param>
 /// <param name="Mark">What in a prompt it would take for an image, and so cannot be asked about; null for
 /// nothing.</param>
-internal sealed record RewardPart(string Spec, double Weight, string Fingerprint, Func<ComputeTarget, IReward> Load,
-    QwenConfig? Qwen = null, bool NeedsInclude = false, Func<string, string?>? Mark = null);
+internal sealed record RewardPart(string Spec, string Name, double Weight, string Fingerprint,
+    Func<ComputeTarget, IReward> Load, Func<ComputeTarget, PlannedJudge>? Plan = null, bool NeedsInclude = false,
+    Func<string, string?>? Mark = null)
+{
+    /// <summary>What parts take on a device, for the plan of memory.</summary>
+    internal static IReadOnlyList<PlannedJudge> Plans(IReadOnlyList<RewardPart> parts, ComputeTarget target) =>
+        [.. parts.Select(part => part.Plan?.Invoke(target)).OfType<PlannedJudge>()];
+}
 
 /// <summary>The rewards of <c>train grpo</c>, alone or weighted together.</summary>
 internal sealed partial class TrainRewards
@@ -66,7 +75,9 @@ internal sealed partial class TrainRewards
     private readonly Option<string> weights = OfficialOptions.WeightsOption();
     private readonly Option<bool> anyModel = new("--any-model")
     {
-        Description = "Takes official models of other sizes too, for trials with small ones.",
+        Description = "Takes official models of other sizes too, for trials with small ones: geneval, geneval-share, "
+            + "clipscore, pickscore, and blip-vqa in Hugging Face's layout. The files of hps and imagereward do not "
+            + "say how many heads they have, and are taken in their published sizes alone.",
     };
 
     internal void AddTo(Command command)
@@ -79,14 +90,19 @@ internal sealed partial class TrainRewards
 
     /// <summary>Finds every part, so that what is missing is told before a model is loaded.</summary>
     /// <exception cref="UsageException">Nothing is given, or a part is none.</exception>
+    /// <exception cref="UnusableFileException">A part lacks a file, or its weights do not fit its
+    /// configuration.</exception>
+    /// <exception cref="ArgumentException">The parts cannot be added up.</exception>
     internal IReadOnlyList<RewardPart> Find(ParseResult parsed, RunConfig config, bool world)
     {
         var text = parsed.GetValue(judge) ?? (world ? Detector
             : throw new UsageException("train grpo needs a reward: --judge FOLDER, an endpoint's address, or a name; "
                 + "see --help"));
         var parts = text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
-        return parts.Length > 0 ? [.. parts.Select(part => Part(part, parsed, config))]
+        RewardPart[] found = parts.Length > 0 ? [.. parts.Select(part => Part(part, parsed, config))]
             : throw new UsageException("--judge is empty; see --help for what there is");
+        EnsembleReward.Expect([.. found.Select(part => (part.Name, part.Weight))]);
+        return found;
     }
 
     /// <summary>Loads the parts.</summary>
@@ -109,12 +125,12 @@ internal sealed partial class TrainRewards
 
         if (name == Detector)
         {
-            return new(name, weight, name, _ => new DetectorReward(), NeedsInclude: true);
+            return new(name, name, weight, name, _ => new DetectorReward(), NeedsInclude: true);
         }
 
         if (Study.Judges.Contains(name))
         {
-            return new(name, weight, name, _ => new Study(StudyConfig.Quick).LoadJudge(name),
+            return new(name, name, weight, name, _ => new Study(StudyConfig.Quick).LoadJudge(name),
                 Mark: JudgePrompt.Mini.MarkIn);
         }
 
@@ -122,15 +138,12 @@ internal sealed partial class TrainRewards
         {
             var (folder, any) = (parsed.GetValue(weights)!, parsed.GetValue(anyModel));
             string[] paths = [.. files.Select(file => file.Require(folder, $"--judge {name}", "--weights FOLDER"))];
-            if (name == Blip && !any && !BlipFiles.Open(paths[0]).HasOfficialForm)
-            {
-                throw new UnusableFileException(paths[0], $"it is {BlipFiles.Open(paths[0]).Name}, not the published "
-                    + "one", "give the published file, or say --any-model, and the reward's name tells what it is");
-            }
-
-            return new(name, weight, $"{name} {string.Join(' ', paths.Select(ModelOptions.Fingerprint))}", target =>
-                LoadOfficial(name, paths, target with { DType = torch.ScalarType.Float32 }, any),
-                NeedsInclude: name is Verdict or Share);
+            Expect(name, paths[0], any);
+            double bytes = paths.Sum(path => ClipFiles.OpenWeights(path).Entries.Sum(one => one.Elements))
+                * (double)sizeof(float); // whatever they are stored in
+            return new(name, name, weight, $"{name} {string.Join(' ', paths.Select(ModelOptions.Fingerprint))}",
+                target => LoadOfficial(name, paths, target with { DType = torch.ScalarType.Float32 }, any),
+                _ => PlannedJudge.Of($"judge {name}", bytes), NeedsInclude: name is Verdict or Share);
         }
 
         if (name.StartsWith("http://") || name.StartsWith("https://"))
@@ -143,7 +156,7 @@ internal sealed partial class TrainRewards
                 OnFailure = config.Judge.SkipFailed ? FailedCall.SkipGroup : FailedCall.Stop,
                 Calls = new() { ConcurrentCalls = config.Judge.Concurrent },
             };
-            return new(name, weight, $"endpoint {model}",
+            return new(name, model, weight, $"endpoint {model}",
                 _ => new RemoteJudge(ChatEndpoint.Connect(name, model), called), Mark: called.Prompt.MarkIn);
         }
 
@@ -155,23 +168,53 @@ internal sealed partial class TrainRewards
 
     private static RewardPart Folder(string folder, double weight, RunConfig config)
     {
+        NativeRuntime.EnsureLoaded();
         var name = Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)));
         if (JanusFiles.ModelType(folder) is "multi_modality" or "janus")
         {
-            return new(folder, weight, ModelOptions.Fingerprint(folder),
+            _ = (JanusFiles.Check(folder), HuggingFaceTokenizer.Load(folder, JanusChat.SpecialNames));
+            double weights = CheckpointFiles.Open(folder).Entries.Sum(one => one.Elements);
+            return new(folder, name, weight, ModelOptions.Fingerprint(folder),
                 target => new JanusJudge(name, JanusPipeline.Open(folder, target), config.Judge.MaxTokens),
+                target => PlannedJudge.Of($"judge {name}", weights * ElementTypes.SizeOf(target.DType)),
                 Mark: prompt => prompt.Contains(JanusChat.ImagePlaceholder) ? JanusChat.ImagePlaceholder : null);
         }
 
-        var sizes = QwenConfig.FromFolder(folder);
+        var (sizes, tokenizer) = (QwenVl.Check(folder), HuggingFaceTokenizer.Load(folder));
         var asked = JudgeConfig.Paper with
         {
             Processor = QwenProcessor.Read(folder, sizes.Vision), MaxTokens = config.Judge.MaxTokens,
             ImagesPerBatch = config.Judge.ImagesPerBatch,
         };
-        return new(folder, weight, ModelOptions.Fingerprint(folder), target =>
-            new QwenJudge(name, QwenVl.Load(folder, target), HuggingFaceTokenizer.Load(folder), asked), sizes,
+        return new(folder, name, weight, ModelOptions.Fingerprint(folder),
+            target => new QwenJudge(name, QwenVl.Load(folder, target), tokenizer, asked),
+            target => PlannedJudge.Of($"judge {name}", sizes, target.DType, asked.ImagesPerBatch, asked.MaxTokens),
             Mark: asked.Prompt.MarkIn);
+    }
+
+    // what names and shapes tell of files that no option makes usable
+    private static void Expect(string name, string path, bool any)
+    {
+        if (name == Blip && BlipFiles.Open(path) is { HasOfficialForm: false } other && !any)
+        {
+            throw new UnusableFileException(path, $"it is {other.Name}, not the published one",
+                "give the published file, or say --any-model, and the reward's name tells what it is");
+        }
+
+        try
+        {
+            _ = name switch
+            {
+                "hps" => HpsScorer.Check(path).Path,
+                "imagereward" => ImageRewardScorer.Check(path).Files.Path,
+                _ => path,
+            };
+        }
+        catch (UnusableFileException e) when (any)
+        {
+            throw new UsageException($"--any-model does not hold for --judge {name}, whose file does not say how many "
+                + $"heads it has: {e.Message}");
+        }
     }
 
     private static IReward LoadOfficial(string name, string[] paths, ComputeTarget target, bool any) => name switch

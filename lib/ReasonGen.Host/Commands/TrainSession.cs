@@ -25,6 +25,8 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
     string[] heldOut, IReadOnlyList<RewardPart> rewards, ComputeTarget target, IRankGroup ranks)
 {
     private static readonly TimeSpan Report = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan Sight = TimeSpan.FromSeconds(90); // NFS may remember for 60 that a name is missing
+    private const string Loading = "loading";
     private const int SampleCount = 4;
 
     private readonly RunConfig config = settings.Get<RunConfig>();
@@ -64,6 +66,9 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
         var opened = ranks.AfterFirst(() => ranks.Rank == 0
             ? RunFolder.Open(folder, identity, settings.ToJson(), about, Console.WriteLine, Validation())
             : RunFolder.Follow(folder));
+        const string what = "the run's folder";
+        var first = ranks.Texts(ranks.Rank == 0 ? opened.Fingerprint : "", what)[0];
+        _ = ranks.Awaited(() => opened.Shows(first, Sight), what);
         ranks.Agree(new JObject { ["folder"] = opened.Fingerprint });
         return opened;
     }
@@ -78,9 +83,8 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
     /// <summary>What the run will hold and how long it is.</summary>
     internal void ShowPlan()
     {
-        var judge = rewards.Select(part => part.Qwen).FirstOrDefault(sizes => sizes is not null);
-        PlanCommand.Print(MemoryPlan.Of(config.Setup(found.Given, found.Config, target.DType), stage, judge,
-            ranks.Size));
+        PlanCommand.Print(MemoryPlan.Of(config.Setup(found.Given, found.Config, target.DType), stage,
+            RewardPart.Plans(rewards, target), ranks.Size));
         var (sft, grpo) = (config.Sft, config.Grpo);
         Console.WriteLine(stage == TrainingStage.Sft ? $"{sft.TotalSteps} steps, learning rate {sft.LearningRate:G3}."
             : $"{config.Run.Steps} steps of {grpo.PromptsPerStep} prompts, {grpo.RolloutsPerPrompt} rollouts each, "
@@ -101,14 +105,15 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
         using var end = new SharedCancellation(ranks, asked);
         var (pipeline, place) = ranks.AfterFirst(() => found.Open(target, folder));
         using var opened = pipeline;
-        var (policy, export) = found.Prepare(config, pipeline, place);
+        var (policy, export) = ranks.Awaited(() => found.Prepare(config, pipeline, place), Loading);
         using var additions = policy as Lora;
         using var reference = config.Grpo.KlWeight > 0 && stage == TrainingStage.Grpo
-            ? found.OpenReference(target, folder) : null;
+            ? ranks.Awaited(() => found.OpenReference(target, folder), Loading) : null;
         var parts = Parts(pipeline, policy, export, end.Token, asked) with { Reference = reference?.Model };
         using var run = new TrainingRun(parts.SharedBy(ranks, end, pipeline.Model.Target.Device), folder);
         Console.WriteLine(run.Done == 0 ? $"Training into {folder.Folder}."
             : run.Done == run.Total ? $"All {run.Total} steps are done."
+            : run.Done > run.Total ? $"{run.Done} steps are done, more than the {run.Total} asked for: none is added."
             : $"Goes on after step {run.Done} of {run.Total}.");
         run.Stepped += Reporter(ranks.Size == 1 && !Console.IsErrorRedirected);
         try
@@ -129,7 +134,8 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
         var best = run.Best is var (step, value) ? $", the best by validation ({run.Measure!.Value.Name} "
             + $"{value:0.####} after step {step}) "
             + (RunFolder.StepOf(folder.Best) == step ? $"in {folder.Best}" : "is not there any more") : "";
-        Console.WriteLine($"The model is in {folder.Final}{best}.");
+        var after = run.Done > run.Total ? $", as it is after step {run.Done}" : "";
+        Console.WriteLine($"The model is in {folder.Final}{after}{best}.");
         return CommandLine.Done;
     }
 
@@ -152,7 +158,7 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
             },
         };
         return stage == TrainingStage.Sft ? ranks.AfterFirst(() => WithSamples(parts, pipeline, asked))
-            : WithPrompts(parts, pipeline);
+            : ranks.Awaited(() => WithPrompts(parts, pipeline), Loading);
     }
 
     private RunParts WithSamples(RunParts parts, JanusPipeline pipeline, CancellationToken cancel)
@@ -179,22 +185,6 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
         Console.WriteLine((TrainData.IsWorld(data) ? "Prompts are drawn" : $"{prompts.All.Count:N0} prompts")
             + (prompts.LeftOut == 0 ? "."
                 : $"; {prompts.LeftOut:N0} longer than {config.PromptTokens} tokens are left out."));
-        if (rewards.FirstOrDefault(part => part.NeedsInclude) is { } blind)
-        {
-            void Ask(IReadOnlyList<Prompt> some, IEnumerable<string> from)
-            {
-                if (some.Count > 0 && some.All(prompt => prompt.Include.Count == 0))
-                {
-                    throw new UsageException($"--judge {blind.Spec} looks for the objects that a prompt asks for, and "
-                        + $"no prompt of {string.Join(", ", from)} says which: give GenEval's metadata (.jsonl with "
-                        + "\"include\")");
-                }
-            }
-
-            Ask(prompts.All, data);
-            Ask(prompts.HeldOut, heldOut.Length > 0 ? heldOut : data);
-        }
-
         var reward = TrainRewards.Load(rewards, target);
         parts.Provenance["reward"] = reward.Name;
         return parts with

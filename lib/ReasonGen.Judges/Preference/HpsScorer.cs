@@ -44,6 +44,17 @@ public sealed class HpsScorer : IReward, IDisposable
     public static HpsScorer Load(string path, ComputeTarget target, ClipConfig? config = null, bool antialias = true)
     {
         var wanted = config ?? ClipConfig.VitH14;
+        var files = Check(path, wanted);
+        return new(NameOf(path, wanted), files.Load(target), ClipTokenizer.For(files, ClipTextRules.OpenClip),
+            new(wanted.Vision.ImageSize, antialias));
+    }
+
+    /// <summary>Looks at form, names and shapes of a file without reading its weights.</summary>
+    /// <param name="path">As for <see cref="Load"/>.</param>
+    /// <param name="config">As there.</param>
+    /// <exception cref="UnusableFileException">It is no such file, or of other sizes.</exception>
+    public static ClipFiles Check(string path, ClipConfig? config = null)
+    {
         if (!HasItsForm(path))
         {
             throw new UnusableFileException(path,
@@ -52,9 +63,7 @@ public sealed class HpsScorer : IReward, IDisposable
                     "give HPS_v2.1_compressed.pt");
         }
 
-        var files = ClipFiles.Open(path, wanted);
-        return new(NameOf(path, wanted), files.Load(target), ClipTokenizer.For(files, ClipTextRules.OpenClip),
-            new(wanted.Vision.ImageSize, antialias));
+        return ClipFiles.Open(path, config ?? ClipConfig.VitH14);
     }
 
     /// <summary>Cosine of each image with its prompt; not a number for an image that HPSv2 refuses (<see

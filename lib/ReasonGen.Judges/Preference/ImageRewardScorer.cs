@@ -44,6 +44,18 @@ public sealed class ImageRewardScorer : IReward, IDisposable
     public static ImageRewardScorer Load(string path, ComputeTarget target, string? vocabulary = null,
         (int Vision, int Text)? heads = null)
     {
+        var (files, config) = Check(path, heads);
+        var tokenizer = WordPiece.For(path, config.Text.Vocabulary, vocabulary, "[DEC]", "[ENC]");
+        return new(NameOf(config), NamedWeights.Fill(files, new ImageRewardModel(config, target with { Device = META }),
+            target.Device, ImageRewardModel.Names), tokenizer);
+    }
+
+    /// <summary>Looks at names and shapes of a file without reading its weights.</summary>
+    /// <param name="path">As for <see cref="Load"/>.</param>
+    /// <param name="heads">As there.</param>
+    /// <exception cref="UnusableFileException">It is no ImageReward, or its sizes do not tell its heads.</exception>
+    public static (CheckpointFiles Files, BlipConfig Config) Check(string path, (int Vision, int Text)? heads = null)
+    {
         var files = CheckpointFiles.Open(path).Unwrapped();
         if (!Is(files))
         {
@@ -53,10 +65,7 @@ public sealed class ImageRewardScorer : IReward, IDisposable
                 : "it is a BLIP-VQA, which answers questions and knows no reward", "give the published ImageReward.pt");
         }
 
-        var config = Config(files, heads);
-        var tokenizer = WordPiece.For(path, config.Text.Vocabulary, vocabulary, "[DEC]", "[ENC]");
-        return new(NameOf(config), NamedWeights.Fill(files, new ImageRewardModel(config, target with { Device = META }),
-            target.Device, ImageRewardModel.Names), tokenizer);
+        return (files, Config(files, heads));
     }
 
     /// <summary>The reward of each image with its prompt, about 0 on average over the authors' data; not

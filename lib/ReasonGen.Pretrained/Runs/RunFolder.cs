@@ -6,6 +6,7 @@
 //   checkpoints/step-000100/, best/, model/ (at the end)    folders that other programs open, each with a training.json
 //   best-next/          takes the place of best/ when the state is saved that knows of it
 //   earlier-1/          what a run left whose state was removed before this one was begun
+using System.Diagnostics;
 using System.Globalization;
 using System.IO.Hashing;
 using System.Text;
@@ -31,7 +32,7 @@ public sealed class RunFolder : IDisposable
         [.. GrpoConfig.WhenToGiveUp.Select(name => $"grpo.{Settings.Name(name)}"), Settings.ModelsOwn];
 
     private static readonly TimeSpan Expiry = TimeSpan.FromMinutes(2), TouchInterval = TimeSpan.FromSeconds(10),
-        Ending = TimeSpan.FromSeconds(15);
+        Ending = TimeSpan.FromSeconds(15), Look = TimeSpan.FromSeconds(0.5);
     private readonly FileLease? lease;
     private readonly Timer? touching;
     private readonly Action<string>? tell;
@@ -137,6 +138,42 @@ public sealed class RunFolder : IDisposable
     public string Fingerprint => string.Join(' ', new[] { In(Description), State }.Select(path =>
         File.Exists(path) ? HashOf(path == State ? string.Join(' ', SafetensorsHeader.Read(path).Metadata.Values)
             : File.ReadAllText(path)) : "none"));
+
+    /// <summary>Waits until the folder is seen here as by the rank that wrote it: where machines share it, one of them
+    /// may see what another made only a while later.</summary>
+    /// <param name="fingerprint">The writer's <see cref="Fingerprint"/>.</param>
+    /// <param name="patience">How long it waits at most.</param>
+    /// <returns>Whether it is.</returns>
+    internal bool Shows(string fingerprint, TimeSpan patience)
+    {
+        for (var watch = Stopwatch.StartNew(); !IsSeenAs(fingerprint); Thread.Sleep(Look))
+        {
+            if (watch.Elapsed > patience)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    // a file system that remembers a name as missing looks again where its folder is listed
+    private bool IsSeenAs(string fingerprint)
+    {
+        try
+        {
+            foreach (var listed in new[] { Path.GetDirectoryName(Folder), Folder }.Where(Directory.Exists))
+            {
+                _ = Directory.EnumerateFileSystemEntries(listed!).Count();
+            }
+
+            return Fingerprint == fingerprint;
+        }
+        catch (Exception e) when (e is UnusableFileException || FileKinds.IsAboutFile(e))
+        {
+            return false; // it was replaced as it was read
+        }
+    }
 
     /// <summary>A path in the folder.</summary>
     public string In(params ReadOnlySpan<string> names) => Path.Combine([Folder, .. names]);

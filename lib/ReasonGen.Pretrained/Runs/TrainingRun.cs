@@ -52,7 +52,11 @@ public sealed class TrainingRun : IDisposable
         (this.parts, this.folder, control, trainer) = (parts, folder, parts.Config.Run, RunTrainer.Of(parts));
         if (File.Exists(folder.State))
         {
-            trainer.Resume(folder.State);
+            parts.Ranks.Awaited(() =>
+            {
+                trainer.Resume(folder.State); // each reads the whole state
+                return true;
+            }, "reading the saved state");
         }
 
         if (First)

@@ -1,9 +1,10 @@
 // What a training run holds, in bytes, and when. e is the size of a weight or activation (2 in bf16), n the tokens of a
 // micro-batch, r a LoRA's rank.
-//   always     weights; fp32 masters and two fp32 moments of what is trained; the judge
+//   always     weights; fp32 masters and two fp32 moments of what is trained; the model that a KL term
+//              holds it against; the judges
 //   sampling   2 L rows tokens (K V width) e of keys and values; copies of weights that are joined, or with a LoRA's
 //              additions in them (SamplingWeights), on a GPU; the decoder of the images
-//   judging    the same of the judge
+//   judging    the same of a judge, the one that takes most: they answer in turn
 //   training   gradients, summed in fp32; a layer's input (n D e) for each of L layers, or its graph for each; with
 //              checkpoints one graph more; a chunk of logits
 //   update     gradients; fp32 copies of one weight at a time
@@ -12,7 +13,6 @@
 // itself keeps no scores (flash).
 // The peak is the largest of the phases on top of what is always there.
 using ReasonGen.Core;
-using ReasonGen.Judging;
 using ReasonGen.Kernels;
 using ReasonGen.Models;
 using ReasonGen.Native;
@@ -74,7 +74,17 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, int Ra
     /// <param name="ranks">GPUs that train together, at least 1; the plan is of the fullest. They share the optimizer's
     /// state out where all weights are trained.</param>
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
-    public static MemoryPlan Of(TrainingSetup setup, TrainingStage stage, QwenConfig? judge = null, int ranks = 1)
+    public static MemoryPlan Of(TrainingSetup setup, TrainingStage stage, QwenConfig? judge = null, int ranks = 1) =>
+        Of(setup, stage, judge is null ? [] : [PlannedJudge.Of("judge", judge, setup.DType)], ranks);
+
+    /// <summary>Plans a run with any number of judges.</summary>
+    /// <param name="setup">Model and settings.</param>
+    /// <param name="stage">The stage.</param>
+    /// <param name="judges">Those on the same device in GRPO.</param>
+    /// <param name="ranks">As above.</param>
+    /// <exception cref="ArgumentException">A setting is out of range, or the stage has no judge.</exception>
+    public static MemoryPlan Of(TrainingSetup setup, TrainingStage stage, IReadOnlyList<PlannedJudge> judges,
+        int ranks = 1)
     {
         setup.Validate();
         NativeRuntime.EnsureLoaded();
@@ -104,6 +114,11 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, int Ra
             masters ? $"of {all / 1e6:0} million trained weights{shared}" : "none are kept");
         Add("AdamW moments", MemoryPhase.Always, 2 * kept * (masters ? 4 : size),
             $"two of each trained weight{shared}");
+        if (!sft && setup.Grpo.KlWeight > 0)
+        {
+            Add("reference", MemoryPhase.Always, weights, $"{setup.DType}, the frozen model of the KL term");
+        }
+
         foreach (var phase in new[] { MemoryPhase.Training, MemoryPhase.Update })
         {
             Add("gradients", phase, all * 4, "one of each trained weight, summed in fp32");
@@ -135,11 +150,14 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, int Ra
             Rollouts(setup, size, response, Add);
         }
 
-        if (judge is not null)
+        if (sft && judges.Count > 0)
         {
-            Judge(judge, size, sft, Add);
+            throw new ArgumentException(
+                "supervised fine-tuning has no judge; plan it without one, or the stage grpo with it");
         }
 
+        rows.AddRange(judges.SelectMany(judge => judge.Rows).Where(row => row.When == MemoryPhase.Always));
+        rows.AddRange(judges.MaxBy(judge => judge.Answering)?.Rows.Where(row => row.When != MemoryPhase.Always) ?? []);
         return new(setup, stage, ranks, rows);
     }
 
@@ -186,7 +204,7 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, int Ra
         * (2 * size + 8);
 
     // weights of a layer that sampling keeps a copy of
-    private static double SampledLayer(LlamaConfig language, bool additions)
+    internal static double SampledLayer(LlamaConfig language, bool additions)
     {
         double width = language.Width, heads = width + 2.0 * language.KeyValueHeads * language.HeadWidth;
         double[] joined = [width * heads, 2 * width * language.MlpWidth];
@@ -216,25 +234,4 @@ public sealed record MemoryPlan(TrainingSetup Setup, TrainingStage Stage, int Ra
     }
 
     private const int MostRows = 64;
-
-    private static void Judge(QwenConfig judge, double size, bool sft, Action<string, MemoryPhase, double, string> add)
-    {
-        if (sft)
-        {
-            throw new ArgumentException(
-                "supervised fine-tuning has no judge; plan it without one, or the stage grpo with it");
-        }
-
-        using var model = new QwenVl(judge, new ComputeTarget(META, ScalarType.BFloat16));
-        add("judge", MemoryPhase.Always, model.Weights().Sum(p => p.Parameter.numel()) * 2.0, "bf16");
-        var (config, language) = (JudgeConfig.OnGpu, judge.Language);
-        double rows = config.ImagesPerBatch, tokens = JudgePromptTokens + config.MaxTokens;
-        add("judge's weights while it answers", MemoryPhase.Judging,
-            language.Layers * SampledLayer(language, false) * size, "copies, joined");
-        add("judge's KV cache", MemoryPhase.Judging,
-            2 * language.Layers * rows * tokens * language.KeyValueHeads * language.HeadWidth * size,
-            $"{config.ImagesPerBatch} images at a time");
-    }
-
-    private const int JudgePromptTokens = 800; // 324 of the image, instructions and prompt
 }

@@ -96,12 +96,19 @@ public sealed record TrainingSetup
     /// <param name="bytes">Of the GPU; null leaves all as it is.</param>
     /// <param name="judge">A judge on the same GPU.</param>
     /// <param name="ranks">Processes that share a round; none is to be left without rows.</param>
-    public TrainingSetup WithRows(double? bytes, QwenConfig? judge = null, int ranks = 1)
+    public TrainingSetup WithRows(double? bytes, QwenConfig? judge = null, int ranks = 1) =>
+        WithRows(bytes, judge is null ? [] : [PlannedJudge.Of("judge", judge, DType)], ranks);
+
+    /// <summary>The same beside any number of judges.</summary>
+    /// <param name="bytes">Of the GPU; null leaves all as it is.</param>
+    /// <param name="judges">Judges on the same GPU.</param>
+    /// <param name="ranks">Processes that share a round; none is to be left without rows.</param>
+    public TrainingSetup WithRows(double? bytes, IReadOnlyList<PlannedJudge> judges, int ranks = 1)
     {
         var all = Grpo.PromptsPerRound * Grpo.RolloutsPerPrompt / ranks;
         TrainingSetup With(int rows) => this with { Rollout = Rollout with { RowsAtATime = rows } };
         return bytes is not { } there ? this : new[] { 128, 64, 32 }.Where(rows => rows <= all).Select(With)
-            .FirstOrDefault(setup => MemoryPlan.Of(setup, TrainingStage.Grpo, judge).Fits(there)) ?? this;
+            .FirstOrDefault(setup => MemoryPlan.Of(setup, TrainingStage.Grpo, judges).Fits(there)) ?? this;
     }
 
     private const long LargeModel = 100_000_000; // weights

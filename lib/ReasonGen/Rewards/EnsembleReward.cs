@@ -24,21 +24,29 @@ public sealed class EnsembleReward : IReward, IRewardParts
     /// <exception cref="ArgumentException">The parts are none, share a name, or have no usable weight.</exception>
     public EnsembleReward(IReadOnlyList<(IReward Reward, double Weight)> parts)
     {
+        Expect([.. parts.Select(part => (part.Reward.Name, part.Weight))]);
+        members = [.. parts];
+    }
+
+    /// <summary>Looks whether parts can be added up, before they are made.</summary>
+    /// <param name="parts">Names and weights; names differ, weights are finite, and at least one is not 0.</param>
+    /// <exception cref="ArgumentException">They are none, share a name, or have no usable weight.</exception>
+    public static void Expect(IReadOnlyList<(string Name, double Weight)> parts)
+    {
         if (parts.Count == 0 || parts.All(part => part.Weight == 0) || parts.Any(part => !double.IsFinite(part.Weight)))
         {
-            var given = string.Join(", ", parts.Select(part => $"{part.Reward.Name}: {part.Weight}"));
+            var given = string.Join(", ", parts.Select(part => $"{part.Name}: {part.Weight}"));
             throw new ArgumentException($"an ensemble needs finite weights, one of them other than 0, not ({given})",
                 nameof(parts));
         }
 
-        if (parts.GroupBy(part => part.Reward.Name).FirstOrDefault(same => same.Count() > 1) is { } twice)
+        if (parts.GroupBy(part => part.Name).FirstOrDefault(same => same.Count() > 1) is { } twice)
         {
             throw new ArgumentException(
-                $"two parts are called '{twice.Key}', so their curves could not be told apart; give one another name",
+                $"two parts are called '{twice.Key}', so their curves could not be told apart; leave one out, or "
+                + "give it another name",
                 nameof(parts));
         }
-
-        members = [.. parts];
     }
 
     public string Name => string.Join(" + ", members.Where(part => part.Weight != 0)

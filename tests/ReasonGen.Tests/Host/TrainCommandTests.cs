@@ -42,6 +42,7 @@ public sealed class TrainCommandTests : IDisposable
         {
             var (code, output) = await Reasongen.RunAsync([.. train, .. data]);
             Assert.True(code == 2 && output.Contains("looks for the objects") && output.Contains("words.txt"), output);
+            Assert.False(Directory.Exists(At("o")));
         }
     }
 
@@ -71,6 +72,11 @@ public sealed class TrainCommandTests : IDisposable
         "the prompt 'an <image> of a cat' holds <image>")]
     [InlineData("train grpo --model mini --out {0}", 2, "holds other files")]
     [InlineData("train grpo --model mini --out {0}/o --dry-run", 0, "200 steps of 16 prompts")]
+    [InlineData("train grpo --model mini --out {0}/o --set grpo.klWeight=0.01 --dry-run", 0, "reference")]
+    [InlineData("train grpo --model mini --judge detector,2*detector --out {0}/o", 2,
+        "two parts are called 'detector'")]
+    [InlineData("train grpo --model mini --judge 0*detector --out {0}/o", 2, "one of them other than 0")]
+    [InlineData("train grpo --model tiny --data world --judge {0} --out {0}/o", 2, "config.json")]
     [InlineData("train grpo --model mini --out {0}/o --steps 1e3 --dry-run", 0, "1000 steps of 16 prompts")]
     [InlineData("train sft --preset janus-7b --help-settings", 0, "lora.rank = 16")]
     [InlineData("train sft --preset janus-1b --set lora.rank=8 --help-settings", 0, "sft.learningRate = 0.0001")]
@@ -91,6 +97,40 @@ public sealed class TrainCommandTests : IDisposable
         Assert.DoesNotContain("   at ", output);
         Assert.False(Path.Exists(At("o")));
         Assert.Equal(["prompts.txt"], Directory.GetFileSystemEntries(folder).Select(Path.GetFileName));
+    }
+
+    [Theory]
+    [InlineData("https://here/v1,https://there/v1", "two parts are called 'm'")]
+    [InlineData("{0}/a/judge,0.5*{0}/b/judge", "two parts are called 'judge'")]
+    [InlineData("detector,{0}/bare", "bare: the folder holds no checkpoint")]
+    [InlineData("{0}/unworded", "tokenizer.json")]
+    public async Task A_judge_that_cannot_be_loaded_is_told_of_before_the_run_has_a_folder(string judge, string message)
+    {
+        foreach (var name in new[] { "a/judge", "b/judge", "bare", "unworded" })
+        {
+            TinyJudge(At(name));
+        }
+
+        File.Delete(Directory.GetFiles(At("bare"), "*.safetensors").Single());
+        File.Delete(At("unworded/tokenizer.json"));
+        var (code, output) = await Reasongen.RunAsync("train", "grpo", "--model", "mini", "--judge",
+            string.Format(judge, folder), "--judge-model", "m", "--out", At("o"));
+        Assert.True(code == 2, output);
+        Assert.Contains(message, output);
+        Assert.False(Directory.Exists(At("o")));
+    }
+
+    [Theory]
+    [InlineData(TrainingStage.Sft)]
+    [InlineData(TrainingStage.Grpo)]
+    public async Task The_drawn_world_is_refused_for_a_model_of_larger_images_before_it_is_loaded(TrainingStage stage)
+    {
+        JanusFiles.SaveConfig(JanusConfig.Pro1B, At("large"), JanusLayout.Original, ScalarType.BFloat16);
+        var (code, output) = await Reasongen.RunAsync("train", $"{stage}".ToLowerInvariant(), "--model", At("large"),
+            "--data", "world", "--out", At("o"));
+        Assert.True(code == 2, output);
+        Assert.Contains("the drawn world has images of 32 pixels a side, this model draws 384", output);
+        Assert.False(Directory.Exists(At("o")));
     }
 
     [Fact]
@@ -213,6 +253,11 @@ public sealed class TrainCommandTests : IDisposable
         Succeeded(on);
         Assert.Contains($"what came of it is in {At("rl/earlier-1")} now", on.Output);
         Assert.Equal(4, (int)RunFolder.BegunAs(At("rl"))!["rollout"]!["rowsAtATime"]!);
+        var fewer = await Reasongen.RunAsync([.. command, "--set", "run.steps=1", "--set", "run.validationSamples=3"]);
+        Succeeded(fewer);
+        Assert.Contains("3 steps are done, more than the 1 asked for", fewer.Output);
+        Assert.Contains($"The model is in {At("rl/model")}, as it is after step 3", fewer.Output);
+        Assert.DoesNotContain("Goes on", fewer.Output);
         var (code, output) = await Reasongen.RunAsync([.. command, "--set", "rollout.rowsAtATime=8"]);
         Assert.True(code == 2, output);
         Assert.Contains("rollout.rowsAtATime was 4 and is 8", output);

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using ReasonGen.Checkpoints;
 using ReasonGen.Host;
 using ReasonGen.Host.Commands;
 using ReasonGen.Imaging;
@@ -6,6 +7,7 @@ using ReasonGen.Judges.Clip;
 using ReasonGen.Rewards;
 using ReasonGen.Rollouts;
 using ReasonGen.Runs;
+using ReasonGen.Setups;
 using ReasonGen.Tests.Judges;
 using ReasonGen.Tests.Devices;
 using Xunit;
@@ -55,21 +57,55 @@ public sealed class TrainRewardsTests : IDisposable
         Assert.Equal((0, float.NaN), (scores[0], scores[1]));
     }
 
+    [Fact]
+    public void Judges_of_every_kind_are_planned_as_they_are_loaded()
+    {
+        var qwen = Directory.CreateDirectory(Path.Combine(folder, "judge")).FullName;
+        foreach (var file in new[] { "config.json", "model.safetensors" })
+        {
+            Copy("qwen25vl/untied/" + file, "judge/" + file);
+        }
+
+        File.WriteAllText(Path.Combine(qwen, "tokenizer.json"), TinyJanus.Tokenizer().ToString());
+        var janus = TinyJanus.Write(Path.Combine(folder, "janus"));
+        var config = RunConfig.Preset("mini") with { Judge = new() { ImagesPerBatch = 3, MaxTokens = 7 } };
+        var rows = RewardPart.Plans(Find($"detector,{qwen},{janus},clipscore", config), TestDevice.Cpu)
+            .SelectMany(plan => plan.Rows).ToArray();
+        double Stored(string path) => CheckpointFiles.Open(path).Entries.Sum(entry => entry.Elements);
+        Assert.Equal(["judge judge", "judge judge's weights while it answers", "judge judge's KV cache", "judge janus",
+            "judge clipscore"], rows.Select(row => row.What));
+        Assert.Equal((4 * Stored(qwen), "fp32"), (rows[0].Bytes, rows[0].Why));
+        Assert.StartsWith("3 images at a time, answers of up to 7 tokens", rows[2].Why);
+        Assert.Equal(4 * Stored(janus), rows[3].Bytes);
+        Assert.InRange(rows[4].Bytes, 4e4, 4e8);
+    }
+
+    [Theory]
+    [InlineData("hps", "preference/hps/HPS_tiny_compressed.pt", "HPS_v2.1_compressed.pt")]
+    [InlineData("imagereward", "preference/imagereward/ImageReward.pt", "ImageReward.pt")]
+    public void Small_files_that_do_not_say_their_heads_are_refused_before_anything_is_loaded(string name,
+        string golden, string file)
+    {
+        Copy(golden, file);
+        Assert.StartsWith($"--any-model does not hold for --judge {name}",
+            Assert.Throws<UsageException>(() => Find(name)).Message);
+    }
+
     [Theory]
     [InlineData("pickscore", "PickScore_v1")]
     [InlineData("imagereward", "ImageReward.pt")]
     [InlineData("blip-vqa", "model_base_vqa_capfilt_large.pth")]
     public void Missing_weights_are_named_before_anything_is_loaded(string name, string file) =>
-        Assert.Contains(file, Assert.Throws<ReasonGen.Checkpoints.UnusableFileException>(() => Find(name)).Message);
+        Assert.Contains(file, Assert.Throws<UnusableFileException>(() => Find(name)).Message);
 
     public void Dispose() => Directory.Delete(folder, true);
 
-    private IReadOnlyList<RewardPart> Find(string judge)
+    private IReadOnlyList<RewardPart> Find(string judge, RunConfig? config = null)
     {
         var (rewards, command) = (new TrainRewards(), new Command("grpo"));
         rewards.AddTo(command);
         return rewards.Find(command.Parse(["--judge", judge, "--weights", folder, "--any-model"]),
-            RunConfig.Preset("mini"), world: true);
+            config ?? RunConfig.Preset("mini"), world: true);
     }
 
     private void Copy(string golden, string name) => File.Copy(Golden.Path(golden), Path.Combine(folder, name));

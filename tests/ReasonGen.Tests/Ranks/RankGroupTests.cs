@@ -31,6 +31,13 @@ public sealed class RankGroupTests
     [InlineData("SLURM_PROCID=9 SLURM_STEP_NUM_TASKS=16 SLURM_STEP_NUM_NODES=2 SLURM_LOCALID=1 PMIX_RANK=9",
         "srun 9 16 1 8")]
     [InlineData("SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=2 SLURM_LOCALID=1 PMI_RANK=1 PMI_SIZE=2", "srun 1 2 1 2")]
+    [InlineData("SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=2 SLURM_LOCALID=0 PMIX_RANK=0 PMI_RANK=1 PMI_SIZE=2 "
+        + "MPI_LOCALRANKID=1 MPI_LOCALNRANKS=2",
+        "mpiexec 1 2 1 2")] // in a shell that srun started
+    [InlineData("SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=2 SLURM_LOCALID=0 PMI_RANK=5 PMI_SIZE=8 MPI_LOCALRANKID=1 "
+        + "MPI_LOCALNRANKS=4",
+        "mpiexec 5 8 1 4")] // by a helper on each machine that srun started
+    [InlineData("SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=2 PMI_RANK=3 PMI_SIZE=4", "mpiexec 3 4 3 4")]
     [InlineData("SLURM_PROCID=0 SLURM_NTASKS=8", "")] // in a batch script, not under srun
     [InlineData("SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=1", "")]
     [InlineData("OMPI_COMM_WORLD_RANK=a OMPI_COMM_WORLD_SIZE=2", "")]

@@ -1,6 +1,8 @@
+using System.Diagnostics;
 using System.Runtime.ExceptionServices;
 using ReasonGen.Ranks;
 using TorchSharp;
+using Xunit;
 using static TorchSharp.torch;
 
 namespace ReasonGen.Tests.Ranks;
@@ -18,6 +20,17 @@ internal sealed class ThreadGroup : IRankGroup
 
     /// <summary>Calls so far.</summary>
     internal long Calls => meeting.Barrier.CurrentPhaseNumber / 2;
+
+    /// <summary>Waits until ranks make a call, as those do that wait for one who is at work and says so.</summary>
+    internal void ExpectHeard()
+    {
+        var (calls, watch) = (Calls, Stopwatch.StartNew());
+        while (Calls == calls)
+        {
+            Assert.True(watch.Elapsed < TimeSpan.FromMinutes(1), "the others wait for one who is silent");
+            Thread.Sleep(50);
+        }
+    }
 
     /// <summary>Runs the work of each rank; an error of one ends all, and is thrown.</summary>
     internal static T[] Run<T>(int ranks, Func<IRankGroup, T> work)

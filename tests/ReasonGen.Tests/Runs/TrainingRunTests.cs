@@ -309,22 +309,49 @@ public sealed class TrainingRunTests : IDisposable
     {
         var heard = ThreadGroup.Run(2, ranks =>
         {
-            var (group, writes) = ((ThreadGroup)ranks, 0);
+            var writes = 0;
             Run(At("run"), TrainingStage.Sft, lora: false, CancellationToken.None, steps: 2, among: ranks,
                 exporting: _ =>
                 {
-                    var (calls, watch) = (group.Calls, Stopwatch.StartNew());
-                    while (group.Calls == calls)
-                    {
-                        Assert.True(watch.Elapsed < TimeSpan.FromMinutes(1), "the others wait for one who is silent");
-                        Thread.Sleep(50);
-                    }
-
+                    ((ThreadGroup)ranks).ExpectHeard();
                     writes++;
                 });
             return writes;
         });
         Assert.Equal([3, 0], heard); // the best, a checkpoint, and what the run ends with
+    }
+
+    [Fact]
+    public void Ranks_that_read_the_saved_state_are_heard_of_meanwhile()
+    {
+        Run(At("run"), TrainingStage.Grpo, lora: false, CancellationToken.None, steps: 1);
+        var heard = ThreadGroup.Run(2, ranks =>
+        {
+            var read = 0;
+            Run(At("run"), TrainingStage.Grpo, lora: false, CancellationToken.None, steps: 1, among: ranks,
+                restoring: () =>
+                {
+                    ((ThreadGroup)ranks).ExpectHeard();
+                    read++;
+                });
+            return read;
+        });
+        Assert.Equal([1, 1], heard);
+    }
+
+    [Fact]
+    public async Task A_folder_that_another_rank_writes_is_waited_for_until_it_is_seen()
+    {
+        using var followed = RunFolder.Follow(At("run"));
+        using var same = RunFolder.Open(At("other"), Identity(), [], []);
+        Assert.False(followed.Shows(same.Fingerprint, TimeSpan.Zero));
+        var writing = Task.Run(async () =>
+        {
+            await Task.Delay(1000, TestContext.Current.CancellationToken);
+            RunFolder.Open(At("run"), Identity(), [], []).Dispose();
+        }, TestContext.Current.CancellationToken);
+        Assert.True(followed.Shows(same.Fingerprint, TimeSpan.FromMinutes(1)));
+        await writing;
     }
 
     [Fact]
@@ -345,7 +372,7 @@ public sealed class TrainingRunTests : IDisposable
     private static void Run(string path, TrainingStage stage, bool lora, CancellationToken cancel,
         Action<long>? stepped = null, int keep = 3, int steps = 6, double rate = 1e-2, int saveEvery = 2,
         string? validation = null, Action<string>? exporting = null, Func<GrpoConfig, GrpoConfig>? grpo = null,
-        Func<RewardRequest, float>? reward = null, IRankGroup? among = null)
+        Func<RewardRequest, float>? reward = null, IRankGroup? among = null, Action? restoring = null)
     {
         var ranks = among ?? Alone.Group;
         using var end = new SharedCancellation(ranks, cancel);
@@ -398,7 +425,7 @@ public sealed class TrainingRunTests : IDisposable
             },
             Provenance = new() { ["reward"] = "bright" }, SamplePrompts = Prompts, Batches = Batch,
             HeldOut = number => Batch(100 + number), HeldOutSamples = 3, PromptAt = i => Prompts[i % Prompts.Length],
-            HeldOutPrompts = Prompts, Entropy = config.Entropy.Build(),
+            HeldOutPrompts = Prompts, Entropy = new Watched(config.Entropy.Build(), restoring),
             Reward = new LambdaReward("bright", reward ?? (request => request.Image.Rgb.Sum(value => value) % 2)),
         }.SharedBy(ranks, end, CPU), run);
         training.Stepped += progress => stepped?.Invoke(progress.Done);
@@ -424,4 +451,24 @@ public sealed class TrainingRunTests : IDisposable
     }
 
     private const int Clocks = 4;
+
+    private sealed class Watched(IEntropyStrategy inner, Action? restoring) : IEntropyStrategy
+    {
+        public string Name => inner.Name;
+
+        public JObject Settings => inner.Settings;
+
+        public bool NeedsGradient => inner.NeedsGradient;
+
+        public EntropyCoefficients Next(double textEntropy, double imageEntropy) =>
+            inner.Next(textEntropy, imageEntropy);
+
+        public JObject SaveState() => inner.SaveState();
+
+        public void RestoreState(JObject state)
+        {
+            restoring?.Invoke();
+            inner.RestoreState(state);
+        }
+    }
 }

@@ -47,6 +47,42 @@ public sealed class MemoryPlanTests
     }
 
     [Fact]
+    public void The_reference_of_a_KL_term_is_counted_and_takes_the_room_of_rows()
+    {
+        var (plain, held) = (TrainingSetup.Janus7B,
+            TrainingSetup.Janus7B with { Grpo = TrainingSetup.Janus7B.Grpo with { KlWeight = 0.01 } });
+        var plan = MemoryPlan.Of(held, TrainingStage.Grpo);
+        var reference = Assert.Single(plan.Rows, row => row.What == "reference");
+        Assert.InRange(reference.GiB, 13.5, 14.5);
+        Assert.Equal(reference.Bytes, plan.PeakBytes - MemoryPlan.Of(plain, TrainingStage.Grpo).PeakBytes, 1.0);
+        Assert.DoesNotContain(MemoryPlan.Of(held, TrainingStage.Sft).Rows, row => row.What == "reference");
+        Assert.True(held.WithRows(80e9, QwenConfig.Qwen7B).Rollout.RowsAtATime
+            < plain.WithRows(80e9, QwenConfig.Qwen7B).Rollout.RowsAtATime);
+    }
+
+    [Fact]
+    public void Judges_are_counted_each_in_its_type_and_answer_in_turn()
+    {
+        var (setup, three, seven) = (TrainingSetup.Janus7B, QwenConfig.Qwen3B, QwenConfig.Qwen7B);
+        MemoryPlan Of(params PlannedJudge[] judges) => MemoryPlan.Of(setup, TrainingStage.Grpo, judges);
+        double Bytes(MemoryPlan plan, string what) => plan.Rows.Single(row => row.What == what).Bytes;
+        var small = PlannedJudge.Of("small", three, ScalarType.Float32, images: 4, maxTokens: 200);
+        var (large, all) = (PlannedJudge.Of("large", seven, ScalarType.BFloat16), Of(small, PlannedJudge.Of("large",
+            seven, ScalarType.BFloat16), PlannedJudge.Of("hps", 3e9)));
+        Assert.Equal(2 * Bytes(Of(PlannedJudge.Of("s", three, ScalarType.BFloat16)), "s"), Bytes(all, "small"), 1.0);
+        double Cache(int? images, int? tokens) =>
+            Bytes(Of(PlannedJudge.Of("s", three, ScalarType.BFloat16, images, tokens)), "s's KV cache");
+        Assert.Equal(32.0 / 4 * (800 + 1024) / (800 + 200), Cache(null, null) / Cache(4, 200), 1e-9);
+        Assert.Equal((3e9, MemoryPhase.Always), (Bytes(all, "hps"), all.Rows.Single(row => row.What == "hps").When));
+        Assert.Contains(all.Rows, row => row.What == "large's KV cache");
+        Assert.DoesNotContain(all.Rows, row => row.What == "small's KV cache"); // it needs less, at another time
+        Assert.Equal(Of(large).Bytes(MemoryPhase.Judging) + Bytes(all, "small") + 3e9,
+            all.Bytes(MemoryPhase.Judging), 1.0);
+        Assert.True(setup.WithRows(80e9, [large, small]).Rollout.RowsAtATime
+            <= setup.WithRows(80e9, [large]).Rollout.RowsAtATime);
+    }
+
+    [Fact]
     public void A_lora_is_as_large_as_its_plan_says()
     {
         NativeRuntime.EnsureLoaded();
