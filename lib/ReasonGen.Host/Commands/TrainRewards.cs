@@ -17,7 +17,6 @@ using ReasonGen.Rollouts;
 using ReasonGen.Runs;
 using ReasonGen.Scoring;
 using ReasonGen.Studies;
-using ReasonGen.Tokenizers;
 using ReasonGen.World;
 using TorchSharp;
 
@@ -170,8 +169,10 @@ internal sealed partial class TrainRewards
             ImagesPerBatch = config.Judge.ImagesPerBatch,
         };
         return new(folder, weight, ModelOptions.Fingerprint(folder), target =>
-            new QwenJudge(name, QwenVl.Load(folder, target), HuggingFaceTokenizer.Load(folder), asked), sizes,
-            Mark: asked.Prompt.MarkIn);
+        {
+            var tokenizer = QwenVl.Tokenizer(folder); // first: it is read in no time, and may be wrong
+            return new QwenJudge(name, QwenVl.Load(folder, target), tokenizer, asked);
+        }, sizes, Mark: asked.Prompt.MarkIn);
     }
 
     private static IReward LoadOfficial(string name, string[] paths, ComputeTarget target, bool any) => name switch
