@@ -32,7 +32,10 @@ internal static class ScoreGenEvalCommand
 
     internal static Command Create()
     {
-        var options = new ScoreOptions { Official = new(detects: true) };
+        var options = new ScoreOptions
+        {
+            Official = new(detects: true), Boxes = ScoreOptions.BoxesOption(),
+        };
         var rules = new Option<string[]>("--options")
         {
             Description = "GenEval's own settings: threshold=0.3 counting_threshold=0.9 max_objects=16 "
@@ -166,7 +169,8 @@ internal static class ScoreGenEvalCommand
         }
 
         pixels = run.Read(image.Path, image.FileName, upright: true).Pixels;
-        return judge.Detect(pixels, image.Path, Wanted(image, "include", "exclude"), cancel);
+        return ScoreJudges.Boxes(judge, pixels, image.Path, image.FileName, Wanted(image, "include", "exclude"), run,
+            cancel);
     }
 
     // classes that the clauses of a prompt name

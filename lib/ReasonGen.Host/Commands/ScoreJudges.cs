@@ -2,10 +2,10 @@ using System.CommandLine;
 using ReasonGen.Notebook;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
+using ReasonGen.Imaging;
 using ReasonGen.Judges.UniDet;
 using ReasonGen.Qwen;
 using ReasonGen.Scoring;
-using ReasonGen.Tokenizers;
 using ReasonGen.World;
 
 namespace ReasonGen.Host.Commands;
@@ -30,7 +30,7 @@ internal sealed class ScoreOptions
     internal readonly Option<string?> Reward = new("--training-reward")
     {
         Description = "Judge that the scored model was trained on, so that the label can say it is the same. Default: "
-            + "what training.json of the model's folder says.",
+            + "what training.json of the model's folder says. It takes what 'train grpo --judge' takes.",
     };
 
     internal readonly Option<string?> Output = new("--out", "-o") { Description =
@@ -41,18 +41,33 @@ internal sealed class ScoreOptions
     internal readonly Option<bool> DryRun = new("--dry-run") { Description = "Tells the cost alone." };
     internal readonly Option<bool> Json = CommandLine.JsonOption();
 
+    /// <summary>What a served judge counts boxes in, of the commands that ask for them.</summary>
+    internal Option<string>? Boxes { get; init; }
+
     /// <summary>Where models that look compute.</summary>
     internal readonly Option<string?> Device = DeviceOption.Create();
 
     /// <summary>Where the official models lie, of the commands that know them.</summary>
     internal OfficialOptions? Official { get; init; }
 
+    internal static Option<string> BoxesOption()
+    {
+        var boxes = new Option<string>("--boxes") { Description =
+            "What a served judge counts its boxes in: pixels of the image as it is sent (Qwen2.5-VL), or thousandths "
+            + "of its sides (0 to 1000, Qwen3-VL).", DefaultValueFactory = _ => "pixels" };
+        boxes.AcceptOnlyFromAmong("pixels", "thousandths");
+        return boxes;
+    }
+
+    /// <summary>What the boxes are counted in.</summary>
+    internal BoxUnit Unit(ParseResult parsed) => Boxes is not null && parsed.GetValue(Boxes) == "thousandths"
+        ? BoxUnit.Thousandths : BoxUnit.Pixels;
+
     internal void AddTo(Command command)
     {
         command.Arguments.Add(Folder);
-        foreach (var option in (Option[])[Judge, Model, Name, Reward, Output, .. Official?.All ?? [], Device,
-            Concurrent,
-            DryRun, Json])
+        foreach (var option in (Option[])[Judge, Model, Name, Reward, Output, .. Official?.All ?? [],
+            .. Boxes is null ? (Option[])[] : [Boxes], Device, Concurrent, DryRun, Json])
         {
             command.Options.Add(option);
         }
@@ -71,12 +86,29 @@ internal static class ScoreJudges
         GenEvalOptions? rules = null) => parsed.GetValue(options.Judge)! switch
     {
         "world" => new WorldScoring(),
+        var text when options.Unit(parsed) != BoxUnit.Pixels && !text.StartsWith("http") => throw new UsageException(
+            $"--boxes thousandths is of served judges; the boxes of {text} are in pixels: leave it out."),
         "official" when rules is not null && options.Official is { } official && official.GenEval(parsed, rules)
             is var judge => new CachedObjects(judge, run.Keep(judge)),
         var text when text.StartsWith("file:") => DetectionFile.Read(text[5..], parsed.GetValue(options.Name)),
         var text when Model(text, options, parsed) is var judge => new CachedObjects(judge, run.Keep(judge)),
         var text => throw Unknown(text),
     };
+
+    /// <summary>A model's boxes of an image; those that lie outside it are told, since they may be counted in another
+    /// unit.</summary>
+    internal static IReadOnlyList<Detection> Boxes(IObjectJudge judge, RgbImage image, string path, string name,
+        IReadOnlyList<string> classes, ScoreRun run, CancellationToken cancel)
+    {
+        var boxes = judge.Detect(image, path, classes, cancel);
+        if (BoxQuestions.Outside(boxes, image.Width, image.Height) is > 0 and var outside)
+        {
+            run.Problems.Add($"{name}: {outside} of {boxes.Count} boxes lie outside the image; say with --boxes what a "
+                + "served judge counts in (Qwen3-VL: thousandths)");
+        }
+
+        return boxes;
+    }
 
     /// <summary>The judge of a benchmark of yes-or-no questions.</summary>
     internal static IAnswerSource Answers(ScoreOptions options, ParseResult parsed, ScoreRun run,
@@ -119,9 +151,10 @@ internal static class ScoreJudges
         if (text.StartsWith("qwen:"))
         {
             var folder = text[5..];
+            var tokenizer = QwenVl.Tokenizer(folder);
             var model = QwenVl.Load(folder, DeviceOption.Use(parsed));
             return new QwenScorer(Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder))), model,
-                HuggingFaceTokenizer.Load(folder), QwenProcessor.Read(folder, model.Config.Vision))
+                tokenizer, QwenProcessor.Read(folder, model.Config.Vision))
             {
                 Fingerprint = ModelOptions.Fingerprint(folder),
             };
@@ -139,6 +172,7 @@ internal static class ScoreJudges
             new() { ConcurrentCalls = parsed.GetValue(options.Concurrent) })
         {
             NeedsProbabilities = needsProbabilities,
+            Boxes = options.Unit(parsed),
         };
     }
 

@@ -27,14 +27,15 @@ internal static class ScoreT2iCommand
 
     internal static Command Create()
     {
-        var options = new ScoreOptions { Official = new() };
+        var options = new ScoreOptions { Official = new(), Boxes = ScoreOptions.BoxesOption() };
         var category = new Option<string>("--category", "-c") { Description = string.Join(", ", Categories) + ".",
             Required = true };
         category.AcceptOnlyFromAmong(Categories);
         var nouns = new Option<string?>("--nouns") { Description =
             "JSON lines {\"prompt\", \"nouns\", \"chunks\"} as spaCy finds them; color, shape and texture need chunks, "
             + "spatial and 3d nouns. Default: a rule for prompts of a fixed pattern, as all spatial ones of the "
-            + "benchmark are, and most of color, shape and texture; others are not scored without a line here." };
+            + "benchmark are, and most of color, shape and texture; others, such as sentences with a verb, are not "
+            + "scored without a line here." };
         var objects = new Option<string?>("--objects") { Description =
             "new_objects.txt, a line \"dog - dogs\" an object; numeracy needs it." };
         var depth = new Option<string?>("--depth") { Description =

@@ -172,6 +172,9 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
         var (spatial, action) = (List("complex_val_spatial.txt"), List("complex_val_action.txt"));
         var joined = new T2iParts.Joined(Parts);
         judge = () => joined;
+        run.Notes.Add("the official scripts take parts of complex prompts otherwise where they run with --complex: "
+            + "CLIP then compares the prompt without its adjectives, and positions are those of the nouns beside the "
+            + "preposition; the parts here are of the whole prompt, and of its first and last noun");
         return (file, prompt) => (T2iCompBench.ThreeInOne(prompt, spatial, action, Of(one, file), Of(two, file),
             Of(three, file)), "");
         static double Of(Dictionary<string, double?> scores, string file) => scores.GetValueOrDefault(file)
@@ -266,7 +269,8 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
             var image = run.Read(Path.Combine(folder, file), file, upright: true).Pixels;
             (width, height) = (image.Width, image.Height);
             // a model is asked for the prompt's own words; the rules look for the official detector's
-            boxes = [.. judge.Detect(image, file, wanted, cancel).Select(box => box with { Class = Label(box.Class) })];
+            boxes = [.. ScoreJudges.Boxes(judge, image, file, file, wanted, run, cancel)
+                .Select(box => box with { Class = Label(box.Class) })];
         }
 
         scale = (float)Math.Min(ShortSide / Math.Min(width, height), LongSide / Math.Max(width, height));

@@ -180,7 +180,7 @@ internal sealed partial class TrainRewards
                 Mark: prompt => prompt.Contains(JanusChat.ImagePlaceholder) ? JanusChat.ImagePlaceholder : null);
         }
 
-        var (sizes, tokenizer) = (QwenVl.Check(folder), HuggingFaceTokenizer.Load(folder));
+        var (sizes, tokenizer) = (QwenVl.Check(folder), QwenVl.Tokenizer(folder));
         var asked = JudgeConfig.Paper with
         {
             Processor = QwenProcessor.Read(folder, sizes.Vision), MaxTokens = config.Judge.MaxTokens,

@@ -120,16 +120,19 @@ public sealed record QwenProcessor
     public (Tensor Patches, PatchGrid[] Grids) Process(IReadOnlyList<RgbImage> images)
     {
         using var scope = NewDisposeScope();
-        var resized = images.AsParallel().AsOrdered().Select(image =>
-        {
-            var (height, width) = SmartSize(image.Height, image.Width);
-            return Resampling.Resize(image, width, height);
-        }).ToArray();
+        var sizes = images.Select(SizeOf).ToArray(); // first: what is thrown below would be wrapped
+        var resized = Enumerable.Range(0, sizes.Length).AsParallel().AsOrdered()
+            .Select(i => Resampling.Resize(images[i], sizes[i].Width, sizes[i].Height)).ToArray();
         var grids =
             resized.Select(image => new PatchGrid(1, image.Height / PatchSize, image.Width / PatchSize)).ToArray();
         var batches = grids.Distinct().Count() == 1 ? [resized] : resized.Select(image => new[] { image });
         return (cat(batches.Select(Flatten).ToArray()).MoveToOuterDisposeScope(), grids);
     }
+
+    private (int Height, int Width) SizeOf(RgbImage image) => SmartSize(image.Height, image.Width) is
+        { Height: > 0, Width: > 0 } size ? size : throw new ArgumentException(
+            $"an image of {image.Width}x{image.Height} pixels is too long: at most {MaxPixels} pixels are read, and "
+            + "its shorter side would be none of them");
 
     // Images of one size → [n · patches, values].
     private Tensor Flatten(RgbImage[] images)

@@ -3,8 +3,10 @@
 // it.
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
+using ReasonGen.JanusPro;
 using ReasonGen.Kernels;
 using ReasonGen.Models;
+using ReasonGen.Tokenizers;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -53,6 +55,16 @@ public sealed class QwenVl : Module
         var nameOf = NamesIn(files);
         files.LoadInto(model, target.Device, nameOf, () => model.WeightsAs(nameOf), model.IsUnread);
         return model;
+    }
+
+    /// <summary>The tokenizer beside a model.</summary>
+    /// <exception cref="UnusableFileException">There is none, or it gives ids that the model of the folder's
+    /// config.json has not.</exception>
+    public static HuggingFaceTokenizer Tokenizer(string folder)
+    {
+        var rows = QwenConfig.FromFolder(folder).Language.VocabularySize;
+        var tokenizer = HuggingFaceTokenizer.Load(folder);
+        return tokenizer.VocabularySize <= rows ? tokenizer : throw JanusPipeline.Foreign(folder, tokenizer, rows);
     }
 
     /// <summary>Compares names and shapes of the weights with what config.json describes, without reading

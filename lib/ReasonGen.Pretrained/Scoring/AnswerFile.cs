@@ -50,7 +50,8 @@ public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
     private readonly Dictionary<(string Image, int Crop, string Question), YesAnswer> answers = [];
     private readonly string path;
 
-    private AnswerFile(string path, string? judge) => (this.path, Name) = (path, judge ?? Path.GetFileName(path));
+    private AnswerFile(string path, string? judge) =>
+        (this.path, Name, Official) = (path, judge ?? Path.GetFileName(path), judge == "official");
 
     public IScoringJudge Judge => this;
 
@@ -58,11 +59,14 @@ public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
 
     public string Identity => path;
 
-    public bool Official => Name == "official";
+    public bool Official { get; }
 
     public IReadOnlyList<string> Limits => [];
 
     /// <summary>Reads a file.</summary>
+    /// <param name="path">JSON lines.</param>
+    /// <param name="judge">Who answered: "official" for the benchmark's own model; null takes the file's name, which
+    /// says nothing of that.</param>
     /// <exception cref="UnusableFileException">It is missing, or a line is of another kind.</exception>
     public static AnswerFile Read(string path, string? judge = null)
     {

@@ -1,3 +1,4 @@
+using System.Text.RegularExpressions;
 using ReasonGen.Imaging;
 
 namespace ReasonGen.Scoring;
@@ -91,21 +92,41 @@ public interface IQuestionJudge : IScoringJudge
 public interface IVisionJudge : IQuestionJudge, IObjectJudge;
 
 /// <summary>What stands above every score.</summary>
-public static class ScoreLabel
+public static partial class ScoreLabel
 {
     /// <summary>The label of a score.</summary>
     /// <param name="benchmark">"GenEval".</param>
     /// <param name="how">"boxes", or "answers".</param>
     /// <param name="judge">The judge.</param>
-    /// <param name="trainedOn">The reward that the scored model was trained on; null where none is known.</param>
+    /// <param name="trainedOn">The reward that the scored model was trained on, by its name or as 'train grpo --judge'
+    /// takes it; null where none is known.</param>
     public static string Of(string benchmark, string how, IScoringJudge judge, string? trainedOn)
     {
         var label = judge.Official ? benchmark
             : $"{benchmark}'s rules, {how} by {judge.Name}; not comparable with published {benchmark} scores";
-        var (reward, own) = (Plain(trainedOn ?? ""), Plain(judge.Name));
-        return reward.Length > 0 && (own.Contains(reward) || reward.Contains(own)
-            || judge.Official && reward == Plain(benchmark)) ? label + "; this judge was the training reward" : label;
+        return Names(trainedOn ?? "").Any(name => Same(Plain(name))) ? label + "; this judge was the training reward"
+            : label;
+
+        bool Same(string reward) => reward.Length > 0 && Plain(judge.Name) is var own
+            && (own.Contains(reward) || reward.Contains(own) || judge.Official && reward == Plain(benchmark));
     }
+
+    // A reward as a whole, the parts of a sum as 'train grpo --judge' takes them ("geneval-share,0.5*hps"), and who
+    // looks where that has another name. A part that is said in words is none of a sum: names of judges have commas.
+    private static IEnumerable<string> Names(string reward)
+    {
+        var parts = reward.Split(',').Select(part => Weight().Replace(part.Trim(), ""))
+            .Where(part => part.Length > 0 && !part.Contains(' ')).ToArray();
+        return [reward, .. parts, .. parts.Select(part => Lookers.GetValueOrDefault(part)).OfType<string>()];
+    }
+
+    private static readonly Dictionary<string, string> Lookers = new()
+    {
+        ["geneval-share"] = "GenEval", ["clipscore"] = "CLIP ViT-B/32 (OpenAI)",
+    };
+
+    [GeneratedRegex(@"^[^*/:]+\*\s*")]
+    private static partial Regex Weight();
 
     // of a path or the id of a model its last part; what is said in words may hold a slash of its own (ViT-L/14)
     private static string Plain(string name) => string.Concat((name.Contains(' ') ? name

@@ -1,6 +1,6 @@
 // The nouns of a prompt, which T2I-CompBench takes from spaCy (en_core_web_sm). There is none here: they are read from
-// a file, or, for prompts of a
-// fixed pattern ("a red car and a blue dog", "a dog on the left of a cat"), found by a rule, and the label says so.
+// a file, or, for prompts of a fixed pattern ("a red car and a blue dog", "a dog on the left of a cat"), found by a
+// rule, and the label says so.
 using System.Text.Json;
 using System.Text.RegularExpressions;
 using ReasonGen.Checkpoints;
@@ -77,14 +77,24 @@ public sealed partial record PromptNouns(IReadOnlyDictionary<string,
                     + $"'{strange}', and it has no line in --nouns");
     }
 
+    // Verbs of place wherever they stand; what ends in -ed or -ing where the noun ought to stand, but for nouns.
+    private const string Verbs = "sat|sits|stood|stands|lay|lies|hung|hangs|swam|swims|flew|ran|slept|sleeps|leapt|"
+        + "leant|grew|grows|shone|rests|leans|floats";
+
+    private const string Endings = @"(?!(?:bed|sled|shed|seed|weed|seaweed|reed|steed|moped)$)\S+ed|"
+        + "(?:sitt|stand|ly|hang|rest|walk|runn|fly|swimm|sleep|float|play|lean|jump|rid)ing";
+
     [GeneratedRegex(@"\s+(?:and|,|on side of|on the side of|next to|near|"
         + @"on the left of|on the right of|on the bottom of|on the top of|in front of|behind|hidden by)\s+"
         + @"|,\s*(?:and\s+)?")]
     private static partial Regex Between();
 
-    // what holds a verb or another phrase is no chunk: half of it would be asked about, or the wrong word
+    // What holds a verb or another phrase is no chunk: half of it would be asked about, or the wrong word. "the" begins
+    // the sentences of complex prompts ("The sleek black cat sat next to …"), and no prompt of the pattern.
     [GeneratedRegex(@"^(?!.*\b(?:of|with|in|on|at|by|for|from|to|is|are|was|were|has|have|that)\b)"
-        + @"(?:(?:a|an|the|one|two|three|four|five|six|seven|eight)\s+\S+(?:\s+\S+){0,3}|\S+)$",
+        + @"(?!.*\s(?:a|an|the|its|his|her|their|" + Verbs + @")(?:\s|$))"
+        + @"(?!.*\s(?:" + Endings + @")$)"
+        + @"(?:(?:a|an|one|two|three|four|five|six|seven|eight)\s+\S+(?:\s+\S+){0,3}|\S+)$",
         RegexOptions.IgnoreCase)]
     private static partial Regex Chunk();
 }

@@ -15,6 +15,16 @@ using static TorchSharp.torch;
 
 namespace ReasonGen.Scoring;
 
+/// <summary>What a judge counts the corners of its boxes in.</summary>
+public enum BoxUnit
+{
+    /// <summary>Pixels of the image as it was sent, as Qwen2.5-VL does.</summary>
+    Pixels,
+
+    /// <summary>Thousandths of the image's width and height, as Qwen3-VL does.</summary>
+    Thousandths,
+}
+
 /// <summary>The wording of what is asked about objects, and how answers are read, for a local and a served model
 /// alike.</summary>
 public static class BoxQuestions
@@ -25,6 +35,8 @@ public static class BoxQuestions
         "its boxes have no scores: the thresholds 0.3 and 0.9, the limit of 16 and \"most confident first\" do nothing",
         "it gives no masks: colours are asked of the whole box, background included",
     ];
+
+    private const double Rounding = 0.02, LongestShape = 190;
 
     // What begins a word and what stands for it in the plural.
     private static readonly (string One, string Many)[] Plurals =
@@ -58,7 +70,7 @@ public static class BoxQuestions
     /// <summary>Reads boxes out of an answer, in the pixels of the image that was asked about.</summary>
     /// <param name="answer">JSON, perhaps with words or a fence around it.</param>
     /// <param name="classes">Known names; boxes of others are dropped.</param>
-    /// <param name="scaleX">Pixels of the image a pixel that the model saw.</param>
+    /// <param name="scaleX">Pixels of the image a pixel that the model saw, or whatever it counts in.</param>
     /// <param name="scaleY">The same for rows.</param>
     /// <exception cref="OfficialStopException">The answer holds no such list.</exception>
     public static IReadOnlyList<Detection> Read(string answer, IReadOnlyList<string> classes, double scaleX,
@@ -87,16 +99,38 @@ public static class BoxQuestions
         }
     }
 
-    /// <summary>The object alone, at least 28 pixels a side, so that the model takes it.</summary>
+    /// <summary>How many boxes reach further beyond their image than rounding takes them, 2 % of its side: those of a
+    /// model that counts in another unit.</summary>
+    /// <param name="boxes">In the image's pixels.</param>
+    /// <param name="width">Of the image.</param>
+    /// <param name="height">Of the image.</param>
+    public static int Outside(IReadOnlyList<Detection> boxes, int width, int height)
+    {
+        static bool Within(float at, int side) => at >= -Rounding * side && at <= (1 + Rounding) * side;
+        return boxes.Count(box => !(Within(box.X1, width) && Within(box.X2, width) && Within(box.Y1, height)
+            && Within(box.Y2, height)));
+    }
+
+    /// <summary>The object alone, at least 56 pixels a side and no side more than 190 times the other, as far as the
+    /// image reaches: the model takes no less than 28 pixels and no more than 200 times.</summary>
     internal static RgbImage Cut(RgbImage image, Detection box)
     {
         int left = Math.Clamp((int)box.X1, 0, image.Width - 1), top = Math.Clamp((int)box.Y1, 0, image.Height - 1);
         int right = Math.Clamp((int)Math.Ceiling(box.X2), left + 1, image.Width),
             bottom = Math.Clamp((int)Math.Ceiling(box.Y2), top + 1, image.Height);
+        (left, right) = Widened(left, right, bottom - top, image.Width);
+        (top, bottom) = Widened(top, bottom, right - left, image.Height);
         var crop = GenEvalColors.Window(image, left, top, right - left, bottom - top);
         var grow = Math.Max(1, Math.Max(56.0 / crop.Width, 56.0 / crop.Height));
         return grow == 1 ? crop : Resampling.Resize(crop, (int)Math.Ceiling(crop.Width * grow),
             (int)Math.Ceiling(crop.Height * grow));
+    }
+
+    private static (int From, int To) Widened(int from, int to, int other, int all)
+    {
+        var side = Math.Min(all, Math.Max(to - from, (int)Math.Ceiling(other / LongestShape)));
+        from = Math.Clamp(from - (side - (to - from)) / 2, 0, all - side);
+        return (from, from + side);
     }
 
     // The longest name that a label is or ends with: "two red dogs" are dogs. What COCO tells from an asked class is
@@ -195,13 +229,26 @@ public sealed class QwenScorer(string name, QwenVl model, ITokenizer tokenizer, 
         var grow = Math.Sqrt(MinPixels / ((double)image.Width * image.Height));
         var shown = grow <= 1 ? image : Resampling.Resize(image, (int)Math.Ceiling(image.Width * grow),
             (int)Math.Ceiling(image.Height * grow));
-        var (patches, grids) = processor.Process([shown]);
+        var (patches, grids) = Patches(shown, image);
         var count = grids[0].Patches / (processor.MergeSize * processor.MergeSize);
         var turn = QwenChat.Render([new("user", new QwenPart.Image())], generate: false);
         var ids = Ids(turn[..turn.LastIndexOf("<|im_end|>", StringComparison.Ordinal)])
             .SelectMany(id => Enumerable.Repeat(id, id == model.Config.ImageToken ? count : 1)).ToArray();
         var row = tensor(ids, device: model.Target.Device).unsqueeze(0);
         return (new(row, ones_like(row), patches.to(model.Target.Device), grids), grids[0]);
+    }
+
+    private (Tensor Patches, PatchGrid[] Grids) Patches(RgbImage shown, RgbImage image)
+    {
+        try
+        {
+            return processor.Process([shown]);
+        }
+        catch (ArgumentException e) // of this image alone: the others are judged
+        {
+            throw new OfficialStopException("none",
+                $"its {image.Width}x{image.Height} pixels cannot be shown to the judge: {e.Message}");
+        }
     }
 
     private long[] Ids(string text) => [.. tokenizer.Encode(text).Select(id => (long)id)];

@@ -77,7 +77,7 @@ public sealed class ServedScorer(IChatClient client, string model, ChatCallConfi
     // there
     private const int Unit = 28;
     private const int FewestPixels = 256 * 256, MostPixels = 1280 * Unit * Unit;
-    private const int FailuresInARow = 5;
+    private const int FailuresInARow = 5, Thousand = 1000;
     private readonly ChatCaller caller = new(client, calls);
     private int failures; // in a row
 
@@ -86,8 +86,11 @@ public sealed class ServedScorer(IChatClient client, string model, ChatCallConfi
     /// <summary>Whether a score is made of probabilities, so that a word alone is no answer. Default false.</summary>
     public bool NeedsProbabilities { get; init; }
 
-    public string Identity =>
-        $"served {model} | {BoxQuestions.Identity}{(NeedsProbabilities ? " | probabilities" : "")}";
+    /// <summary>What it counts boxes in. Default pixels.</summary>
+    public BoxUnit Boxes { get; init; }
+
+    public string Identity => $"served {model} | {BoxQuestions.Identity}"
+        + (NeedsProbabilities ? " | probabilities" : "") + (Boxes == BoxUnit.Pixels ? "" : " | thousandths");
 
     public bool Official => false;
 
@@ -118,8 +121,8 @@ public sealed class ServedScorer(IChatClient client, string model, ChatCallConfi
         var said = "";
         About(async () => said = (await SayAsync(Png.Encode(sized), BoxQuestions.Boxes(classes), 1024, cancel)).Text,
             cancel);
-        return BoxQuestions.Read(said, classes, image.Width / (double)sized.Width,
-            image.Height / (double)sized.Height);
+        var (width, height) = Boxes == BoxUnit.Pixels ? (sized.Width, sized.Height) : (Thousand, Thousand);
+        return BoxQuestions.Read(said, classes, image.Width / (double)width, image.Height / (double)height);
     }
 
     public IReadOnlyList<string?> Colors(RgbImage image, string file, IReadOnlyList<Detection> objects,

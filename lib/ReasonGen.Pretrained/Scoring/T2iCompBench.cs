@@ -2,7 +2,8 @@
 //   attributes: "{noun chunk}?" for each of the first 8 chunks;  score = fp32 product of p(yes), rounded to 4 digits; 
 //   mean of the rounded scores
 //   numeracy:   boxes of a class that overlap by more than 0.9, or lie within one another by that, are one;
-//               each object that the prompt counts: ½ / n for being there, ½ / n for its exact number
+//               each object that the prompt counts: ½ / n for being there, ½ / n for its exact number;
+//               words are spaCy's
 //   3-in-1:     mean of attribute and position, or of attribute and action, or of all three, by the list that holds the
 //   prompt
 // Deviation: in 3-in-1 scores are matched by name; the reference goes by place, so that one missing image shifts all
@@ -69,9 +70,9 @@ public static class T2iCompBench
     public static IReadOnlyList<(string Object, int Count)> Counted(string prompt,
         IReadOnlyList<(string Singular, string Plural)> objects)
     {
-        var words = prompt.Split(' ');
+        var words = SpacyWords.Of(prompt);
         var counted = new List<(string, int)>();
-        for (var i = 0; i + 1 < words.Length; i++)
+        for (var i = 0; i + 1 < words.Count; i++)
         {
             var at = Array.IndexOf(Numbers, words[i]);
             if (at < 0)
@@ -80,7 +81,7 @@ public static class T2iCompBench
             }
 
             var number = Math.Max(1, at - 1); // a, an, one, two, …
-            var two = i + 2 < words.Length ? $"{words[i + 1]} {words[i + 2]}" : "";
+            var two = i + 2 < words.Count ? $"{words[i + 1]} {words[i + 2]}" : "";
             // of two words: a plural after more than one is its singular; anything else counts once, as it stands
             if (objects.Any(o => o.Singular == two || o.Plural == two))
             {

@@ -4,7 +4,6 @@ using ReasonGen.Judging;
 using ReasonGen.Qwen;
 using ReasonGen.Rewards;
 using ReasonGen.Rollouts;
-using ReasonGen.Tokenizers;
 
 namespace ReasonGen.Verification;
 
@@ -18,7 +17,7 @@ public sealed record VerifyJudge(string Name, QwenJudge Judge)
     /// one.</exception>
     public static VerifyJudge Open(string folder, ComputeTarget target)
     {
-        var tokenizer = HuggingFaceTokenizer.Load(folder); // first: it is read in no time, and may be wrong
+        var tokenizer = QwenVl.Tokenizer(folder); // first: it is read in no time, and may be wrong
         var model = QwenVl.Load(folder, target);
         var name = Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)));
         return new(name, new QwenJudge(name, model, tokenizer, JudgeConfig.Paper with

@@ -112,6 +112,23 @@ public sealed class QwenFolderTests : IDisposable
             Assert.Throws<UnusableFileException>(() => QwenVl.Load(folder, Target)).Message);
     }
 
+    [Theory]
+    [InlineData(256, false)]
+    [InlineData(452, false)]
+    [InlineData(453, true)]
+    [Trait("Category", "Golden")]
+    public void A_tokenizer_with_ids_that_the_model_lacks_is_refused_as_it_is_read(int rows, bool fits)
+    {
+        var json = JObject.Parse(File.ReadAllText(Golden.Path("qwen25vl/untied/config.json")));
+        json["vocab_size"] = rows;
+        File.WriteAllText(Path.Combine(folder, "config.json"), json.ToString());
+        File.Copy(Golden.Path("tokenizer/qwen_style.tokenizer.json"), Path.Combine(folder, "tokenizer.json"));
+        var thrown = Record.Exception(() => Assert.Equal(453, QwenVl.Tokenizer(folder).VocabularySize));
+        Assert.Equal(fits, thrown is null);
+        Assert.True(fits || thrown is UnusableFileException && thrown.Message.Contains(
+            $"the tokenizer has ids up to 452, the model only {rows} embeddings"), thrown?.Message);
+    }
+
     [Fact]
     [Trait("Category", "Golden")]
     public void A_tied_model_ignores_a_head_in_its_file()

@@ -58,6 +58,14 @@ public sealed class GenEvalRewardTests
     [InlineData("Qwen/the-stub", false, true)]
     [InlineData("CLIPScore by CLIP ViT-B/32 (OpenAI)", true, false)]
     [InlineData("-", true, false)]
+    [InlineData("geneval-share", true, true)]
+    [InlineData("geneval-share", false, false)]
+    [InlineData("geneval-share,0.5*hps", true, true)]
+    [InlineData("0.5 * hps, 2*geneval", true, true)]
+    [InlineData("0.5*models/the-stub,hps", false, true)]
+    [InlineData("clipscore,hps", true, false)]
+    [InlineData("someone else, the stub of another", true, true)]
+    [InlineData("another detector, colours by the", true, false)]
     public void The_label_says_where_the_judge_was_the_reward(string reward, bool official, bool said)
     {
         var label = ScoreLabel.Of("GenEval", "boxes", new Stub { Official = official }, reward);
@@ -65,6 +73,14 @@ public sealed class GenEvalRewardTests
         Assert.StartsWith(official ? "GenEval" : "GenEval's rules, boxes by the stub; not comparable", label);
         Assert.Equal(official, !label.Contains("rules"));
     }
+
+    [Theory]
+    [InlineData("clipscore", true)]
+    [InlineData("0.5*clipscore,hps", true)]
+    [InlineData("geneval-share", false)]
+    public void The_label_knows_CLIPScore_by_the_name_that_train_takes(string reward, bool said) =>
+        Assert.Equal(said, ScoreLabel.Of("T2I-CompBench", "scores",
+            new Stub { Official = true, Name = "CLIP ViT-B/32 (OpenAI)" }, reward).Contains("was the training reward"));
 
     private static void Check(Prompt prompt, string boxes, double verdict, double share)
     {
@@ -76,7 +92,7 @@ public sealed class GenEvalRewardTests
     // sees what it is told: "dog red 0" is a red dog at x = 0
     private sealed class Stub(string seen = "dog red 0") : IObjectJudge
     {
-        public string Name => "the stub";
+        public string Name { get; init; } = "the stub";
 
         public string Identity => Name;
 

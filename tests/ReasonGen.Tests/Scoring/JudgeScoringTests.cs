@@ -16,7 +16,7 @@ using static TorchSharp.torch;
 
 namespace ReasonGen.Tests.Scoring;
 
-/// <summary>Judges: a shared image, probabilities of a served model, boxes in its pixels, kept answers; and the rules
+/// <summary>Judges: a shared image, probabilities of a served model, kept answers; and the rules
 /// in the drawn world.</summary>
 public sealed class JudgeScoringTests : IDisposable
 {
@@ -64,48 +64,18 @@ public sealed class JudgeScoringTests : IDisposable
         Assert.All(first, reply => Assert.InRange(reply.Probabilities.Sum(), 0, 1.001));
     }
 
-    [Theory]
-    [InlineData("[{\"bbox_2d\": [10, 20, 30, 40], \"label\": \"dog\"}]", 1, "20 10 60 20")]
-    [InlineData("```json\n[{\"bbox_2d\": [10, 20, 30, 40], \"label\": \"Dogs\"}, {\"bbox_2d\": [0, 0, 1, 1], "
-        + "\"label\": \"cat\"}]\n```", 1, "20 10 60 20")]
-    [InlineData("[]", 0, "")]
-    [InlineData("There is no dog: []", 0, "")]
-    [InlineData("I see a dog.", -1, "")]
-    [InlineData("[{\"bbox_2d\": [10, 20", -1, "")]
-    public void Boxes_are_scaled_back_and_unreadable_ones_are_refused(string answer, int count, string corners)
+    [Fact]
+    public void An_image_that_a_local_judge_cannot_be_shown_is_refused_alone()
     {
-        if (count < 0)
-        {
-            Assert.Contains("cannot be read", Assert.Throws<OfficialStopException>(() =>
-                BoxQuestions.Read(answer, ["dog"], 2, 0.5)).Message);
-            return;
-        }
-
-        var boxes = BoxQuestions.Read(answer, ["dog"], 2, 0.5);
-        Assert.Equal(count, boxes.Count);
-        Assert.All(boxes, box => Assert.Equal(corners, $"{box.X1} {box.Y1} {box.X2} {box.Y2}"));
+        using var model = QwenFixture.Untied();
+        var judge = new QwenScorer("tiny", model, new Letters(model.Config),
+            QwenProcessor.For(model.Config.Vision)) { MinPixels = 56 * 56 };
+        var thin = new RgbImage(1000, 4, new byte[12000]);
+        Assert.Contains("its 1000x4 pixels cannot be shown to the judge", Assert.Throws<OfficialStopException>(() =>
+            judge.Ask(thin, "a.png", [JudgeQuestion.OfYesNo("Is there a dog?")], default)).Cause);
+        Assert.Contains("1000x4", Assert.Throws<OfficialStopException>(() =>
+            judge.Detect(thin, "a.png", ["dog"], default)).Cause);
     }
-
-    [Theory]
-    [InlineData("teddy bear", "bear,teddy bear", "teddy bear")]
-    [InlineData("Brown teddy bears", "bear,teddy bear", "teddy bear")]
-    [InlineData("teddy bear", "bear", null)]
-    [InlineData("hot dog", "dog", null)]
-    [InlineData("two hot dogs", "dog", null)]
-    [InlineData("big red dogs", "cat,dog", "dog")]
-    [InlineData("dining table", "table", "table")]
-    [InlineData("knives", "knife", "knife")]
-    [InlineData("buses", "bus", "bus")]
-    [InlineData("benches", "bench", "bench")]
-    [InlineData("people", "person", "person")]
-    [InlineData("men", "woman,man", "man")]
-    [InlineData("women", "man,woman", "woman")]
-    [InlineData("puppies", "puppy", "puppy")]
-    [InlineData("eiffel tower", "Eiffel Tower", "Eiffel Tower")]
-    [InlineData("scar", "car", null)]
-    public void A_box_is_of_the_asked_class_that_its_label_names(string label, string classes, string? expected) =>
-        Assert.Equal(expected, BoxQuestions.Read($$"""[{"bbox_2d": [1, 2, 3, 4], "label": "{{label}}"}]""",
-            classes.Split(','), 1, 1).SingleOrDefault()?.Class);
 
     [Theory]
     [InlineData(true, "Yes", 0.75)]
@@ -192,6 +162,17 @@ public sealed class JudgeScoringTests : IDisposable
         var path = Path.Combine(folder, "a.jsonl");
         File.WriteAllText(path, line + "\n" + line);
         Assert.Equal(expected, AnswerFile.Read(path).Ask("a.png", 0, null!, ["q"], default)[0]!.Text);
+    }
+
+    [Theory]
+    [InlineData(null, false)]
+    [InlineData("mPLUG", false)]
+    [InlineData("official", true)]
+    public void A_file_is_official_where_that_is_said_whatever_its_name(string? judge, bool official)
+    {
+        var path = Path.Combine(folder, "official");
+        File.WriteAllText(path, """{"image": "a.png", "question": "q", "answer": "yes"}""");
+        Assert.Equal(official, AnswerFile.Read(path, judge).Official);
     }
 
     [Theory]

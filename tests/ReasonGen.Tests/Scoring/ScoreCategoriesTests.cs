@@ -45,6 +45,7 @@ public sealed class ScoreCategoriesTests : IDisposable
         (code, output) = await Reasongen.RunAsync(["score", "t2i", images, "--category", "complex", "--judge",
             "file:none", "--lists", folder, "--parts", .. parts]);
         Assert.True(code == 0, output);
+        Assert.Contains("where they run with --complex", output);
         var scores = ScoreReport.Read(Path.Combine(folder, "samples-scores", "t2i-complex")).Images
             .ToDictionary(image => image.Prompt, image => image.Score!.Value);
         Assert.Equal([0.3, 0.55, 0.5], prompts.Select(prompt => Math.Round(scores[prompt], 9)));
@@ -139,6 +140,27 @@ public sealed class ScoreCategoriesTests : IDisposable
         {
             Assert.Contains("repeat another; each prompt counts once", output);
         }
+    }
+
+    [Theory]
+    [InlineData("pixels", "2 of 2 boxes lie outside the image; say with --boxes what a served judge counts in")]
+    [InlineData("thousandths", null)]
+    public async Task Boxes_of_a_served_judge_that_counts_to_1000_are_told_or_read(string unit, string? problem)
+    {
+        var images = Images("samples", "a dog on the left of a cat_000000.png");
+        using var endpoint = new FaultyEndpoint((_, _) => Reply.Says("""
+            [{"bbox_2d": [100, 400, 300, 700], "label": "dog"}, {"bbox_2d": [600, 400, 900, 700], "label": "cat"}]
+            """));
+        string[] arguments = ["score", "t2i", images, "--category", "spatial", "--judge", endpoint.Address,
+            "--judge-model", "Qwen/Qwen3-VL-8B-Instruct", "--boxes", unit];
+        var (code, output) = await Reasongen.RunAsync(arguments);
+        Assert.True(code == 0, output);
+        Assert.Equal(problem is null, !output.Contains("lie outside the image"));
+        Assert.Contains(problem ?? "", output);
+        (code, output) = await Reasongen.RunAsync("score", "t2i", images, "--category", "spatial", "--judge",
+            "qwen:none", "--boxes", "thousandths");
+        Assert.True(code == 2, output);
+        Assert.Contains("--boxes thousandths is of served judges", output);
     }
 
     [Fact]

@@ -62,6 +62,34 @@ public sealed class T2iGoldenTests
         Assert.Equal(Last((string)file["score_line"]!), scores.Average(), Tolerance);
     }
 
+    // words as spaCy cuts them; the list of objects is that of the benchmark
+    [Theory]
+    [InlineData("three couches, two keys, two women, four rabbits and one bowl", "rabbit 4, bowl 1", 0.4)]
+    [InlineData("one frog, one sofa and one bee", "bee 1", 1.0 / 3)]
+    [InlineData("two dogs.", "dog 2", 1.0)]
+    [InlineData("(one frog) and \"two dogs\"!", "frog 1, dog 1", 0.75)]
+    [InlineData("two dogs-and one frog's bee", "dog 2, frog 1", 1.0)]
+    [InlineData("two dogs,one frog", "dog 2", 0.5)]
+    [InlineData("a traffic light, two dogs", "traffic light 1, dog 2", 1.0)]
+    public void What_stands_before_a_mark_is_counted(string prompt, string found, double expected)
+    {
+        string[] names = ["couch couches", "key keys", "woman women", "rabbit rabbits", "bowl bowls", "frog frogs",
+            "sofa sofas", "bee bees", "dog dogs"];
+        (string, string)[] objects = [.. names.Select(name => (name.Split(' ')[0], name.Split(' ')[1])),
+            ("traffic light", "traffic lights")];
+        var boxes = found.Split(", ").SelectMany(one => Enumerable.Range(0, one[^1] - '0').Select(i =>
+            new Detection(one[..^2], 40 * i, 0, 40 * i + 20, 20, 0.9f)));
+        Assert.Equal(expected, T2iCompBench.Numeracy(prompt, [.. boxes], objects), Tolerance);
+    }
+
+    [Theory]
+    [InlineData("a T-shirt, two dogs' toys", "a|T|-|shirt|,|two|dogs|'|toys")]
+    [InlineData("one cat's toy...", "one|cat|'s|toy|...")]
+    [InlineData("(two  3.5 and/or 10-12)", "(|two||3.5|and|/|or|10|-|12|)")]
+    [InlineData("--", "--")]
+    public void Words_are_those_of_spaCy(string text, string words) =>
+        Assert.Equal(words, string.Join('|', SpacyWords.Of(text)));
+
     [Fact]
     public void A_painting_counts_as_the_class_picture() => Assert.Equal(1, T2iCompBench.Numeracy("two paintings",
         [new("picture", 0, 0, 9, 9, 0.9f), new("picture", 90, 0, 99, 9, 0.8f)], [("painting", "paintings")]));
