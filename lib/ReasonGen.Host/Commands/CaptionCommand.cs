@@ -108,7 +108,7 @@ internal static class CaptionCommand
             foreach (var (name, reason) in strangers)
             {
                 Console.Error.WriteLine(
-                    $"{Terminal.Line(name)} is no image that can be read: {reason}; it is left out.");
+                    Terminal.Line($"{name} is no image that can be read: {reason}; it is left out."));
             }
 
             if (found.Others.Count > 0)
@@ -143,7 +143,7 @@ internal static class CaptionCommand
                 });
             foreach (var (name, reason) in outcome!.Unusable)
             {
-                Console.Error.WriteLine($"{name} is left out: {reason}");
+                Console.Error.WriteLine(Terminal.Line($"{name} is left out: {reason}"));
             }
 
             foreach (var (style, count) in outcome.MissingStyles)

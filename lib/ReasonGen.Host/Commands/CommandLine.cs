@@ -122,7 +122,7 @@ internal static class CommandLine
     {
         foreach (var mistake in mistakes)
         {
-            Console.Error.WriteLine(mistake);
+            Console.Error.WriteLine(Terminal.Plain(mistake));
         }
 
         var names = "";

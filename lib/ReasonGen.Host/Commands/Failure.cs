@@ -31,16 +31,17 @@ internal static partial class Failure
         catch (Exception e)
         {
             var (code, words) = Explain(e);
-            Console.Error.WriteLine(verbose ? $"{words}\n{e}" : words);
+            Console.Error.WriteLine(verbose ? $"{words}\n{Terminal.Plain($"{e}")}" : words);
             return code;
         }
     }
 
-    /// <summary>Cause and remedy of an error, and the exit code that goes with it.</summary>
+    /// <summary>Cause and remedy of an error, and the exit code that goes with it; orders to a terminal in what it
+    /// quotes are spelt out.</summary>
     internal static (int Code, string Words) Explain(Exception error)
     {
         var (code, words) = Explained(error);
-        return (code, Parameter().Replace(words, ""));
+        return (code, Terminal.Plain(Parameter().Replace(words, "")));
     }
 
     private static (int Code, string Words) Explained(Exception error) => error switch

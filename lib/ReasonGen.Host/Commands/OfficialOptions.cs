@@ -65,6 +65,20 @@ internal sealed class OfficialOptions(bool detects = false, bool answers = false
         DefaultValueFactory = _ => JudgeWeights.DefaultFolder,
     };
 
+    /// <summary>Looks for what is named by itself; what is not is downloaded once the cost is known.</summary>
+    /// <exception cref="UsageException">It is not there.</exception>
+    internal void Look(ParseResult parsed)
+    {
+        foreach (var option in All.OfType<Option<string?>>().Where(option => option != weights))
+        {
+            if (parsed.GetValue(option) is { } path && !Path.Exists(path))
+            {
+                throw new UsageException($"{option.Name}: there is no {path}. 'reasongen score weights' lists what is "
+                    + "needed and where it is published.");
+            }
+        }
+    }
+
     /// <summary>GenEval's own judge, or what stands in its place by these options.</summary>
     internal GenEvalJudge GenEval(ParseResult parsed, GenEvalOptions rules)
     {

@@ -57,7 +57,9 @@ internal static class ScoreCommand
                 .Select(task => (task.Task, Intervals.Compare([task], b.Tasks).Difference)).ToArray();
             string[] labels = [a.Label, b.Label];
             var warning = a.Judge != b.Judge && a.Label != b.Label
-                ? "The two were judged by different judges: the difference is theirs too." : null;
+                ? "The two were judged by different judges: the difference is theirs too."
+                : a.Options != b.Options ? "The two were scored by different options: the difference is theirs too."
+                : null;
             string[] lacking = [.. (((ScoreReport Report, string Path)[])
                 [(a, parsed.GetValue(first)!), (b, parsed.GetValue(second)!)])
                 .Where(side => !side.Report.Complete).Select(side => $"{side.Path}: of {side.Report.Images.Count} "
@@ -72,11 +74,11 @@ internal static class ScoreCommand
             }
             else
             {
-                Console.WriteLine($"{a.Label}\n{b.Label}\n");
+                Console.WriteLine(Terminal.Plain($"{a.Label}\n{b.Label}\n"));
                 foreach (var (name, difference) in tasks.Append(("overall", all)))
                 {
                     Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                        $"{name,-24} {difference.Value * a.Scale,7:+0.00;-0.00;0.00}  "
+                        $"{Terminal.Line(name),-24} {difference.Value * a.Scale,7:+0.00;-0.00;0.00}  "
                             + $"({difference.Low * a.Scale:+0.00;-0.00;0.00} to "
                             + $"{difference.High * a.Scale:+0.00;-0.00;0.00})"
                             + $"{(difference.ExcludesZero ? "" : "  no difference seen")}"));
@@ -144,15 +146,15 @@ internal static class ScoreCommand
                 return CommandLine.Done;
             }
 
-            Console.WriteLine($"{a.Label}\nheld against {right}, {pairs.Length} images in common of {a.Images.Count} "
-                + $"and {truth.Count}, by their place and prompt");
+            Console.WriteLine(Terminal.Plain($"{a.Label}\nheld against {right}, {pairs.Length} images in common of "
+                + $"{a.Images.Count} and {truth.Count}, by their place and prompt"));
             Console.WriteLine(FormattableString.Invariant($"A score counts as right from {Right} on.\n"));
             Console.WriteLine($"{"",-18} {"images",6} {"accuracy",24} {"precision",9} {"recall",6} {"kappa",22}");
             foreach (var (task, x) in rows)
             {
                 static string Of(double value) => double.IsNaN(value) ? "–"
                     : value.ToString("0.00", CultureInfo.InvariantCulture);
-                Console.WriteLine($"{task,-18} {x.Images,6} "
+                Console.WriteLine($"{Terminal.Line(task),-18} {x.Images,6} "
                     + $"{$"{Of(x.Accuracy.Value)} ({Of(x.Accuracy.Low)} to {Of(x.Accuracy.High)})",24} "
                     + $"{Of(x.Precision),9} {Of(x.Recall),6} "
                     + $"{$"{Of(x.Kappa.Value)} ({Of(x.Kappa.Low)} to {Of(x.Kappa.High)})",22}");
@@ -160,7 +162,7 @@ internal static class ScoreCommand
 
             foreach (var note in notes)
             {
-                Console.WriteLine(note);
+                Console.WriteLine(Terminal.Plain(note));
             }
 
             return CommandLine.Done;

@@ -1,3 +1,5 @@
+using ReasonGen.Checkpoints;
+
 namespace ReasonGen.Host.Commands;
 
 /// <summary>What a scoring will take, told before it starts.</summary>
@@ -9,6 +11,7 @@ internal static class ScoreCost
     private const double OfficialGpuSpeed = 6e12; // fp32, one image at a time, about
 
     /// <summary>A sentence; empty where nothing is computed.</summary>
+    /// <exception cref="UnusableFileException">The judge's folder holds no weights.</exception>
     internal static string Of(string judge, int images, long questions, long readings, double officialWork) =>
         Seconds(judge, images, questions, readings, officialWork) is { } time
             ? $" About {Time(time.Gpu)} on an H100, {Time(time.Cores)} on {Environment.ProcessorCount} cores."
@@ -41,7 +44,7 @@ internal static class ScoreCost
     private static string Time(double seconds) => seconds < 90 ? $"{seconds:0} s" : seconds < 5400
         ? $"{seconds / 60:0} minutes" : seconds < 172800 ? $"{seconds / 3600:0.#} hours" : $"{seconds / 86400:0} days";
 
-    // Weights in billions, from the folder's files.
-    private static double Billions(string judge) => Directory.Exists(judge[5..])
-        ? Directory.GetFiles(judge[5..], "*.safetensors").Sum(file => new FileInfo(file).Length) / 2e9 : 7;
+    // Weights in billions, as the folder's files describe them.
+    private static double Billions(string judge) =>
+        CheckpointFiles.Open(judge[5..]).Entries.Sum(entry => entry.Elements) / 1e9;
 }

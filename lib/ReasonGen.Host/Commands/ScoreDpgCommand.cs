@@ -27,8 +27,9 @@ internal static class ScoreDpgCommand
     {
         var options = new ScoreOptions { Official = new(answers: true) };
         var questions = new Option<string>("--questions", "-q") { Description = "dpg_bench.csv.", Required = true };
-        var images = new Option<int>("--images-per-file") { Description =
-            "4 for squares of four images, 1 for a single image a file.", DefaultValueFactory = _ => 4 };
+        var images = new Option<int?>("--images-per-file") { Description =
+            "4 for squares of four images, 1 for a single image a file. Default: what generation.json says, 4 without "
+            + "it." };
         images.AcceptOnlyFromAmong("1", "4");
         var resolution = new Option<int?>("--resolution") { Description =
             "Side of one crop in pixels; an image that differs is refused. Default: each image's own." };
@@ -42,10 +43,11 @@ internal static class ScoreDpgCommand
         return command;
     }
 
-    private static int Run(ScoreOptions options, ParseResult parsed, string file, int perFile, int? resolution,
+    private static int Run(ScoreOptions options, ParseResult parsed, string file, int? given, int? resolution,
         bool all, CancellationToken cancel)
     {
         var run = new ScoreRun(options, parsed, "dpg", cancel);
+        var perFile = PerFile(run, given);
         var questions = DpgQuestions.Read(file, skipFirst: !all);
         run.Notes.AddRange(questions.Notes);
         var folder = Directory.Exists(Path.Combine(run.Folder, "generated_images"))
@@ -80,7 +82,7 @@ internal static class ScoreDpgCommand
         run.Problems.AddRange(absent.Select(item => $"the item {item} has no image"));
         if (!run.Announce("DPG-Bench", known.Count, known.Sum(image => (long)image.Questions.Count * perFile),
             (long)known.Count * perFile, perFile * (CropWork + QuestionWork * known.Average(image =>
-            image.Questions.Count))))
+            image.Questions.Count)), JudgeTask.Answers))
         {
             return CommandLine.Done;
         }
@@ -168,21 +170,38 @@ internal static class ScoreDpgCommand
                 + "\"yes\"");
         }
 
+        var rules = all ? "the first row of the questions" : "";
         var report = new ScoreReport
         {
-            Benchmark = "DPG-Bench", Label = ScoreLabel.Of("DPG-Bench", "answers", judge, run.TrainingReward())
-                + (all ? "; with the first row of the questions" : ""), Judge = judge.Name,
+            Benchmark = "DPG-Bench", Options = rules, Judge = judge.Name,
+            Label = ScoreLabel.Of("DPG-Bench", "answers", judge, run.TrainingReward())
+                + (all ? $"; with {rules}" : ""),
             Limits = itself ? judge.Limits : [],
             Images = [.. known.Select(image => scores[image.File])], Missing = absent.Length,
             Categories = [.. Level(category => category.Split('-')[0].Trim()), .. Level(category => category)
                 .Where(c => c.Task.Contains('-'))],
         };
         var results = Path.Combine(run.Output, "results.txt");
-        return run.Finish(report, folder, new()
+        return run.Finish(report, judge, folder, new()
         {
             ["results.txt"] = string.Concat(dpg.Lines(folder).Select(line => line + "\n")) + dpg.Table(folder, results),
             ["results_detail.txt"] = DpgScores.Detail(folder, dpg.Images.SelectMany(image => details[image.File]),
                 side),
         });
+    }
+
+    // quarters of a single image would be asked about, or crops across the images of a larger square
+    private static int PerFile(ScoreRun run, int? given)
+    {
+        var made = run.Made("how many images a file holds", "count");
+        if (made is not (null or 1 or 4))
+        {
+            throw new UsageException($"{run.Folder} was drawn with --count {made}; DPG-Bench asks about squares of "
+                + "four images, or about single ones. Draw it again with --count 4, or 1.");
+        }
+
+        return made is null || given is null || given == made ? made ?? given ?? 4
+            : throw new UsageException($"--images-per-file is {given}, but {run.Folder} was drawn with --count {made}. "
+                + "Leave the option out.");
     }
 }

@@ -80,16 +80,17 @@ internal static class ScoreGenEval2Command
             .Where(prompt => prompt.Has < most).ToArray();
         run.Problems.AddRange(fewer.Select(prompt => $"the prompt '{prompt.Text}' has "
             + (prompt.Has == 0 ? "no image" : $"{prompt.Has} of {most} images")));
-        if (!run.Announce("GenEval 2", images.Count, images.Sum(image => (long)image.Prompt.Questions.Count)))
-        {
-            return CommandLine.Done;
-        }
-
         var source = parsed.GetValue(options.Judge)!;
         if (source == "world" || source.StartsWith("file:"))
         {
             throw new UsageException("GenEval 2 needs the probability of words: give --judge qwen:FOLDER or the "
                 + "address of an endpoint.");
+        }
+
+        if (!run.Announce("GenEval 2", images.Count, images.Sum(image => (long)image.Prompt.Questions.Count),
+            look: JudgeTask.Answers))
+        {
+            return CommandLine.Done;
         }
 
         var judge = ScoreJudges.Questions(source, options, parsed, run, needsProbabilities: true);
@@ -149,6 +150,6 @@ internal static class ScoreGenEval2Command
             Images = scores, Categories = [.. skills.OrderBy(skill => skill.Task.EndsWith("GM") ? 1 : 0)],
                 Missing = fewer.Sum(prompt => most - prompt.Has),
         };
-        return run.Finish(report, run.Folder, new() { ["analysis.txt"] = GenEval2.AnalysisText(all) });
+        return run.Finish(report, judge, run.Folder, new() { ["analysis.txt"] = GenEval2.AnalysisText(all) });
     }
 }

@@ -39,7 +39,8 @@ internal static class ScoreGenEvalCommand
         var rules = new Option<string[]>("--options")
         {
             Description = "GenEval's own settings: threshold=0.3 counting_threshold=0.9 max_objects=16 "
-                + "max_overlap=1.0 position_threshold=0.1.", AllowMultipleArgumentsPerToken = true,
+                + "max_overlap=1.0 position_threshold=0.1; with --judge official, bgcolor=#999 and crop=1 for colours, "
+                + "too. The label names those that differ from these.", AllowMultipleArgumentsPerToken = true,
         };
         var anyway = new Option<bool>("--no-alarm") { Description =
             "Scores even where hardly any single object is found, or hardly anything that is asked for." };
@@ -63,13 +64,7 @@ internal static class ScoreGenEvalCommand
             throw new UsageException($"--options: {stop.Cause}. See 'reasongen score geneval --help'.");
         }
 
-        foreach (var unknown in rules.Given.Keys.Except(["threshold", "counting_threshold", "max_objects",
-            "max_overlap", "position_threshold", "bgcolor", "crop", "model", "clip_model"]))
-        {
-            throw new UsageException($"--options: there is no setting '{unknown}'; the official script passes it over "
-                + $"in silence. See 'reasongen score geneval --help'.");
-        }
-
+        Refuse(rules.Given.Keys, parsed.GetValue(options.Judge)!);
         var run = new ScoreRun(options, parsed, "geneval", cancel);
         var folder = GenEvalFolder.Open(run.Folder);
         run.Problems.AddRange(folder.Problems.Select(problem =>
@@ -81,7 +76,8 @@ internal static class ScoreGenEvalCommand
                 "fill it with 'reasongen generate --prompts evaluation_metadata.jsonl --out …'");
         }
 
-        if (!run.Announce("GenEval", folder.Images.Count, 0, officialWork: OfficialWork))
+        if (!run.Announce("GenEval", folder.Images.Count, 0, officialWork: OfficialWork,
+            look: JudgeTask.Boxes))
         {
             return CommandLine.Done;
         }
@@ -149,13 +145,37 @@ internal static class ScoreGenEvalCommand
         var missing = Missing(run, folder);
         var report = new ScoreReport
         {
-            Benchmark = "GenEval", Label = ScoreLabel.Of("GenEval", "boxes", judge, run.TrainingReward()),
-                Judge = judge.Name, Limits = judge.Limits, Missing = missing,
+            Benchmark = "GenEval", Options = string.Join("; ", rules.Changed),
+            Label = ScoreLabel.Of("GenEval", "boxes", judge, run.TrainingReward())
+                + string.Concat(rules.Changed.Select(option => $"; with {option}")),
+            Judge = judge.Name, Limits = judge.Limits, Missing = missing,
             Images = [.. results.Rows.Select(row => new ImageScore(row.Tag!, row.Prompt,
                 Relative(run.Folder, row.FileName), row.Correct, row.Correct == 1 ? "" : row.Reason))],
         };
-        return run.Finish(report, run.Folder, new() { ["results.jsonl"] = results.Text(),
-            ["summary.txt"] = $"{report.Label}\n\n{results.Summary(out _)}" });
+        return run.Finish(report, judge, run.Folder, new() { ["results.jsonl"] = results.Text(),
+            ["summary.txt"] = $"{Terminal.Plain(report.Label)}\n\n{results.Summary(out _)}" });
+    }
+
+    // what would change nothing is no option
+    private static void Refuse(IEnumerable<string> names, string judge)
+    {
+        foreach (var name in names)
+        {
+            var why = name switch
+            {
+                "model" => "the detector is chosen with --detector",
+                "clip_model" => "CLIP is chosen with --clip",
+                "bgcolor" or "crop" when judge != "official" =>
+                    "it is about the colours that CLIP tells for --judge official; another judge tells its own",
+                "threshold" or "counting_threshold" or "max_objects" or "max_overlap" or "position_threshold"
+                    or "bgcolor" or "crop" => null,
+                _ => $"there is no setting '{name}'; the official script passes it over in silence",
+            };
+            if (why is not null)
+            {
+                throw new UsageException($"--options {name}: {why}. See 'reasongen score geneval --help'.");
+            }
+        }
     }
 
     private static IReadOnlyList<Detection> Boxes(ScoreRun run, IObjectJudge judge, GenEvalImage image,

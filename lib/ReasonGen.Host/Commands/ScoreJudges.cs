@@ -35,10 +35,12 @@ internal sealed class ScoreOptions
 
     internal readonly Option<string?> Output = new("--out", "-o") { Description =
         "Folder for results, answers and the contact sheet. Default: <folder>-scores/<benchmark>. Scores of another "
-        + "judge that stand there are moved beside it, into a folder with that judge's name." };
+        + "judge or benchmark, or by other options, that stand there are moved beside it, into a folder with that "
+        + "judge's name." };
     internal readonly Option<int> Concurrent = new("--concurrent") { Description =
         "Calls of a served judge under way at once.", DefaultValueFactory = _ => 8 };
-    internal readonly Option<bool> DryRun = new("--dry-run") { Description = "Tells the cost alone." };
+    internal readonly Option<bool> DryRun = new("--dry-run") { Description =
+        "Tells the cost alone, and looks whether the judge can be used; the official models need not be there yet." };
     internal readonly Option<bool> Json = CommandLine.JsonOption();
 
     /// <summary>What a served judge counts boxes in, of the commands that ask for them.</summary>
@@ -74,9 +76,43 @@ internal sealed class ScoreOptions
     }
 }
 
+/// <summary>What a judge is wanted for.</summary>
+internal enum JudgeTask
+{
+    /// <summary>Boxes of objects.</summary>
+    Boxes,
+
+    /// <summary>Answers to questions.</summary>
+    Answers,
+}
+
 /// <summary>Opens judges.</summary>
 internal static class ScoreJudges
 {
+    /// <summary>Looks at a judge without loading a model: what a run would refuse is refused.</summary>
+    internal static void Look(ScoreOptions options, ParseResult parsed, JudgeTask task)
+    {
+        var text = parsed.GetValue(options.Judge)!;
+        if (text.StartsWith("file:"))
+        {
+            var (path, name) = (text[5..], parsed.GetValue(options.Name));
+            _ = task == JudgeTask.Boxes ? (IScoringJudge)DetectionFile.Read(path, name) : AnswerFile.Read(path, name);
+        }
+        else if (text.StartsWith("qwen:"))
+        {
+            _ = QwenProcessor.Read(text[5..], QwenVl.Check(text[5..]).Vision);
+            HuggingFaceTokenizer.Load(text[5..]);
+        }
+        else if (text == "official" && options.Official is { } official)
+        {
+            official.Look(parsed);
+        }
+        else if (text != "world" || task != JudgeTask.Boxes)
+        {
+            Model(text, options, parsed);
+        }
+    }
+
     /// <summary>The judge of a benchmark of objects; a model's answers are kept.</summary>
     /// <param name="options">What was asked.</param>
     /// <param name="parsed">The command line.</param>

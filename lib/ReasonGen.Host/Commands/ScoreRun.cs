@@ -1,5 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
+using System.Security.Cryptography;
+using System.Text;
 using ReasonGen.Notebook;
 using ReasonGen.Checkpoints;
 using ReasonGen.Evaluation;
@@ -14,9 +16,6 @@ namespace ReasonGen.Host.Commands;
 internal sealed class ScoreRun
 {
     private static readonly string[] Endings = [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"];
-    // score.json last: it says whose the others are
-    private static readonly string[] Results = ["sheet.html", "summary.txt", "results.jsonl", "results.txt",
-        "results_detail.txt", "analysis.txt", ScoreReport.FileName];
     private static readonly TimeSpan ClaimExpiry = TimeSpan.FromMinutes(10), Pause = TimeSpan.FromSeconds(1);
     private readonly ParseResult parsed;
     private readonly ScoreOptions options;
@@ -28,14 +27,25 @@ internal sealed class ScoreRun
     {
         (this.options, this.parsed, this.cancel) = (options, parsed, cancel);
         Folder = parsed.GetValue(options.Folder)!;
-        Output = parsed.GetValue(options.Output)
-            ?? $"{Folder.TrimEnd('/', Path.DirectorySeparatorChar)}-scores/{benchmark}";
+        Output = parsed.GetValue(options.Output) ?? $"{Named(Folder)}-scores/{benchmark}";
         if (!Directory.Exists(Folder))
         {
             throw new UnusableFileException(Folder, "it is no folder",
                 "give the folder of images that 'reasongen generate' filled");
         }
     }
+
+    // "." and ".." have no name of their own
+    private static string Named(string folder) => folder.TrimEnd('/', Path.DirectorySeparatorChar) is var typed
+        && Path.GetFileName(typed) is not ("" or "." or "..") ? typed
+        : Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
+
+    // generation.json lies beside DPG-Bench's images
+    private string Settings => Path.Combine(Folder, ImageSuite.SettingsFile) is var own && (File.Exists(own)
+        || Path.GetFileName(Named(Folder)) != "generated_images") ? own
+        : Path.Combine(Path.GetFullPath(Folder), "..", ImageSuite.SettingsFile);
+
+    private bool IsServed => parsed.GetValue(options.Judge)!.StartsWith("http");
 
     internal string Folder { get; }
 
@@ -79,7 +89,7 @@ internal sealed class ScoreRun
 
     /// <summary>A number of the settings in generation.json; null where it does not say.</summary>
     internal int? Made(string what, string setting) =>
-        SideFile.Count(Path.Combine(Folder, ImageSuite.SettingsFile), what, Notes, "settings", setting);
+        SideFile.Count(Settings, what, Notes, "settings", setting);
 
     /// <summary>The judge that the scored model was trained on, where it is known.</summary>
     internal string? TrainingReward()
@@ -90,7 +100,7 @@ internal sealed class ScoreRun
         }
 
         const string What = "what the scored model was trained on";
-        var model = SideFile.Text(Path.Combine(Folder, ImageSuite.SettingsFile), What, Notes, "about", "model");
+        var model = SideFile.Text(Settings, What, Notes, "about", "model");
         return model is null ? null : SideFile.Text(Path.Combine(model, Safetensors.Training), What, Notes, "reward");
     }
 
@@ -100,13 +110,21 @@ internal sealed class ScoreRun
     /// <param name="questions">Questions about all of them; 0 where boxes are asked for.</param>
     /// <param name="readings">Images or crops that the judge reads; each is read once for all its questions.</param>
     /// <param name="officialWork">Operations of the official judge on an image.</param>
-    internal bool Announce(string what, int images, long questions, long? readings = null, double officialWork = 0)
+    /// <param name="look">What the judge is for, where it has not been looked at yet.</param>
+    /// <exception cref="UnusableFileException">The judge cannot be used.</exception>
+    internal bool Announce(string what, int images, long questions, long? readings = null, double officialWork = 0,
+        JudgeTask? look = null)
     {
         var judge = parsed.GetValue(options.Judge)!;
+        var (json, dry) = (parsed.GetValue(options.Json), parsed.GetValue(options.DryRun));
+        if (dry && look is { } task)
+        {
+            ScoreJudges.Look(options, parsed, task); // a run does so when it opens the judge
+        }
+
         var text = $"{what}: {images} images{(questions > 0 ? $", {questions} questions" : "")}, judge {judge}, "
             + $"results into {Output}.{ScoreCost.Of(judge, images, questions, readings ?? images, officialWork)}";
-        var (json, dry) = (parsed.GetValue(options.Json), parsed.GetValue(options.DryRun));
-        (json ? Console.Error : Console.Out).WriteLine(text);
+        (json ? Console.Error : Console.Out).WriteLine(Terminal.Line(text));
         if (json && dry)
         {
             var time = ScoreCost.Seconds(judge, images, questions, readings ?? images, officialWork);
@@ -133,8 +151,8 @@ internal sealed class ScoreRun
         {
             cancel.ThrowIfCancellationRequested();
             using var claim = shared ? FileLease.TryTake(Path.Combine(Output, ".claims"),
-                Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(
-                System.Text.Encoding.UTF8.GetBytes(name(item))))[..24], ClaimExpiry) : null;
+                Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(name(item))))[..24], ClaimExpiry)
+                : null;
             if (shared && claim is null)
             {
                 open.Enqueue(item);
@@ -153,7 +171,7 @@ internal sealed class ScoreRun
             if (!Console.IsErrorRedirected && (shared || done % 100 == 0))
             {
                 var left = watch.Elapsed / done * (items.Count - done);
-                Console.Error.Write($"\r{done}/{items.Count} {name(item)}, about "
+                Console.Error.Write($"\r{done}/{items.Count} {Terminal.Line(name(item))}, about "
                     + $"{(int)left.TotalHours}:{left:mm\\:ss} left\x1b[K");
             }
         }
@@ -215,25 +233,28 @@ internal sealed class ScoreRun
     }
 
     /// <summary>Writes score.json and the contact sheet, prints, and gives the exit code.</summary>
-    internal int Finish(ScoreReport report, string imageFolder, Dictionary<string, string>? files = null)
+    internal int Finish(ScoreReport report, IScoringJudge judge, string imageFolder,
+        Dictionary<string, string>? files = null)
     {
         // of a served model its name alone is known
-        if (kept is { Counts: { Found: > 0 } counts } && parsed.GetValue(options.Judge)!.StartsWith("http"))
+        if (kept is { Counts: { Found: > 0 } counts } && IsServed)
         {
             Notes.Add($"{counts.Found} of {counts.Found + counts.Asked} answers were kept from before and not asked "
                 + $"for again; where another model answers to the name {report.Judge} now, give another --out");
         }
 
-        SetAside(report);
+        report = Identified(report, judge);
+        EarlierScores.SetAside(Output, report, Notes);
         report = report with
         {
             Problems = [.. report.Problems, .. Problems], Notes = [.. report.Notes, .. Notes], Black = black,
         };
         files ??= [];
-        files.TryAdd("summary.txt", report.Text()); // official files have no room for the label
-        foreach (var (file, text) in files)
+        var text = Terminal.Plain(report.Text());
+        files.TryAdd("summary.txt", text); // official files have no room for the label
+        foreach (var (file, content) in files)
         {
-            ScoreFiles.Write(Path.Combine(Output, file), text);
+            ScoreFiles.Write(Path.Combine(Output, file), content);
         }
 
         report.Write(Output);
@@ -246,53 +267,31 @@ internal sealed class ScoreRun
         else
         {
             Console.WriteLine();
-            Console.Write(report.Text());
-            Console.WriteLine($"\nEvery verdict with its image: {Path.Combine(Output, "sheet.html")}");
+            Console.Write(text);
+            Console.WriteLine(Terminal.Plain($"\nEvery verdict with its image: {Path.Combine(Output, "sheet.html")}"));
         }
 
         return report.Complete ? CommandLine.Done : CommandLine.Failed;
     }
 
-    // the scores of another judge stay, beside these and under its name
-    private void SetAside(ScoreReport report)
-    {
-        string? Of(string folder, string member) => SideFile.Text(Path.Combine(folder, ScoreReport.FileName),
-            "whose scores stood here", Notes, member);
-        if (Of(Output, "Judge") is not { } judge
-            || judge == report.Judge && Of(Output, "Benchmark") == report.Benchmark)
+    // by name, content or weights, and where it is asked; a file is read once more for it
+    private ScoreReport Identified(ScoreReport report, IScoringJudge judge) => judge is AnswerFile or DetectionFile
+        ? report with
         {
-            return;
+            JudgeIdentity = Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(judge.Identity)))[..32],
+            JudgeFile = Path.GetFullPath(judge.Identity),
         }
-
-        var plain = string.Concat(judge.Take(80).Select(c => char.IsLetterOrDigit(c) || ".-_".Contains(c) ? c : '-'));
-        var stem = $"{Path.TrimEndingDirectorySeparator(Output)}-{plain}";
-        var aside = stem;
-        for (var i = 2; Of(aside, "Judge") is { } other && other != judge; i++)
+        : report with
         {
-            aside = $"{stem}-{i}";
-        }
-
-        try
-        {
-            Directory.CreateDirectory(aside);
-            foreach (var file in Results.Where(file => File.Exists(Path.Combine(Output, file))))
-            {
-                File.Move(Path.Combine(Output, file), Path.Combine(aside, file), overwrite: true);
-            }
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new UnusableFileException(Output, $"the scores by {judge} that stand there cannot be moved to "
-                + $"{aside}: {e.Message.TrimEnd('.')}", "give another --out; what was answered is kept", e);
-        }
-
-        Notes.Add($"the scores by {judge} that stood in {Output} are now in {aside}");
-    }
+            JudgeIdentity = IsServed ? $"{parsed.GetValue(options.Judge)!.TrimEnd('/')} {judge.Identity}"
+                : judge.Identity,
+        };
 
     /// <summary>Says that an interrupted run goes on.</summary>
     internal int Interrupted()
     {
-        Console.Error.WriteLine($"Interrupted. What was answered is in {Output}; the same command goes on from there.");
+        Console.Error.WriteLine(Terminal.Line($"Interrupted. What was answered is in {Output}; the same command goes "
+            + "on from there."));
         return CommandLine.Interrupted;
     }
 }

@@ -55,7 +55,9 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
         var nouns = Nouns is null ? PromptNouns.Rule : PromptNouns.Read(Nouns,
             Attributes.Contains(category) ? "chunks" : category is "spatial" or "3d" ? "nouns" : null);
         var score = Scorer(folder, nouns, out var judge, out var questions, named);
-        if (!run.Announce($"T2I-CompBench {category}", named.Length, questions, officialWork: OfficialWork))
+        if (!run.Announce($"T2I-CompBench {category}", named.Length, questions, officialWork: OfficialWork,
+            look: category is "complex" or "non-spatial" ? null
+                : Attributes.Contains(category) ? JudgeTask.Answers : JudgeTask.Boxes))
         {
             return CommandLine.Done;
         }
@@ -118,7 +120,7 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
                 ? judge().Limits : [],
                 Images = [.. named.Select(file => scores[file])],
             Missing = counts.Sum(pair => Math.Max(0, most - pair.Value)),
-        }, folder);
+        }, judge(), folder);
     }
 
     // judge() opens a model only once the cost is told

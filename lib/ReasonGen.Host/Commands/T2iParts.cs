@@ -47,7 +47,8 @@ internal static class T2iParts
     {
         public string Name => string.Join(", ", parts.Select(part => ScoreReport.Read(part).Judge).Distinct());
 
-        public string Identity => Name;
+        public string Identity => string.Join(" | ", parts.Select(part => ScoreReport.Read(part))
+            .Select(part => $"{part.Benchmark} {part.JudgeIdentity ?? part.Judge}"));
 
         public bool Official => false;
 

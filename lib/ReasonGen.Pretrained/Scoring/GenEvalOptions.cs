@@ -45,6 +45,19 @@ public sealed record GenEvalOptions
     /// <summary>All that was given, by name; names that no rule knows too.</summary>
     public IReadOnlyDictionary<string, string> Given { get; init; } = new Dictionary<string, string>();
 
+    /// <summary>Settings that are not GenEval's own, each with GenEval's: "counting_threshold=0.1, where GenEval has
+    /// 0.9"; empty where none is.</summary>
+    public IReadOnlyList<string> Changed => [.. Texts.Zip(new GenEvalOptions().Texts, (own, plain) =>
+        own == plain ? null : $"{own.Name}={own.Value}, where GenEval has {plain.Value}").OfType<string>()];
+
+    private (string Name, string Value)[] Texts =>
+    [
+        ("threshold", PythonNumber.Repr(Threshold)), ("counting_threshold", PythonNumber.Repr(CountingThreshold)),
+        ("max_objects", FormattableString.Invariant($"{MaxObjects}")), ("max_overlap", PythonNumber.Repr(MaxOverlap)),
+        ("position_threshold", PythonNumber.Repr(PositionThreshold)), ("bgcolor", Background),
+        ("crop", Crop ? "1" : "0"),
+    ];
+
     /// <summary>Reads name=value texts as the official command line does: the last of equal names counts, unknown ones
     /// are kept aside.</summary>
     /// <exception cref="OfficialStopException">ValueError: a text has no '=', or a value is no number.</exception>

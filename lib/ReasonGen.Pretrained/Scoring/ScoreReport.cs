@@ -31,6 +31,17 @@ public sealed record ScoreReport
     /// <summary>Whose detections or answers they are.</summary>
     public required string Judge { get; init; }
 
+    /// <summary>Tells the judge from others of its name: content of a file, weights of a model, address of an endpoint;
+    /// null in files of earlier versions.</summary>
+    public string? JudgeIdentity { get; init; }
+
+    /// <summary>Full path of the file that the judgement was read from; null where a model looked.</summary>
+    public string? JudgeFile { get; init; }
+
+    /// <summary>Options of the rules that are not the benchmark's own, as they stand in the label; empty where all
+    /// are.</summary>
+    public string Options { get; init; } = "";
+
     /// <summary>What the judge lacks beside the official one.</summary>
     public IReadOnlyList<string> Limits { get; init; } = [];
 
@@ -215,8 +226,9 @@ public sealed record ScoreReport
 
     // json says null where the members are never null
     private bool IsWhole =>
-        Benchmark is not null && Label is not null && Judge is not null && Limits?.Contains(null!) == false
-        && Problems?.Contains(null!) == false && Notes?.Contains(null!) == false && Sound(Images) && Sound(Categories);
+        Benchmark is not null && Label is not null && Judge is not null && Options is not null
+        && Limits?.Contains(null!) == false && Problems?.Contains(null!) == false && Notes?.Contains(null!) == false
+        && Sound(Images) && Sound(Categories);
 
     private static bool Sound(IReadOnlyList<ImageScore>? images) =>
         images is not null && images.All(image => image is { Task: not null, Prompt: not null, Image: not null });

@@ -24,6 +24,7 @@ public sealed class FailureTests : IDisposable
             Failure.Explain(new ArgumentException("There is none. It is 3", "from")));
         Assert.Equal((2, "row 3: too long"),
             Failure.Explain(new UsageException(new ArgumentException("row 3: too long", "record").Message)));
+        Assert.Equal((1, "no 'a\\u001b[2J'"), Failure.Explain(new InvalidOperationException("no 'a\u001b[2J'")));
         Assert.Equal((130, "Interrupted."), Failure.Explain(new TaskCanceledException()));
         Assert.Equal((1, "always the same"), Failure.Explain(new InvalidOperationException("always the same")));
         Assert.Equal((2, "No space left. Free space there, or choose another folder."),

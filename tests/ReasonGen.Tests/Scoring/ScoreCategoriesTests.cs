@@ -1,5 +1,7 @@
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
+using ReasonGen.Checkpoints;
+using ReasonGen.Host.Commands;
 using ReasonGen.Tests.Host;
 using ReasonGen.Imaging;
 using ReasonGen.Rollouts;
@@ -186,6 +188,82 @@ public sealed class ScoreCategoriesTests : IDisposable
         Assert.Matches(@"overall +50\.00", output);
         Assert.Contains("DPG-Bench's rules, answers by m; not comparable", output);
         Assert.Contains("crop 2 of alpha.png is black all over; it is scored as it is", output);
+        Assert.True(code == 0, output);
+    }
+
+    [Theory]
+    [InlineData("1", "", "", 0, "1 images, 1 questions")]
+    [InlineData("4", "", "generated_images", 0, "1 images, 4 questions")]
+    [InlineData("1", "", "generated_images", 0, "1 images, 1 questions")]
+    [InlineData("1", " --images-per-file 1", "", 0, "1 images, 1 questions")]
+    [InlineData("4", " --images-per-file 1", "", 2, "--images-per-file is 1, but ")]
+    [InlineData("9", "", "", 2, "was drawn with --count 9; DPG-Bench asks about squares of four images")]
+    [InlineData(null, "", "", 0, "1 images, 4 questions")]
+    [InlineData(null, " --images-per-file 1", "", 0, "1 images, 1 questions")]
+    public async Task DPG_asks_about_as_many_images_a_file_as_were_drawn(string? count, string option, string inner,
+        int expected, string message)
+    {
+        Images("dpg/generated_images", "alpha.png");
+        if (count is not null)
+        {
+            Written("dpg/generation.json", $$"""{ "settings": { "count": {{count}} } }""");
+        }
+
+        var csv = Written("q.csv", "item_id,text,keywords,proposition_id,dependency,category_broad,category_detailed,"
+            + "tuple,question_natural_language\nalpha,t,,1,0,,,entity - whole (dog),Is there a dog?\n");
+        var (code, output) = await Reasongen.RunAsync(["score", "dpg", Path.Combine(folder, "dpg", inner),
+            "--questions", csv, "--all-rows", "--judge", "http://localhost:1/v1", "--judge-model", "m", "--dry-run",
+            .. option.Split(' ', StringSplitOptions.RemoveEmptyEntries)]);
+        Assert.True(code == expected, output);
+        Assert.Contains(message, output);
+    }
+
+    [Theory]
+    [InlineData("geneval2", "file:x", "GenEval 2 needs the probability of words")]
+    [InlineData("geneval2", "qwen:{0}/nowhere", "config.json: there is no such file")]
+    [InlineData("t2i", "file:{0}/none.jsonl", "none.jsonl: there is no such file")]
+    [InlineData("t2i", "qwen:{0}/nowhere", "config.json: there is no such file")]
+    [InlineData("t2i", "http://localhost:1/v1", "say --judge-model")]
+    [InlineData("t2i", "official --unidet {0}/none.pth", "--unidet: there is no ")]
+    [InlineData("t2i", "nobody", "'nobody' is no judge for this")]
+    public async Task A_judge_that_a_run_would_refuse_is_refused_by_a_dry_run(string benchmark, string judge,
+        string message)
+    {
+        Images("samples", "a dog next to a cat_000000.png");
+        Images("images/00000/samples", "0000.png");
+        Written("images/00000/metadata.jsonl", Line(new() { ["prompt"] = "a dog" }));
+        var prompts = Written("data.jsonl", Line(new()
+        {
+            ["prompt"] = "a dog", ["atom_count"] = 1, ["skills"] = new JArray("object"),
+            ["vqa_list"] = new JArray { new JArray("Is there a dog?", "Yes") },
+        }));
+        string[] arguments = benchmark == "t2i" ? [Path.Combine(folder, "samples"), "--category", "spatial"]
+            : [Path.Combine(folder, "images"), "--prompts", prompts];
+        var (code, output) = await Reasongen.RunAsync(["score", benchmark, .. arguments, "--dry-run", "--judge",
+            .. string.Format(judge, folder).Split(' ')]);
+        Assert.True(code == 2, output);
+        Assert.Contains(message, output);
+    }
+
+    [Fact]
+    [Trait("Category", "Golden")]
+    public void A_judge_whose_weights_are_torch_files_costs_as_much_as_they_hold()
+    {
+        var model = Directory.CreateDirectory(Path.Combine(folder, "model")).FullName;
+        File.Copy(Golden.Path("torchbin/many_tensors.bin"), Path.Combine(model, "pytorch_model.bin"));
+        Assert.True(ScoreCost.Seconds($"qwen:{model}", 1, 1, 1, 0)!.Value.Gpu > 0);
+        Assert.Throws<UnusableFileException>(() => ScoreCost.Seconds($"qwen:{folder}", 1, 1, 1, 0));
+    }
+
+    [Fact]
+    public async Task Orders_to_a_terminal_in_a_name_are_spelt_out()
+    {
+        var images = Images("samples", "a dog_0.png", "a\u001b]0;OWNED\u0007.png");
+        var (code, output) = await Reasongen.RunAsync("score", "t2i", images, "--category", "non-spatial", "--judge",
+            "file:" + Written("clip.jsonl", Line(new() { ["image"] = "a dog_0.png", ["question"] = "clip",
+                ["probability"] = 0.9 })));
+        Assert.Contains("a\\u001b]0;OWNED\\u0007.png is not named", output);
+        Assert.DoesNotContain('\u001b', output);
         Assert.True(code == 0, output);
     }
 

@@ -153,7 +153,7 @@ public sealed class ScoreInputTests : IDisposable
             {"prompt": "2024-05-01T10:00:00", "atom_count": 3, "skills": ["object"], "vqa_list": [["Is there a date?", "Yes"]]}
             """);
         var (code, output) = await Reasongen.RunAsync("score", "geneval2", folder.At("images"), "--prompts", prompts,
-            "--judge", "qwen:none", "--dry-run");
+            "--judge", "http://localhost:1/v1", "--judge-model", "m", "--dry-run");
         Assert.True(code == 0, output);
         Assert.Contains("GenEval 2: 1 images", output);
     }

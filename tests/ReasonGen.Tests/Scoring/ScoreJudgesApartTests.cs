@@ -1,5 +1,6 @@
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
+using ReasonGen.Host.Commands;
 using ReasonGen.Imaging;
 using ReasonGen.Scoring;
 using ReasonGen.Tests.Host;
@@ -83,6 +84,105 @@ public sealed class ScoreJudgesApartTests : IDisposable
         string Judge(string name) => ScoreReport.Read(folder.At("images-scores", name)).Judge;
     }
 
+    [Theory] // benchmark, judge, identity, file, options
+    [InlineData("GenEval j 1 /a -", "GenEval j 1 /b -", null)] // the same content
+    [InlineData("GenEval j 1 /a -", "GenEval j 2 /a -", null)] // the same file
+    [InlineData("GenEval j 1 /a -", "GenEval j 2 /b -", "s-j")]
+    [InlineData("GenEval j 1 - -", "GenEval j 2 - -", "s-j")]
+    [InlineData("GenEval j 1 - -", "GenEval k 1 - -", "s-j")]
+    [InlineData("GenEval j 1 - -", "GenEval j 1 - crop=0", "s-j")]
+    [InlineData("GenEval j 1 - -", "DPG-Bench j 1 - -", "s-GenEval-j")]
+    [InlineData("GenEval j - - -", "GenEval j 2 /b -", null)] // as earlier versions wrote them
+    [InlineData("GenEval j - - -", "GenEval k 2 /b -", "s-j")]
+    public void Scores_that_are_not_of_the_same_judge_benchmark_and_options_are_set_aside(string first, string second,
+        string? expected)
+    {
+        List<string> notes = [];
+        Put(first, notes);
+        Put(second, notes);
+        string[] kept = expected is null ? [] : [expected];
+        Assert.Equal(["s", .. kept], Kept());
+        Assert.Equal(kept.Length, notes.Count);
+        Assert.Equal(second.Split(' ')[1], ScoreReport.Read(folder.At("s")).Judge);
+    }
+
+    [Fact]
+    public void Scores_that_were_set_aside_are_never_overwritten_and_an_interrupted_move_goes_on()
+    {
+        List<string> notes = [];
+        foreach (var category in (string[])["color", "shape", "texture", "color", "shape"])
+        {
+            Put($"T2I-{category} j 1 - -", notes);
+        }
+
+        Assert.Equal(["s", "s-T2I-color-j", "s-T2I-color-j-2", "s-T2I-shape-j", "s-T2I-texture-j"], Kept());
+        folder.Write("s/analysis.txt", "now");
+        folder.Write("s-T2I-shape-j-2/sheet.html", "moved before"); // score.json goes last
+        Put("T2I-color j 1 - -", notes);
+        Assert.Equal(["analysis.txt", "score.json", "sheet.html"],
+            Directory.GetFiles(folder.At("s-T2I-shape-j-2")).Select(Path.GetFileName).Order());
+    }
+
+    [Fact]
+    public async Task Judges_of_one_name_do_not_replace_each_other()
+    {
+        var images = GenEval("images", 2, "bird");
+        foreach (var name in (string[])["a", "b", "c"])
+        {
+            var (code, output) = await Reasongen.RunAsync("score", "geneval", images, "--judge",
+                "file:" + Boxes($"{name}/d.jsonl", 2, _ => name == "a" ? "bird" : "cat"));
+            Assert.True(code == 0, output);
+        }
+
+        double Of(string name) => ScoreReport.Read(folder.At("images-scores", name)).Overall.Value;
+        Assert.Equal((0, 1), (Of("geneval"), Of("geneval-d.jsonl"))); // b and c hold the same
+        Assert.Equal(2, Directory.GetDirectories(folder.At("images-scores")).Length);
+        var lists = Directory.CreateDirectory(folder.At("served")).FullName;
+        for (var i = 0; i < 2; i++)
+        {
+            using var endpoint = new FaultyEndpoint((_, _) => Reply.Says("[]"));
+            var (code, output) = await Reasongen.RunAsync("score", "geneval", images, "--judge", endpoint.Address,
+                "--judge-model", "m", "--no-alarm", "--out", Path.Combine(lists, "s"));
+            Assert.True(code == 0, output);
+        }
+
+        Assert.Equal("m", ScoreReport.Read(Path.Combine(lists, "s-m")).Judge);
+    }
+
+    [Fact]
+    public async Task Options_that_are_not_GenEvals_stand_in_the_label_and_set_other_scores_aside()
+    {
+        var images = GenEval("images", 2, "bird");
+        string[] arguments = ["score", "geneval", images, "--judge", "file:" + Boxes("d.jsonl", 2, _ => "bird"),
+            "--judge-name", "official"];
+        var (code, output) = await Reasongen.RunAsync([.. arguments, "--options", "counting_threshold=0.1",
+            "threshold=0.30"]);
+        Assert.True(code == 0, output);
+        (code, output) = await Reasongen.RunAsync(arguments);
+        Assert.True(code == 0, output);
+        const string label = "GenEval; with counting_threshold=0.1, where GenEval has 0.9";
+        var (own, other) = (folder.At("images-scores", "geneval"), folder.At("images-scores", "geneval-official"));
+        Assert.Equal(("GenEval", label), (ScoreReport.Read(own).Label, ScoreReport.Read(other).Label));
+        Assert.StartsWith(label + "\n", File.ReadAllText(Path.Combine(other, "summary.txt")));
+        (code, output) = await Reasongen.RunAsync("score", "compare", own, other);
+        Assert.True(code == 0, output);
+        Assert.Contains("The two were scored by different options", output);
+    }
+
+    [Theory]
+    [InlineData("images", ".")]
+    [InlineData("images/00000", "..")]
+    [InlineData("images/00000", "../")]
+    public async Task Scores_of_the_folder_one_is_in_lie_beside_it(string at, string given)
+    {
+        GenEval("images", 2, "bird");
+        var (code, output, error) = await Child.RunAsync(new("dotnet", [Reasongen.Assembly, "score", "geneval", given,
+            "--judge", "file:" + Boxes("d.jsonl", 2, _ => "bird")]) { WorkingDirectory = folder.At(at) });
+        Assert.True(code == 0, output + error);
+        Assert.True(File.Exists(folder.At("images-scores", "geneval", "score.json")), output);
+        Assert.DoesNotContain(Directory.GetFileSystemEntries(folder.At("images")), path => path.EndsWith("scores"));
+    }
+
     [Fact]
     public async Task What_a_scoring_takes_is_told_to_scripts()
     {
@@ -133,6 +233,22 @@ public sealed class ScoreJudgesApartTests : IDisposable
     }
 
     public void Dispose() => folder.Dispose();
+
+    // as a run does
+    private void Put(string scores, List<string> notes)
+    {
+        string? Of(int i) => scores.Split(' ')[i] is var text && text == "-" ? null : text;
+        var report = new ScoreReport
+        {
+            Benchmark = Of(0)!, Label = "l", Judge = Of(1)!, JudgeIdentity = Of(2), JudgeFile = Of(3),
+            Options = Of(4) ?? "", Images = [new("t", "p", "a.png", 1, "")],
+        };
+        EarlierScores.SetAside(folder.At("s"), report, notes);
+        report.Write(folder.At("s"));
+    }
+
+    private string[] Kept() => [.. Directory.GetDirectories(folder.Path).Select(path => Path.GetFileName(path))
+        .Order(StringComparer.Ordinal)];
 
     private string Scored(string name, string benchmark, string prompt, double score)
     {
