@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using Spectre.Console;
+using Spectre.Console.Rendering;
 
 namespace ReasonGen.Host;
 
@@ -46,6 +47,23 @@ internal static class Terminal
         }
 
         return console;
+    }
+
+    /// <summary>Prints a table or a grid to standard output; in a log or a pipe each line ends where its text
+    /// does.</summary>
+    internal static void Print(IRenderable table)
+    {
+        var console = Console();
+        if (!System.Console.IsOutputRedirected)
+        {
+            console.Write(table);
+            return;
+        }
+
+        foreach (var line in Segment.SplitLines(table.GetSegments(console)))
+        {
+            System.Console.WriteLine(string.Concat(line.Select(segment => segment.Text)).TrimEnd());
+        }
     }
 
     // controls, line separators, and the marks that turn the direction of what follows

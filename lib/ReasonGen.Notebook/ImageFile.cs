@@ -14,13 +14,14 @@ namespace ReasonGen.Notebook;
 public static class ImageFile
 {
     /// <summary>The image in a file, upright.</summary>
-    /// <exception cref="UnusableFileException">The file is missing, no image, cut short, damaged or too large; the
-    /// message says which.</exception>
+    /// <exception cref="UnusableFileException">The file is missing, a pipe that lies in a folder, no image, cut
+    /// short, damaged or too large; the message says which.</exception>
     public static RgbImage Read(string path)
     {
         try
         {
-            return Decode(File.ReadAllBytes(path), out var reason) ?? throw new UnusableFileException(path,
+            var bytes = FileKinds.IsNamedPipe(path) ? throw FileKinds.Pipe(path) : File.ReadAllBytes(path);
+            return Decode(bytes, out var reason) ?? throw new UnusableFileException(path,
                 $"it is no image that can be used: {reason}", "give a whole PNG, JPEG, WebP, BMP or GIF file");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)

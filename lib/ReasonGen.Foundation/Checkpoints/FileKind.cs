@@ -25,15 +25,15 @@ internal static class FileKinds
     internal static readonly byte[] LegacyMagic = [0x80, 2, 0x8A, 10, 0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20, 0x6A, 0xA8,
         0x50, 0x19, (byte)'.'];
 
-    /// <exception cref="UnusableFileException">There is no such file, or it is none of the kinds; the message says what
-    /// it seems to be.</exception>
+    /// <exception cref="UnusableFileException">There is no such file, it is a pipe, or none of the kinds; the message
+    /// says what it seems to be.</exception>
     internal static FileKind Of(string path)
     {
         var buffer = new byte[64];
         int read;
         try
         {
-            using var file = File.OpenRead(path);
+            using var file = OpenRead(path);
             read = file.ReadAtLeast(buffer, buffer.Length, throwOnEndOfStream: false);
         }
         catch (Exception e) when (IsAboutFile(e))
@@ -89,17 +89,51 @@ internal static class FileKinds
     /// <exception cref="UnusableFileException">It is a pipe, whose end nobody knows.</exception>
     internal static long Length(string path)
     {
-        using var file = File.OpenHandle(path);
+        using var file = OpenRead(path);
+        return file.Length;
+    }
+
+    /// <summary>Opens a file that is read more than once, or not from its beginning to its end.</summary>
+    /// <exception cref="UnusableFileException">It is a pipe.</exception>
+    internal static FileStream OpenRead(string path)
+    {
+        var file = IsNamedPipe(path) ? throw Pipe(path) : File.OpenRead(path);
+        if (file.CanSeek)
+        {
+            return file;
+        }
+
+        file.Dispose();
+        throw Pipe(path);
+    }
+
+    /// <summary>Whether a path leads to a pipe that lies in a folder like a file, as mkfifo makes it: to open one that
+    /// nobody writes to would wait for ever. What a shell makes of &lt;(…) is none.</summary>
+    internal static bool IsNamedPipe(string path)
+    {
         try
         {
-            return RandomAccess.GetLength(file);
+            var file = new FileInfo(path);
+            file = file.ResolveLinkTarget(returnFinalTarget: true) as FileInfo ?? file;
+            if (OperatingSystem.IsWindows() || file is not { Exists: true, Length: 0 })
+            {
+                return false;
+            }
+
+            // opened for both ways, a pipe waits for nobody; an empty file stays as it is
+            using var both = new FileStream(file.FullName, FileMode.Open, FileAccess.ReadWrite,
+                FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
+            return !both.CanSeek;
         }
-        catch (NotSupportedException e)
+        catch (Exception e) when (IsAboutFile(e))
         {
-            throw new UnusableFileException(path, "it is a pipe", "write what comes out of it to a file and give that",
-                e);
+            return false; // whoever opens it is told why it cannot be
         }
     }
+
+    /// <summary>That a pipe was given in place of a file.</summary>
+    internal static UnusableFileException Pipe(string path) =>
+        new(path, "it is a pipe", "write what comes out of it to a file and give that");
 
     private static string? LinkTarget(string path)
     {

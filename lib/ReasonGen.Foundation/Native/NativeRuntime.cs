@@ -203,7 +203,7 @@ public static partial class NativeRuntime
 
     /// <summary>A folder of the user's for what is made of TorchSharp's files.</summary>
     internal static string CacheFolder() =>
-        Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData), "reasongen",
+        Path.Combine(SystemFolder.Of(Environment.SpecialFolder.LocalApplicationData), "reasongen",
             $"native-{typeof(torch).Assembly.GetName().Version}");
 
     private static bool SystemHasNewSymbol() =>

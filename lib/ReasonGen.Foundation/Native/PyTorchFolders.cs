@@ -1,3 +1,5 @@
+using ReasonGen.Files;
+
 namespace ReasonGen.Native;
 
 /// <summary>PyTorch installations of this machine, found by looking at folders: no Python is started.</summary>
@@ -15,8 +17,7 @@ internal static class PyTorchFolders
         .Select(found => new LibTorchFolder(found.Folder, "PyTorch " + found.How));
 
     /// <summary>The user's folder, whether it is there or not.</summary>
-    internal static string Home { get; } =
-        Environment.GetFolderPath(Environment.SpecialFolder.UserProfile, Environment.SpecialFolderOption.DoNotVerify);
+    internal static string Home { get; } = SystemFolder.Of(Environment.SpecialFolder.UserProfile);
 
     private static IEnumerable<(string Prefix, string How)> Prefixes()
     {

@@ -43,8 +43,13 @@ internal sealed record CaptionImages(IReadOnlyList<CaptionImage> Images,
             try
             {
                 var known = Endings.Contains(Path.GetExtension(file).ToLowerInvariant());
-                var (seen, kind) = known ? (true, null) : Look(file);
-                if (kind is not null)
+                var pipe = FileKinds.IsNamedPipe(file);
+                var (seen, kind) = known || pipe ? (known, null) : Look(file);
+                if (pipe && known)
+                {
+                    strangers.Add((name, "it is a pipe"));
+                }
+                else if (kind is not null)
                 {
                     strangers.Add((name, $"it is a {kind} file; save it as PNG or JPEG"));
                 }
@@ -87,11 +92,6 @@ internal sealed record CaptionImages(IReadOnlyList<CaptionImage> Images,
     // whether a file of another name begins like an image, or like one of a kind that is not read
     private static (bool Image, string? Kind) Look(string file)
     {
-        if (new FileInfo(file).Length == 0) // nothing, or a pipe, which would be waited for
-        {
-            return (false, null);
-        }
-
         using var stream = File.OpenRead(file);
         var head = new byte[Math.Min(Head, stream.Length)];
         head = head[..stream.ReadAtLeast(head, head.Length, throwOnEndOfStream: false)];

@@ -43,7 +43,8 @@ internal static class ChatCommand
         };
         var topP = new Option<double>("--top-p")
         {
-            Description = "Share of the probability that is sampled from.", DefaultValueFactory = _ => defaults.TopP,
+            Description = "Share of the probability that is sampled from, at a temperature above 0.",
+            DefaultValueFactory = _ => defaults.TopP,
         };
         var seed = new Option<long>("--seed") { Description = "Of sampled answers.", DefaultValueFactory = _ => 1 };
         var command = new Command("chat", Help) { question, images, tokens, temperature, topP, seed };
@@ -59,6 +60,12 @@ internal static class ChatCommand
                 TopP = parsed.GetValue(topP),
             };
             config.Validate();
+            if (config is { Temperature: 0, TopP: < 1 } && CommandLine.Given(parsed, topP))
+            {
+                throw new UsageException("--top-p is a share that is sampled from, and at --temperature 0 nothing is: "
+                    + "give a --temperature above 0, or leave --top-p out");
+            }
+
             if (parsed.GetValue(question) is { Length: > 0 } words && words.All(string.IsNullOrWhiteSpace))
             {
                 throw new UsageException("the question is empty; leave it out for a conversation");

@@ -96,9 +96,11 @@ internal static class CommandLine
             .. command.Options.SelectMany(option => option.Aliases.Prepend(option.Name))];
         string Suggestion(string word) => NearestNames.Of(word, names.Where(name => name.Length > 2)) is [var near]
             ? $" Did you mean '{near}'?" : "";
-        // a command that takes words takes a misspelt option for one
+        // a command that takes words takes a misspelt option for one; what follows a bare -- is meant as it stands
+        var meant = parsed.Tokens.SkipWhile(token => token.Type != TokenType.DoubleDash)
+            .ToHashSet<object>(ReferenceEqualityComparer.Instance);
         var strays = parsed.CommandResult.Children.OfType<ArgumentResult>().SelectMany(argument => argument.Tokens)
-            .Select(token => token.Value).Where(word => word.StartsWith("--"));
+            .Where(token => token.Value.StartsWith("--") && !meant.Contains(token)).Select(token => token.Value);
         // nothing is a path or a name; a shell makes it of a variable that is not set
         var empty = parsed.CommandResult.Children.Select(child => child switch
         {
@@ -138,6 +140,9 @@ internal static class CommandLine
 
     /// <summary>The option of commands whose output a script would read.</summary>
     internal static Option<bool> JsonOption() => new("--json") { Description = "Prints json, for scripts." };
+
+    /// <summary>Whether an option stands on the command line, be it with its default.</summary>
+    internal static bool Given(ParseResult parsed, Option option) => parsed.GetResult(option) is { Implicit: false };
 
     internal static void PrintJson(object value) =>
         Console.WriteLine(JsonConvert.SerializeObject(value, Formatting.Indented, Json));

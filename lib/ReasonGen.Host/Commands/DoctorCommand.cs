@@ -35,9 +35,10 @@ internal static class DoctorCommand
             {
                 var grid = new Grid().AddColumn().AddColumn();
                 facts.ForEach(fact => grid.AddRow($"[bold]{Markup.Escape(fact.Name)}[/]", Markup.Escape(fact.Value)));
-                AnsiConsole.Write(grid);
-                missing.ForEach(what => AnsiConsole.MarkupLine($"[red]missing[/] {Markup.Escape(what)}"));
-                AnsiConsole.MarkupLine(missing.Count == 0 ? "[green]Nothing is missing.[/]" : "");
+                Terminal.Print(grid);
+                var console = Terminal.Console();
+                missing.ForEach(what => console.MarkupLine($"[red]missing[/] {Markup.Escape(what)}"));
+                console.MarkupLine(missing.Count == 0 ? "[green]Nothing is missing.[/]" : "");
             }
 
             return missing.Count == 0 ? 0 : 1;

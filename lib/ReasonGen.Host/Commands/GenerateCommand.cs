@@ -78,6 +78,12 @@ internal static class GenerateCommand
                     + "1 to 10000. See 'reasongen generate --help'.");
             }
 
+            if (parsed.GetValue(plain) && CommandLine.Given(parsed, budget) && parsed.GetValue(budget) > 0)
+            {
+                throw new UsageException("--no-rationale draws without a text, and --text-budget allows one: leave one "
+                    + "of the two out");
+            }
+
             var suite = many is null
                 ? ImageSuite.Single(parsed.GetValue(plain) ? one! : PromptTemplate.Subject(one!), folder, perPrompt)
                 : Directory.Exists(many) ? ImageSuite.Dpg(many, folder, perPrompt)
@@ -98,7 +104,7 @@ internal static class GenerateCommand
             using var pipeline = model.Open(parsed);
             var style = pipeline.Style;
             var template = config.MaxTextTokens > 0 ? style.Rationale : many is null ? style.Image : style.Baseline;
-            config = parsed.GetResult(budget)?.Implicit == false ? config
+            config = CommandLine.Given(parsed, budget) ? config
                 : config with { MaxTextTokens = Math.Min(config.MaxTextTokens, style.MaxTextTokens) };
             foreach (var item in suite.Items)
             {

@@ -37,7 +37,8 @@ internal static class KernelCommand
             + "Examples:\n  reasongen kernel install\n  reasongen kernel install --prefix .venv") { prefix };
         command.SetAction(parsed =>
         {
-            var (written, other) = KernelSpec.Install(Folder(parsed.GetValue(prefix)), KernelSpec.SystemFolders());
+            var (written, other) = KernelSpec.Install(Folder(parsed.GetValue(prefix)),
+                KernelSpec.SystemFolders().Prepend(KernelSpec.UserFolder));
             foreach (var place in written)
             {
                 Console.WriteLine($"installed {place}");

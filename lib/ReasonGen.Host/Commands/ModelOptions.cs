@@ -83,10 +83,9 @@ internal sealed class ModelOptions
                     Path.GetExtension(file) is ".safetensors" or ".bin" or ".pt" or ".pth" or ".json")];
             foreach (var file in files)
             {
-                using var bytes = File.OpenHandle(file);
-                var length = RandomAccess.GetLength(bytes);
-                hash.AppendData(System.Text.Encoding.UTF8.GetBytes($"{Path.GetFileName(file)}\0{length}\0"));
-                FileSamples.Append(hash, bytes, length);
+                using var bytes = FileKinds.OpenRead(file);
+                hash.AppendData(System.Text.Encoding.UTF8.GetBytes($"{Path.GetFileName(file)}\0{bytes.Length}\0"));
+                FileSamples.Append(hash, bytes.SafeFileHandle, bytes.Length);
             }
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)

@@ -47,7 +47,7 @@ internal static class PlanCommand
         {
             Description = "Samples or rollouts of one forward pass. Default: 4 in sft, 2 in grpo.",
         };
-        var rows = new Option<int?>("--rows") { Description = "Rollouts sampled together. Default: 16." };
+        var rows = new Option<int?>("--rows") { Description = "Rollouts of grpo sampled together. Default: 16." };
         var plain =
             new Option<bool>("--no-checkpointing") { Description = "Keeps the whole graph for the backward pass." };
         var ranks = new Option<int>("--ranks")
@@ -97,6 +97,12 @@ internal static class PlanCommand
                 Rollout = setup.Rollout with { RowsAtATime = parsed.GetValue(rows) ?? setup.Rollout.RowsAtATime },
             };
             var (trained, judged) = (Stage(parsed.GetValue(stage)!), Judge(parsed.GetValue(judge)!));
+            if (trained == TrainingStage.Sft && parsed.GetValue(rows) is not null)
+            {
+                throw new UsageException("--rows is of rollouts, which sft has none of: leave it out, or plan --stage "
+                    + "grpo");
+            }
+
             var size = parsed.GetValue(ranks) is >= 1 and <= MostRanks and var given ? given
                 : throw new UsageException($"--ranks is {parsed.GetValue(ranks)}; it must be 1 to {MostRanks}");
             var speed = Speed(parsed.GetValue(gpu)!, parsed.GetValue(bandwidth), parsed.GetValue(flops));
@@ -128,7 +134,8 @@ internal static class PlanCommand
             }
 
             var fits = Print(setup, trained, judged, size).Fits(speed.Bytes);
-            AnsiConsole.WriteLine($"It {(fits ? "fits" : "does not fit")} one {speed.Name} ({speed.Bytes / 1e9:0} GB)."
+            Terminal.Console().WriteLine(
+                $"It {(fits ? "fits" : "does not fit")} one {speed.Name} ({speed.Bytes / 1e9:0} GB)."
                 + (fits || time is null ? "" : " What follows is for one with as much memory as it takes.")
                 + (time is null ? " Time and cost are estimated for one GPU only: leave --ranks out for them." : ""));
             if (time is not null)
@@ -158,7 +165,7 @@ internal static class PlanCommand
     {
         var parts = string.Join(", ", time.Parts.Select(part => $"{part.What} {part.Seconds:0} s"));
         var sampled = time.TokensPerSecond > 0 ? $" {time.TokensPerSecond:#,0} tokens/s are sampled." : "";
-        AnsiConsole.WriteLine($"On one {gpu.Name} ({gpu.Bandwidth / 1e12:0.##} TB/s of which sampling reaches "
+        Terminal.Console().WriteLine($"On one {gpu.Name} ({gpu.Bandwidth / 1e12:0.##} TB/s of which sampling reaches "
             + $"{gpu.SamplingShare:0%}, {gpu.Flops / 1e12:0} TFLOPS of which training reaches "
             + $"{gpu.TrainingShare:0%}) a step takes some {time.StepSeconds:0} s: {parts}.{sampled} "
             + $"{time.Steps:#,0} steps: {time.Hours:0.0} hours"
@@ -182,7 +189,7 @@ internal static class PlanCommand
     {
         var (setup, stage, ranks) = (plan.Setup, plan.Stage, plan.Ranks);
         var trained = setup.Lora is { } lora ? $"LoRA of rank {lora.Rank}" : "all weights";
-        AnsiConsole.WriteLine($"{setup.Name}, {stage.ToString().ToLowerInvariant()}, {trained}, "
+        Terminal.Console().WriteLine($"{setup.Name}, {stage.ToString().ToLowerInvariant()}, {trained}, "
             + $"activations {(setup.CheckpointActivations ? "checkpointed" : "kept")}"
             + (ranks == 1 ? "" : $", on each of {ranks} GPUs"));
         var table = new Table().Border(TableBorder.Simple).AddColumn("").AddColumn("when")
@@ -200,8 +207,8 @@ internal static class PlanCommand
                 $"[bold]{plan.Bytes(phase) / (1L << 30):0.00}[/]", "");
         }
 
-        AnsiConsole.Write(table);
-        AnsiConsole.WriteLine($"The peak of {plan.PeakBytes / (1L << 30):0.0} GiB {plan.Verdict()}.");
+        Terminal.Print(table);
+        Terminal.Console().WriteLine($"The peak of {plan.PeakBytes / (1L << 30):0.0} GiB {plan.Verdict()}.");
         return plan;
     }
 
@@ -218,7 +225,7 @@ internal static class PlanCommand
             ("with --lora 16 and checkpointed activations", setup.WithLora(16) with { CheckpointActivations = true }),
         ];
         var way = ways.FirstOrDefault(way => MemoryPlan.Of(way.Setup, stage, judge, ranks).Fits(bytes));
-        AnsiConsole.WriteLine(way.How is null ? $"It would need more than one {name} GPU, or a judge elsewhere."
+        Terminal.Console().WriteLine(way.How is null ? $"It would need more than one {name} GPU, or a judge elsewhere."
             : $"It would fit one {name} GPU {way.How}.");
     }
 

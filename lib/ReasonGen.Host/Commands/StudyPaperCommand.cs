@@ -49,7 +49,7 @@ internal static class StudyPaperCommand
         only.CompletionSources.Add("arms", "noise", "map", "figure6");
         var run = new Option<string[]>("--run")
         {
-            Description = "Single runs to make, as --list names them: seed2/none.",
+            Description = "Single runs to make instead, as --list names them: seed2/none.",
             AllowMultipleArgumentsPerToken = true, HelpName = "runs",
         };
         var list = new Option<bool>("--list") { Description = "Says what would be made and how long it takes." };
@@ -106,6 +106,20 @@ internal static class StudyPaperCommand
             if (parsed.GetValue(add) && gather is null)
             {
                 throw new ArgumentException("--add goes with --collect: it keeps what is gathered there");
+            }
+
+            if (parsed.GetValue(list) && gather is not null)
+            {
+                throw new ArgumentException("--list says what would be made, and --collect gathers what was made: give "
+                    + "one of the two");
+            }
+
+            if (parsed.GetValue(run) is { Length: > 0 }
+                && ((Option[])[seeds, first, only]).FirstOrDefault(option => CommandLine.Given(parsed, option))
+                    is { } choice)
+            {
+                throw new ArgumentException($"--run names the runs itself, so that {choice.Name} has nothing to choose"
+                    + ": give one of the two");
             }
 
             set_num_threads(request.Threads);

@@ -5,6 +5,7 @@ using System.Runtime.InteropServices;
 using System.Security;
 using System.Text;
 using Newtonsoft.Json.Linq;
+using ReasonGen.Files;
 
 namespace ReasonGen.Host.Engine;
 
@@ -70,14 +71,13 @@ internal static class NuGetPackages
                     + $"Include=\"{SecurityElement.Escape(package.Name)}\" Version=\""
                     + $"{SecurityElement.Escape(package.Version)}\" />"))
             .Append("</ItemGroup></Project>").ToString();
-        var folder = Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData),
-            "reasongen", "packages",
-            Convert.ToHexStringLower(XxHash128.Hash(Encoding.UTF8.GetBytes(project))));
+        var folder = Path.Combine(SystemFolder.Of(Environment.SpecialFolder.LocalApplicationData), "reasongen",
+            "packages", Convert.ToHexStringLower(XxHash128.Hash(Encoding.UTF8.GetBytes(project))));
         var assets = Path.Combine(folder, "obj", "project.assets.json");
         var done = Path.Combine(folder, "restored"); // the assets are written by a restore that fails, too
         if (!File.Exists(done) || !File.Exists(assets) || references.Any(package => package.Version == "*"))
         {
-            Directory.CreateDirectory(folder);
+            Make(folder, string.Join(", ", wanted));
             await File.WriteAllTextAsync(Path.Combine(folder, "packages.csproj"), project, cancel);
             await DotnetRestoreAsync(folder, string.Join(", ", wanted), cancel);
             await File.WriteAllTextAsync(done, "", cancel);
@@ -134,6 +134,20 @@ internal static class NuGetPackages
             ? (parts[0], parts.ElementAtOrDefault(1) ?? "*")
             : throw new CellSyntaxException(
                 $"#r \"nuget: {wanted}\": it must be #r \"nuget: Name\" or #r \"nuget: Name, version\"");
+    }
+
+    private static void Make(string folder, string wanted)
+    {
+        try
+        {
+            Directory.CreateDirectory(folder);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new CellSyntaxException(
+                $"#r \"nuget: {wanted}\": {folder}, where packages are restored, cannot be written "
+                + $"({e.Message.TrimEnd('.')}); give HOME a folder that can be, or name another one in XDG_DATA_HOME");
+        }
     }
 
     private static async Task DotnetRestoreAsync(string folder, string wanted, CancellationToken cancel)

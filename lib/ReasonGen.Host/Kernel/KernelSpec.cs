@@ -21,12 +21,12 @@ internal static class KernelSpec
     internal static string UserFolder =>
         Path.Combine(Environment.GetEnvironmentVariable("JUPYTER_DATA_DIR") is { Length: > 0 } set ? set
         : OperatingSystem.IsWindows()
-            ? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.ApplicationData), "jupyter")
+            ? Path.Combine(SystemFolder.Of(Environment.SpecialFolder.ApplicationData), "jupyter")
         : OperatingSystem.IsMacOS() ? Path.Combine(Home, "Library", "Jupyter")
         : Path.Combine(Environment.GetEnvironmentVariable("XDG_DATA_HOME") is { Length: > 0 } data ? data
             : Path.Combine(Home, ".local", "share"), "jupyter"), "kernels");
 
-    private static string Home => Environment.GetFolderPath(Environment.SpecialFolder.UserProfile);
+    private static string Home => SystemFolder.Of(Environment.SpecialFolder.UserProfile);
 
     /// <summary>Writes the kernel under its own name, and under the notebooks' name unless another kernel has
     /// it.</summary>
@@ -86,7 +86,7 @@ internal static class KernelSpec
         var path = (Environment.GetEnvironmentVariable("JUPYTER_PATH") ?? "").Split(Path.PathSeparator,
             StringSplitOptions.RemoveEmptyEntries);
         string[] system = OperatingSystem.IsWindows()
-            ? [Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.CommonApplicationData), "jupyter")]
+            ? [Path.Combine(SystemFolder.Of(Environment.SpecialFolder.CommonApplicationData), "jupyter")]
             : ["/usr/local/share/jupyter", "/usr/share/jupyter"];
         return path.Concat(system).Select(place => Path.Combine(place, "kernels"));
     }

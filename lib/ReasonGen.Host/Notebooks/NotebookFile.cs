@@ -1,6 +1,7 @@
 using System.Text;
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
+using ReasonGen.Checkpoints;
 using ReasonGen.Files;
 
 namespace ReasonGen.Host.Notebooks;
@@ -71,7 +72,8 @@ public sealed class NotebookFile
 
         try
         {
-            var bytes = Encoded(path, File.ReadAllBytes(path));
+            var bytes = Encoded(path, FileKinds.IsNamedPipe(path) ? throw new IOException("it is a pipe.")
+                : File.ReadAllBytes(path));
             var source = Utf8.GetString(bytes);
             if (source.Trim().Length == 0)
             {

@@ -27,9 +27,10 @@ public sealed class AnswerCache(string? folder, IScoringJudge judge)
     }
 
     /// <summary>Names an image by the file that it lies in.</summary>
+    /// <exception cref="UnusableFileException">It is a pipe.</exception>
     public static string KeyOf(string path)
     {
-        using var file = File.OpenRead(path);
+        using var file = FileKinds.OpenRead(path);
         return Convert.ToHexStringLower(SHA256.HashData(file))[..32];
     }
 

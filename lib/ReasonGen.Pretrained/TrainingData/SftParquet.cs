@@ -32,11 +32,11 @@ public sealed partial class SftParquet
     public long Count => GroupRows.Sum(rows => (long)rows);
 
     /// <summary>Opens a file and reads its footer.</summary>
-    /// <exception cref="UnusableFileException">It is missing, no parquet file, or lacks a column.</exception>
+    /// <exception cref="UnusableFileException">It is missing, a pipe, no parquet file, or lacks a column.</exception>
     public static SftParquet Open(string path) => Guard(path, "it cannot be read as parquet", async () =>
     {
         ParquetGuard guard;
-        using (var file = File.OpenRead(path))
+        using (var file = FileKinds.OpenRead(path))
         {
             guard = new(file);
         }

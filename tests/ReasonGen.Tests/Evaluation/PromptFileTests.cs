@@ -60,17 +60,6 @@ public sealed class PromptFileTests : IDisposable
         Assert.Equal("2024-01-01T00:00:00", Suite("{\"prompt\": \"2024-01-01T00:00:00\"}"u8.ToArray()).Items[0].Prompt);
 
     [Fact]
-    public async Task A_pipe_is_no_file()
-    {
-        Assert.SkipWhen(OperatingSystem.IsWindows(), "Windows has other pipes.");
-        var pipe = Path.Combine(folder, "pipe");
-        await Child.RunAsync(new("mkfifo", [pipe]));
-        var writing = Task.Run(() => File.OpenHandle(pipe, FileMode.Open, FileAccess.Write).Dispose());
-        Assert.Contains("it is a pipe", Assert.Throws<UnusableFileException>(() => TextFile.Read(pipe)).Message);
-        await writing;
-    }
-
-    [Fact]
     public void An_empty_file_among_the_prompts_of_dpg_is_refused()
     {
         File.WriteAllText(Path.Combine(folder, "a.txt"), "a cat");

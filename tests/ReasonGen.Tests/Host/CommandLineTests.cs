@@ -105,6 +105,35 @@ public sealed class CommandLineTests
     public void What_is_no_number_is_told_in_words(string line, string mistake) =>
         Assert.Equal([mistake], CommandLine.Mistakes(Numbers().Command.Parse(line)));
 
+    [Theory]
+    [InlineData("-- --x --y", "")]
+    [InlineData("--x -- --x", "Unrecognized command or argument '--x'.")]
+    [InlineData("word --y -- --x", "Unrecognized command or argument '--y'.")]
+    public void What_follows_two_bare_dashes_is_left_alone(string line, string mistakes)
+    {
+        var command = new RootCommand { new Argument<string[]>("words") };
+        Assert.Equal(mistakes, string.Join('\n', CommandLine.Mistakes(command.Parse(line))));
+    }
+
+    [Fact]
+    public async Task Where_no_terminal_is_no_line_is_broken_or_filled_up()
+    {
+        var (_, json, _) = await Reasongen.RunApartAsync("doctor", "--json");
+        var (_, doctor, _) = await Reasongen.RunApartAsync("doctor");
+        foreach (var name in new[] { "Runtime", "libtorch sees", "libtorch", "Native library" })
+        {
+            Assert.Contains($"{name} {(string?)JObject.Parse(json)["facts"]![name]}",
+                doctor.Split('\n').Select(line => string.Join(' ', line.Split(' ',
+                    StringSplitOptions.RemoveEmptyEntries))));
+        }
+
+        var (_, plan, _) = await Reasongen.RunApartAsync("plan", "--model", "janus-7b", "--judge", "7b");
+        var made = MemoryPlan.Of(TrainingSetup.Janus7B, TrainingStage.Grpo, QwenConfig.Qwen7B);
+        Assert.All(made.Rows, row => Assert.Contains(plan.Split('\n'), line => line.EndsWith("  " + row.Why)));
+        Assert.Matches("(?m)^On one .* An estimate by these figures, not a measurement.$", plan);
+        Assert.DoesNotMatch("(?m) $", doctor + plan);
+    }
+
     [Fact]
     public void Chat_does_not_offer_the_miniature()
     {

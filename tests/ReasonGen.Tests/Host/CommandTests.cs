@@ -30,12 +30,16 @@ public sealed class CommandTests : IDisposable
     [InlineData("study paper --jobs 1000", 2, "at most 64")]
     [InlineData("study paper --only nois", 2, "there is no part 'nois'")]
     [InlineData("study paper --run seed1/nonsense", 2, "there is no run 'seed1/nonsense'")]
+    [InlineData("study paper --run seed1/none --only arms", 2, "--only has nothing to choose: give one of the two")]
+    [InlineData("study paper --run seed1/none --seeds 5", 2, "--seeds has nothing to choose")]
+    [InlineData("study paper --list --collect {0}/a", 2, "give one of the two")]
     [InlineData("study nonsense", 2, "there is no stage 'nonsense'")]
     [InlineData("plan --model janus-70b", 2, "there is no model 'janus-70b'")]
     [InlineData("plan --model janus-7b --stage base", 2, "there is no stage 'base'")]
     [InlineData("plan --model janus-7b --judge 70b", 2, "there is no judge '70b'")]
     [InlineData("plan --model janus-7b --lora -3", 2, "--lora is -3")]
     [InlineData("plan --model janus-7b --stage sft --judge 7b", 2, "has no judge")]
+    [InlineData("plan --model janus-7b --stage sft --rows 8", 2, "--rows is of rollouts, which sft has none of")]
     [InlineData("plan --model janus-7b --judge 7b", 0, "fits one 80 GB GPU")]
     [InlineData("plan --model janus-7b --stage sft --lora 0", 0, "It would fit one 80 GB GPU with --lora 16")]
     [InlineData("plan --model janus-7b --gpu rtx4090", 0, "It does not fit one rtx4090 (24 GB).")]
@@ -114,6 +118,62 @@ public sealed class CommandTests : IDisposable
         Assert.Contains("a.ipynb  ok", output);
         Assert.Contains("There.Is.No.Such.Package.Anywhere, 1.0.0\" could not be restored", output);
         Assert.Contains("it must be #r \"nuget: Name\"", output);
+    }
+
+    [Fact]
+    public async Task Packages_lie_in_the_users_folder_though_it_is_not_there_yet()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "the folder is named by a variable on Linux only");
+        Write("a.ipynb", "#r \"nuget: There.Is.No.Such.Package.Anywhere, 1.0.0\"");
+        File.WriteAllText(Path.Combine(folder, "file"), "");
+        async Task<string> Run(string data) => (await Child.RunAsync(new("dotnet",
+            [Reasongen.Assembly, "run", folder, "--out", Path.Combine(folder, "out")])
+        {
+            Environment = { ["XDG_DATA_HOME"] = Path.Combine(folder, data) },
+        })).Output;
+        Assert.Contains("where packages are restored, cannot be written", await Run("file/data"));
+        Assert.Contains("could not be restored", await Run("data"));
+        Assert.False(Directory.Exists(Path.Combine(folder, "reasongen")));
+        Assert.Single(Directory.GetDirectories(Path.Combine(folder, "data", "reasongen", "packages")));
+    }
+
+    [Theory]
+    [InlineData("file/home", 2, "cannot be written to {0}/file/home/")]
+    [InlineData("home", 0, "installed {0}/home/")]
+    public async Task The_kernel_is_written_to_the_users_folder_or_nowhere(string home, int exitCode, string message)
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "no variable names the user's folder there");
+        File.WriteAllText(Path.Combine(folder, "file"), "");
+        var here = Directory.CreateDirectory(Path.Combine(folder, "here")).FullName;
+        var (code, output, error) = await Child.RunAsync(new("dotnet", [Reasongen.Assembly, "kernel", "install"])
+        {
+            WorkingDirectory = here,
+            Environment =
+            {
+                ["HOME"] = Path.Combine(folder, home), ["XDG_DATA_HOME"] = null, ["JUPYTER_DATA_DIR"] = null,
+            },
+        });
+        Assert.True(code == exitCode, output + error);
+        Assert.Contains(string.Format(message, folder), output + error);
+        Assert.Empty(Directory.GetFileSystemEntries(here));
+    }
+
+    [Fact]
+    public async Task A_kernel_of_the_user_keeps_the_notebooks_name_from_an_environment_too()
+    {
+        var theirs = Path.Combine(folder, "user", "kernels", ".net-csharp");
+        var environment = Path.Combine(folder, "env");
+        Directory.CreateDirectory(theirs);
+        File.WriteAllText(Path.Combine(theirs, "kernel.json"), """{"argv":["dotnet","interactive"]}""");
+        var (code, output, error) = await Child.RunAsync(new("dotnet", [Reasongen.Assembly, "kernel", "install",
+            "--prefix", environment])
+        {
+            Environment = { ["JUPYTER_DATA_DIR"] = Path.Combine(folder, "user") },
+        });
+        Assert.True(code == 0, output + error);
+        Assert.Contains($"belongs to another kernel ({theirs})", output);
+        Assert.Equal("reasongen", Path.GetFileName(Assert.Single(Directory.GetDirectories(
+            Path.Combine(environment, "share", "jupyter", "kernels")))));
     }
 
     private static string NuGetFolder() =>

@@ -207,6 +207,8 @@ public sealed class JanusCommandTests : IDisposable
     [InlineData("generate --model tiny --prompt x --guidance Infinity --out {0}/out", "--guidance is 'Infinity'")]
     [InlineData("generate --model tiny --prompt x --count 10001 --out {0}/out", "--count of 1 to 10000")]
     [InlineData("generate --prompt x --out {0}/out", "--model")]
+    [InlineData("generate --model tiny --prompt x --no-rationale --text-budget 9 --out {0}/out", "leave one of")]
+    [InlineData("chat --model tiny --top-p 0.5 what", "give a --temperature above 0, or leave --top-p out")]
     [InlineData("chat --model tiny --image {0}/none.png what", "none.png")]
     [InlineData("chat --model tiny --image {0}/file what", "no image")]
     [InlineData("chat --model {0}/none what", "{0}/none")]
