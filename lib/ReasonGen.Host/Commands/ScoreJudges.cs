@@ -101,7 +101,7 @@ internal static class ScoreJudges
         else if (text.StartsWith("qwen:"))
         {
             _ = QwenProcessor.Read(text[5..], QwenVl.Check(text[5..]).Vision);
-            HuggingFaceTokenizer.Load(text[5..]);
+            _ = QwenVl.Tokenizer(text[5..]);
         }
         else if (text == "official" && options.Official is { } official)
         {
