@@ -38,8 +38,13 @@ public sealed class PaperEvidence(PaperStudy paper, Study study)
         get
         {
             string[] all = arms.ToArray(), alone = [.. all.Where(Stages.ContainsKey)];
+            if (!paper.Has(alone))
+            {
+                return new(alone.ToDictionary(arm => arm, Single), []);
+            }
+
             var (found, common) = (paper.Only(all), paper.Common(all));
-            return paper.Has(alone) ? common.Arms.Count == found.Arms.Count ? common : found : new(alone.ToDictionary(arm => arm, Single), []);
+            return common.Arms.Count == found.Arms.Count ? common : found;
         }
     }
 

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Host;
 using ReasonGen.Host.Commands;
@@ -66,7 +67,9 @@ public sealed class TrainRewardsTests : IDisposable
             Copy("qwen25vl/untied/" + file, "judge/" + file);
         }
 
-        File.WriteAllText(Path.Combine(qwen, "tokenizer.json"), TinyJanus.Tokenizer().ToString());
+        var bytes = TinyJanus.Tokenizer();
+        bytes["added_tokens"] = new JArray(); // the judge has 256 embeddings
+        File.WriteAllText(Path.Combine(qwen, "tokenizer.json"), bytes.ToString());
         var janus = TinyJanus.Write(Path.Combine(folder, "janus"));
         var config = RunConfig.Preset("mini") with { Judge = new() { ImagesPerBatch = 3, MaxTokens = 7 } };
         var rows = RewardPart.Plans(Find($"detector,{qwen},{janus},clipscore", config), TestDevice.Cpu)
