@@ -26,7 +26,8 @@ public sealed partial class Study
                 (model, record) => Reinforce(run, model, record));
     }
 
-    /// <summary>The record of a run that is there; null where it is not finished.</summary>
+    /// <summary>The record of a run that is there; null where it is not finished. Nothing stands on the model of a run
+    /// of the table, which may be gone, or be on the machine that made it.</summary>
     /// <exception cref="Checkpoints.UnusableFileException">It is damaged, or was made with other settings.</exception>
     internal RunRecord? Recorded(PaperItem item)
     {
@@ -35,7 +36,8 @@ public sealed partial class Study
             Register(run);
         }
 
-        return IsThere(item.Stage) ? Record(item.Stage) : null;
+        return (item.Run is null ? IsThere(item.Stage) : File.Exists(RecordPath(item.Stage))) ? Record(item.Stage)
+            : null;
     }
 
     private void Register(StudyRun run) => runs[run.Name] = run;

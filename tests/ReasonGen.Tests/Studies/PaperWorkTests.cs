@@ -39,6 +39,14 @@ public sealed class PaperWorkTests : IDisposable
             Assert.Contains($"--run {item.Id}", record.Command);
         }
 
+        Assert.Equal($"{work.Items.Count} of {work.Items.Count} done", new PaperTimes(work).ToGo());
+        // nothing stands on the model of a run
+        foreach (var (stage, kept) in new[] { ("adaptive", true), ("sft", false) })
+        {
+            File.Delete(Path.Combine(folder, "all", "seed1", "checkpoints", stage + ".safetensors"));
+            Assert.Equal(kept, work.Recorded(work.Items.Single(item => item.Id == $"seed1/{stage}")) is not null);
+        }
+
         var adaptive = study["adaptive"];
         Assert.Equal(2, adaptive.Curve("ground_entropy").Points.Length);
         Assert.InRange(adaptive.Curve("image_entropy").Points[0].Value, 0.1, 6);
@@ -47,7 +55,6 @@ public sealed class PaperWorkTests : IDisposable
         Assert.Equal(0.1, (double)study.Settings("none-flips-0.1")["reward"]!["flips"]!);
         Assert.Contains("no curves", Assert.Throws<ArgumentException>(() => study["sft"].Curve("reward")).Message);
         Assert.Contains("no arm 'nonsense'", Assert.Throws<ArgumentException>(() => study["nonsense"]).Message);
-        Assert.Equal($"{work.Items.Count} of {work.Items.Count} done", new PaperTimes(work).ToGo());
 
         int Order(string arm) => Array.IndexOf(["base", "sft", .. Runs], arm);
     }
