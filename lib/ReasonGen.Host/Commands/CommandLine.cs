@@ -144,6 +144,23 @@ internal static class CommandLine
     /// <summary>Whether an option stands on the command line, be it with its default.</summary>
     internal static bool Given(ParseResult parsed, Option option) => parsed.GetResult(option) is { Implicit: false };
 
+    /// <summary>Refuses an option that was given and would be passed over in silence.</summary>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="asked">What was asked for, with which it would do nothing.</param>
+    /// <param name="rules">What options go with, in words, and whether that was asked for.</param>
+    /// <exception cref="UsageException">One was given that goes with something else.</exception>
+    internal static void RefuseIdle(ParseResult parsed, string asked,
+        params (bool Fits, string With, Option[] Options)[] rules)
+    {
+        foreach (var (_, with, options) in rules.Where(rule => !rule.Fits))
+        {
+            if (options.FirstOrDefault(option => Given(parsed, option)) is { } idle)
+            {
+                throw new UsageException($"{idle.Name} goes with {with} and has no effect with {asked}: leave it out.");
+            }
+        }
+    }
+
     internal static void PrintJson(object value) =>
         Console.WriteLine(JsonConvert.SerializeObject(value, Formatting.Indented, Json));
 

@@ -47,7 +47,13 @@ internal static class RunCommand
             var runs = NotebookSelection.Find(parsed.GetValue(paths)!, values, folder);
             if (NotebookSelection.UsesDevice(runs, "device"))
             {
-                DeviceOption.Use(values.GetValueOrDefault("device"), "-p device=");
+                var named = values.GetValueOrDefault("device");
+                if (parsed.GetValue(device) is { } given && named is not null && named != given)
+                {
+                    throw new UsageException($"--device says {given} and -p device= says {named}; say it once");
+                }
+
+                DeviceOption.Use(named, "-p device=");
             }
 
             if (NotebookSelection.UsesDevice(runs, "judgeDevice"))

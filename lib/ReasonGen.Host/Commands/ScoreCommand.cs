@@ -113,9 +113,11 @@ internal static class ScoreCommand
         command.SetAction(parsed =>
         {
             var (left, right) = (parsed.GetValue(first)!, parsed.GetValue(second)!);
+            var people = right.EndsWith(".csv", StringComparison.Ordinal);
+            CommandLine.RefuseIdle(parsed, right, (people, "GenEval's annotations_*.csv", [metadata]));
             var a = ScoreReport.Read(left);
             var notes = new List<string>();
-            var b = right.EndsWith(".csv", StringComparison.Ordinal) ? null : ScoreReport.Read(right);
+            var b = people ? null : ScoreReport.Read(right);
             Expect(left, a.Benchmark, right, b?.Benchmark ?? "GenEval");
             var truth = b is null ? People(right, parsed.GetValue(metadata), notes) : Verdicts(b.Images);
             var matched = a.Images.Where(image => image.Score is not null && truth.ContainsKey(ImageName(image.Image)))

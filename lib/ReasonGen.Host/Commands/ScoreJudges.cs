@@ -65,6 +65,18 @@ internal sealed class ScoreOptions
     internal BoxUnit Unit(ParseResult parsed) => Boxes is not null && parsed.GetValue(Boxes) == "thousandths"
         ? BoxUnit.Thousandths : BoxUnit.Pixels;
 
+    /// <summary>Refuses options that are of another judge than the one that was asked for.</summary>
+    /// <exception cref="UsageException">One was given.</exception>
+    internal void Expect(ParseResult parsed)
+    {
+        var judge = parsed.GetValue(Judge)!;
+        Option[] boxes = Unit(parsed) == BoxUnit.Pixels ? [] : [Boxes!]; // pixels are what every judge counts in
+        CommandLine.RefuseIdle(parsed, $"--judge {judge}",
+            (judge.StartsWith("http"), "a served judge (--judge https://…/v1)", [Model, Concurrent, .. boxes]),
+            (judge.StartsWith("file:"), "--judge file:PATH", [Name]),
+            (judge == "official", "--judge official", [.. Official?.All ?? []]));
+    }
+
     internal void AddTo(Command command)
     {
         command.Arguments.Add(Folder);
@@ -122,8 +134,6 @@ internal static class ScoreJudges
         GenEvalOptions? rules = null) => parsed.GetValue(options.Judge)! switch
     {
         "world" => new WorldScoring(),
-        var text when options.Unit(parsed) != BoxUnit.Pixels && !text.StartsWith("http") => throw new UsageException(
-            $"--boxes thousandths is of served judges; the boxes of {text} are in pixels: leave it out."),
         "official" when rules is not null && options.Official is { } official && official.GenEval(parsed, rules)
             is var judge => new CachedObjects(judge, run.Keep(judge)),
         var text when text.StartsWith("file:") => DetectionFile.Read(text[5..], parsed.GetValue(options.Name)),

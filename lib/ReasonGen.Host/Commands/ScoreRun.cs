@@ -26,6 +26,7 @@ internal sealed class ScoreRun
     internal ScoreRun(ScoreOptions options, ParseResult parsed, string benchmark, CancellationToken cancel)
     {
         (this.options, this.parsed, this.cancel) = (options, parsed, cancel);
+        options.Expect(parsed);
         Folder = parsed.GetValue(options.Folder)!;
         Output = parsed.GetValue(options.Output) ?? $"{Named(Folder)}-scores/{benchmark}";
         if (!Directory.Exists(Folder))

@@ -51,13 +51,23 @@ internal static class ScoreT2iCommand
             "Scores even where a file's boxes hardly ever are of what is asked for." };
         var command = new Command("t2i", Help) { category, nouns, objects, depth, parts, lists, perPrompt, anyway };
         options.AddTo(command);
-        command.SetAction((parsed, cancel) => Task.FromResult(new T2iRun(options, parsed, parsed.GetValue(category)!,
-            cancel)
+        (Option Option, string[] Categories)[] read =
+        [
+            (nouns, [.. T2iRun.Attributes, "spatial", "3d"]), (objects, ["numeracy"]), (depth, ["3d"]),
+            (parts, ["complex"]), (lists, ["complex"]),
+        ];
+        command.SetAction((parsed, cancel) =>
         {
-            Nouns = parsed.GetValue(nouns), Objects = parsed.GetValue(objects), Depth = parsed.GetValue(depth),
+            var own = parsed.GetValue(category)!;
+            CommandLine.RefuseIdle(parsed, $"--category {own}", [.. read.Select(one => (one.Categories.Contains(own),
+                $"--category {string.Join(", ", one.Categories)}", new[] { one.Option }))]);
+            return Task.FromResult(new T2iRun(options, parsed, own, cancel)
+            {
+                Nouns = parsed.GetValue(nouns), Objects = parsed.GetValue(objects), Depth = parsed.GetValue(depth),
                 Parts = parsed.GetValue(parts) ?? [], Lists = parsed.GetValue(lists),
-            PerPrompt = parsed.GetValue(perPrompt), Anyway = parsed.GetValue(anyway),
-        }.Run()));
+                PerPrompt = parsed.GetValue(perPrompt), Anyway = parsed.GetValue(anyway),
+            }.Run());
+        });
         return command;
     }
 }

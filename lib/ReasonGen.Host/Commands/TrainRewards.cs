@@ -89,7 +89,7 @@ internal sealed partial class TrainRewards
     }
 
     /// <summary>Finds every part, so that what is missing is told before a model is loaded.</summary>
-    /// <exception cref="UsageException">Nothing is given, or a part is none.</exception>
+    /// <exception cref="UsageException">Nothing is given, a part is none, or an option goes with no part.</exception>
     /// <exception cref="UnusableFileException">A part lacks a file, or its weights do not fit its
     /// configuration.</exception>
     /// <exception cref="ArgumentException">The parts cannot be added up.</exception>
@@ -102,6 +102,10 @@ internal sealed partial class TrainRewards
         RewardPart[] found = parts.Length > 0 ? [.. parts.Select(part => Part(part, parsed, config))]
             : throw new UsageException("--judge is empty; see --help for what there is");
         EnsembleReward.Expect([.. found.Select(part => (part.Name, part.Weight))]);
+        CommandLine.RefuseIdle(parsed, $"--judge {text}",
+            (found.Any(part => IsEndpoint(part.Spec)), "an endpoint in --judge (https://…/v1)", [served]),
+            (found.Any(part => Official.ContainsKey(part.Spec)),
+                $"a benchmark's own model in --judge ({string.Join(", ", Official.Keys)})", [weights, anyModel]));
         return found;
     }
 
@@ -111,6 +115,8 @@ internal sealed partial class TrainRewards
         (IReward, double)[] loaded = [.. parts.Select(part => (part.Load(target), part.Weight))];
         return loaded is [var (only, weight)] && weight == 1 ? only : new EnsembleReward(loaded);
     }
+
+    private static bool IsEndpoint(string name) => name.StartsWith("http://") || name.StartsWith("https://");
 
     private RewardPart Part(string spec, ParseResult parsed, RunConfig config)
     {
@@ -146,7 +152,7 @@ internal sealed partial class TrainRewards
                 _ => PlannedJudge.Of($"judge {name}", bytes), NeedsInclude: name is Verdict or Share);
         }
 
-        if (name.StartsWith("http://") || name.StartsWith("https://"))
+        if (IsEndpoint(name))
         {
             var model = parsed.GetValue(served) ?? throw new UsageException(
                 $"the judge {name} is an endpoint; say --judge-model, as GET {name.TrimEnd('/')}/models lists it");

@@ -16,6 +16,9 @@ public sealed class CommandTests : IDisposable
     [InlineData("run {0}/good.ipynb -p colour=red", 2, "no notebook has a parameter 'colour'")]
     [InlineData("run {0}/good.ipynb -p size", 2, "-p wants name=value")]
     [InlineData("run {0}/good.ipynb -p size=big", 2, "is a whole number (int) such as 1000 or 1e3")]
+    [InlineData("run {0}/placed.ipynb --device cpu -p device=cpu,bf16", 2,
+        "--device says cpu and -p device= says cpu,bf16; say it once")]
+    [InlineData("run {0}/placed.ipynb --device cpu -p device=cpu", 0, "1 of 1 notebooks ran through")]
     [InlineData("frobnicate", 2, "frobnicate")]
     [InlineData("plon", 2, "Did you mean 'plan'?")]
     [InlineData("plan --modle janus-7b", 2, "Did you mean '--model'?")]
@@ -55,6 +58,11 @@ public sealed class CommandTests : IDisposable
         else if (arguments.Contains("good"))
         {
             Write("good.ipynb", "1");
+        }
+        else if (arguments.Contains("placed"))
+        {
+            SmallNotebook.Write(Path.Combine(folder, "placed.ipynb"), ("string device = \"\";", "parameters"),
+                ("// Lab.Start(preset, 1, device)\n1", "code"));
         }
 
         var (code, output) = await Reasongen.RunAsync([.. given,

@@ -65,6 +65,14 @@ public sealed class TrainCommandTests : IDisposable
     [InlineData("train grpo --model mini --judge heavy*detector --out {0}/o", 2, "'heavy' is no weight")]
     [InlineData("train grpo --model mini --judge hps --weights {0} --out {0}/o", 2, "HPS_v2.1_compressed.pt")]
     [InlineData("train grpo --model mini --judge https://somewhere/v1 --out {0}/o", 2, "--judge-model")]
+    [InlineData("train grpo --model mini --judge-model m --out {0}/o --dry-run", 2,
+        "--judge-model goes with an endpoint in --judge (https://…/v1) and has no effect with --judge detector")]
+    [InlineData("train grpo --model mini --weights {0} --out {0}/o --dry-run", 2,
+        "--weights goes with a benchmark's own model in --judge (geneval, ")]
+    [InlineData("train grpo --model mini --judge detector,https://a/v1 --judge-model m --any-model --out {0}/o", 2,
+        "--any-model goes with a benchmark's own model")]
+    [InlineData("train grpo --model mini --judge detector,0.5*https://a/v1 --judge-model m --out {0}/o --dry-run", 0,
+        "200 steps of 16 prompts")]
     [InlineData(
         "train grpo --model tiny --data {0}/prompts.txt --judge http://127.0.0.1:9/v1 --judge-model m --out {0}/o", 2,
         "the prompt 'an <image> of a cat' holds <image>")]

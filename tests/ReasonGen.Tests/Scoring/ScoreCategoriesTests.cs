@@ -162,7 +162,7 @@ public sealed class ScoreCategoriesTests : IDisposable
         (code, output) = await Reasongen.RunAsync("score", "t2i", images, "--category", "spatial", "--judge",
             "qwen:none", "--boxes", "thousandths");
         Assert.True(code == 2, output);
-        Assert.Contains("--boxes thousandths is of served judges", output);
+        Assert.Contains("--boxes goes with a served judge", output);
     }
 
     [Fact]

@@ -243,8 +243,8 @@ public sealed class ScoreCommandTests : IDisposable
                 ["class"] = box.Class, ["box"] = new JArray(box.X, 40, box.X + 12, 52), ["score"] = box.Score,
             })),
         }.ToString(Newtonsoft.Json.Formatting.None));
-        var (code, output) = await Reasongen.RunAsync("score", "t2i", images, "--category", category, "--judge", "file:"
-            + detections, "--objects", Written("objects.txt", "dog - dogs\ncat - cats\n"));
+        var (code, output) = await Reasongen.RunAsync(["score", "t2i", images, "--category", category, "--judge",
+            "file:" + detections, .. Objects(category, "dog - dogs\ncat - cats\n")]);
         Assert.True(code == 0, output);
         return ScoreReport.Read(Path.Combine(folder, "t2i-scores", $"t2i-{category}")).Images.Single().Score!.Value;
     }
@@ -264,9 +264,9 @@ public sealed class ScoreCommandTests : IDisposable
         using var endpoint = new FaultyEndpoint((_, _) => Reply.Says(new JArray(said.Split(' ').Chunk(2).Select(box =>
             new JObject { ["label"] = box[0], ["bbox_2d"] = new JArray(int.Parse(box[1]), 100, int.Parse(box[1]) + 40,
                 140) })).ToString(Newtonsoft.Json.Formatting.None)));
-        var (code, output) = await Reasongen.RunAsync("score", "t2i", images, "--category", category, "--judge",
-            endpoint.Address, "--judge-model", "m", "--objects",
-            Written("objects.txt", "man - men\nship - ships\nperson - people\n"));
+        var (code, output) = await Reasongen.RunAsync(["score", "t2i", images, "--category", category, "--judge",
+            endpoint.Address, "--judge-model", "m",
+            .. Objects(category, "man - men\nship - ships\nperson - people\n")]);
         Assert.True(code == 0, output);
         Assert.Equal(expected, ScoreReport.Read(Path.Combine(folder, "t2i-scores", $"t2i-{category}")).Images.Single()
             .Score!.Value, 1e-6);
@@ -285,6 +285,30 @@ public sealed class ScoreCommandTests : IDisposable
     [InlineData("score t2i {0} --category colour --judge world", "'color'")]
     [InlineData("score compare {0} {0}", "it holds no scores")]
     [InlineData("score geneval", "See 'reasongen score geneval --help'")]
+    [InlineData("score geneval {0} --judge world --judge-model m",
+        "--judge-model goes with a served judge (--judge https://…/v1) and has no effect with --judge world: leave it")]
+    [InlineData("score geneval2 {0} --prompts p --judge qwen:{0} --concurrent 8", "--concurrent goes with a served")]
+    [InlineData("score dpg {0} --questions q --judge http://a/v1 --judge-name b", "--judge-name goes with --judge file")]
+    [InlineData("score geneval {0} --judge world --weights {0}", "--weights goes with --judge official")]
+    [InlineData("score geneval {0} --judge qwen:{0} --detector d", "--detector goes with --judge official")]
+    [InlineData("score geneval {0} --judge file:{0}/d --clip c", "--clip goes with --judge official")]
+    [InlineData("score dpg {0} --questions q --judge file:{0}/a --mplug m", "--mplug goes with --judge official")]
+    [InlineData("score t2i {0} --category color --judge file:{0}/a --blip b", "--blip goes with --judge official")]
+    [InlineData("score t2i {0} --category spatial --judge world --unidet u", "--unidet goes with --judge official")]
+    [InlineData("score t2i {0} --category 3d --judge world --unidet-labels u", "--unidet-labels goes with --judge off")]
+    [InlineData("score t2i {0} --category color --judge qwen:{0} --any-model", "--any-model goes with --judge off")]
+    [InlineData("score t2i {0} --category spatial --judge official --boxes thousandths --dry-run",
+        "--boxes goes with a served judge")]
+    [InlineData("score geneval {0} --judge world --boxes thousandths", "--boxes goes with a served judge")]
+    [InlineData("score geneval {0} --judge world --boxes pixels", "holds no image in GenEval's layout")]
+    [InlineData("score t2i {0} --category spatial --judge world --objects o",
+        "--objects goes with --category numeracy and has no effect with --category spatial: leave it out")]
+    [InlineData("score t2i {0} --category numeracy --judge world --depth d", "--depth goes with --category 3d and")]
+    [InlineData("score t2i {0} --category color --judge qwen:{0} --parts a b c", "--parts goes with --category comp")]
+    [InlineData("score t2i {0} --category 3d --judge world --lists l", "--lists goes with --category complex")]
+    [InlineData("score t2i {0} --category complex --judge file:none --nouns n",
+        "--nouns goes with --category color, shape, texture, spatial, 3d and has no effect with --category complex")]
+    [InlineData("score agree {0} {0}/r.jsonl --metadata m", "--metadata goes with GenEval's annotations_*.csv and has")]
     public async Task Bad_input_is_answered_in_a_sentence(string arguments, string message)
     {
         var (code, output) = await Reasongen.RunAsync(string.Format(arguments, folder).Split(' '));
@@ -294,6 +318,9 @@ public sealed class ScoreCommandTests : IDisposable
     }
 
     public void Dispose() => Directory.Delete(folder, recursive: true);
+
+    private string[] Objects(string category, string lines) =>
+        category == "numeracy" ? ["--objects", Written("objects.txt", lines)] : [];
 
     private string Written(string name, string text)
     {

@@ -31,9 +31,8 @@ public sealed class UniDetScoreTests : IDisposable
             File.WriteAllBytes(Path.Combine(depths, name), Png.Encode(UniDetImage.Read(path)));
         }
 
-        var objects = Path.Combine(folder, "objects.txt");
-        File.WriteAllLines(objects, UniDetFixture.Objects);
-        var (code, output) = await ScoreAsync(category, kind, "--any-model", "--objects", objects, "--depth", depths);
+        var (code, output) = await ScoreAsync(category, kind, ["--any-model", .. Objects(category),
+            .. category == "3d" ? new[] { "--depth", depths } : []]);
         Assert.True(code == 0, output);
         Assert.Contains($"UniDet {kind} of other sizes: not T2I-CompBench's official detector", output);
         Assert.Contains("not comparable with published T2I-CompBench scores", output);
@@ -65,16 +64,21 @@ public sealed class UniDetScoreTests : IDisposable
         Directory.CreateDirectory(Path.Combine(folder, "samples"));
         File.Copy(Directory.GetFiles(Golden.Path("unidet/samples_spatial"))[0],
             Path.Combine(folder, "samples", "a dog_000000.png"));
-        var objects = Path.Combine(folder, "objects.txt");
-        File.WriteAllLines(objects, UniDetFixture.Objects);
         var (code, output) = await ScoreAsync(category, kind,
-            ["--objects", objects, .. option.Split(' ', StringSplitOptions.RemoveEmptyEntries)]);
+            [.. Objects(category), .. option.Split(' ', StringSplitOptions.RemoveEmptyEntries)]);
         Assert.True(code == 2, output);
         Assert.Contains(message, output);
         Assert.DoesNotContain("   at ", output);
     }
 
     public void Dispose() => Directory.Delete(folder, recursive: true);
+
+    private string[] Objects(string category)
+    {
+        var objects = Path.Combine(folder, "objects.txt");
+        File.WriteAllLines(objects, UniDetFixture.Objects);
+        return category == "numeracy" ? ["--objects", objects] : [];
+    }
 
     private static DepthMap Depth(string path)
     {
