@@ -288,7 +288,7 @@ public sealed class ScoreCommandTests : IDisposable
     [InlineData("score geneval {0} --judge world --judge-model m",
         "--judge-model goes with a served judge (--judge https://…/v1) and has no effect with --judge world: leave it")]
     [InlineData("score geneval2 {0} --prompts p --judge qwen:{0} --concurrent 8", "--concurrent goes with a served")]
-    [InlineData("score dpg {0} --questions q --judge http://a/v1 --judge-name b", "--judge-name goes with --judge file")]
+    [InlineData("score dpg {0} --questions q --judge http://a/v1 --judge-name b", "--judge-name goes with")]
     [InlineData("score geneval {0} --judge world --weights {0}", "--weights goes with --judge official")]
     [InlineData("score geneval {0} --judge qwen:{0} --detector d", "--detector goes with --judge official")]
     [InlineData("score geneval {0} --judge file:{0}/d --clip c", "--clip goes with --judge official")]
