@@ -35,10 +35,12 @@ public sealed record Series(string Name, double[] X, double[] Y)
                 nameof(errors)),
     };
 
-    /// <summary>The same with an interval around each value, as its error bar.</summary>
+    /// <summary>The same with an interval around each value, as its error bar; an interval with an end that is not
+    /// finite has none.</summary>
     /// <exception cref="ArgumentException">There are not as many as values.</exception>
-    public Series WithIntervals(IReadOnlyCollection<Interval> all) => WithErrors(all.Select(of => of.High - of.Value))
-        with { Below = [.. all.Select(of => of.Value - of.Low)] };
+    public Series WithIntervals(IReadOnlyCollection<Interval> all) =>
+        WithErrors(all.Select(of => double.IsFinite(of.Low) ? of.High - of.Value : double.NaN))
+        with { Below = [.. all.Select(of => double.IsFinite(of.High) ? of.Value - of.Low : double.NaN)] };
 
     /// <summary>Means over a window that ends at each value.</summary>
     public Series Smooth(int window) => this with

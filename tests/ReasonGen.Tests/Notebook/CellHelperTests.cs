@@ -1,5 +1,6 @@
 using ReasonGen.Notebook;
 using ReasonGen.Rollouts;
+using ReasonGen.Scoring;
 using ReasonGen.Studies;
 using TorchSharp;
 using Xunit;
@@ -101,5 +102,9 @@ public sealed class CellHelperTests
         Assert.Contains("1 &#177; 0.5", html);
         Assert.Contains("\"error_y\":{\"type\":\"data\",\"array\":[0.5,0.25]}", html);
         Assert.Throws<ArgumentException>(() => series.WithErrors([1]));
+        // half an interval is none
+        Assert.Contains("\"array\":[0.5,null,null],\"symmetric\":false,\"arrayminus\":[0.25,null,null]",
+            Plot.Lines("t", "x", "y", new Series("s", [1.0, 2, 3]).WithIntervals([new(1, 0.75, 1.5),
+                new(2, double.NaN, 3), new(3, 2, double.NaN)])).ToHtml());
     }
 }
