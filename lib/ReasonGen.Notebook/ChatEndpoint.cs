@@ -11,6 +11,9 @@ namespace ReasonGen.Notebook;
 /// </summary>
 public static class ChatEndpoint
 {
+    /// <summary>Whether a judge is named by the address of an endpoint.</summary>
+    internal static bool IsAddress(string judge) => judge.StartsWith("http://") || judge.StartsWith("https://");
+
     /// <param name="address">The API's address up to its version, e.g. "http://localhost:8000/v1"; a server's bare
     /// address means its "/v1" where it knows no other.</param>
     /// <param name="model">Model as the endpoint names it.</param>

@@ -29,6 +29,9 @@ public sealed class CheckpointFiles
     /// <summary>The tensors, file by file, in the order of each.</summary>
     public IReadOnlyList<TensorEntry> Entries { get; }
 
+    /// <summary>Elements of all tensors.</summary>
+    internal long Elements => Entries.Sum(entry => entry.Elements);
+
     /// <summary>The files that hold them.</summary>
     public IReadOnlyList<string> Files { get; }
 

@@ -214,6 +214,13 @@ public static class RankOperations
         return made;
     }
 
+    /// <inheritdoc cref="Awaited{T}"/>
+    public static void Awaited(this IRankGroup ranks, Action work, string what) => ranks.Awaited(() =>
+    {
+        work();
+        return true;
+    }, what);
+
     /// <summary>Does on rank 0 alone what the others wait for however long it takes, such as writing files.</summary>
     public static void ByFirst(this IRankGroup ranks, Action work, string what) => ranks.Awaited(() =>
     {
@@ -221,8 +228,6 @@ public static class RankOperations
         {
             work();
         }
-
-        return true;
     }, what);
 
     /// <summary>Does on rank 0 what makes files for all, then on the others; all wait however long it takes.</summary>

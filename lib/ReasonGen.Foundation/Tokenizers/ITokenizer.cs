@@ -1,3 +1,5 @@
+using ReasonGen.Checkpoints;
+
 namespace ReasonGen.Tokenizers;
 
 /// <summary>Ids of the tokens that structure a prompt → rationale → image sequence.</summary>
@@ -21,4 +23,14 @@ public interface ITokenizer
 
     /// <summary>The text of ids; special tokens are left out.</summary>
     string Decode(IEnumerable<int> ids);
+}
+
+/// <summary>What is said of tokenizers.</summary>
+internal static class TokenizerErrors
+{
+    /// <summary>That it has ids that a model lacks.</summary>
+    internal static UnusableFileException Foreign(this ITokenizer tokenizer, string source, int embeddings) =>
+        new(source,
+            $"the tokenizer has ids up to {tokenizer.VocabularySize - 1}, the model only {embeddings} embeddings",
+            "put the tokenizer.json of this very model beside its weights");
 }

@@ -18,18 +18,17 @@ internal static class EarlierScores
     /// <exception cref="UnusableFileException">They cannot be moved.</exception>
     internal static void SetAside(string output, ScoreReport report, ICollection<string> notes)
     {
-        string? Of(string member) => SideFile.Text(Path.Combine(output, ScoreReport.FileName),
-            "whose scores stood here", notes, member);
-        if (Of("Judge") is not { } judge)
+        var earlier = SideFile.Texts(Path.Combine(output, ScoreReport.FileName), "whose scores stood here", notes);
+        if (earlier("Judge") is not { } judge)
         {
             return;
         }
 
         // earlier versions kept the name alone
-        var (benchmark, identity) = (Of("Benchmark") ?? "", Of("JudgeIdentity"));
-        if (benchmark == report.Benchmark && judge == report.Judge && (Of("Options") ?? "") == report.Options
+        var (benchmark, identity) = (earlier("Benchmark") ?? "", earlier("JudgeIdentity"));
+        if (benchmark == report.Benchmark && judge == report.Judge && (earlier("Options") ?? "") == report.Options
             && (identity is null || identity == report.JudgeIdentity
-                || Of("JudgeFile") is { } path && path == report.JudgeFile))
+                || earlier("JudgeFile") is { } path && path == report.JudgeFile))
         {
             return;
         }

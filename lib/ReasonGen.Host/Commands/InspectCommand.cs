@@ -74,7 +74,7 @@ internal static class InspectCommand
         }
 
         var types = files.Entries.GroupBy(Type).Select(group => $"{group.Key} {group.Sum(entry => entry.Elements):N0}");
-        var (elements, bytes) = (files.Entries.Sum(entry => entry.Elements), files.Entries.Sum(entry => entry.Bytes));
+        var (elements, bytes) = (files.Elements, files.Entries.Sum(entry => entry.Bytes));
         Console.WriteLine(
             $"total  {files.Entries.Count} tensors, {elements:N0} elements,"
             + $" {Bytes(bytes)} ({string.Join(", ", types)})");
@@ -135,7 +135,7 @@ internal static class InspectCommand
         var tokenizer = HuggingFaceTokenizer.Load(folder, names);
         _ = names is null ? null : tokenizer.Special; // throws where it lacks Janus' own tokens
         return tokenizer.VocabularySize <= vocabularySize ? $"its tokenizer has {tokenizer.VocabularySize} ids"
-            : throw JanusPipeline.Foreign(folder, tokenizer, vocabularySize);
+            : throw tokenizer.Foreign(folder, vocabularySize);
     }
 
     // of what a link leads to, too

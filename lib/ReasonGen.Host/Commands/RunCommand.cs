@@ -67,7 +67,7 @@ internal static class RunCommand
             var watch = System.Diagnostics.Stopwatch.StartNew();
             var outcomes = await new NotebookRunner(found, console).RunAsync(runs, cancel);
             IEnumerable<string> Given(Option<string?> option) =>
-                parsed.GetResult(option) is { Implicit: false } ? [option.Name, parsed.GetValue(option)!] : [];
+                CommandLine.Given(parsed, option) ? [option.Name, parsed.GetValue(option)!] : [];
             string[] again = ["run", .. parsed.GetValue(paths)!,
                 .. values.SelectMany(pair => new[] { "-p", $"{pair.Key}={pair.Value}" }),
                 .. Given(device), .. Given(output!), .. parsed.GetValue(trust) ? ["--trust"] : Array.Empty<string>()];

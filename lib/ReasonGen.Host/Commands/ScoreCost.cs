@@ -1,4 +1,5 @@
 using ReasonGen.Checkpoints;
+using ReasonGen.Notebook;
 
 namespace ReasonGen.Host.Commands;
 
@@ -18,7 +19,7 @@ internal static class ScoreCost
             : Calls(judge, images, questions) is { } calls ? $" About {calls} calls." : "";
 
     /// <summary>Calls of a served judge; null for another.</summary>
-    internal static long? Calls(string judge, int images, long questions) => judge.StartsWith("http")
+    internal static long? Calls(string judge, int images, long questions) => ChatEndpoint.IsAddress(judge)
         ? Math.Max(images, questions) : null;
 
     /// <summary>Seconds on an H100 and on the cores here; null where nothing is computed here.</summary>
@@ -46,5 +47,5 @@ internal static class ScoreCost
 
     // Weights in billions, as the folder's files describe them.
     private static double Billions(string judge) =>
-        CheckpointFiles.Open(judge[5..]).Entries.Sum(entry => entry.Elements) / 1e9;
+        CheckpointFiles.Open(judge[5..]).Elements / 1e9;
 }

@@ -2,6 +2,7 @@ using System.CommandLine;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Files;
+using ReasonGen.Notebook;
 using ReasonGen.Rollouts;
 using ReasonGen.Scoring;
 using ReasonGen.Studies;
@@ -94,7 +95,7 @@ internal static class ScoreGenEval2Command
         }
 
         var judge = ScoreJudges.Questions(source, options, parsed, run, needsProbabilities: true);
-        var served = source.StartsWith("http");
+        var served = ChatEndpoint.IsAddress(source);
         if (served)
         {
             run.Notes.Add("of a served judge the 20 likeliest first tokens are known; all others count as 0");

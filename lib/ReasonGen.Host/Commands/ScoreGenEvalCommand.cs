@@ -167,8 +167,7 @@ internal static class ScoreGenEvalCommand
                 "clip_model" => "CLIP is chosen with --clip",
                 "bgcolor" or "crop" when judge != "official" =>
                     "it is about the colours that CLIP tells for --judge official; another judge tells its own",
-                "threshold" or "counting_threshold" or "max_objects" or "max_overlap" or "position_threshold"
-                    or "bgcolor" or "crop" => null,
+                _ when GenEvalOptions.Names.Contains(name) => null,
                 _ => $"there is no setting '{name}'; the official script passes it over in silence",
             };
             if (why is not null)

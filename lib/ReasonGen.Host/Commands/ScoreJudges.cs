@@ -72,7 +72,7 @@ internal sealed class ScoreOptions
         var judge = parsed.GetValue(Judge)!;
         Option[] boxes = Unit(parsed) == BoxUnit.Pixels ? [] : [Boxes!]; // pixels are what every judge counts in
         CommandLine.RefuseIdle(parsed, $"--judge {judge}",
-            (judge.StartsWith("http"), "a served judge (--judge https://…/v1)", [Model, Concurrent, .. boxes]),
+            (ChatEndpoint.IsAddress(judge), "a served judge (--judge https://…/v1)", [Model, Concurrent, .. boxes]),
             (judge.StartsWith("file:"), "--judge file:PATH", [Name]),
             (judge == "official", "--judge official", [.. Official?.All ?? []]));
     }
@@ -206,7 +206,7 @@ internal static class ScoreJudges
             };
         }
 
-        if (!text.StartsWith("http://") && !text.StartsWith("https://"))
+        if (!ChatEndpoint.IsAddress(text))
         {
             throw Unknown(text);
         }

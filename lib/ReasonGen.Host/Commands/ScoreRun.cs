@@ -46,7 +46,7 @@ internal sealed class ScoreRun
         || Path.GetFileName(Named(Folder)) != "generated_images") ? own
         : Path.Combine(Path.GetFullPath(Folder), "..", ImageSuite.SettingsFile);
 
-    private bool IsServed => parsed.GetValue(options.Judge)!.StartsWith("http");
+    private bool IsServed => ChatEndpoint.IsAddress(parsed.GetValue(options.Judge)!);
 
     internal string Folder { get; }
 
@@ -279,7 +279,7 @@ internal sealed class ScoreRun
     private ScoreReport Identified(ScoreReport report, IScoringJudge judge) => judge is AnswerFile or DetectionFile
         ? report with
         {
-            JudgeIdentity = Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(judge.Identity)))[..32],
+            JudgeIdentity = AnswerCache.KeyOf(judge.Identity),
             JudgeFile = Path.GetFullPath(judge.Identity),
         }
         : report with

@@ -18,6 +18,16 @@ internal static class SideFile
     internal static string? Text(string path, string what, ICollection<string> notes, params string[] names) =>
         Value(path, what, notes, names, value => value.Value as string, "no text");
 
+    /// <summary>Texts of a file's outermost object by their names, null where there is none; the file is read
+    /// once.</summary>
+    /// <inheritdoc cref="Text"/>
+    internal static Func<string, string?> Texts(string path, string what, ICollection<string> notes)
+    {
+        var all = File.Exists(path) ? Noted(path, what, notes, () => PlainJson.Parse(File.ReadAllText(path))) : null;
+        return name => all is null ? null
+            : Noted(path, what, notes, () => Member(all, [name], value => value.Value as string, "no text"));
+    }
+
     /// <summary>A whole number from 0 to a million in a file; null where there is none.</summary>
     /// <inheritdoc cref="Text"/>
     internal static int? Count(string path, string what, ICollection<string> notes, params string[] names) =>
@@ -25,27 +35,29 @@ internal static class SideFile
             ? (int?)(long)count : null, $"no whole number from 0 to {MostCount}");
 
     private static T? Value<T>(string path, string what, ICollection<string> notes, string[] names,
-        Func<JValue, T?> take, string otherwise)
+        Func<JValue, T?> take, string otherwise) => !File.Exists(path) ? default
+        : Noted(path, what, notes, () => Member(PlainJson.Parse(File.ReadAllText(path)), names, take, otherwise));
+
+    private static T? Member<T>(JToken? value, string[] names, Func<JValue, T?> take, string otherwise)
     {
-        if (!File.Exists(path))
+        foreach (var name in names)
         {
-            return default;
+            value = value is JObject inner ? inner[name] : throw new FormatException($"'{name}' lies in no object");
+            if (value is null or { Type: JTokenType.Null })
+            {
+                return default;
+            }
         }
 
+        return value is JValue plain && take(plain) is { } taken ? taken
+            : throw new FormatException($"'{names[^1]}' is {otherwise}");
+    }
+
+    private static T? Noted<T>(string path, string what, ICollection<string> notes, Func<T?> read)
+    {
         try
         {
-            JToken? value = PlainJson.Parse(File.ReadAllText(path));
-            foreach (var name in names)
-            {
-                value = value is JObject inner ? inner[name] : throw new FormatException($"'{name}' lies in no object");
-                if (value is null or { Type: JTokenType.Null })
-                {
-                    return default;
-                }
-            }
-
-            return value is JValue plain && take(plain) is { } taken ? taken
-                : throw new FormatException($"'{names[^1]}' is {otherwise}");
+            return read();
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException or FormatException)
         {

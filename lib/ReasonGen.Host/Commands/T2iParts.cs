@@ -45,10 +45,12 @@ internal static class T2iParts
 
     internal sealed class Joined(string[] parts) : IScoringJudge
     {
-        public string Name => string.Join(", ", parts.Select(part => ScoreReport.Read(part).Judge).Distinct());
+        private readonly ScoreReport[] reports = [.. parts.Select(ScoreReport.Read)];
 
-        public string Identity => string.Join(" | ", parts.Select(part => ScoreReport.Read(part))
-            .Select(part => $"{part.Benchmark} {part.JudgeIdentity ?? part.Judge}"));
+        public string Name => string.Join(", ", reports.Select(part => part.Judge).Distinct());
+
+        public string Identity => string.Join(" | ",
+            reports.Select(part => $"{part.Benchmark} {part.JudgeIdentity ?? part.Judge}"));
 
         public bool Official => false;
 

@@ -103,7 +103,7 @@ internal sealed partial class TrainRewards
             : throw new UsageException("--judge is empty; see --help for what there is");
         EnsembleReward.Expect([.. found.Select(part => (part.Name, part.Weight))]);
         CommandLine.RefuseIdle(parsed, $"--judge {text}",
-            (found.Any(part => IsEndpoint(part.Spec)), "an endpoint in --judge (https://…/v1)", [served]),
+            (found.Any(part => ChatEndpoint.IsAddress(part.Spec)), "an endpoint in --judge (https://…/v1)", [served]),
             (found.Any(part => Official.ContainsKey(part.Spec)),
                 $"a benchmark's own model in --judge ({string.Join(", ", Official.Keys)})", [weights, anyModel]));
         return found;
@@ -115,8 +115,6 @@ internal sealed partial class TrainRewards
         (IReward, double)[] loaded = [.. parts.Select(part => (part.Load(target), part.Weight))];
         return loaded is [var (only, weight)] && weight == 1 ? only : new EnsembleReward(loaded);
     }
-
-    private static bool IsEndpoint(string name) => name.StartsWith("http://") || name.StartsWith("https://");
 
     private RewardPart Part(string spec, ParseResult parsed, RunConfig config)
     {
@@ -145,14 +143,14 @@ internal sealed partial class TrainRewards
             var (folder, any) = (parsed.GetValue(weights)!, parsed.GetValue(anyModel));
             string[] paths = [.. files.Select(file => file.Require(folder, $"--judge {name}", "--weights FOLDER"))];
             Expect(name, paths[0], any);
-            double bytes = paths.Sum(path => ClipFiles.OpenWeights(path).Entries.Sum(one => one.Elements))
-                * (double)sizeof(float); // whatever they are stored in
+            double bytes = (double)sizeof(float) // whatever they are stored in
+                * paths.Sum(path => ClipFiles.OpenWeights(path).Elements);
             return new(name, name, weight, $"{name} {string.Join(' ', paths.Select(ModelOptions.Fingerprint))}",
                 target => LoadOfficial(name, paths, target with { DType = torch.ScalarType.Float32 }, any),
                 _ => PlannedJudge.Of($"judge {name}", bytes), NeedsInclude: name is Verdict or Share);
         }
 
-        if (IsEndpoint(name))
+        if (ChatEndpoint.IsAddress(name))
         {
             var model = parsed.GetValue(served) ?? throw new UsageException(
                 $"the judge {name} is an endpoint; say --judge-model, as GET {name.TrimEnd('/')}/models lists it");
@@ -179,7 +177,7 @@ internal sealed partial class TrainRewards
         if (JanusFiles.ModelType(folder) is "multi_modality" or "janus")
         {
             _ = (JanusFiles.Check(folder), HuggingFaceTokenizer.Load(folder, JanusChat.SpecialNames));
-            double weights = CheckpointFiles.Open(folder).Entries.Sum(one => one.Elements);
+            double weights = CheckpointFiles.Open(folder).Elements;
             return new(folder, name, weight, ModelOptions.Fingerprint(folder),
                 target => new JanusJudge(name, JanusPipeline.Open(folder, target), config.Judge.MaxTokens),
                 target => PlannedJudge.Of($"judge {name}", weights * ElementTypes.SizeOf(target.DType)),

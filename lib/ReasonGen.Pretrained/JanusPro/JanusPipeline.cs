@@ -32,7 +32,7 @@ public sealed class JanusPipeline : IDisposable
         if (tokenizer.VocabularySize > model.VocabularySize)
         {
             model.Dispose();
-            throw Foreign(source, tokenizer, model.VocabularySize);
+            throw tokenizer.Foreign(source, model.VocabularySize);
         }
 
         (Model, Tokenizer, Processor, this.source) = (model, tokenizer, processor, source);
@@ -101,11 +101,6 @@ public sealed class JanusPipeline : IDisposable
             throw other;
         }
     }
-
-    /// <summary>What is said of a tokenizer with ids that a model lacks.</summary>
-    public static UnusableFileException Foreign(string source, ITokenizer tokenizer, int embeddings) => new(source,
-        $"the tokenizer has ids up to {tokenizer.VocabularySize - 1}, the model only {embeddings} embeddings",
-        "put the tokenizer.json of this very model beside its weights");
 
     /// <summary>Tokens of a prompt as the model reads them, bos included, begin-of-image not.</summary>
     /// <exception cref="ArgumentException">The prompt leaves no room for what is to follow.</exception>

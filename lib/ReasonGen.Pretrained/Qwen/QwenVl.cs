@@ -3,7 +3,6 @@
 // it.
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
-using ReasonGen.JanusPro;
 using ReasonGen.Kernels;
 using ReasonGen.Models;
 using ReasonGen.Tokenizers;
@@ -64,7 +63,7 @@ public sealed class QwenVl : Module
     {
         var rows = QwenConfig.FromFolder(folder).Language.VocabularySize;
         var tokenizer = HuggingFaceTokenizer.Load(folder);
-        return tokenizer.VocabularySize <= rows ? tokenizer : throw JanusPipeline.Foreign(folder, tokenizer, rows);
+        return tokenizer.VocabularySize <= rows ? tokenizer : throw tokenizer.Foreign(folder, rows);
     }
 
     /// <summary>Compares names and shapes of the weights with what config.json describes, without reading

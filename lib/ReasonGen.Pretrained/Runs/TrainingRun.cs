@@ -52,11 +52,7 @@ public sealed class TrainingRun : IDisposable
         (this.parts, this.folder, control, trainer) = (parts, folder, parts.Config.Run, RunTrainer.Of(parts));
         if (File.Exists(folder.State))
         {
-            parts.Ranks.Awaited(() =>
-            {
-                trainer.Resume(folder.State); // each reads the whole state
-                return true;
-            }, "reading the saved state");
+            parts.Ranks.Awaited(() => trainer.Resume(folder.State), "reading the saved state"); // each reads it whole
         }
 
         if (First)

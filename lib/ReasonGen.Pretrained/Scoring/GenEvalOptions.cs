@@ -50,6 +50,9 @@ public sealed record GenEvalOptions
     public IReadOnlyList<string> Changed => [.. Texts.Zip(new GenEvalOptions().Texts, (own, plain) =>
         own == plain ? null : $"{own.Name}={own.Value}, where GenEval has {plain.Value}").OfType<string>()];
 
+    /// <summary>Names of the settings that decide a verdict.</summary>
+    internal static IEnumerable<string> Names => new GenEvalOptions().Texts.Select(setting => setting.Name);
+
     private (string Name, string Value)[] Texts =>
     [
         ("threshold", PythonNumber.Repr(Threshold)), ("counting_threshold", PythonNumber.Repr(CountingThreshold)),

@@ -1,3 +1,4 @@
+using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Judging;
 using ReasonGen.Models;
@@ -27,7 +28,7 @@ public sealed record PlannedJudge(IReadOnlyList<MemoryRow> Rows)
     {
         NativeRuntime.EnsureLoaded();
         using var model = new QwenVl(sizes, new ComputeTarget(META, type));
-        var (language, size) = (sizes.Language, (double)model.Weights().First().Parameter.element_size());
+        var (language, size) = (sizes.Language, (double)ElementTypes.SizeOf(type));
         double rows = images ?? JudgeConfig.OnGpu.ImagesPerBatch,
             tokens = PromptTokens + (maxTokens ?? JudgeConfig.OnGpu.MaxTokens);
         return new(
