@@ -248,13 +248,7 @@ internal sealed class JupyterKernel : IDisposable
         var (code, silent) = (content.Text("code"), content.Flag("silent", false));
         var (kept, mayAsk, stops) = (content.Flag("store_history", true), content.Flag("allow_stdin",
             true), content.Flag("stop_on_error", true));
-        if (!silent)
-        {
-            executionCount += kept ? 1 : 0;
-            sockets.Publish("execute_input", new JObject { ["code"] = code, ["execution_count"] = executionCount },
-                parent);
-        }
-
+        executionCount += silent || !kept ? 0 : 1;
         using var cancel = new CancellationTokenSource();
         // a thread that a cell has left may ask, and must not keep others from it
         using var over = CancellationTokenSource.CreateLinkedTokenSource(cancel.Token);
@@ -264,6 +258,12 @@ internal sealed class JupyterKernel : IDisposable
             lock (gate)
             {
                 (running, atWork) = (cancel, (channel, message));
+            }
+
+            if (!silent) // a front end that is told of the cell may interrupt it
+            {
+                sockets.Publish("execute_input", new JObject { ["code"] = code, ["execution_count"] = executionCount },
+                    parent);
             }
 
             using var output = new KernelOutput((type, shown) => sockets.Publish(type, shown, parent),
@@ -302,22 +302,25 @@ internal sealed class JupyterKernel : IDisposable
             reply["execution_count"] = executionCount;
         }
 
+        // What was sent to be run after a cell that failed is not run; what is sent by who knows of the failure is.
+        var aborted = !result.Ok && stops ? TakeWaiting() : [];
         sockets.Reply(channel, message, "execute_reply", reply);
-        if (!result.Ok && stops)
+        foreach (var (at, waiting) in aborted)
         {
-            AbortWaiting();
+            WhileBusy(at, waiting, () => sockets.Reply(at, waiting, "execute_reply",
+                new JObject { ["status"] = "aborted", ["execution_count"] = executionCount }));
         }
     }
 
-    // What was sent to be run after a cell that failed is not run.
-    private void AbortWaiting()
+    private List<(KernelChannel Channel, JupyterMessage Message)> TakeWaiting()
     {
-        while (cells.TryTake(out var waiting))
+        var waiting = new List<(KernelChannel, JupyterMessage)>();
+        while (cells.TryTake(out var cell))
         {
-            WhileBusy(waiting.Channel, waiting.Message, () =>
-                sockets.Reply(waiting.Channel, waiting.Message, "execute_reply",
-                    new JObject { ["status"] = "aborted", ["execution_count"] = executionCount }));
+            waiting.Add(cell);
         }
+
+        return waiting;
     }
 
     private string Ask(JupyterMessage cell, string prompt, bool hidden, bool allowed, CancellationToken over) => allowed

@@ -90,6 +90,16 @@ public sealed class JupyterKernelTests : IDisposable
         Assert.Equal("ok", (string?)client.Answer(runs)["status"]);
     }
 
+    [Fact]
+    public void What_is_sent_after_the_word_of_a_failure_is_run()
+    {
+        for (var round = 0; round < 40; round++)
+        {
+            Assert.Equal("error", (string?)client.Answer(client.Execute("nonsense"))["status"]);
+            Assert.Equal("ok", (string?)client.Answer(client.Execute("1"))["status"]);
+        }
+    }
+
     [Theory]
     [InlineData("while (true) { }")]
     [InlineData("var n = 0; while (true) { try { n++; } catch (Exception) { } }")]
