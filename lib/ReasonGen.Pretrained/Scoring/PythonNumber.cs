@@ -4,6 +4,7 @@ using System.Globalization;
 using System.Numerics;
 using System.Text;
 using System.Text.RegularExpressions;
+using ReasonGen.Core;
 using ReasonGen.Tokenizers;
 
 namespace ReasonGen.Scoring;
@@ -102,38 +103,8 @@ public static partial class PythonNumber
     public static int SliceEnd(int length, int count) => count < 0 ? Math.Max(0, length + count)
         : Math.Min(length, count);
 
-    /// <summary>numpy.sum of up to 128 values in a row, eight partial sums at a time; longer ones by halves.</summary>
-    public static double Sum(ReadOnlySpan<double> values)
-    {
-        if (values.Length > 128)
-        {
-            var half = values.Length / 2 - values.Length / 2 % 8;
-            return Sum(values[..half]) + Sum(values[half..]);
-        }
-
-        var (sum, at) = (0.0, 0);
-        if (values.Length >= 8)
-        {
-            Span<double> parts = stackalloc double[8];
-            values[..8].CopyTo(parts);
-            for (at = 8; at < values.Length - values.Length % 8; at += 8)
-            {
-                for (var i = 0; i < 8; i++)
-                {
-                    parts[i] += values[at + i];
-                }
-            }
-
-            sum = parts[0] + parts[1] + (parts[2] + parts[3]) + (parts[4] + parts[5] + (parts[6] + parts[7]));
-        }
-
-        for (; at < values.Length; at++)
-        {
-            sum += values[at];
-        }
-
-        return sum;
-    }
+    /// <summary>numpy.sum.</summary>
+    public static double Sum(ReadOnlySpan<double> values) => NumpySum.Of(values);
 
     /// <summary>numpy.mean; NaN of nothing.</summary>
     public static double Mean(IEnumerable<double> values) => values.ToArray() is { Length: > 0 } all

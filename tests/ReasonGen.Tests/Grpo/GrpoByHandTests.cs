@@ -17,6 +17,30 @@ public sealed class GrpoByHandTests
         Assert.Equal([1.5f, -0.5f, -0.5f, -0.5f], advantages.Select(value => MathF.Round(value, 4)));
     }
 
+    // n times the same fp32 number; whether the deviation that numpy finds is above 0, from its order of additions
+    [Theory]
+    [InlineData(0.7f, 8, false)]    // one after the other 6e-8 would be left
+    [InlineData(0.01f, 8, false)]
+    [InlineData(0.99f, 8, false)]
+    [InlineData(0.2f, 10, false)]
+    [InlineData(0.9f, 10, true)]    // one after the other nothing would be left
+    [InlineData(0.45f, 10, true)]
+    [InlineData(0.82f, 12, true)]
+    [InlineData(0.7f, 16, false)]
+    [InlineData(0.05f, 16, false)]
+    [InlineData(0.11f, 6, true)]    // fewer than eight are added in order
+    [InlineData(0.05f, 7, true)]
+    [InlineData(0.09f, 136, false)] // more than 128 by halves
+    [InlineData(0.01f, 256, false)]
+    [InlineData(0.05f, 256, true)]
+    [InlineData(1f, 8, false)]
+    public void Group_of_equal_rewards_is_kept_where_numpy_finds_a_deviation(float reward, int n, bool kept) =>
+        Assert.Equal(kept, GroupFilter.Keeps(Enumerable.Repeat(reward, n).ToArray()));
+
+    [Fact]
+    public void Group_whose_last_reward_differs_is_kept() =>
+        Assert.True(GroupFilter.Keeps([0.7f, 0.7f, 0.7f, 0.7f, 0.7f, 0.7f, 0.7f, 0.7f, 0.3f]));
+
     [Theory]
     [InlineData(1.5, 1.5, -1.8, 1)]    // clipped: a good token is not pushed beyond 1.2
     [InlineData(1.1, 1.5, -1.65, 0)]   // within the range: -1.5 * 1.1
