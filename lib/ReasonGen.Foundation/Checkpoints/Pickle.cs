@@ -150,9 +150,24 @@ internal sealed class Pickle(byte[] bytes, int start, bool modules = false)
         }
 
         return !asInstance && Allowed.TryGetValue((module, name), out var known) ? known : throw new FormatException(
-            $"it calls for '{module}.{name}', which is not on the list of what a file of weights may name; nothing "
-            + $"was executed"
+            $"{Purpose()}it calls for '{module}.{name}', which is not on the list of what a file of weights may name; "
+            + $"nothing was executed"
             + (module.StartsWith("torch.distributed", StringComparison.Ordinal) ? $". {FolderKinds.Sharded}" : ""));
+    }
+
+    // which value is about to be made, where a dictionary's key stands right below it
+    private string Purpose()
+    {
+        if (stack is not [.., string { Length: <= MostName } key])
+        {
+            return "";
+        }
+
+        var alone = stack.Count - Floor >= 2 && IsDictionary(stack[^2]);
+        var inRow = (stack.Count - Floor) % 2 == 1 && Floor > 0 && IsDictionary(stack[Floor - 1]);
+        return alone || inRow ? $"to make '{key}' " : "";
+
+        static bool IsDictionary(object? value) => value is PickledGroup { Kind: PickledKind.Dictionary };
     }
 
     // of a dictionary the attribute _metadata: versions of modules, of no use here; or a module's attributes

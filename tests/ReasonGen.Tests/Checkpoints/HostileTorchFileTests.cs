@@ -115,6 +115,18 @@ public sealed class HostileTorchFileTests : IDisposable
             Refused([(byte)'c', .. "torch.distributed.tensor\nDTensor\n"u8, (byte)'.']));
 
     [Fact]
+    public void A_refused_function_is_told_with_the_name_of_what_it_would_make()
+    {
+        byte[] call = [.. "ctorch._utils\n_rebuild_tensor_v3\n"u8, (byte)'.'];
+        const string Said = "to make 'w' it calls for 'torch._utils._rebuild_tensor_v3'";
+        Assert.Contains(Said, Refused([(byte)'}', .. Text("w"), .. call]));
+        Assert.Contains(Said, Refused([(byte)'}', (byte)'(', .. Text("v"), (byte)'N', .. Text("w"), .. call]));
+        // what stands below is an argument, not a key
+        Assert.DoesNotContain("to make", Refused([(byte)'}', .. Text("w"), .. "ccollections\nOrderedDict\n"u8,
+            (byte)'(', .. Text("storage"), .. call]));
+    }
+
+    [Fact]
     public void A_name_cannot_move_the_cursor() =>
         Assert.DoesNotContain('\u001b', Refused([(byte)'c', .. "evil\u001b[2J\nx\n"u8, (byte)'.']));
 
