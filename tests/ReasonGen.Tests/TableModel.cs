@@ -21,14 +21,20 @@ internal sealed class TableModel : IImageTextModel, IDisposable
     /// <summary>Called before each pass.</summary>
     internal Action Passing { get; set; } = () => { };
 
+    /// <summary>Called before the parameters are handed out: a trainer asks for them to clip their gradients.</summary>
+    internal Action Listing { get; set; } = () => { };
+
     public int VocabularySize => (int)weights["text_head"].shape[0];
 
     public int CodebookSize => (int)weights["img_head"].shape[0];
 
     internal static IEnumerable<string> WeightNames => Names;
 
-    public IEnumerable<(string Name, Parameter Parameter)> TrainableParameters() =>
-        weights.Select(pair => (pair.Key, pair.Value));
+    public IEnumerable<(string Name, Parameter Parameter)> TrainableParameters()
+    {
+        Listing();
+        return weights.Select(pair => (pair.Key, pair.Value));
+    }
 
     public Tensor Embed(Tensor ids, Tensor? imageMask = null)
     {

@@ -15,7 +15,8 @@ public sealed class InspectCommandTests : IDisposable
     [Theory]
     [InlineData("janus/checkpoint", "Janus, original layout; names and shapes fit")]
     [InlineData("janus_hf/sharded_bf16", "Janus, native layout; names and shapes fit")]
-    [InlineData("qwen25vl/untied", "Qwen2.5-VL; names and shapes fit its config.json: 2 layers of width 64")]
+    [InlineData("qwen25vl/untied",
+        "Qwen2.5-VL; names and shapes fit its config.json: {layers} layers of width {width}")]
     [InlineData("qwen25vl/tied_sharded", "Qwen2.5-VL; names and shapes fit")]
     [InlineData("mask2former/mmdet.pth",
         "Mask2Former of other sizes: not GenEval's official detector; mmdetection 2.x's layout")]
@@ -29,19 +30,24 @@ public sealed class InspectCommandTests : IDisposable
             entry => Assert.Contains($"[{string.Join(", ", entry.Shape)}]",
                 output.Split('\n').Single(line => line.Split(' ')[0] == entry.Name)));
         Assert.Contains($"{files.Entries.Count} tensors", output);
-        Assert.Contains(model, output);
+        Assert.Contains(
+            model.Replace("{layers}", $"{Layers}").Replace("{width}", (string)Qwen["hidden_size"]!), output);
     }
 
     [Theory]
     [InlineData("missing", "there is no such file")]
     [InlineData("empty", "holds no checkpoint")]
-    [InlineData("hostile", "os.system")]
+    [InlineData("hostile", "{function}")]
     [InlineData("vocabulary", "embed_tokens.weight is [")]
-    [InlineData("layers", "model.layers.2.input_layernorm.weight is missing")]
+    [InlineData("layers", "model.layers.{layers}.input_layernorm.weight is missing")]
     public async Task What_is_unsound_is_refused_in_a_paragraph(string how, string message)
     {
+        // the first hostile file of those that ask for a function
+        var (hostile, asked) = ((JObject)Golden.Json("torchbin/malicious/manifest")["files"]!).Properties()
+            .Select(file => (file.Name, Function: (string?)file.Value["message_should_name"]))
+            .First(file => file.Function?.Contains('.') == true);
         var path = how is "missing" ? Path.Combine(folder, "none.bin")
-            : how is "hostile" ? Golden.Path("torchbin/malicious/exec_os_system.bin") : folder;
+            : how is "hostile" ? Golden.Existing("torchbin/malicious/" + hostile) : folder;
         if (how == "vocabulary")
         {
             File.Copy(Path.Combine(Golden.Path("janus_hf/model"), "model.safetensors"),
@@ -54,18 +60,22 @@ public sealed class InspectCommandTests : IDisposable
         if (how == "layers")
         {
             File.Copy(Golden.Path("qwen25vl/untied/model.safetensors"), Path.Combine(folder, "model.safetensors"));
-            var config = JObject.Parse(File.ReadAllText(Golden.Path("qwen25vl/untied/config.json")));
-            config["num_hidden_layers"] = 3;
+            var config = Qwen;
+            config["num_hidden_layers"] = Layers + 1;
             File.WriteAllText(Path.Combine(folder, "config.json"), config.ToString());
         }
 
         var (code, output) = await Inspect(path);
         Assert.True(code == 2, output);
-        Assert.Contains(message, output);
+        Assert.Contains(message.Replace("{function}", asked).Replace("{layers}", $"{Layers}"), output);
         Assert.Single(output.Trim().Split('\n'));
     }
 
     public void Dispose() => Directory.Delete(folder, true);
+
+    private static JObject Qwen => JObject.Parse(File.ReadAllText(Golden.Path("qwen25vl/untied/config.json")));
+
+    private static int Layers => (int)Qwen["num_hidden_layers"]!;
 
     private static Task<(int Code, string Output)> Inspect(string path) => Reasongen.RunAsync("inspect", path);
 }

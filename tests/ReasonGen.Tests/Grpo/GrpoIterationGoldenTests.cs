@@ -10,6 +10,7 @@ using ReasonGen.Training;
 using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
+using Parameter = TorchSharp.Modules.Parameter;
 
 namespace ReasonGen.Tests.Grpo;
 
@@ -61,9 +62,24 @@ public sealed class GrpoIterationGoldenTests
         var passed = new List<Dictionary<string, Tensor>>();
         model.Passing = () => Add(passed, TableModel.WeightNames.ToDictionary(name => name,
             name => model[name].detach().clone().DetachFromDisposeScope()));
-        foreach (var expected in json["iterations"]!)
+        // gradients of each update as they last were before they were clipped
+        var (summed, begins) = (new List<Dictionary<string, Tensor>>(), true);
+        model.Listing = () =>
+        {
+            var none = TableModel.WeightNames.Any(name => model[name].grad is null);
+            if (!none)
+            {
+                summed.RemoveRange(summed.Count - (begins ? 0 : 1), begins ? 0 : 1);
+                summed.Add(TableModel.WeightNames.ToDictionary(name => name,
+                    name => model[name].grad!.clone().DetachFromDisposeScope()));
+            }
+
+            begins = none;
+        };
+        foreach (var (expected, driver) in json["iterations"]!.Paired(json["driver_metrics"]!))
         {
             passed.Clear();
+            summed.Clear();
             var step = trainer.Step();
             model.Passing();
             var mask = source.Current.ResponseMask;
@@ -73,7 +89,10 @@ public sealed class GrpoIterationGoldenTests
             Golden.Close(t[$"iter{iteration}.advantages"].mul(mask), batch.Advantages.view(-1, 1).mul(mask), 2e-6,
                 "advantages");
             var metrics = expected["per_micro_batch"]!;
-            double Logged(string name) => metrics["actor/" + name]!.Average(value => (double)value!);
+            double Logged(string name) => (double)driver["actor/" + name]!;
+            Assert.All(metrics.Children<JProperty>(), metric =>
+                Assert.Equal((double)driver[metric.Name]!, metric.Value.Average(value => (double)value!), 1e-9));
+            Totals(driver, step, batch, mask);
             Assert.Equal(Logged("text_entropy_loss"), step.TextEntropy, 1e-5);
             Assert.Equal(Logged("img_entropy_loss"), step.ImageEntropy, 1e-5);
             Assert.Equal(Logged("pg_clipfrac"), step.ClipFraction, 1e-5);
@@ -93,6 +112,15 @@ public sealed class GrpoIterationGoldenTests
             for (var number = iteration * updates - 1; number < (iteration + 1) * updates; number++)
             {
                 Add(steps, TableModel.WeightNames.ToDictionary(name => name, name => After(number, name)));
+            }
+
+            foreach (var (number, gradients) in Enumerable.Range(iteration * updates, updates).Paired(summed))
+            {
+                var clipped = TableModel.WeightNames.ToDictionary(name => name,
+                    name => new Parameter(zeros_like(gradients[name])) { grad = gradients[name] });
+                GradientClip.Apply(clipped.Values, config.GradientClip);
+                Assert.All(clipped, pair => Golden.Close(t[$"step{number}.clipped_grad.{pair.Key}"], pair.Value.grad!,
+                    TestDevice.IsCpu ? 2e-6 : 1e-4, $"step {number}, clipped gradient of {pair.Key}"));
             }
 
             foreach (var (wanted, weights) in steps.Paired(passed))
@@ -150,6 +178,24 @@ public sealed class GrpoIterationGoldenTests
                 }
             }
         }
+    }
+
+    // what the reference logs of a whole iteration: rewards of rollouts, advantages of tokens, lengths of responses
+    private static void Totals(JToken driver, GrpoStep step, GrpoBatch batch, Tensor mask)
+    {
+        double Logged(string name) => (double)driver[name]!;
+        Assert.Equal(Logged("critic/score/mean"), step.Reward, 1e-6);
+        var rewards = batch.Rewards.Values<float>();
+        Assert.Equal((Logged("critic/rewards/min"), Logged("critic/rewards/max")),
+            ((double)rewards.Min(), (double)rewards.Max()));
+        var advantages = batch.Advantages.view(-1, 1).expand(mask.shape).masked_select(mask.to(ScalarType.Bool));
+        Assert.Equal(Logged("critic/advantages/mean"), advantages.mean().ToDouble(), 2e-6);
+        Assert.Equal(Logged("critic/advantages/min"), advantages.min().ToDouble(), 2e-6);
+        Assert.Equal(Logged("critic/advantages/max"), advantages.max().ToDouble(), 2e-6);
+        var lengths = mask.sum([1L]).to(ScalarType.Float64);
+        Assert.Equal((Logged("response_length/min"), Logged("response_length/max")),
+            (lengths.min().ToDouble(), lengths.max().ToDouble()));
+        Assert.Equal(Logged("response_length/mean"), lengths.mean().ToDouble(), 1e-6);
     }
 
     // unless the last ones are the same

@@ -68,19 +68,21 @@ public sealed class TrainRewardsTests : IDisposable
         }
 
         var bytes = TinyJanus.Tokenizer();
-        bytes["added_tokens"] = new JArray(); // the judge has 256 embeddings
+        bytes["added_tokens"] = new JArray(); // no more tokens than the judge has embeddings
+        var rows = (int)JObject.Parse(File.ReadAllText(Path.Combine(qwen, "config.json")))["vocab_size"]!;
+        bytes["model"]!["vocab"] = new JObject(((JObject)bytes["model"]!["vocab"]!).Properties().Take(rows));
         File.WriteAllText(Path.Combine(qwen, "tokenizer.json"), bytes.ToString());
         var janus = TinyJanus.Write(Path.Combine(folder, "janus"));
         var config = RunConfig.Preset("mini") with { Judge = new() { ImagesPerBatch = 3, MaxTokens = 7 } };
-        var rows = RewardPart.Plans(Find($"detector,{qwen},{janus},clipscore", config), TestDevice.Cpu)
+        var plans = RewardPart.Plans(Find($"detector,{qwen},{janus},clipscore", config), TestDevice.Cpu)
             .SelectMany(plan => plan.Rows).ToArray();
         double Stored(string path) => CheckpointFiles.Open(path).Entries.Sum(entry => entry.Elements);
         Assert.Equal(["judge judge", "judge judge's weights while it answers", "judge judge's KV cache", "judge janus",
-            "judge clipscore"], rows.Select(row => row.What));
-        Assert.Equal((4 * Stored(qwen), "fp32"), (rows[0].Bytes, rows[0].Why));
-        Assert.StartsWith("3 images at a time, answers of up to 7 tokens", rows[2].Why);
-        Assert.Equal(4 * Stored(janus), rows[3].Bytes);
-        Assert.InRange(rows[4].Bytes, 4e4, 4e8);
+            "judge clipscore"], plans.Select(row => row.What));
+        Assert.Equal((4 * Stored(qwen), "fp32"), (plans[0].Bytes, plans[0].Why));
+        Assert.StartsWith("3 images at a time, answers of up to 7 tokens", plans[2].Why);
+        Assert.Equal(4 * Stored(janus), plans[3].Bytes);
+        Assert.InRange(plans[4].Bytes, 4e4, 4e8);
     }
 
     [Theory]

@@ -118,7 +118,7 @@ public sealed class PeftGoldenTests : IDisposable
     [InlineData("lora_bias", "true", "lora_bias")]
     [InlineData("trainable_token_indices", "[1, 2]", "trainable_token_indices")]
     [InlineData("use_something_new", "true", "use_something_new")]
-    [InlineData("r", "3", "rank")]
+    [InlineData("r", "{more}", "rank")]
     [InlineData("r", "\"four\"", "'r'")]
     [InlineData("lora_alpha", "-1", "lora_alpha")]
     [InlineData("use_dora", "true", "magnitude")]
@@ -134,7 +134,7 @@ public sealed class PeftGoldenTests : IDisposable
     {
         Copy("plain");
         var config = Config(folder);
-        config[key] = JToken.Parse(value);
+        config[key] = JToken.Parse(value.Replace("{more}", $"{(int)config["r"]! + 1}"));
         File.WriteAllText(Path.Combine(folder, "adapter_config.json"), config.ToString());
         using var model = JanusFiles.Load(Golden.Path("janus_hf/model"), TestDevice.Cpu);
         var before = model.state_dict().ToDictionary(pair => pair.Key, pair => pair.Value.detach().clone());

@@ -35,6 +35,36 @@ public sealed class QwenProcessorTests
         }
     }
 
+    /// <summary>Later versions read some images that the reference cannot; all others in the same size.</summary>
+    [Fact]
+    [Trait("Category", "Golden")]
+    public void Sizes_are_those_of_later_versions_or_none()
+    {
+        var json = Golden.Json("qwen25vl/smart_resize");
+        foreach (var version in ((JObject)json["versions"]!).Properties())
+        {
+            foreach (var (size, result) in json["sizes"]!.Paired(version.Value))
+            {
+                foreach (var (bounds, limits) in (JObject)json["bounds"]!)
+                {
+                    var processor = new QwenProcessor
+                    {
+                        MinPixels = (int)limits!["min_pixels"]!, MaxPixels = (int)limits["max_pixels"]!,
+                    };
+                    (int Height, int Width) read = default;
+                    var refused = Record.Exception(() =>
+                    {
+                        read = processor.SmartSize((int)size[0]!, (int)size[1]!);
+                    });
+                    if (refused is null && read is { Height: > 0, Width: > 0 })
+                    {
+                        Assert.Equal([read.Height, read.Width], result[bounds]!.Select(side => (int)side));
+                    }
+                }
+            }
+        }
+    }
+
     [Fact]
     [Trait("Category", "Golden")]
     public void Pixels_equal_the_reference()

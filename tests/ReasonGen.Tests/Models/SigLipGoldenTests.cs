@@ -135,7 +135,7 @@ public sealed class SigLipGoldenTests
     [Fact]
     public void A_checkpoints_own_settings_are_read()
     {
-        var processor = ImageProcessor.Read(Golden.Path("janus_hf/model"), 64);
+        var processor = ImageProcessor.Read(Golden.Path("janus_hf/model"), OwnSize);
         var json = Golden.Json("janus_hf/model/preprocessor_config");
         Assert.Equal(json["image_mean"]!.Select(x => (double)x), processor.Mean!);
         Assert.Equal((int)json["min_size"]!, processor.MinSize);
@@ -159,18 +159,18 @@ public sealed class SigLipGoldenTests
     [InlineData("rescale_factor", "1")]
     [InlineData("image_size", "384")]
     [InlineData("size", "384")]
-    [InlineData("size", """{ "height": 64, "width": 384 }""")]
+    [InlineData("size", """{ "height": {0}, "width": 384 }""")]
     public void Another_preparation_than_the_implemented_one_is_refused(string key, string value) => Assert.Contains(
         $"'{key}", Assert.Throws<ReasonGen.Checkpoints.UnusableFileException>(() => Changed(key, value)).Message);
 
     [Theory]
     [InlineData("rescale_factor", "0.003921569")]
     [InlineData("resample", "3.0")]
-    [InlineData("image_size", "64")]
-    [InlineData("size", "64.0")]
+    [InlineData("image_size", "{0}")]
+    [InlineData("size", "{0}.0")]
     [InlineData("do_pad", "null")]
     public void The_implemented_preparation_is_read_however_its_numbers_are_written(string key, string value) =>
-        Assert.Equal(64, Changed(key, value).ImageSize);
+        Assert.Equal(OwnSize, Changed(key, value).ImageSize);
 
     [Fact]
     public void The_file_of_the_original_layout_is_read() => Assert.Equal(384, Read("""
@@ -184,9 +184,11 @@ public sealed class SigLipGoldenTests
     private static ImageProcessor Changed(string key, string value)
     {
         var json = Golden.Json("janus_hf/model/preprocessor_config");
-        json[key] = JToken.Parse(value);
-        return Read(json.ToString(), 64);
+        json[key] = JToken.Parse(value.Replace("{0}", $"{OwnSize}"));
+        return Read(json.ToString(), OwnSize);
     }
+
+    private static int OwnSize => (int)Golden.Json("janus_hf/model/preprocessor_config")["size"]!["height"]!;
 
     private static ImageProcessor Read(string text, int imageSize)
     {

@@ -229,7 +229,7 @@ public sealed class JudgeScoringTests : IDisposable
     {
         private const string Start = "<|vision_start|>";
 
-        public int VocabularySize => 256;
+        public int VocabularySize => config.Language.VocabularySize;
 
         public SpecialTokens Special => throw new NotSupportedException();
 

@@ -171,9 +171,10 @@ public sealed class OfficialJudgeTests : IDisposable
         string message)
     {
         Place(0, """{"tag": "two_object", "include": [{"class": "bed", "count": 1}], "prompt": "a"}""");
-        var where = weights.Replace("{0}", folder).Replace("{golden}", Golden.Path("").TrimEnd('/'));
+        var where = weights.Split(' ') // first: a folder's path may have a blank in it
+            .Select(word => word.Replace("{0}", folder).Replace("{golden}", Golden.Path("").TrimEnd('/')));
         var (code, output) = await Reasongen.RunAsync(["score", "geneval", Path.Combine(folder, "images"), "--judge",
-            "official", .. where.Split(' ')]);
+            "official", .. where]);
         Assert.True(code == 2, output);
         Assert.Contains(message, output);
         Assert.DoesNotContain("   at ", output);

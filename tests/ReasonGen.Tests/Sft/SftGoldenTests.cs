@@ -179,7 +179,7 @@ public sealed class SftGoldenTests
             Assert.Equal((double)steps[s]["grad_norm_before_clipping"]!, step.GradientNorm,
                 1e-5 * Math.Max(1, step.GradientNorm));
             var log = steps[s]["log"]!;
-            Assert.Equal((double)log["train/loss"]!, step.Loss, 1e-5);
+            Assert.Equal((double)log["train/loss"]!, step.Loss, 1e-5 + 1e-6 * step.Loss);
             // means over the losses above 0: large logits round some of the smallest to 0, not the same in each order
             var rounded = run == "clipped" ? 0.025 : 1e-6;
             Assert.Equal((double)log["train/text"]!, step.TextLoss, rounded * Math.Max(10, step.TextLoss));
@@ -206,7 +206,8 @@ public sealed class SftGoldenTests
                 loss.Total.backward();
                 if (s == 0)
                 {
-                    Assert.Equal((double)json[$"micro{micro}_loss"]!, loss.Total.ToDouble(), 1e-5);
+                    var expected = (double)json[$"micro{micro}_loss"]!;
+                    Assert.Equal(expected, loss.Total.ToDouble(), 1e-5 + 1e-6 * expected);
                 }
 
                 foreach (var name in TableModel.WeightNames)
