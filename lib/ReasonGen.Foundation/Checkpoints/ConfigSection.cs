@@ -31,6 +31,18 @@ internal sealed record ConfigSection(string Path, string Name, JObject Json)
         }
     }
 
+    /// <summary>How a checkpoint's images are prepared: the "image_processor" in its processor_config.json, where
+    /// transformers writes it from version 5 on and looks first, or else its preprocessor_config.json; null where it
+    /// has neither.</summary>
+    /// <exception cref="UnusableFileException">A file holds no JSON object.</exception>
+    internal static ConfigSection? OfImages(string folder)
+    {
+        var (newer, older) = (System.IO.Path.Combine(folder, "processor_config.json"),
+            System.IO.Path.Combine(folder, "preprocessor_config.json"));
+        return File.Exists(newer) && Read(newer) is { Json: var json } whole && json["image_processor"] is JObject
+            ? whole["image_processor"] : File.Exists(older) ? Read(older) : null;
+    }
+
     /// <summary>An inner object; an empty one where it is absent.</summary>
     internal ConfigSection this[string key] => Get(key) switch
     {

@@ -16,7 +16,7 @@ namespace ReasonGen.Judges.Mask2Former;
 /// <summary>One region of the library's instance segmentation.</summary>
 internal sealed record Segment(int Id, int Class, double Score, byte[] Mask);
 
-/// <summary>How the library prepares images, as preprocessor_config.json says.</summary>
+/// <summary>How the library prepares images, as the files beside a checkpoint say.</summary>
 internal sealed class HuggingFaceImages
 {
     private const int MaskSide = 384, LargestSide = 4096;
@@ -51,9 +51,12 @@ internal sealed class HuggingFaceImages
     }
 
     /// <exception cref="UnusableFileException">preprocessor_config.json is missing or damaged.</exception>
-    internal static HuggingFaceImages Read(string path) => new(ConfigSection.Read(
-        Path.Combine(Directory.Exists(path) ? path : Path.GetDirectoryName(Path.GetFullPath(path))!,
-            "preprocessor_config.json")));
+    internal static HuggingFaceImages Read(string path)
+    {
+        var folder = Directory.Exists(path) ? path : Path.GetDirectoryName(Path.GetFullPath(path))!;
+        return new(ConfigSection.OfImages(folder)
+            ?? ConfigSection.Read(Path.Combine(folder, "preprocessor_config.json")));
+    }
 
     /// <exception cref="UnusableFileException">The image would be shown to the detector in a size that it cannot
     /// read.</exception>

@@ -11,8 +11,6 @@ namespace ReasonGen.JanusPro;
 /// <summary>Turns images of any size into what the SigLIP tower reads.</summary>
 public sealed record ImageProcessor
 {
-    private const string FileName = "preprocessor_config.json";
-
     /// <summary>Pixels S a side of the square. Default 384; at least 1.</summary>
     public int ImageSize { get; init; } = 384;
 
@@ -26,21 +24,20 @@ public sealed record ImageProcessor
     /// <summary>Divides each channel. Default one half, so that values lie in [-1, 1].</summary>
     public IReadOnlyList<double> Deviation { get; init; } = [0.5, 0.5, 0.5];
 
-    /// <summary>The settings beside a checkpoint (preprocessor_config.json), or the defaults where there are
-    /// none.</summary>
+    /// <summary>The settings beside a checkpoint (the image_processor in processor_config.json, or else
+    /// preprocessor_config.json), or the defaults where there are none.</summary>
     /// <param name="folder">The checkpoint's folder.</param>
     /// <param name="imageSize">Pixels a side that the tower reads.</param>
     /// <exception cref="UnusableFileException">The file is damaged, or asks for what is not implemented, or for another
     /// size.</exception>
     public static ImageProcessor Read(string folder, int imageSize)
     {
-        var (path, defaults) = (Path.Combine(folder, FileName), new ImageProcessor { ImageSize = imageSize });
-        if (!File.Exists(path))
+        var defaults = new ImageProcessor { ImageSize = imageSize };
+        if (ConfigSection.OfImages(folder) is not { } json)
         {
             return defaults;
         }
 
-        var json = ConfigSection.Read(path);
         json.ExpectUsualImages("do_resize", "do_rescale", "do_pad");
         (ConfigSection Section, string Key)[] sides = json.Json["size"] is JObject size // as newer libraries write it
             ? [(json, "image_size"), .. size.Properties().Select(side => (json["size"], side.Name))]
@@ -49,7 +46,8 @@ public sealed record ImageProcessor
         {
             if (section.Integer(key, imageSize) is var side && side != imageSize)
             {
-                throw new UnusableFileException(path, $"its '{section.Name}{key}' is {side} where the model looks at "
+                throw new UnusableFileException(json.Path,
+                    $"its '{section.Name}{key}' is {side} where the model looks at "
                     + $"{imageSize} pixels a side", "restore the published file");
             }
         }
@@ -58,8 +56,9 @@ public sealed record ImageProcessor
         return defaults with
         {
             MinSize = least <= imageSize ? least
-                : throw new UnusableFileException(path,
-                    $"its 'min_size' is {least}, more than the {imageSize} pixels a side that the model looks at",
+                : throw new UnusableFileException(json.Path,
+                    $"its '{json.Name}min_size' is {least}, more than the {imageSize} pixels a side that the model "
+                    + "looks at",
                     "restore the published file"),
             Mean = json.Flag("do_normalize", true) ? json.Numbers("image_mean", defaults.Mean!, 0, 1) : null,
             Deviation = json.Numbers("image_std", defaults.Deviation, 1e-6, 1e6),

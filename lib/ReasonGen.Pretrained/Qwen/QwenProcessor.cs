@@ -65,14 +65,11 @@ public sealed record QwenProcessor
         };
     }
 
-    /// <summary>The settings beside a checkpoint (preprocessor_config.json); those of the model's sizes where there are
-    /// none.</summary>
+    /// <summary>The settings beside a checkpoint (the image_processor in processor_config.json, or else
+    /// preprocessor_config.json); those of the model's sizes where there are none.</summary>
     /// <exception cref="UnusableFileException">The file is damaged.</exception>
-    public static QwenProcessor Read(string folder, QwenVisionConfig config)
-    {
-        var path = Path.Combine(folder, "preprocessor_config.json");
-        return File.Exists(path) ? FromSection(ConfigSection.Read(path)) : For(config);
-    }
+    public static QwenProcessor Read(string folder, QwenVisionConfig config) =>
+        ConfigSection.OfImages(folder) is { } section ? FromSection(section) : For(config);
 
     /// <summary>The processor of a model of these sizes that takes images as they are when they fit.</summary>
     public static QwenProcessor For(QwenVisionConfig config) => new()

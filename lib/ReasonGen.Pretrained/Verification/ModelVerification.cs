@@ -158,8 +158,9 @@ public sealed class ModelVerification(JanusPipeline pipeline, VerifySuite suite,
             .Select(pair => (pair.question, pair.Answer, Said: IsYes(pair.Answer))).ToArray();
         var right = asked.Count(pair => pair.Said == pair.question.Yes);
         var same = asked.Select(pair => pair.Said).Distinct().Count() == 1;
-        var where = name == "judge" ? "the judge's preprocessor_config.json or chat template"
-            : "preprocessor_config.json";
+        var where = name == "judge"
+            ? "the judge's preprocessor_config.json or processor_config.json, or its chat template"
+            : "preprocessor_config.json or processor_config.json";
         var check = VerifyCheck.Of(name, $"{asked.Length} questions about images of which the answer is known, "
             + "half of them yes.", right,
             $" of {asked.Length} right", VerifyBand.AtLeast(least), same

@@ -100,7 +100,7 @@ public sealed class JanusFilesTests : IDisposable
     {
         var source = TinyJanus.Write(Path.Combine(folder, "source"));
         string[] files = ["chat_template.jinja", "chat_template.json", "vocab.json", "merges.txt", "added_tokens.json",
-            "special_tokens_map.json", "preprocessor_config.json"];
+            "special_tokens_map.json", "preprocessor_config.json", "processor_config.json"];
         Array.ForEach(files, file => File.WriteAllText(Path.Combine(source, file), $"{{{{ {file} }}}}\n"));
         JanusMerge.Write(source, Path.Combine(folder, "merged"));
         Assert.All(files.Append("tokenizer.json"), file => Assert.Equal(

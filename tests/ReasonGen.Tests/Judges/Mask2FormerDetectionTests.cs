@@ -143,6 +143,17 @@ public sealed class Mask2FormerDetectionTests
             (32, 32)));
 
     [Fact]
+    public void Settings_within_processor_config_are_read()
+    {
+        using var folder = new Host.TestFolder();
+        Assert.Contains("preprocessor_config.json", Assert.Throws<UnusableFileException>(() =>
+            HuggingFaceImages.Read(folder.Path)).Message);
+        folder.Write("processor_config.json", """{ "image_processor": { "size": { "height": 64, "width": 32 } } }""");
+        using var prepared = HuggingFaceImages.Read(folder.Path).Prepare(new RgbImage(9, 5, new byte[135]));
+        Assert.Equal([1, 3, 64, 32], prepared.Pixels.shape);
+    }
+
+    [Fact]
     public void The_transformers_layout_equals_the_library()
     {
         var room = Directory.CreateTempSubdirectory("mask2former-").FullName;

@@ -97,6 +97,20 @@ public sealed class QwenProcessorTests
     }
 
     [Theory]
+    [InlineData("""{ "image_processor": { "size": { "shortest_edge": 50176, "longest_edge": 200704 } } }""", 50176)]
+    [InlineData("""{ "image_processor": "Qwen2VLImageProcessor" }""", 1568)]
+    [InlineData("""{ "processor_class": "Qwen2_5_VLProcessor" }""", 1568)]
+    public void Settings_within_processor_config_go_before_those_of_preprocessor_config(string newer, int least)
+    {
+        using var folder = new Host.TestFolder();
+        folder.Write("processor_config.json", newer);
+        folder.Write("preprocessor_config.json", """{ "min_pixels": 1568 }""");
+        Assert.Equal(least, QwenProcessor.Read(folder.Path, new()).MinPixels);
+        File.Delete(folder.At("preprocessor_config.json"));
+        Assert.Equal(least == 1568 ? 3136 : least, QwenProcessor.Read(folder.Path, new()).MinPixels);
+    }
+
+    [Theory]
     [InlineData("do_resize", "false")]
     [InlineData("do_rescale", "false")]
     [InlineData("do_normalize", "false")]

@@ -151,6 +151,21 @@ public sealed class SigLipGoldenTests
     }
 
     [Theory]
+    [InlineData("""{ "image_processor": { "min_size": 20 } }""", 20)]
+    [InlineData("""{ "processor_class": "VLChatProcessor", "num_image_tokens": 576 }""", 30)]
+    public void Settings_within_processor_config_go_before_those_of_preprocessor_config(string newer, int least)
+    {
+        using var folder = new Host.TestFolder();
+        folder.Write("preprocessor_config.json", """{ "min_size": 30 }""");
+        folder.Write("processor_config.json", newer);
+        Assert.Equal(least, ImageProcessor.Read(folder.Path, 64).MinSize);
+        folder.Write("processor_config.json", """{ "image_processor": { "min_size": 65 } }""");
+        Assert.Contains("processor_config.json: its 'image_processor.min_size' is 65",
+            Assert.Throws<ReasonGen.Checkpoints.UnusableFileException>(() => ImageProcessor.Read(folder.Path, 64))
+                .Message);
+    }
+
+    [Theory]
     [InlineData("do_resize", "false")]
     [InlineData("do_rescale", "false")]
     [InlineData("do_pad", "false")]
