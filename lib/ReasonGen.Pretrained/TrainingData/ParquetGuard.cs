@@ -10,7 +10,7 @@ namespace ReasonGen.TrainingData;
 internal sealed class ParquetGuard
 {
     private const int MostElements = 10_000, MostDepth = 16, LargestPageHeader = 16 << 20, VersionTwo = 3,
-        Dictionary = 2;
+        Dictionary = 2, ConvertedList = 3;
     private const long FreeBytes = 64 << 20, MostUnfolding = 1000, FreeValues = 10_000_000, ValuesPerByte = 8;
 
     private readonly long end; // of the data: where the footer begins
@@ -18,6 +18,7 @@ internal sealed class ParquetGuard
     private readonly Dictionary<string, int> repetitions = []; // by path: lists that a column lies in
 
     /// <exception cref="FormatException">The file's footer is unsound.</exception>
+    /// <exception cref="NotSupportedException">The package cannot read a column, which is named.</exception>
     internal ParquetGuard(FileStream file)
     {
         var length = file.Length;
@@ -94,6 +95,14 @@ internal sealed class ParquetGuard
     {
         var (depth, element) = (path.Length, schema[at++]);
         var children = element.Number(5) ?? 0;
+        var isList = element.Number(6) == ConvertedList || element.Inner(10).Any(type => type.Inner(3).Any());
+        if (element.Inner(10).Any(type => type.Inner(15).Any()))
+        {
+            throw new NotSupportedException($"its column {Shown(string.Join('\0', path))} holds numbers of half "
+                + "precision (FLOAT16), which the parquet library used here does not read. Leave the column out, or "
+                + "write it as float32");
+        }
+
         Require(depth <= MostDepth && children >= 0 && children <= schema.Length - at,
             "its schema is nested too deep, or lacks elements that it counts on");
         if (children == 0 && depth > 0)
@@ -105,9 +114,15 @@ internal sealed class ParquetGuard
         for (var i = 0; i < children; i++)
         {
             Require(at < schema.Length, "its schema lacks elements that it counts on");
-            var next = schema[at];
-            Columns(schema, ref at, [.. path, next.Texts(4).FirstOrDefault() ?? ""],
-                lists + (next.Number(3) == 2 ? 1 : 0));
+            var (next, repeated) = (schema[at], schema[at].Number(3) == 2);
+            if (isList && repeated && next.Number(5) is null or 0)
+            {
+                throw new NotSupportedException($"its column {Shown(string.Join('\0', path))} holds lists of the old "
+                    + "form of two levels, which the parquet library used here does not read. Write the set again "
+                    + "with lists of three levels, as pyarrow does, or leave the column out");
+            }
+
+            Columns(schema, ref at, [.. path, next.Texts(4).FirstOrDefault() ?? ""], lists + (repeated ? 1 : 0));
         }
     }
 

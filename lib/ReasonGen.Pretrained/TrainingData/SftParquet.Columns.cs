@@ -60,37 +60,44 @@ public sealed partial class SftParquet
             await using var reader = await ParquetReader.CreateAsync(stream);
             var field = reader.Schema.DataFields.First(field => field.Path.ToList().SequenceEqual(path));
             using var data = await reader.RowGroups[group].ReadRawColumnDataBaseAsync(field);
-            if (data is RawColumnData<ReadOnlyMemory<char>> texts)
+            Func<int, string>? text = data switch
+            {
+                RawColumnData<ReadOnlyMemory<char>> texts => i => texts.Values[i].ToString(),
+                RawColumnData<ReadOnlyMemory<byte>> bytes => i => Text(bytes.Values[i].Span)
+                    ?? throw new ArgumentException($"its {name} {NoText}"),
+                _ => null,
+            };
+            if (text is not null)
             {
                 var (inner, count) = (column[(column.IndexOf('.') + 1)..],
                     (int)reader.RowGroups[group].GetMetadata(field)!.MetaData!.NumValues);
-                Mark(first, there, texts, field, count, text => name == parent && name != column
-                    ? Prompts(text) is { } prompts && PromptAugmentation.Says(inner, prompts[inner])
-                    : field.MaxRepetitionLevel > 0 ? !string.IsNullOrWhiteSpace(text)
-                        : PromptAugmentation.Says(inner, text));
+                Mark(first, there, data, field, count, i => Says(text(i)));
+                bool Says(string said) => name == parent && name != column
+                    ? Prompts(said) is { } prompts && PromptAugmentation.Says(inner, prompts[inner])
+                    : field.MaxRepetitionLevel > 0 ? !string.IsNullOrWhiteSpace(said)
+                        : PromptAugmentation.Says(inner, said);
             }
         }
     }
 
-    private void Mark(long first, bool[] there, RawColumnData<ReadOnlyMemory<char>> texts, DataField field, int count,
-        Func<string, bool> says)
+    private void Mark(long first, bool[] there, RawColumnData data, DataField field, int count, Func<int, bool> says)
     {
         var row = -1;
         try
         {
             for (int i = 0, value = 0; i < count; i++)
             {
-                row += field.MaxRepetitionLevel == 0 || texts.RepetitionLevels[i] == 0 ? 1 : 0;
-                if (field.MaxDefinitionLevel == 0 || texts.DefinitionLevels[i] == field.MaxDefinitionLevel)
+                row += field.MaxRepetitionLevel == 0 || data.RepetitionLevels[i] == 0 ? 1 : 0;
+                if (field.MaxDefinitionLevel == 0 || data.DefinitionLevels[i] == field.MaxDefinitionLevel)
                 {
-                    there[row] |= says(texts.Values[value++].ToString());
+                    there[row] |= says(value++);
                 }
             }
         }
         catch (ArgumentException e)
         {
             throw new UnusableFileException(Path, $"row {first + row} cannot be trained on: {e.Message}",
-                "write a list of texts, the whole list as a text, or a plain sentence", e);
+                "write a list of texts, the whole list as a text, or a plain sentence, in UTF-8", e);
         }
     }
 }

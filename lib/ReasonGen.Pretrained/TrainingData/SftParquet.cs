@@ -3,7 +3,9 @@
 //   augmented_prompts {short_caption, paraphrases [], varied_captions [], tags [], object_prompts []};  lists may be
 //     stored as their Python text, augmented_prompts as JSON text.
 using System.Collections;
+using System.Text;
 using System.Text.Json.Serialization;
+using System.Text.RegularExpressions;
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using Parquet;
@@ -16,7 +18,9 @@ namespace ReasonGen.TrainingData;
 /// <summary>A parquet file of SFT rows, read a row group at a time: the set is never held as a whole.</summary>
 public sealed partial class SftParquet
 {
+    private const string NoText = "is neither a text nor the bytes of one in UTF-8";
     private static readonly string[] Columns = ["image", "brief_caption", "detailed_caption", "augmented_prompts"];
+    private static readonly UTF8Encoding Utf8 = new(false, throwOnInvalidBytes: true);
 
     private readonly ParquetGuard guard;
 
@@ -32,7 +36,8 @@ public sealed partial class SftParquet
     public long Count => GroupRows.Sum(rows => (long)rows);
 
     /// <summary>Opens a file and reads its footer.</summary>
-    /// <exception cref="UnusableFileException">It is missing, a pipe, no parquet file, or lacks a column.</exception>
+    /// <exception cref="UnusableFileException">It is missing, a pipe, no parquet file, lacks a column, or has one of a
+    /// form that is not read here; the column is named.</exception>
     public static SftParquet Open(string path) => Guard(path, "it cannot be read as parquet", async () =>
     {
         ParquetGuard guard;
@@ -59,18 +64,37 @@ public sealed partial class SftParquet
 
     /// <summary>The rows of one row group. A member that is null or an empty list is left out of the row's
     /// record.</summary>
-    /// <exception cref="UnusableFileException">The file is damaged, or a row holds no image; the row is
-    /// named.</exception>
+    /// <exception cref="UnusableFileException">The file is damaged, a column that training does not need cannot be
+    /// read, or a row holds no image or captions that are no text; column or row is named.</exception>
     public SftRow[] ReadGroup(int group) =>
         Guard(Path, $"row group {group} of {GroupRows.Count} is damaged", async () =>
     {
         await using var file = guard.Open(Path, group);
-        var rows = (await ParquetSerializer.DeserializeUntypedAsync(file, null, group)).Data;
+        var rows = (await Untyped(file, group)).Data;
         var first = GroupRows.Take(group).Sum(count => (long)count);
         return rows.Count != GroupRows[group]
             ? throw new FormatException($"it holds {rows.Count} rows where its footer says {GroupRows[group]}")
             : rows.Select((row, i) => Row(row, first + i)).ToArray();
     });
+
+    private async Task<DeserializationResult<Dictionary<string, object>>> Untyped(Stream file, int group)
+    {
+        try
+        {
+            return await ParquetSerializer.DeserializeUntypedAsync(file, null, group);
+        }
+        catch (InvalidDataException e) when (FailedColumn().Match(e.Message) is { Success: true } found
+            && !Columns.Contains(found.Groups[1].Value))
+        {
+            throw new UnusableFileException(Path, $"its column '{found.Groups[1].Value}', which the published sets do "
+                + $"not have, cannot be read: {e.GetBaseException().Message.TrimEnd('.')}",
+                "leave the column out where training does not need it, or write it again", e);
+        }
+    }
+
+    // how the package names a column, and what lies below it
+    [GeneratedRegex("^failed to read column '([^'/]+)")]
+    private static partial Regex FailedColumn();
 
     /// <summary>All rows in their order; one row group is in memory at a time.</summary>
     public IEnumerable<SftRow> Rows() => Enumerable.Range(0, GroupRows.Count).SelectMany(ReadGroup);
@@ -116,6 +140,11 @@ public sealed partial class SftParquet
 
         var record = new JObject(row.Where(pair => pair.Key != "image" && pair.Value is not null)
             .Select(pair => new JProperty(pair.Key, Json(pair.Value))));
+        if (Columns.FirstOrDefault(column => record[column] is JValue { Value: byte[] }) is { } strange)
+        {
+            throw new UnusableFileException(Path, $"the {strange} of row {index} {NoText}", "write it in UTF-8");
+        }
+
         if (record["augmented_prompts"] is JValue { Value: string text })
         {
             record["augmented_prompts"] = Prompts(text)
@@ -141,6 +170,19 @@ public sealed partial class SftParquet
         }
     }
 
+    // bytes that no writer called a text may be one; null where they are none
+    private static string? Text(ReadOnlySpan<byte> bytes)
+    {
+        try
+        {
+            return Utf8.GetString(bytes);
+        }
+        catch (DecoderFallbackException)
+        {
+            return null;
+        }
+    }
+
     private static byte[]? Bytes(object? value) =>
         value switch { byte[] bytes => bytes, ReadOnlyMemory<byte> memory => memory.ToArray(), _ => null };
 
@@ -159,7 +201,7 @@ public sealed partial class SftParquet
         ReadOnlyMemory<char> text => text.ToString(),
         IDictionary members =>
             new JObject(members.Keys.Cast<object>().Select(key => new JProperty(key.ToString()!, Json(members[key])))),
-        _ when Bytes(value) is { } bytes => new JValue(bytes),
+        _ when Bytes(value) is { } bytes => new JValue((object?)Text(bytes) ?? bytes),
         IEnumerable list => new JArray(list.Cast<object?>().Select(Json)),
         _ => new JValue(value),
     };

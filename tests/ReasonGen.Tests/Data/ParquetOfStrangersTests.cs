@@ -9,6 +9,7 @@ using ReasonGen.TrainingData;
 using ReasonGen.World;
 using ReasonGen.WorldData;
 using Xunit;
+using static ReasonGen.Tests.Data.HandmadeParquet;
 using static TorchSharp.torch;
 
 namespace ReasonGen.Tests.Data;
@@ -105,6 +106,71 @@ public sealed class ParquetOfStrangersTests : IDisposable
         Assert.Throws<ArgumentException>(() =>
             PromptAugmentation.Texts(new JValue("['" + new string('\\', 1_000_001))));
         Assert.True(watch.Elapsed < TimeSpan.FromSeconds(20));
+    }
+
+    [Fact]
+    public void Lists_of_two_levels_are_said_to_be_beyond_the_library_and_not_damaged()
+    {
+        var path = Handmade(Group("augmented_prompts", 1), Group("tags", 1, ListGroup),
+            Texts("array", "ball"u8.ToArray(), HandmadeParquet.Text, repeated: 2));
+        var error = Assert.Throws<UnusableFileException>(() => SftParquet.Open(path)).Message;
+        Assert.Contains("'augmented_prompts.tags' holds lists of the old form of two levels", error);
+        Assert.DoesNotContain("damaged", error);
+    }
+
+    [Theory]
+    [InlineData(HandmadeParquet.Text)]
+    [InlineData(HandmadeParquet.Json)]
+    [InlineData(null)]
+    public void Texts_that_their_writer_does_not_call_so_are_read(int? converted)
+    {
+        var set = SftParquet.Open(Handmade(Texts("brief_caption", "a café", converted),
+            Texts("augmented_prompts", """{ "tags": ["p1", "p2"] }""", converted)));
+        Assert.Null(set.FirstWithout("brief_caption"));
+        Assert.Null(set.FirstWithout("augmented_prompts.tags"));
+        Assert.Equal(0, set.FirstWithout("augmented_prompts.paraphrases"));
+        var record = Assert.Single(set.Rows()).Record;
+        Assert.Equal("a café", (string?)record["brief_caption"]);
+        Assert.Equal("p1,p2", PromptAugmentation.Prompt(record, ["tags"], (low, _) => low));
+    }
+
+    [Fact]
+    public void Bytes_that_are_no_text_are_refused_where_a_text_belongs_and_there_alone()
+    {
+        var set = SftParquet.Open(Handmade(Texts("brief_caption", [0xE9], null), Texts("augmented_prompts", "{}")));
+        foreach (var read in new Func<object?>[] { () => set.FirstWithout("brief_caption"), () => set.Rows().Count() })
+        {
+            var error = Assert.Throws<UnusableFileException>(read).Message;
+            Assert.Contains("row 0", error);
+            Assert.Contains("brief_caption", error);
+            Assert.Contains("UTF-8", error);
+        }
+
+        Assert.Single(SftParquet.Open(Handmade(Texts("augmented_prompts", "{}"), Texts("thumb", [0xE9], null))).Rows());
+    }
+
+    [Fact]
+    public void A_column_that_nobody_needs_and_that_cannot_be_read_is_named()
+    {
+        var half = Handmade(Texts("augmented_prompts", "{}"), new("half", 7, [0, 60], Logical: 15, Length: 2));
+        Assert.Contains("'half' holds numbers of half precision",
+            Assert.Throws<UnusableFileException>(() => SftParquet.Open(half)).Message);
+        var late = Handmade(Texts("augmented_prompts", "{}"), new("taken", 2, Fixed(1L << 62, 8), Converted: 10));
+        var error = Assert.Throws<UnusableFileException>(() => SftParquet.Open(late).Rows().Count()).Message;
+        Assert.Contains("its column 'taken'", error);
+        Assert.Contains("Leave the column out", error);
+        Assert.DoesNotContain("damaged", error);
+    }
+
+    // with an image and captions, where the elements are not of that name
+    private string Handmade(params HandmadeParquet.Element[] elements)
+    {
+        var path = Path.Combine(folder, $"{Guid.NewGuid():N}.parquet");
+        HandmadeParquet.Element[] all = [.. new[] { Texts("image", "data:image/png;base64,AAAA"),
+            Texts("brief_caption", "b"), Texts("detailed_caption", "d") }
+                .Where(usual => elements.All(element => element.Name != usual.Name)), .. elements];
+        HandmadeParquet.Write(path, all.Length - all.Sum(element => element.Children), all);
+        return path;
     }
 
     [Theory]
