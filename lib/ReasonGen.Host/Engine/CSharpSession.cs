@@ -24,6 +24,7 @@ public sealed class CSharpSession
     private readonly CellAssemblies assemblies = new();
     private readonly Submissions submissions;
     private readonly string directory;
+    private readonly List<string> sources = []; // of packages, which #i added
     private CellThread thread = new();
     private ScriptOptions options;
 
@@ -152,6 +153,7 @@ public sealed class CSharpSession
                 }, Guid.NewGuid().ToString("N"));
                 return new CellResult();
             default:
+                sources.AddRange([.. (part.Sources ?? []).Except(sources)]);
                 if (part.Packages is { Count: > 0 } packages)
                 {
                     await AddPackagesAsync(packages, output, cancel);
@@ -176,7 +178,7 @@ public sealed class CSharpSession
         RestoredPackages restored;
         try
         {
-            restored = await NuGetPackages.RestoreAsync(packages, cancel);
+            restored = await NuGetPackages.RestoreAsync(packages, sources, cancel);
         }
         catch
         {

@@ -1,4 +1,7 @@
 using System.Collections.Immutable;
+using System.Text.RegularExpressions;
+using ReasonGen.Checkpoints;
+using ReasonGen.Host.Notebooks;
 
 namespace ReasonGen.Host.Engine;
 
@@ -21,12 +24,14 @@ internal enum CellPartKind
 /// <param name="Timed">Whether the time it takes is to be shown.</param>
 /// <param name="Packages">Packages it asks for with <c>#r "nuget: …"</c>; their lines are empty in the text.</param>
 /// <param name="Origin">What <c>#!import</c> brought it from, whose lines it counts; null for the cell itself.</param>
+/// <param name="Sources">Folders and addresses of more packages, of <c>#i "nuget:…"</c>; their lines are empty,
+/// too.</param>
 internal sealed record CellPart(CellPartKind Kind, string Text, bool Timed = false,
-    IReadOnlyList<string>? Packages = null, string? Origin = null);
+    IReadOnlyList<string>? Packages = null, string? Origin = null, IReadOnlyList<string>? Sources = null);
 
 /// <summary>Cuts a cell at its magics, the lines that begin with <c>#!</c>, and takes out what it asks for in
 /// packages.</summary>
-internal static class CellParts
+internal static partial class CellParts
 {
     internal static readonly string[] Magics = ["about", "csharp", "html", "import", "lsmagic", "markdown", "set",
         "time", "who", "whos"];
@@ -41,19 +46,20 @@ internal static class CellParts
     {
         var parts = new List<CellPart>();
         var (kind, timed, above) = (CellPartKind.Code, false, 0);
-        var (lines, packages) = (new List<string>(), new List<string>());
+        var (lines, packages, sources) = (new List<string>(), new List<string>(), new List<string>());
         void Close(int next)
         {
-            if (lines.Any(line => line.Trim().Length > 0) || packages.Count > 0)
+            if (lines.Any(line => line.Trim().Length > 0) || packages.Count > 0 || sources.Count > 0)
             {
                 parts.Add(new CellPart(kind,
                     (kind == CellPartKind.Code ? new string('\n', above) : "") + string.Join('\n', lines), timed,
-                    [.. packages], origin));
+                    [.. packages], origin, [.. sources]));
                 timed = false;
             }
 
             lines.Clear();
             packages.Clear();
+            sources.Clear();
             above = next;
         }
 
@@ -64,24 +70,26 @@ internal static class CellParts
         {
             var begin = at;
             at += line.Length + 1;
-            var package = kind == CellPartKind.Code ? Package(line) : null;
+            var asked = kind == CellPartKind.Code && NuGetLine().Match(line) is { Success: true } found ? found : null;
             var isMagic = IsMagic(line, kind == CellPartKind.Code);
-            if (kind == CellPartKind.Code && (package is not null || isMagic))
+            if (kind == CellPartKind.Code && (asked is not null || isMagic))
             {
                 literal = begin < literal ? literal : literals.EndAround(between, begin);
                 between = Math.Max(begin, literal);
             }
 
-            if (begin < literal || !(package is not null || isMagic))
+            if (begin < literal || !(asked is not null || isMagic))
             {
                 lines.Add(line);
                 continue;
             }
 
             between = literal = at;
-            if (package is not null)
+            if (asked is not null)
             {
-                packages.Add(package);
+                var text = asked.Groups["text"].Value.Trim();
+                (asked.Groups["packages"].Success ? packages : sources)
+                    .Add(asked.Groups["packages"].Success ? text : Source(text, directory));
                 lines.Add("");
                 continue;
             }
@@ -149,7 +157,7 @@ internal static class CellParts
         string[] lines = [.. code.Split('\n')];
         for (var i = 0; i < lines.Length; at += lines[i++].Length + 1)
         {
-            var wanted = lines[i].TrimStart().StartsWith("#r") && lines[i].Contains("nuget:"); // or the beginning of it
+            var wanted = NuGetStart().IsMatch(lines[i]);
             if (!isCode)
             {
                 isCode = IsMagic(lines[i], false) && Begins(lines[i], isCode);
@@ -181,12 +189,16 @@ internal static class CellParts
             return within.Contains(full)
                 ? throw new CellSyntaxException(
                     $"#!import {path}: it imports itself ({string.Join(" > ", chain.Select(Path.GetFileName))})")
-                : Path.GetExtension(full) != ".ipynb" ? Split(File.ReadAllText(full), folder, chain, full)
-                : [.. Notebooks.NotebookFile.Read(full).Runnable()
-                    .SelectMany(cell => Split(cell.Script, folder, chain, $"{full} cell {cell.Number}"))];
+                : Path.GetExtension(full).ToLowerInvariant() is not (".ipynb" or ".dib")
+                    ? Split(TextFile.Read(full), folder, chain, full)
+                : [.. NotebookFile.Read(full).Scripts().SelectMany(cell => CellLanguage.IsKnown(cell.Language)
+                    ? Split(cell.Script, folder, chain, $"{full} cell {cell.Number}")
+                    : throw new CellSyntaxException($"#!import {path}: its code cell {cell.Number} is in "
+                        + $"{cell.Language}, and this session has C# alone; import a notebook without such cells"))];
         }
         catch (Exception e)
-            when (e is IOException or UnauthorizedAccessException or UsageException or ArgumentException)
+            when (e is IOException or UnauthorizedAccessException or UsageException or ArgumentException
+                or UnusableFileException)
         {
             throw new CellSyntaxException($"#!import {path}: {e.Message}");
         }
@@ -201,13 +213,18 @@ internal static class CellParts
         && (isCode
             || line[2..].Trim().Split(' ', 2)[0] is var name && (Magics.Contains(name) || name is "c#" or "share"));
 
-    // The package of a line #r "nuget: Name, version"; null where it is another line.
-    private static string? Package(string line)
-    {
-        var text = line.Trim();
-        var quoted = text.StartsWith("#r", StringComparison.OrdinalIgnoreCase) ? text[2..].TrimStart() : "";
-        return quoted.StartsWith("\"nuget:", StringComparison.OrdinalIgnoreCase)
-            && quoted.IndexOf('"', 1) == quoted.Length - 1 && quoted.Length > 8
-            ? quoted[7..^1].Trim() : null;
-    }
+    // An address as it is, and a folder from the cell's own.
+    private static string Source(string text, string directory) => text.Length == 0 || text.Any(char.IsControl)
+        ? throw new CellSyntaxException(
+            $"#i \"nuget:{text}\": it must be #i \"nuget:FOLDER\" or #i \"nuget:ADDRESS\"")
+        : text.Contains("://") ? text : Path.GetFullPath(text, directory);
+
+    // #r "nuget: Name, version" or #i "nuget: source"; a comment may follow.
+    [GeneratedRegex("""^\s*#(?:(?<packages>r)|i)\s*"nuget:(?<text>[^"]+)"\s*(?://.*)?$""",
+        RegexOptions.IgnoreCase | RegexOptions.CultureInvariant)]
+    private static partial Regex NuGetLine();
+
+    // The same, or the beginning of it.
+    [GeneratedRegex("""^\s*#[ri]\s*"?\s*nuget:""", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant)]
+    private static partial Regex NuGetStart();
 }

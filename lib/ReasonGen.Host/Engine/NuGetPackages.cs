@@ -19,7 +19,8 @@ internal sealed record RestoredPackages(IReadOnlyList<string> Compile, IReadOnly
 
 /// <summary>
 /// Packages for <c>#r "nuget: Name, version"</c>, restored by the dotnet SDK with the sources and credentials that the
-/// user has configured. What the host ships itself is left out of the result: a cell gets the host's own.
+/// user has configured, and the sources of <c>#i "nuget:…"</c>. What the host ships itself is left out of the result:
+/// a cell gets the host's own.
 /// </summary>
 internal static class NuGetPackages
 {
@@ -27,8 +28,12 @@ internal static class NuGetPackages
         typeof(NuGetPackages).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!
         .InformationalVersion.Split('+')[0];
 
+    /// <param name="wanted">What stands behind <c>nuget:</c> in each line.</param>
+    /// <param name="sources">Folders and addresses to look in besides those that are configured.</param>
+    /// <param name="cancel">Ends the restore.</param>
     /// <exception cref="CellSyntaxException">A package cannot be had; the SDK's own words.</exception>
-    internal static async Task<RestoredPackages> RestoreAsync(IReadOnlyList<string> wanted, CancellationToken cancel)
+    internal static async Task<RestoredPackages> RestoreAsync(IReadOnlyList<string> wanted,
+        IReadOnlyList<string> sources, CancellationToken cancel)
     {
         var all = wanted.Select(Parse).ToArray();
         var references = all.Where(package => !IsOwn(package.Name)).ToArray();
@@ -48,7 +53,7 @@ internal static class NuGetPackages
             return new RestoredPackages([], [], [], own);
         }
 
-        var restored = await RestoreAsync(references, wanted, cancel);
+        var restored = await RestoreAsync(references, Project(references, sources), string.Join(", ", wanted), cancel);
         return restored with { Versions = [.. own, .. restored.Versions] };
     }
 
@@ -57,12 +62,13 @@ internal static class NuGetPackages
     private static bool IsOwn(string name) =>
         name.StartsWith("ReasonGen", StringComparison.OrdinalIgnoreCase) && CellAssemblies.IsShipped(name);
 
-    private static async Task<RestoredPackages> RestoreAsync((string Name, string Version)[] references,
-        IReadOnlyList<string> wanted, CancellationToken cancel)
-    {
-        var project = new StringBuilder("<Project Sdk=\"Microsoft.NET.Sdk\"><PropertyGroup>")
+    /// <summary>The project that asks for packages.</summary>
+    internal static string Project(IEnumerable<(string Name, string Version)> references,
+        IReadOnlyList<string> sources) => new StringBuilder("<Project Sdk=\"Microsoft.NET.Sdk\"><PropertyGroup>")
             .Append($"<TargetFramework>net{Environment.Version.Major}.0</TargetFramework>"
                 + $"<RuntimeIdentifier>{RuntimeInformation.RuntimeIdentifier}</RuntimeIdentifier>")
+            .Append(sources.Count == 0 ? "" : "<RestoreAdditionalProjectSources>"
+                + $"{string.Join(';', sources.Select(Plain))}</RestoreAdditionalProjectSources>")
             .Append("<SelfContained>false</SelfContained><ManagePackageVersionsCentrally>"
                 + "false</ManagePackageVersionsCentrally></PropertyGroup><ItemGroup>")
             .AppendJoin("",
@@ -71,15 +77,23 @@ internal static class NuGetPackages
                     + $"Include=\"{SecurityElement.Escape(package.Name)}\" Version=\""
                     + $"{SecurityElement.Escape(package.Version)}\" />"))
             .Append("</ItemGroup></Project>").ToString();
+
+    // what MSBuild would take for more than itself
+    private static string Plain(string source) =>
+        SecurityElement.Escape(source.Replace("%", "%25").Replace("$", "%24").Replace("@", "%40"));
+
+    private static async Task<RestoredPackages> RestoreAsync((string Name, string Version)[] references,
+        string project, string wanted, CancellationToken cancel)
+    {
         var folder = Path.Combine(SystemFolder.Of(Environment.SpecialFolder.LocalApplicationData), "reasongen",
             "packages", Convert.ToHexStringLower(XxHash128.Hash(Encoding.UTF8.GetBytes(project))));
         var assets = Path.Combine(folder, "obj", "project.assets.json");
         var done = Path.Combine(folder, "restored"); // the assets are written by a restore that fails, too
         if (!File.Exists(done) || !File.Exists(assets) || references.Any(package => package.Version == "*"))
         {
-            Make(folder, string.Join(", ", wanted));
+            Make(folder, wanted);
             await File.WriteAllTextAsync(Path.Combine(folder, "packages.csproj"), project, cancel);
-            await DotnetRestoreAsync(folder, string.Join(", ", wanted), cancel);
+            await DotnetRestoreAsync(folder, wanted, cancel);
             await File.WriteAllTextAsync(done, "", cancel);
         }
 

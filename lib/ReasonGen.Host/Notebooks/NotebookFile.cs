@@ -39,17 +39,14 @@ public sealed class NotebookFile
     /// <summary>Language of cells that name none.</summary>
     public string Language { get; }
 
-    /// <summary>The first heading of the first text cell, or the file's name.</summary>
+    /// <summary>The first heading of the first level in the text cells, or the file's name.</summary>
     public string Title => Cells.Where(cell => (string?)cell["cell_type"] == "markdown").Select(Source)
-        .SelectMany(source => source.Split('\n'))
-        .FirstOrDefault(line => line.StartsWith("# "))?[2..].Trim() is { Length: > 0 } title
-        ? title : System.IO.Path.GetFileNameWithoutExtension(Path);
+        .Select(ReportHeadings.Title).OfType<string>().FirstOrDefault()
+            ?? System.IO.Path.GetFileNameWithoutExtension(Path);
 
-    /// <summary>The sources of the cells that run here, or are shown, as a session takes them, with the numbers of the
-    /// cells among those of code.</summary>
-    public IEnumerable<(int Number, string Script)> Runnable() =>
-        Cells.Where(IsCode).Select((cell, i) => (Cell: cell, Number: i + 1))
-            .Where(one => CellLanguage.IsKnown(LanguageOf(one.Cell))).Select(one => (one.Number, Script(one.Cell)));
+    /// <summary>The code cells: the number of each among them, its language, and what a session takes.</summary>
+    internal IEnumerable<(int Number, string Language, string Script)> Scripts() =>
+        Cells.Where(IsCode).Select((cell, i) => (i + 1, LanguageOf(cell), Script(cell)));
 
     /// <summary>What a session is given of a cell.</summary>
     internal string Script(JObject cell) =>
@@ -185,7 +182,7 @@ public sealed class NotebookFile
                 Default(cell, "outputs", new JArray());
             }
 
-            if (HasIds && ((string?)cell["id"] is not { } id || !seen.Add(id)))
+            if (HasIds && !((string?)cell["id"] is { } id && IsId(id) && seen.Add(id)))
             {
                 Set(cell, "id", FreeId("cell", taken));
             }
@@ -196,6 +193,9 @@ public sealed class NotebookFile
     }
 
     private bool HasIds => (int?)root["nbformat_minor"] is >= 5; // before, a cell must not have one
+
+    private static bool IsId(string text) => text.Length is > 0 and <= 64
+        && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_');
 
     private static string FreeId(string name, HashSet<string> taken)
     {

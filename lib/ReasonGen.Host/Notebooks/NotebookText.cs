@@ -20,6 +20,7 @@ internal sealed class NotebookText
     private readonly Place root;
     private readonly List<Place> cells = [];
     private readonly string unit; // of indentation; empty where all stands on one line
+    private readonly string lineEnd;
 
     /// <param name="bytes">UTF-8 without a mark at its start.</param>
     /// <exception cref="System.Text.Json.JsonException">It is no json, or nested too deep.</exception>
@@ -36,6 +37,7 @@ internal sealed class NotebookText
 
         var lead = Between(root.Start + 1, root.FirstName);
         unit = lead.Contains('\n') ? lead[(lead.LastIndexOf('\n') + 1)..] : "";
+        lineEnd = lead.Contains("\r\n") ? "\r\n" : "\n";
     }
 
     /// <summary>The whole, with changes.</summary>
@@ -97,7 +99,7 @@ internal sealed class NotebookText
             return value.ToString(Formatting.None);
         }
 
-        using var text = new StringWriter { NewLine = "\n" };
+        using var text = new StringWriter { NewLine = lineEnd };
         using (var writer = new JsonTextWriter(text)
         {
             Formatting = Formatting.Indented, IndentChar = unit[0], Indentation = unit.Length,
@@ -108,7 +110,7 @@ internal sealed class NotebookText
 
         var line = beside == 0 ? -1 : Array.LastIndexOf(bytes, (byte)'\n', beside - 1);
         var margin = new string([.. Between(line + 1, beside).TakeWhile(char.IsWhiteSpace)]);
-        return text.ToString().Replace("\n", "\n" + margin);
+        return text.ToString().Replace(lineEnd, lineEnd + margin);
     }
 
     private string Between(int start, int end) => Encoding.UTF8.GetString(bytes, start, end - start);

@@ -18,10 +18,6 @@ namespace ReasonGen.Host.Notebooks;
 /// <param name="trust">Whether what cells show is taken over as it is, scripts and addresses too.</param>
 internal sealed partial class ReportCells(NotebookFile notebook, string id, Func<string, string?> idOf, bool trust)
 {
-    // of Markdown in one paragraph: its parser takes time in proportion to their square
-    private const int MostMarks = 5000;
-    private static readonly MarkdownPipeline Pipeline =
-        new MarkdownPipelineBuilder().UsePipeTables().UseMathematics().Build();
     private readonly List<(string Id, string Text)> headings = [];
     private readonly ReportIds ids = new(id + "--");
     // links within the notebook by what is after their #; the ids that they may lead to come with later cells
@@ -69,7 +65,8 @@ internal sealed partial class ReportCells(NotebookFile notebook, string id, Func
 
         var outputs = string.Concat((cell["outputs"] as JArray ?? []).OfType<JObject>()
             .Select(output => Laid(() => Output(output), "")));
-        var setup = source.StartsWith("#!import setup.cs") || source.StartsWith("#r "); // the same in every notebook
+        // the same in every notebook
+        var setup = source.StartsWith("#!import setup.cs") || source.StartsWith("#r ") || source.StartsWith("#i ");
         var colored = notebook.LanguageOf(cell) == CellLanguage.CSharp
             ? Laid(() => CodeColors.ToHtml(source.TrimEnd()), source) : Printed(source);
         var code = source.Trim().Length == 0 ? ""
@@ -126,13 +123,13 @@ internal sealed partial class ReportCells(NotebookFile notebook, string id, Func
 
     private string Markdown(string source, JObject? attachments)
     {
-        if (Marks(source) > MostMarks)
+        if (ReportHeadings.IsTooLong(source))
         {
-            return $"<p class=\"note\">A paragraph of more than {MostMarks} marks is not laid out; this is the "
-                + $"text.</p><pre>{Printed(source)}</pre>";
+            return $"<p class=\"note\">A paragraph of more than {ReportHeadings.MostMarks} marks is not laid out; "
+                + $"this is the text.</p><pre>{Printed(source)}</pre>";
         }
 
-        var document = Markdig.Markdown.Parse(WithWholeFormulas(source), Pipeline);
+        var document = Markdig.Markdown.Parse(WithWholeFormulas(source), ReportHeadings.Pipeline);
         foreach (var heading in document.Descendants<HeadingBlock>())
         {
             Name(heading);
@@ -143,7 +140,7 @@ internal sealed partial class ReportCells(NotebookFile notebook, string id, Func
         {
             if (link.IsImage && link.Url?.StartsWith("attachment:") == true)
             {
-                link.Url = Attached(attachments, Uri.UnescapeDataString(link.Url["attachment:".Length..])) ?? link.Url;
+                link.Url = Attached(attachments, link.Url["attachment:".Length..]) ?? link.Url;
             }
             else if (trust && !link.IsImage && link.Url?.StartsWith('#') == true)
             {
@@ -165,8 +162,8 @@ internal sealed partial class ReportCells(NotebookFile notebook, string id, Func
         }
 
         var formulas = HoldFormulas(document);
-        var html = document.ToHtml(Pipeline);
-        html = trust ? html
+        var html = document.ToHtml(ReportHeadings.Pipeline);
+        html = trust ? WithAttached(html, attachments)
             : safe.Of(html, id, [.. headings.Select(heading => heading.Id)], name => Attached(attachments, name));
         for (var i = 0; i < formulas.Count; i++)
         {
@@ -219,27 +216,9 @@ internal sealed partial class ReportCells(NotebookFile notebook, string id, Func
 
     private string Place(int formula) => $"{mark}-{formula}-";
 
-    // the most in a paragraph
-    private static int Marks(string source)
-    {
-        var (most, marks, blank) = (0, 0, false);
-        foreach (var c in source)
-        {
-            marks = c == '\n' && blank ? 0 : "*_[]!`<>&\\~:$".Contains(c) ? marks + 1 : marks;
-            blank = c == '\n' || (blank && c is ' ' or '\t' or '\r');
-            most = Math.Max(most, marks);
-        }
-
-        return most;
-    }
-
     private void Name(HeadingBlock heading)
     {
-        var text = string.Concat(
-            heading.Inline?.Descendants<LeafInline>()
-                .Select(part =>
-                    part is CodeInline code ? code.Content
-                        : part is MathInline math ? math.Content.ToString() : part.ToString()) ?? []);
+        var text = ReportHeadings.Words(heading);
         if (heading.Level > 1)
         {
             headings.Add((ids.For(text.ToLowerInvariant()), text));
@@ -249,9 +228,16 @@ internal sealed partial class ReportCells(NotebookFile notebook, string id, Func
         targets.TryAdd(ReportIds.Plain(text.ToLowerInvariant()), heading.Level > 1 ? headings[^1].Id : id);
     }
 
+    // by its name as the address has it, which is how classic Notebook keeps it, or as it was before it became one
     private static string? Attached(JObject? attachments, string name) =>
-        (attachments?[name] as JObject)?.Properties().FirstOrDefault() is { } form
+        ((attachments?[name] ?? attachments?[Uri.UnescapeDataString(name)]) as JObject)?.Properties()
+            .FirstOrDefault() is { } form
         ? DataUrl(form.Name, NotebookFile.Text(form.Value)) : null;
+
+    // what SafeHtml does where a page is not trusted
+    private static string WithAttached(string html, JObject? attachments) => AttachedImage().Replace(html, image =>
+        Attached(attachments, System.Net.WebUtility.HtmlDecode(image.Groups["name"].Value)) is { } url
+            ? $"{image.Groups["before"]}\"{url}\"" : image.Value);
 
     // what was printed for a terminal, without its colours
     private static string Printed(string text) => Escape(Colours().Replace(text, ""));
@@ -264,6 +250,10 @@ internal sealed partial class ReportCells(NotebookFile notebook, string id, Func
 
     [GeneratedRegex(@"(?<![\\$\w`])\$(?=[^\s$])[^$`\n]*\n[^$`\n]*(?<=[^\s$])\$(?![\d$])")]
     private static partial Regex BrokenInline();
+
+    [GeneratedRegex(@"(?<before><img\b[^>]*?\ssrc\s*=\s*)(?:(?<quote>[""'])attachment:(?<name>.*?)\k<quote>"
+        + @"|attachment:(?<name>[^\s>""']+))", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant)]
+    private static partial Regex AttachedImage();
 
     [GeneratedRegex(@"\x1b\[[0-9;?]*[A-Za-z]")]
     private static partial Regex Colours();

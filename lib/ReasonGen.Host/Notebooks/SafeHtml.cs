@@ -79,7 +79,7 @@ internal sealed partial class SafeHtml
     /// <param name="html">The piece.</param>
     /// <param name="within">What sets this piece's ids apart from the page's and other pieces'.</param>
     /// <param name="headings">Ids of headings, which are the page's own and stay.</param>
-    /// <param name="attached">An image attached to the cell, as a data address by its name.</param>
+    /// <param name="attached">An image attached to the cell, as a data address by its name in an address.</param>
     /// <returns>HTML, which names what was left out of it.</returns>
     internal string Of(string html, string within, HashSet<string> headings, Func<string, string?> attached)
     {
@@ -101,7 +101,7 @@ internal sealed partial class SafeHtml
         foreach (var image in document.QuerySelectorAll("img[src^='attachment:']"))
         {
             var name = image.GetAttribute("src")!;
-            image.SetAttribute("src", attached(Uri.UnescapeDataString(name["attachment:".Length..])) ?? name);
+            image.SetAttribute("src", attached(name["attachment:".Length..]) ?? name);
         }
 
         foreach (var element in document.QuerySelectorAll(Gone).ToArray())

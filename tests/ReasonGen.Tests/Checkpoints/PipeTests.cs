@@ -1,6 +1,7 @@
 using ReasonGen.Checkpoints;
 using ReasonGen.Host;
 using ReasonGen.Host.Commands;
+using ReasonGen.Host.Engine;
 using ReasonGen.Host.Notebooks;
 using ReasonGen.Notebook;
 using ReasonGen.Scoring;
@@ -21,6 +22,7 @@ public sealed class PipeTests : IDisposable
         ["config"] = path => ConfigSection.Read(path), ["image"] = path => ImageFile.Read(path),
         ["parquet"] = path => SftParquet.Open(path), ["weights"] = path => ModelOptions.Fingerprint(path),
         ["kept answers"] = path => AnswerCache.KeyOf(path), ["notebook"] = path => NotebookFile.Read(path),
+        ["import"] = path => CellParts.Split($"#!import {path}", Path.GetTempPath()),
     };
 
     public static TheoryData<string> Kinds => [.. Readers.Keys];
@@ -34,7 +36,7 @@ public sealed class PipeTests : IDisposable
         foreach (var path in new[] { pipe, folder.At("link.safetensors") })
         {
             var told = await Soon(() => Record.Exception(() => Readers[kind](path)));
-            Assert.True(told is UnusableFileException or UsageException, $"{told}");
+            Assert.True(told is UnusableFileException or UsageException or CellSyntaxException, $"{told}");
             Assert.Contains("it is a pipe", told.Message);
         }
     }

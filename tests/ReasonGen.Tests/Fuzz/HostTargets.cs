@@ -92,7 +92,7 @@ internal static class HostTargets
     private static void Read(string path)
     {
         var notebook = NotebookFile.Read(path);
-        _ = (notebook.Title, notebook.Cells.Count, notebook.Runnable().Count());
+        _ = (notebook.Title, notebook.Cells.Count, notebook.Scripts().Count());
         notebook.SetParameters(notebook.Parameters().Take(2).ToDictionary(pair => pair.Key, _ => "3"));
         notebook.ClearOutputs();
         notebook.Write(path + ".out");

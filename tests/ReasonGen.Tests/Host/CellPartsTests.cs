@@ -1,3 +1,4 @@
+using System.Text;
 using ReasonGen.Host.Engine;
 using Xunit;
 
@@ -49,6 +50,71 @@ public sealed class CellPartsTests : IDisposable
         Assert.Contains("it imports itself",
             Assert.Throws<CellSyntaxException>(() => CellParts.Split("#!import a.cs", folder.Path)).Message);
     }
+
+    [Theory]
+    [InlineData("a.ipynb", """
+        {"cells": [{"cell_type": "markdown", "source": "text"}, {"cell_type": "code", "source": "1"},
+        {"cell_type": "code", "source": "let x = 1", "metadata": {"polyglot_notebook": {"kernelName": "fsharp"}}}],
+        "nbformat": 4}
+        """, "its code cell 2 is in fsharp")]
+    [InlineData("a.dib", "#!meta\n#!csharp\n1", "is a script of Polyglot Notebooks")]
+    [InlineData("A.DIB", "#!csharp\n1", "is a script of Polyglot Notebooks")]
+    public void A_file_whose_cells_would_not_all_run_is_not_imported(string name, string text, string message)
+    {
+        folder.Write(name, text);
+        Assert.Contains(message,
+            Assert.Throws<CellSyntaxException>(() => CellParts.Split($"#!import {name}", folder.Path)).Message);
+    }
+
+    [Fact]
+    public void A_file_in_another_encoding_is_not_imported_with_other_texts()
+    {
+        File.WriteAllBytes(folder.At("a.cs"), Encoding.Latin1.GetBytes("var a = 1;\nvar s = \"café\";"));
+        Assert.Contains("line 2 is not UTF-8 text",
+            Assert.Throws<CellSyntaxException>(() => CellParts.Split("#!import a.cs", folder.Path)).Message);
+    }
+
+    [Theory]
+    [InlineData("#r \"nuget: X, 1.0\"", "X, 1.0")]
+    [InlineData("#r \"nuget: X, 1.0\" // why", "X, 1.0")]
+    [InlineData("#R\"NuGet:X\"//", "X")]
+    [InlineData("#r \"nuget: X, 1.0\" why", "")]
+    public void A_package_is_asked_for_with_a_comment_behind_it_or_none(string line, string package)
+    {
+        Assert.Equal(package,
+            string.Join('|', Assert.Single(CellParts.Split(line + "\n1", folder.Path)).Packages!));
+        Assert.Equal(new string(' ', line.Length) + "\n1", CellParts.Blanked(line + "\n1"));
+    }
+
+    [Theory]
+    [InlineData("#i \"nuget:https://example.org/v3/index.json\"", "https://example.org/v3/index.json")]
+    [InlineData("  #i \"nuget: /feed \" // ours", "/feed")]
+    [InlineData("#i \"nuget:../feed\"", "../feed")]
+    public void A_source_of_packages_is_taken_as_it_is_or_from_the_cells_folder(string line, string source)
+    {
+        var part = Assert.Single(CellParts.Split(line + "\n#r \"nuget: X\"\n1", folder.Path));
+        Assert.Equal(source.Contains("://") ? source : Path.GetFullPath(source, folder.Path),
+            Assert.Single(part.Sources!));
+        Assert.Equal(("X", "\n\n1"), (Assert.Single(part.Packages!), part.Text));
+        Assert.Equal(new string(' ', line.Length) + "\n1", CellParts.Blanked(line + "\n1"));
+        Assert.NotEmpty(Assert.Single(CellParts.Split(line, folder.Path)).Sources!);
+    }
+
+    [Theory]
+    [InlineData("#if DEBUG // nuget: none\n1\n#endif")]
+    [InlineData("var s = \"\"\"\n#i \"nuget:/feed\"\n\"\"\";")]
+    public void What_only_looks_like_a_source_of_packages_is_code(string code)
+    {
+        var part = Assert.Single(CellParts.Split(code, folder.Path));
+        Assert.Equal((code, 0), (part.Text, part.Sources!.Count));
+        Assert.Equal(code, CellParts.Blanked(code));
+    }
+
+    [Theory]
+    [InlineData("#i \"nuget: \"")]
+    [InlineData("#i \"nuget:a\0b\"")]
+    public void A_source_of_packages_that_can_be_none_is_refused(string line) => Assert.Contains("it must be #i",
+        Assert.Throws<CellSyntaxException>(() => CellParts.Split(line, folder.Path)).Message);
 
     public void Dispose() => folder.Dispose();
 }

@@ -57,6 +57,29 @@ public sealed class NotebookFileTests : IDisposable
         Assert.Equal(expected, File.ReadAllText(folder.At("b.ipynb")));
     }
 
+    [Fact]
+    public void Outputs_take_the_line_ends_of_the_file()
+    {
+        var notebook = NotebookFile.Read(folder.Write("a.ipynb", Odd));
+        notebook.SetOutputs(notebook.Cells[1], 7, [new JObject { ["output_type"] = "stream", ["text"] = "a\nb" }]);
+        notebook.Write(folder.At("b.ipynb"));
+        var written = File.ReadAllText(folder.At("b.ipynb"));
+        Assert.Contains("\"outputs\": [\r\n\t\t\t{\r\n\t\t\t\t\"output_type\": \"stream\",\r\n", written);
+        Assert.DoesNotContain('\n', written.Replace("\r\n", ""));
+    }
+
+    [Theory]
+    [InlineData("```\n# not a title\n```\n# Real", "Real")]
+    [InlineData("Title\n=====\ntext", "Title")]
+    [InlineData("    # code\n\n# Real #", "Real")]
+    [InlineData("## part\n# *Real* `code` & more", "Real code & more")]
+    [InlineData("#\n#hash\n> # quoted", "a")]
+    public void The_title_is_the_first_heading_of_the_first_level(string source, string title)
+    {
+        SmallNotebook.Write(folder.At("a.ipynb"), ("# of code", "code"), (source, "markdown"));
+        Assert.Equal(title, NotebookFile.Read(folder.At("a.ipynb")).Title);
+    }
+
     [Theory]
     [InlineData(4, false)]
     [InlineData(5, true)]
@@ -72,11 +95,16 @@ public sealed class NotebookFileTests : IDisposable
         NotebookShape.Check(written);
     }
 
-    [Fact]
-    public void What_a_valid_notebook_lacks_is_put_in()
+    [Theory]
+    [InlineData("x")]
+    [InlineData("")]
+    [InlineData("b b")]
+    [InlineData("é")]
+    [InlineData("12345678901234567890123456789012345678901234567890123456789012345")]
+    public void What_a_valid_notebook_lacks_is_put_in(string id)
     {
         folder.Write("a.ipynb",
-            """{"cells": [{"cell_type": "code", "source": "1"}, {"cell_type": "markdown", "source": "2", "id": "x"}, {"cell_type": "raw", "source": "3", "id": "x"}], "nbformat": 4, "nbformat_minor": 5}""");
+            $$"""{"cells": [{"cell_type": "code", "source": "1"}, {"cell_type": "markdown", "source": "2", "id": "x"}, {"cell_type": "raw", "source": "3", "id": "{{id}}"}], "nbformat": 4, "nbformat_minor": 5}""");
         NotebookFile.Read(folder.At("a.ipynb")).Write(folder.At("b.ipynb"));
         NotebookShape.Check(JObject.Parse(File.ReadAllText(folder.At("b.ipynb"))));
     }

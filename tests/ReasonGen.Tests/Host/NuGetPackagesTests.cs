@@ -1,3 +1,4 @@
+using System.Xml.Linq;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Host.Engine;
 using Xunit;
@@ -26,6 +27,15 @@ public sealed class NuGetPackagesTests : IDisposable
         var packages = Read("Some.Package", "1.2.3", "*");
         Assert.Equal("Some.Package, 1.2.3", Assert.Single(packages.Versions));
         Assert.Equal(folder.At("Some.Package", "lib/Some.Package.dll"), Assert.Single(packages.Runtime));
+    }
+
+    [Fact]
+    public void Further_sources_are_part_of_what_is_restored()
+    {
+        var project = XDocument.Parse(NuGetPackages.Project([("X", "1.0")], ["/a & b", "https://x/$(y)/%20"]));
+        Assert.Equal("/a & b;https://x/%24(y)/%2520",
+            Assert.Single(project.Descendants("RestoreAdditionalProjectSources")).Value);
+        Assert.DoesNotContain("Sources", NuGetPackages.Project([("X", "1.0")], []));
     }
 
     private RestoredPackages Read(string name, string version, string asked)

@@ -1,3 +1,4 @@
+using Newtonsoft.Json.Linq;
 using ReasonGen.Host.Notebooks;
 using Xunit;
 
@@ -32,6 +33,31 @@ public sealed class ReportLinksTests : IDisposable
     [InlineData("[x](b.ipynb)", "<a href=\"#b\">x</a>")]
     public void Html_that_is_trusted_keeps_its_ids(string link, string expected) =>
         Assert.Contains(expected, Laid(link, trust: true));
+
+    [Theory]
+    [InlineData("![x](attachment:p.png)", "p.png", false)]
+    [InlineData("![x](attachment:a%20%5Bb%5D%20caf%C3%A9.png)", "a%20%5Bb%5D%20caf%C3%A9.png", false)]
+    [InlineData("![x](attachment:a%20b.png)", "a b.png", true)]
+    [InlineData("<img src=\"attachment:a%20b.png\">", "a%20b.png", false)]
+    [InlineData("<img src=\"attachment:a%20b.png\">", "a b.png", false)]
+    [InlineData("<img alt='x' width=9 src=\"attachment:a%20b.png\">", "a%20b.png", true)]
+    [InlineData("text <img src='attachment:a&amp;b.png'/> text", "a&b.png", true)]
+    [InlineData("<p>\n<img\n src=attachment:p.png >\n</p>", "p.png", true)]
+    public void An_attached_image_is_shown_however_it_is_named(string source, string key, bool trust)
+    {
+        folder.Write("a.ipynb", new JObject
+        {
+            ["nbformat"] = 4,
+            ["cells"] = new JArray(new JObject
+            {
+                ["cell_type"] = "markdown", ["source"] = source,
+                ["attachments"] = new JObject { [key] = new JObject { ["image/png"] = "AAAA" } },
+            }),
+        }.ToString());
+        var laid = new ReportCells(NotebookFile.Read(folder.At("a.ipynb")), "a", _ => null, trust).All();
+        Assert.Contains("src=\"data:image/png;base64,AAAA\"", laid);
+        Assert.DoesNotContain("attachment:", laid);
+    }
 
     private string Laid(string link, bool trust)
     {
