@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
 using ReasonGen.Host.Commands;
+using ReasonGen.Host.Engine;
 
 namespace ReasonGen.Host;
 
@@ -44,6 +45,11 @@ internal static class Signals
         {
             var code = await command(Asked.Token);
             code = code == CommandLine.Interrupted && received != 0 ? 128 + received : code;
+            if (CellThread.AnyAtWork)
+            {
+                ExitAtOnce(code);
+            }
+
             Environment.Exit(code); // threads that a cell has started and left do not keep it
             return code;
         }
@@ -150,12 +156,18 @@ internal static class Signals
             }
         }
 
+        ExitAtOnce(128 + received);
+    }
+
+    // Without the farewells of libraries whose threads still compute: they would end it by a segmentation fault.
+    private static void ExitAtOnce(int code)
+    {
         if (OperatingSystem.IsWindows())
         {
-            Environment.Exit(128 + received);
+            Environment.Exit(code);
         }
 
-        ExitAtOnce(128 + received); // without the farewells of libraries whose threads still compute
+        ExitNow(code);
     }
 
     // Linux tells which signals a process was started to ignore; elsewhere .NET leaves them alone by itself.
@@ -168,5 +180,5 @@ internal static class Signals
     }
 
     [DllImport("libc", EntryPoint = "_exit")]
-    private static extern void ExitAtOnce(int code);
+    private static extern void ExitNow(int code);
 }

@@ -65,8 +65,10 @@ internal sealed class RowBlocks<T> : IDisposable where T : class, IDisposable
             : all.NoiseOf(Steps).narrow(0, start, count).to(like.device);
 
         /// <summary>Ends a step: what it gave, [n, 1] each.</summary>
+        /// <exception cref="OperationCanceledException">The draw is wanted no more.</exception>
         internal void Add(Tensor token, Tensor logProb)
         {
+            ParallelParts.Stopping.ThrowIfCancellationRequested();
             tokens.Add(token.DetachFromDisposeScope());
             logProbs.Add(logProb.DetachFromDisposeScope());
             if (all.stepDone is { } tell)

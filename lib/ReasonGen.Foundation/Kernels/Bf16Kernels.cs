@@ -12,6 +12,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using ReasonGen.Core;
 using ReasonGen.Native;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -77,7 +78,7 @@ internal static unsafe class Bf16Kernels
         }
 
         var all = products.Sum(product => (long)product.Outputs);
-        Parallel.For(0, parts, new() { MaxDegreeOfParallelism = threads }, part =>
+        ParallelParts.For(parts, threads, part =>
         {
             long first = all * part / parts, end = all * (part + 1) / parts;
             foreach (var product in products)

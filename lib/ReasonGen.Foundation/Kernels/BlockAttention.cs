@@ -5,6 +5,7 @@
 // summed at a time, in registers. Keys and values are packed for that once a head, in the order in which they are read.
 // How the work is shared among threads changes no bit of the result.
 using System.Runtime.Intrinsics;
+using ReasonGen.Core;
 using TorchSharp;
 using static ReasonGen.Kernels.Bf16Kernels;
 using static TorchSharp.torch;
@@ -69,7 +70,7 @@ internal static unsafe class BlockAttention
     private static void Share(int parts, int threads, Action<int, int> work)
     {
         var next = -1;
-        Parallel.For(0, threads, new() { MaxDegreeOfParallelism = threads }, thread =>
+        ParallelParts.For(threads, threads, thread =>
         {
             for (int part; (part = Interlocked.Increment(ref next)) < parts;)
             {

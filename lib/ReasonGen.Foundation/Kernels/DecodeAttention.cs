@@ -5,6 +5,7 @@
 // FlashAttention). All in fp32, rounded once. Turning and storing are done here too: a score of small operators a layer
 // would take a tenth of a token's time.
 using System.Numerics;
+using ReasonGen.Core;
 using TorchSharp;
 using static ReasonGen.Kernels.Bf16Kernels;
 using static TorchSharp.torch;
@@ -74,7 +75,7 @@ internal static unsafe class DecodeAttention
         }
         else
         {
-            Parallel.For(0, rows * heads, new() { MaxDegreeOfParallelism = get_num_threads() }, Head);
+            ParallelParts.For(rows * heads, get_num_threads(), Head);
         }
 
         return result;

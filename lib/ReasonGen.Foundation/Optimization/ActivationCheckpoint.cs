@@ -11,8 +11,10 @@ namespace ReasonGen.Optimization;
 /// <summary>Parts of a forward pass whose intermediate results are not kept.</summary>
 public static class ActivationCheckpoint
 {
-    // What went wrong in a part that was computed again: libtorch calls it, and no exception passes through libtorch.
-    private static ExceptionDispatchInfo? failure;
+    // of the pass that this thread computes; a GPU's passes are computed by libtorch's own, which know the latest alone
+    [ThreadStatic]
+    private static Failure? own;
+    private static Failure? latest;
 
     // libtorch reads gradients after a backward function has returned them: they live until the next call on this
     // thread
@@ -49,19 +51,20 @@ public static class ActivationCheckpoint
     /// A plain <c>loss.backward()</c> fails as well, but with libtorch's words about an invalid gradient.</remarks>
     public static void Backward(Tensor loss)
     {
-        Interlocked.Exchange(ref failure, null);
+        var failure = latest = new Failure();
         var threads = get_num_threads();
         ExceptionDispatchInfo? thrown = null;
         var pass = new Thread(() =>
         {
             try
             {
+                own = failure;
                 set_num_threads(threads);
                 loss.backward();
             }
             catch (Exception e)
             {
-                thrown = Interlocked.Exchange(ref failure, null) ?? ExceptionDispatchInfo.Capture(e);
+                thrown = failure.First ?? ExceptionDispatchInfo.Capture(e);
             }
 
             handedOut?.ForEach(tensor => tensor.Dispose());
@@ -86,11 +89,23 @@ public static class ActivationCheckpoint
     /// which libtorch gives up, so that <see cref="Backward"/> throws.</summary>
     /// <param name="e">What it failed with.</param>
     /// <param name="inputs">Arguments of its forward function, of which the second wants a gradient.</param>
-    internal static List<Tensor> Failed(Exception e, int inputs)
+    /// <param name="device">Where it computes.</param>
+    internal static List<Tensor> Failed(Exception e, int inputs, DeviceType device)
     {
-        Interlocked.CompareExchange(ref failure, ExceptionDispatchInfo.Capture(e), null);
+        if ((own ?? (device == DeviceType.CPU ? null : latest)) is { } failure)
+        {
+            Interlocked.CompareExchange(ref failure.First, ExceptionDispatchInfo.Capture(e), null);
+        }
+
         handedOut = [zeros(0, device: CPU).DetachFromDisposeScope()];
         return [null!, handedOut[0], .. Enumerable.Repeat<Tensor>(null!, inputs - 2)];
+    }
+
+    // What went wrong first in a part of a pass that was computed again: libtorch calls it, and no exception passes
+    // through libtorch.
+    private sealed class Failure
+    {
+        internal ExceptionDispatchInfo? First;
     }
 
     private sealed class Recomputed : autograd.SingleTensorFunction<Recomputed>
@@ -114,7 +129,8 @@ public static class ActivationCheckpoint
             }
             catch (Exception e)
             {
-                return Failed(e, context.get_saved_variables().Count + 1);
+                var inputs = context.get_saved_variables();
+                return Failed(e, inputs.Count + 1, inputs[0].device_type);
             }
         }
 

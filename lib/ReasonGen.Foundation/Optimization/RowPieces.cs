@@ -130,7 +130,7 @@ internal static class RowPieces
             }
             catch (Exception e)
             {
-                return ActivationCheckpoint.Failed(e, 2);
+                return ActivationCheckpoint.Failed(e, 2, DeviceType.CPU);
             }
         }
     }

@@ -17,7 +17,7 @@ internal static class KernelCommand
             "Serves notebooks in VS Code, JupyterLab and every other Jupyter front end, which start it themselves "
             + "once it is installed.\n\n"
             + "Examples:\n  reasongen kernel install\n  reasongen kernel remove") { connection, Install(), Remove() };
-        command.SetAction((parsed, cancel) => ServeAsync(parsed.GetValue(connection), cancel));
+        command.SetAction((parsed, cancel) => Task.FromResult(Serve(parsed.GetValue(connection), cancel)));
         return command;
     }
 
@@ -67,7 +67,7 @@ internal static class KernelCommand
         return command;
     }
 
-    private static async Task<int> ServeAsync(string? connectionFile, CancellationToken cancel)
+    private static int Serve(string? connectionFile, CancellationToken cancel)
     {
         if (connectionFile is null)
         {
@@ -82,13 +82,12 @@ internal static class KernelCommand
             Console.Error.WriteLine($"reasongen kernel: {exposed}");
         }
 
-        using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         using var kernel = new JupyterKernel(connection);
         // Ctrl-C in the front end's terminal is for the front end; the cell at hand is interrupted
         Signals.OnInterrupt = kernel.Interrupt;
         ExceptionHandling.SetUnhandledExceptionHandler(Survive);
-        using var watch = WatchParent(ended);
-        await kernel.RunAsync(ended.Token);
+        WatchParent(kernel.End);
+        kernel.Run(cancel); // waits on this thread: what is awaited comes back by the pool, which may be full
         return cancel.IsCancellationRequested ? CommandLine.Interrupted : CommandLine.Done;
     }
 
@@ -108,24 +107,29 @@ internal static class KernelCommand
         return true;
     }
 
-    // A kernel whose front end has died is of no use to anybody.
-    private static Timer? WatchParent(CancellationTokenSource ended)
+    // A kernel whose front end has died is of no use to anybody. It is watched on a thread of its own: a cell may have
+    // filled the pool.
+    private static void WatchParent(Action end)
     {
         if (!int.TryParse(Environment.GetEnvironmentVariable("JPY_PARENT_PID"), out var parent) || parent <= 1)
         {
-            return null;
+            return;
         }
 
-        return new Timer(_ =>
+        new Thread(() =>
         {
             try
             {
-                using var process = System.Diagnostics.Process.GetProcessById(parent);
+                while (true)
+                {
+                    Thread.Sleep(TimeSpan.FromSeconds(2));
+                    using var process = System.Diagnostics.Process.GetProcessById(parent);
+                }
             }
             catch (ArgumentException)
             {
-                ended.Cancel();
+                end();
             }
-        }, null, TimeSpan.FromSeconds(2), TimeSpan.FromSeconds(2));
+        }) { IsBackground = true, Name = "front end" }.Start();
     }
 }

@@ -108,7 +108,8 @@ public sealed class CSharpSession
         }
         catch (Exception e)
             when (cancel.IsCancellationRequested
-                && e is OperationCanceledException or ThreadInterruptedException or ThreadAbortException)
+                && e.GetBaseException() is OperationCanceledException or ThreadInterruptedException
+                    or ThreadAbortException) // in what Parallel and tasks wrap it in, too
         {
             return new CellResult("Interrupted", e is LeftBehindException ? e.Message : "the cell was interrupted",
                 ["The cell was interrupted."]);

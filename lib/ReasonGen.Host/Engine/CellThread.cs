@@ -11,6 +11,7 @@ namespace ReasonGen.Host.Engine;
 internal sealed class CellThread
 {
     private const int StackBytes = 16 << 20;
+    private static int atWork;
     private readonly BlockingCollection<Action> queue = [];
     private readonly Thread thread;
 
@@ -19,6 +20,9 @@ internal sealed class CellThread
         thread = new Thread(Loop, StackBytes) { IsBackground = true, Name = "cells" };
         thread.Start();
     }
+
+    /// <summary>Whether a cell of this process is at work, one that was left behind too.</summary>
+    internal static bool AnyAtWork => Volatile.Read(ref atWork) > 0;
 
     /// <summary>Whether work was broken off here; then the thread takes no more.</summary>
     internal bool Retired { get; private set; }
@@ -29,6 +33,7 @@ internal sealed class CellThread
     {
         var done = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         var context = ExecutionContext.Capture()!;
+        Interlocked.Increment(ref atWork);
         queue.Add(() => ExecutionContext.Run(context, _ => Run(work, done, abort), null), CancellationToken.None);
         return done.Task;
     }
@@ -55,12 +60,14 @@ internal sealed class CellThread
         }
         catch (Exception e)
         {
+            Interlocked.Decrement(ref atWork);
             done.TrySetException(e);
         }
     }
 
     private static void Finish(Task ended, TaskCompletionSource done)
     {
+        Interlocked.Decrement(ref atWork);
         if (ended.IsCompletedSuccessfully)
         {
             done.TrySetResult();

@@ -21,7 +21,7 @@ internal sealed class JupyterKernel : IDisposable
     private readonly KernelHistory history = new();
     private readonly CellQuestions questions = new();
     private readonly BlockingCollection<(KernelChannel Channel, JupyterMessage Message)> cells = [];
-    private readonly TaskCompletionSource ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly ManualResetEventSlim ended = new();
     // both the compiler and completion take a second the first time, which nobody is to wait for in front of a cell
     private readonly ManualResetEventSlim warm = new();
     private readonly Lock gate = new();
@@ -37,10 +37,11 @@ internal sealed class JupyterKernel : IDisposable
         AppDomain.CurrentDomain.ProcessExit += TellOfExit;
     }
 
-    /// <summary>Serves until a front end or the token asks for an end.</summary>
-    internal async Task RunAsync(CancellationToken cancel)
+    /// <summary>Serves until a front end, the token or <see cref="End"/> asks for an end, and waits for it on the
+    /// caller's thread.</summary>
+    internal void Run(CancellationToken cancel)
     {
-        using var registration = cancel.Register(() => ended.TrySetResult());
+        using var registration = cancel.Register(End);
         sockets.Publish("status", new JObject { ["execution_state"] = "starting" }, null);
         OnThread(RunCells);
         OnThread(() =>
@@ -48,9 +49,12 @@ internal sealed class JupyterKernel : IDisposable
             assistant.CompleteAsync("Console.Wri", 11).GetAwaiter().GetResult();
             warm.Set();
         });
-        await ended.Task;
+        ended.Wait(CancellationToken.None);
         Interrupt();
     }
+
+    /// <summary>Asks for the end.</summary>
+    internal void End() => ended.Set();
 
     /// <summary>Interrupts the cell that runs; does nothing when none does.</summary>
     internal void Interrupt()
@@ -132,6 +136,11 @@ internal sealed class JupyterKernel : IDisposable
         }
         catch (Exception e) // a request that cannot be answered must neither end the kernel nor keep its sender waiting
         {
+            if (message.Type == "execute_request")
+            {
+                Rest();
+            }
+
             if (e is not MalformedRequestException)
             {
                 Log($"{message.Type} failed: {e}");
@@ -152,7 +161,7 @@ internal sealed class JupyterKernel : IDisposable
 
         if (message.Type == "shutdown_request")
         {
-            ended.TrySetResult();
+            End();
         }
     }
 
@@ -238,29 +247,39 @@ internal sealed class JupyterKernel : IDisposable
         session.RunAsync("1 + 1", new SilentOutput()).GetAwaiter().GetResult();
         foreach (var (channel, message) in cells.GetConsumingEnumerable())
         {
-            WhileBusy(channel, message, () => RunCell(channel, message));
+            var cancel = new CancellationTokenSource(); // not disposed: an interrupt may be on its way to it
+            lock (gate)
+            {
+                // before a front end is told that the kernel is busy with the cell: from then on it may interrupt it
+                (running, atWork) = (cancel, (channel, message));
+            }
+
+            WhileBusy(channel, message, () => RunCell(channel, message, cancel.Token));
         }
     }
 
-    private void RunCell(KernelChannel channel, JupyterMessage message)
+    // No cell is at work.
+    private void Rest()
+    {
+        lock (gate)
+        {
+            (running, atWork) = (null, null);
+        }
+    }
+
+    private void RunCell(KernelChannel channel, JupyterMessage message, CancellationToken cancel)
     {
         var (content, parent) = (message.Content, message.Header);
         var (code, silent) = (content.Text("code"), content.Flag("silent", false));
         var (kept, mayAsk, stops) = (content.Flag("store_history", true), content.Flag("allow_stdin",
             true), content.Flag("stop_on_error", true));
         executionCount += silent || !kept ? 0 : 1;
-        using var cancel = new CancellationTokenSource();
         // a thread that a cell has left may ask, and must not keep others from it
-        using var over = CancellationTokenSource.CreateLinkedTokenSource(cancel.Token);
+        using var over = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         CellResult result;
         try
         {
-            lock (gate)
-            {
-                (running, atWork) = (cancel, (channel, message));
-            }
-
-            if (!silent) // a front end that is told of the cell may interrupt it
+            if (!silent)
             {
                 sockets.Publish("execute_input", new JObject { ["code"] = code, ["execution_count"] = executionCount },
                     parent);
@@ -269,15 +288,11 @@ internal sealed class JupyterKernel : IDisposable
             using var output = new KernelOutput((type, shown) => sockets.Publish(type, shown, parent),
                 (prompt, hidden) => Ask(message, prompt, hidden, mayAsk, over.Token), executionCount);
             result = session.RunAsync(code, silent ? new SilentOutput() : output, $"cell {executionCount}",
-                cancel.Token).GetAwaiter().GetResult();
+                cancel).GetAwaiter().GetResult();
         }
         finally
         {
-            lock (gate)
-            {
-                (running, atWork) = (null, null);
-            }
-
+            Rest();
             over.Cancel();
         }
 
@@ -286,6 +301,8 @@ internal sealed class JupyterKernel : IDisposable
             history.Add(executionCount, code);
         }
 
+        // What was sent to be run after a cell that failed is not run; what is sent by who knows of the failure is.
+        var aborted = !result.Ok && stops ? TakeWaiting() : [];
         var reply = new JObject
         {
             ["status"] = "ok", ["execution_count"] = executionCount, ["user_expressions"] = new JObject(),
@@ -302,8 +319,6 @@ internal sealed class JupyterKernel : IDisposable
             reply["execution_count"] = executionCount;
         }
 
-        // What was sent to be run after a cell that failed is not run; what is sent by who knows of the failure is.
-        var aborted = !result.Ok && stops ? TakeWaiting() : [];
         sockets.Reply(channel, message, "execute_reply", reply);
         foreach (var (at, waiting) in aborted)
         {
@@ -333,7 +348,7 @@ internal sealed class JupyterKernel : IDisposable
     {
         lock (gate)
         {
-            if (!ended.Task.IsCompleted && atWork is var (channel, message))
+            if (!ended.IsSet && atWork is var (channel, message))
             {
                 var told = Error("ProcessExit",
                     $"the cell ended the kernel's process with exit code {Environment.ExitCode}",

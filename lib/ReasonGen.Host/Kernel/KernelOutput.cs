@@ -17,7 +17,7 @@ internal sealed class KernelOutput(Action<string, JObject> publish, Func<string,
     private readonly Lock gate = new();
     private readonly StringBuilder text = new();
     private string stream = "";
-    private Timer? timer;
+    private bool due;
 
     public void Stream(string name, string said)
     {
@@ -41,9 +41,11 @@ internal sealed class KernelOutput(Action<string, JObject> publish, Func<string,
                 }
             }
 
-            if (text.Length > 0)
+            if (text.Length > 0 && !due)
             {
-                timer ??= new Timer(_ => FlushNow(), null, Latest, Timeout.InfiniteTimeSpan);
+                due = true;
+                // no timer: its calls are made by the pool, which a cell may have filled
+                new Thread(FlushSoon) { IsBackground = true, Name = "output" }.Start();
             }
         }
     }
@@ -85,6 +87,16 @@ internal sealed class KernelOutput(Action<string, JObject> publish, Func<string,
         }
     }
 
+    private void FlushSoon()
+    {
+        Thread.Sleep(Latest);
+        lock (gate)
+        {
+            due = false;
+            Flush();
+        }
+    }
+
     private void FlushNow()
     {
         lock (gate)
@@ -95,8 +107,6 @@ internal sealed class KernelOutput(Action<string, JObject> publish, Func<string,
 
     private void Flush()
     {
-        timer?.Dispose();
-        timer = null;
         if (text.Length > 0)
         {
             publish("stream", new JObject { ["name"] = stream, ["text"] = text.ToString() });

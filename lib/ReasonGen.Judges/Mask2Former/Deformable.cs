@@ -7,6 +7,7 @@
 // all heads of a level at once.
 using System.Numerics;
 using ReasonGen.Checkpoints;
+using ReasonGen.Core;
 using TorchSharp;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -81,7 +82,7 @@ internal static unsafe class Deformable
         nint from = MetaTensors.Address(values), to = MetaTensors.Address(sums),
             places = MetaTensors.Address(locations), shares = MetaTensors.Address(weights);
         var parts = Math.Min(queries, 8 * get_num_threads());
-        Parallel.For(0, parts, new() { MaxDegreeOfParallelism = get_num_threads() }, part =>
+        ParallelParts.For(parts, get_num_threads(), part =>
         {
             for (var query = (long)queries * part / parts; query < (long)queries * (part + 1) / parts; query++)
             {

@@ -80,7 +80,7 @@ internal static class InstanceResults
         var host = own.cpu().contiguous();
         var (from, size) = (MetaTensors.Address(host), original.Height * original.Width);
         var found = new (DetectionMask, float, float[])[own.shape[0]];
-        Parallel.For(0, found.Length, new() { MaxDegreeOfParallelism = get_num_threads() },
+        ParallelParts.For(found.Length, get_num_threads(),
             i => found[i] = Measure(from + (nint)i * size * sizeof(float), original));
         return found;
     }

@@ -49,7 +49,7 @@ internal static unsafe class RoiAlign
         if (rows.Length > 0)
         {
             nint from = MetaTensors.Address(map), to = MetaTensors.Address(pooled);
-            Parallel.For(0, rows.Length, new() { MaxDegreeOfParallelism = get_num_threads() }, region =>
+            ParallelParts.For(rows.Length, get_num_threads(), region =>
             {
                 for (var bin = 0; bin < output.Rows * output.Columns; bin++)
                 {

@@ -1,4 +1,3 @@
-using System.Runtime;
 using System.Runtime.InteropServices;
 using ReasonGen.Optimization;
 using TorchSharp;
@@ -28,13 +27,41 @@ public sealed class ActivationCheckpointTests
     }
 
     [Fact]
-    public void A_caller_that_is_broken_off_waits_for_the_backward_pass_and_the_process_lives()
+    public void What_fails_on_another_thread_meanwhile_is_not_taken_for_what_a_part_throws()
     {
-        using CancellationTokenSource abort = new();
-        using ManualResetEventSlim begun = new(), brokenOff = new();
-        var (ended, endedBefore) = (false, false);
-        Exception? thrown = null;
-        var caller = new Thread(() =>
+        using var scope = NewDisposeScope();
+        var x = ones(2, 3);
+        Tensor Failing(string message, Action before)
+        {
+            var (w, calls) = (ones(3).requires_grad_(), 0);
+            return ActivationCheckpoint.Run(t =>
+            {
+                if (++calls == 1)
+                {
+                    return t[0].mul(w);
+                }
+
+                before();
+                throw new InvalidOperationException(message);
+            }, x).sum();
+        }
+
+        Exception? elsewhere = null;
+        var other = Failing("of the other", () => { });
+        var loss = Failing("out of memory", () =>
+        {
+            var thread = new Thread(() => elsewhere = Record.Exception(() => other.backward()));
+            thread.Start();
+            thread.Join();
+        });
+        Assert.Equal("out of memory",
+            Assert.Throws<InvalidOperationException>(() => ActivationCheckpoint.Backward(loss)).Message);
+        Assert.IsType<ExternalException>(elsewhere);
+    }
+
+    [Fact]
+    public void A_caller_that_is_broken_off_waits_for_the_backward_pass_and_the_process_lives() =>
+        BreakOff.AssertAwaitsOthers(stay =>
         {
             using var scope = NewDisposeScope();
             var w = ones(3).requires_grad_();
@@ -43,38 +70,12 @@ public sealed class ActivationCheckpointTests
             {
                 if (++calls == 2) // computed again
                 {
-                    begun.Set();
-                    brokenOff.Wait(TimeSpan.FromSeconds(20));
-                    ended = true;
+                    stay();
                 }
 
                 return t[0].mul(w);
             }
 
-            try
-            {
-#pragma warning disable SYSLIB0046 // what a session does to a cell
-                ControlledExecution.Run(() =>
-                    ActivationCheckpoint.Backward(ActivationCheckpoint.Run(Part, ones(2, 3)).sum()), abort.Token);
-#pragma warning restore SYSLIB0046
-            }
-            catch (Exception e)
-            {
-                (thrown, endedBefore) = (e, ended);
-            }
-        });
-        caller.Start();
-        Assert.True(begun.Wait(TimeSpan.FromSeconds(20)));
-        var aborting = new Thread(abort.Cancel);
-        aborting.Start();
-        caller.Interrupt();
-        Thread.Sleep(50);
-        caller.Interrupt(); // while it waits for the pass
-        Thread.Sleep(50);
-        brokenOff.Set();
-        Assert.True(caller.Join(TimeSpan.FromSeconds(20)));
-        Assert.True(aborting.Join(TimeSpan.FromSeconds(20)));
-        Assert.True(thrown is OperationCanceledException or ThreadInterruptedException, $"{thrown}");
-        Assert.True(endedBefore);
-    }
+            ActivationCheckpoint.Backward(ActivationCheckpoint.Run(Part, ones(2, 3)).sum());
+        }, told: false);
 }

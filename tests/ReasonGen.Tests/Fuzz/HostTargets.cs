@@ -160,7 +160,7 @@ internal static class HostTargets
     {
         var connection = KernelClient.NewConnection();
         var kernel = new JupyterKernel(connection);
-        _ = kernel.RunAsync(default);
+        _ = KernelClient.Served(kernel, default);
         var client = new KernelClient(connection);
         int[] ports = [connection.Shell, connection.Control, connection.Stdin, connection.Iopub, connection.Heartbeat];
         var count = 0;

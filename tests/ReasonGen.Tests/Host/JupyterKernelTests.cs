@@ -22,7 +22,7 @@ public sealed class JupyterKernelTests : IDisposable
     {
         var connection = KernelClient.NewConnection();
         kernel = new JupyterKernel(connection);
-        served = kernel.RunAsync(end.Token);
+        served = KernelClient.Served(kernel, end.Token);
         client = new KernelClient(connection);
     }
 
@@ -104,6 +104,7 @@ public sealed class JupyterKernelTests : IDisposable
     [InlineData("while (true) { }")]
     [InlineData("var n = 0; while (true) { try { n++; } catch (Exception) { } }")]
     [InlineData("System.Threading.Thread.Sleep(1000000);")]
+    [InlineData("Parallel.For(0, 1, _ => { while (true) { } });")]
     [InlineData("await Task.Delay(1000000);")]
     [InlineData("while (true) { await Task.Delay(1); Console.Write(\".\"); }")]
     [InlineData("Enumerable.Range(0, 20).Select(i => { System.Threading.Thread.Sleep(100000); return i; })")]
@@ -153,6 +154,38 @@ public sealed class JupyterKernelTests : IDisposable
         Assert.Equal("finite finite ",
             string.Concat(client.Shown(more)
                 .Select(message => (string?)message.Content[message.Type == "stream" ? "text" : "evalue"])));
+    }
+
+    [Fact]
+    public void An_interrupt_stops_sampling_on_all_threads()
+    {
+        var id = client.Execute("""
+            #r "ReasonGen.Notebook.dll"
+            using ReasonGen.Notebook;
+            using ReasonGen.Core;
+            using ReasonGen.World;
+            using TorchSharp;
+            var threads = torch.get_num_threads();
+            torch.set_num_threads(2);
+            var kit = Lab.Start("smoke", 1, x => { var shown = display(x); return y => shown.Update(y); });
+            var policy = kit.Study.Policy(kit.Study.Load("sft"));
+            var told = 0;
+            policy.TokenDone = _ =>
+            {
+                if (System.Threading.Interlocked.Increment(ref told) == 3) { Console.WriteLine("sampling"); }
+            };
+            var prompts = Enumerable.Range(0, 100).Select(i => Prompts.Draw(Seeds.Random(1, 22, i))).ToArray();
+            while (true) { policy.Generate(prompts, 2, 1).Dispose(); }
+            """);
+        while (!((string)client.WaitFor(id, "stream")["text"]!).Contains("sampling"))
+        {
+        }
+
+        client.Answer(client.Send("interrupt_request", [], onControl: true), onControl: true);
+        Assert.Equal("Interrupted", (string?)client.Answer(id)["ename"]);
+        var more = client.Execute("var before = told; System.Threading.Thread.Sleep(500); "
+            + "torch.set_num_threads(threads); Console.Write(told - before);");
+        Assert.Equal("0", (string?)client.WaitFor(more, "stream")["text"]);
     }
 
     [Fact]

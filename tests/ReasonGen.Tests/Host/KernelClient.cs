@@ -44,6 +44,11 @@ internal sealed class KernelClient : IDisposable
 
     internal KernelConnection Connection { get; }
 
+    /// <summary>A kernel that serves on a thread of its own until it is asked for the end.</summary>
+    internal static Task Served(JupyterKernel kernel, CancellationToken end) =>
+        Task.Factory.StartNew(() => kernel.Run(end), CancellationToken.None, TaskCreationOptions.LongRunning,
+            TaskScheduler.Default);
+
     /// <summary>Free ports of this machine, and a key.</summary>
     internal static KernelConnection NewConnection()
     {

@@ -20,7 +20,7 @@ public sealed class KernelSiegeTests : IDisposable
     {
         var connection = KernelClient.NewConnection();
         kernel = new JupyterKernel(connection);
-        served = kernel.RunAsync(end.Token);
+        served = KernelClient.Served(kernel, end.Token);
         client = new KernelClient(connection);
     }
 
@@ -234,6 +234,29 @@ public sealed class KernelSiegeTests : IDisposable
         Assert.Equal("ok", (string?)client.Answer(id, onControl: true)["status"]);
     }
 
+    [Fact]
+    public void A_cell_that_is_sent_at_the_word_of_a_failure_is_run()
+    {
+        var bad = client.Execute("Console.ReadLine(); throw new Exception();");
+        client.Question();
+        using var deaf = Deaf();
+        client.AnswerQuestion("go on");
+        client.WaitFor(bad, "error");
+        var next = client.Execute("1");
+        Assert.Equal("error", (string?)client.Answer(bad)["status"]);
+        Assert.Equal("ok", (string?)client.Answer(next)["status"]);
+    }
+
+    [Fact]
+    public void An_interrupt_at_the_word_that_the_kernel_is_busy_with_a_cell_reaches_the_cell()
+    {
+        using var deaf = Deaf();
+        var id = client.Execute("System.Threading.Thread.Sleep(1000000);", silent: true);
+        client.WaitFor(id, "status");
+        client.Send("interrupt_request", [], onControl: true);
+        Assert.Equal("Interrupted", (string?)client.Answer(id)["ename"]);
+    }
+
     [Theory]
     [InlineData("Console.SetOut(System.IO.TextWriter.Null); Console.SetError(System.IO.TextWriter.Null); "
         + "Console.SetIn(System.IO.TextReader.Null);")]
@@ -297,6 +320,22 @@ public sealed class KernelSiegeTests : IDisposable
         var peer = new RawPeer(PortOf(port));
         peer.Send([.. RawPeer.Greeting(), .. RawPeer.Ready(TypeFor(port))]);
         return peer;
+    }
+
+    // One that reads nothing: the kernel waits for it, 10 s, when it has told the client its next word.
+    private RawPeer Deaf()
+    {
+        var deaf = Connected("iopub");
+        deaf.Send(RawPeer.Frame([1])); // all topics
+        while (deaf.Unread < 500) // greetings have fewer bytes
+        {
+            client.Answer(client.Send("kernel_info_request", [], onControl: true), onControl: true);
+        }
+
+        var much = new JObject { ["comm_id"] = new string('x', 34 << 20) };
+        client.WaitFor(client.Send("comm_open", much), "comm_close");
+        client.WaitFor(client.Send("comm_open", much), "comm_close");
+        return deaf;
     }
 
     private void AssertAlive()

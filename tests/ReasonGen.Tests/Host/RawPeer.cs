@@ -58,6 +58,9 @@ internal sealed class RawPeer : IDisposable
         return sent;
     }
 
+    /// <summary>Bytes that came and were not read.</summary>
+    internal int Unread => socket.Available;
+
     /// <summary>Whether the other side ends the connection, whatever it says before.</summary>
     internal bool IsEnded()
     {

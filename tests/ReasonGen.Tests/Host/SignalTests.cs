@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using ReasonGen.Host;
+using ReasonGen.Host.Kernel;
 using Xunit;
 
 namespace ReasonGen.Tests.Host;
@@ -8,6 +9,12 @@ namespace ReasonGen.Tests.Host;
 public sealed class SignalTests : IDisposable
 {
     private static readonly TimeSpan Long = TimeSpan.FromMinutes(1); // 1 to 3 s where the machine is free
+    // no thread of the pool is free, and none is added
+    private const string FullPool = "System.Threading.ThreadPool.SetMinThreads(1, 1); "
+        + "System.Threading.ThreadPool.SetMaxThreads(Environment.ProcessorCount, Environment.ProcessorCount); "
+        + "for (var i = 0; i < 300; i++) { System.Threading.ThreadPool.QueueUserWorkItem(_ => "
+        + "System.Threading.Thread.Sleep(100_000)); } ";
+
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
 
     public SignalTests() =>
@@ -136,16 +143,95 @@ public sealed class SignalTests : IDisposable
     [Fact]
     public async Task A_cell_that_ends_the_kernel_is_told_to_its_front_end()
     {
-        var connection = KernelClient.NewConnection();
-        var file = Path.Combine(folder, "connection.json");
-        File.WriteAllText(file, connection.ToJson().ToString());
-        Run("chmod", "600", file);
+        var (connection, file) = Connection();
         using var kernel = Start(["kernel", file]);
         var error = kernel.StandardError.ReadToEndAsync();
         using var client = new KernelClient(connection);
         Assert.Contains("exit code 3", (string?)client.Answer(client.Execute("Environment.Exit(3);"))["evalue"]);
         await kernel.WaitForExitAsync().WaitAsync(Long);
         Assert.Equal((3, ""), (kernel.ExitCode, await error));
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_full_pool_keeps_back_neither_output_nor_the_end_of_a_kernel(bool asked)
+    {
+        var (connection, file) = Connection();
+        var goOn = Path.Combine(folder, "go-on");
+        using var frontEnd = Process.Start("sleep", "600");
+        using var kernel = Start(["kernel", file], frontEnd: frontEnd.Id);
+        using var client = new KernelClient(connection);
+        var id = client.Execute(FullPool + "Console.Write(\"early\"); "
+            + $"while (!System.IO.File.Exists(@\"{goOn}\")) {{ System.Threading.Thread.Sleep(10); }}");
+        Assert.Equal("early", (string?)client.WaitFor(id, "stream")["text"]);
+        File.WriteAllText(goOn, "");
+        Assert.Equal("ok", (string?)client.Answer(id)["status"]);
+        if (asked)
+        {
+            client.Send("shutdown_request", [], onControl: true);
+        }
+        else
+        {
+            frontEnd.Kill();
+        }
+
+        await kernel.WaitForExitAsync().WaitAsync(Long);
+        frontEnd.Kill();
+        Assert.Equal(0, kernel.ExitCode);
+    }
+
+    [Theory]
+    [InlineData("", true)]
+    [InlineData("await Task.Run(() => { while (true) { System.Threading.Thread.Sleep(10); } });", false)]
+    public async Task A_kernel_that_left_a_cell_behind_ends_without_the_farewells_of_libraries(string cell, bool bids)
+    {
+        var (connection, file) = Connection();
+        var farewell = Path.Combine(folder, "farewell");
+        using var kernel = Start(["kernel", file]);
+        using var client = new KernelClient(connection);
+        client.Answer(client.Execute("AppDomain.CurrentDomain.ProcessExit += (_, _) => "
+            + $"System.IO.File.WriteAllText(@\"{farewell}\", \"\");"));
+        var id = client.Execute("Console.Write(\"begun\"); " + cell);
+        client.WaitFor(id, "stream");
+        Kill("INT", kernel.Id);
+        client.Answer(id);
+        client.Send("shutdown_request", [], onControl: true);
+        await kernel.WaitForExitAsync().WaitAsync(Long);
+        Assert.Equal((0, bids), (kernel.ExitCode, File.Exists(farewell)));
+    }
+
+    [Fact]
+    public async Task An_interrupt_that_comes_when_its_cell_has_ended_is_no_error()
+    {
+        var (connection, file) = Connection();
+        using var kernel = Start(["kernel", file]);
+        var error = kernel.StandardError.ReadToEndAsync();
+        using var client = new KernelClient(connection);
+        for (var round = 0; round < 10; round++)
+        {
+            var id = client.Execute("ReasonGen.Notebook.Live.Cancellation.WaitHandle.WaitOne();");
+            client.WaitFor(id, "execute_input");
+            for (var i = 0; i < 50; i++) // the first ends the cell
+            {
+                client.Send("interrupt_request", [], onControl: true);
+            }
+
+            client.Answer(id);
+        }
+
+        client.Send("shutdown_request", [], onControl: true);
+        await kernel.WaitForExitAsync().WaitAsync(Long);
+        Assert.Equal((0, ""), (kernel.ExitCode, await error));
+    }
+
+    private (KernelConnection Connection, string File) Connection()
+    {
+        var connection = KernelClient.NewConnection();
+        var file = Path.Combine(folder, "connection.json");
+        File.WriteAllText(file, connection.ToJson().ToString());
+        Run("chmod", "600", file);
+        return (connection, file);
     }
 
     private Process StartNotebook(string cell)
@@ -199,9 +285,10 @@ public sealed class SignalTests : IDisposable
         process.WaitForExit();
     }
 
-    private static Process Start(string[] arguments, bool input = false) =>
+    private static Process Start(string[] arguments, bool input = false, int? frontEnd = null) =>
         Process.Start(new ProcessStartInfo("dotnet", [Reasongen.Assembly, .. arguments])
     {
         RedirectStandardInput = input, RedirectStandardOutput = true, RedirectStandardError = true,
+        Environment = { ["JPY_PARENT_PID"] = $"{frontEnd}" },
     })!;
 }
