@@ -11,12 +11,12 @@ namespace ReasonGen.Tests;
 internal sealed partial class Browser : IAsyncDisposable
 {
     private static readonly string[] Names = ["chromium", "chromium-browser", "google-chrome", "chrome"];
-    private readonly Process process;
+    private readonly Child process;
     private readonly ClientWebSocket socket = new();
     private readonly string profile;
     private int lastId;
 
-    private Browser(Process process, string profile) => (this.process, this.profile) = (process, profile);
+    private Browser(Child process, string profile) => (this.process, this.profile) = (process, profile);
 
     /// <summary>The browser of this machine, or null: REASONGEN_CHROMIUM, or the first known name on the
     /// path.</summary>
@@ -40,7 +40,7 @@ internal sealed partial class Browser : IAsyncDisposable
             start.ArgumentList.Add(argument);
         }
 
-        var browser = new Browser(Process.Start(start)!, profile);
+        var browser = new Browser(Child.Start(start), profile);
         while (await browser.process.StandardError.ReadLineAsync() is { } line)
         {
             if (Address().Match(line) is { Success: true } match)

@@ -19,6 +19,9 @@ internal sealed record Reply(int Status, string Body, int? CutAfter = null, Time
     /// <summary>The body as it is sent; the text's UTF-8 when null.</summary>
     internal byte[]? Bytes { get; init; }
 
+    /// <summary>What is waited for before the delay; nothing unless it is set.</summary>
+    internal Task After { get; init; } = Task.CompletedTask;
+
     /// <summary>Whether nothing more comes after the cut, while the connection stays open.</summary>
     internal bool HangsThen { get; init; }
 
@@ -137,6 +140,7 @@ internal sealed class FaultyEndpoint : IDisposable
             }
 
             var reply = answer(request, Interlocked.Increment(ref calls) - 1);
+            await reply.After.WaitAsync(closing.Token);
             await Task.Delay(reply.Delay, closing.Token);
             Interlocked.Decrement(ref open);
             var bytes = reply.Bytes ?? Encoding.UTF8.GetBytes(reply.Body);

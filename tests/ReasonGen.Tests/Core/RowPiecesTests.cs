@@ -12,6 +12,7 @@ using static TorchSharp.torch;
 namespace ReasonGen.Tests.Core;
 
 /// <summary>Training on several threads is training on one, up to the order of sums.</summary>
+[Collection(typeof(NothingBeside))]
 public sealed class RowPiecesTests
 {
     private const double Tolerance = 1e-5;

@@ -139,19 +139,19 @@ public sealed class CaptionCommandTests : IDisposable
         using var endpoint = new FaultyEndpoint((request, call) =>
             hangs && call == 2 ? Answer(request) with { Delay = Reply.Forever } : Answer(request));
         using var process = Start(Arguments(endpoint.Address, "--concurrent", "1"));
-        var (text, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
+        var ended = process.EndAsync();
         while (endpoint.Calls < 3 && !process.HasExited)
         {
             await Task.Delay(20);
         }
 
-        Process.Start("kill", ["-INT", process.Id.ToString()]).Dispose();
-        await process.WaitForExitAsync();
-        Assert.True(process.ExitCode == 130, await text + await error);
-        Assert.Contains("Interrupted. What was answered is in", await error);
+        process.Signal("INT");
+        var (code, output, error) = await ended;
+        Assert.True(code == 130, output + error);
+        Assert.Contains("Interrupted. What was answered is in", error);
         Assert.False(File.Exists(Output));
         hangs = false;
-        var (code, output) = await Caption(endpoint.Address);
+        (code, output) = await Caption(endpoint.Address);
         Assert.True(code == 0, output);
         Assert.Contains("3 images, 2 of them finished", output);
         Assert.Equal(4, endpoint.Calls);
@@ -247,15 +247,14 @@ public sealed class CaptionCommandTests : IDisposable
     private async Task<(int Code, string Output)> Caption(string address, params string[] more)
     {
         using var process = Start(Arguments(address, more));
-        var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
-        await process.WaitForExitAsync();
-        return (process.ExitCode, await output + await error);
+        var (code, output, error) = await process.EndAsync();
+        return (code, output + error);
     }
 
-    private static Process Start(string[] arguments) =>
-        Process.Start(new ProcessStartInfo("dotnet",
+    private static Child Start(string[] arguments) =>
+        Child.Start(new ProcessStartInfo("dotnet",
             [typeof(ReasonGen.Host.Engine.CSharpSession).Assembly.Location, "caption", .. arguments])
     {
         RedirectStandardOutput = true, RedirectStandardError = true,
-    })!;
+    });
 }

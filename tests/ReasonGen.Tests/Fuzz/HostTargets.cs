@@ -158,10 +158,8 @@ internal static class HostTargets
     // to each port in turn; now and then it must still answer
     private static Action<byte[]> Siege(string folder)
     {
-        var connection = KernelClient.NewConnection();
-        var kernel = new JupyterKernel(connection);
-        _ = KernelClient.Served(kernel, default);
-        var client = new KernelClient(connection);
+        var client = new ServedKernel().Client;
+        var connection = client.Connection;
         int[] ports = [connection.Shell, connection.Control, connection.Stdin, connection.Iopub, connection.Heartbeat];
         var count = 0;
         return input =>

@@ -167,16 +167,15 @@ public sealed class CommandLineTests
     {
         Assert.SkipUnless(File.Exists("/bin/bash"), "there is no bash here");
         var (_, script, _) = await Reasongen.RunApartAsync("completion", "bash");
-        var start = new ProcessStartInfo("/bin/bash") { RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo("/bin/bash");
         var words = line.Split(' ');
         start.ArgumentList.Add("-c");
         start.ArgumentList.Add(
             $"{script}\nCOMP_LINE='{line}'; COMP_POINT={line.Length}; COMP_WORDS=({line.TrimEnd()} "
             + $"{(words[^1].Length == 0 ? "''" : "")}); COMP_CWORD={words.Length - 1}\n"
             + "_reasongen; echo \"${COMPREPLY[*]}\"; complete -p reasongen");
-        using var bash = Process.Start(start)!;
-        var output = await bash.StandardOutput.ReadToEndAsync();
-        Assert.Equal("", await bash.StandardError.ReadToEndAsync());
+        var (_, output, error) = await Child.RunAsync(start);
+        Assert.Equal("", error);
         Assert.Equal(expected, output.Split('\n')[0]);
         Assert.Contains("complete -o default -F _reasongen reasongen", output);
     }

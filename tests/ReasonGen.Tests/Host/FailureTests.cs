@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using ReasonGen.Host;
 using ReasonGen.Host.Commands;
 using ReasonGen.Files;
@@ -129,12 +128,7 @@ public sealed class FailureTests : IDisposable
 
     private static async Task<(int Code, string Text)> Bash(string command)
     {
-        using var bash = Process.Start(new ProcessStartInfo("/bin/bash", ["-c", command])
-        {
-            RedirectStandardOutput = true, RedirectStandardError = true,
-        })!;
-        var (output, error) = (bash.StandardOutput.ReadToEndAsync(), bash.StandardError.ReadToEndAsync());
-        await bash.WaitForExitAsync();
-        return (bash.ExitCode, await output + await error);
+        var (code, output, error) = await Child.RunAsync(new("/bin/bash", ["-c", command]));
+        return (code, output + error);
     }
 }

@@ -61,35 +61,34 @@ public sealed class JanusCommandTests : IDisposable
     [Fact]
     public async Task Two_processes_fill_one_folder_and_an_interrupted_one_goes_on()
     {
-        File.WriteAllLines(At("prompts.txt"), Enumerable.Range(0, 12).Select(i => $"A photo of {i} cubes"));
+        const int prompts = 40; // more than are drawn until an interrupt is taken
+        File.WriteAllLines(At("prompts.txt"), Enumerable.Range(0, prompts).Select(i => $"A photo of {i} cubes"));
         string[] command = ["generate", "--model", "tiny", "--prompts", At("prompts.txt"), "--count", "2",
             "--text-budget", "60", "--out", At("out")];
         if (!OperatingSystem.IsWindows())
         {
             using var interrupted = Start(command);
-            Assert.Contains("1/12 00000", await interrupted.StandardOutput.ReadLineAsync());
-            using var kill = Process.Start("kill", ["-INT", $"{interrupted.Id}"]);
-            var (rest, error) =
-                (interrupted.StandardOutput.ReadToEndAsync(), interrupted.StandardError.ReadToEndAsync());
-            await interrupted.WaitForExitAsync();
-            Assert.True(interrupted.ExitCode == 130, await rest + await error);
-            Assert.Contains("the same command goes on from there", await error);
+            Assert.Contains($"1/{prompts} 00000", await interrupted.StandardOutput.ReadLineAsync());
+            interrupted.Signal("INT");
+            var (code, rest, error) = await interrupted.EndAsync();
+            Assert.True(code == 130, rest + error);
+            Assert.Contains("the same command goes on from there", error);
             Assert.Empty(Directory.Exists(At("out/.claims")) ? Directory.GetFiles(At("out/.claims")) : []);
-            Assert.False(File.Exists(At("out/00011/samples/0001.png")));
+            Assert.False(File.Exists(At($"out/{prompts - 1:00000}/samples/0001.png")));
         }
 
         var both = await Task.WhenAll(Reasongen(command), Reasongen(command));
         Assert.All(both, run => Assert.True(run.Code == 0, run.Output));
         using var pipeline = TinyJanus.Open(new ComputeTarget(CPU, ScalarType.Float32));
-        for (var i = 0; i < 12; i++)
+        for (var i = 0; i < prompts; i++)
         {
             Assert.Equal(2, Directory.GetFiles(At($"out/{i:00000}/samples")).Length);
             Assert.True(File.Exists(At($"out/{i:00000}/metadata.jsonl")));
         }
 
-        var last = pipeline.Draw("11 cubes", 2, PromptTemplate.JanusRl,
-            new RolloutConfig { MaxTextTokens = 60, GuidanceScale = 5 }, Seeds.Mix(1, 11));
-        Assert.Equal(last[1].Image.Rgb, ImageFile.Read(At("out/00011/samples/0001.png")).Rgb);
+        var last = pipeline.Draw($"{prompts - 1} cubes", 2, PromptTemplate.JanusRl,
+            new RolloutConfig { MaxTextTokens = 60, GuidanceScale = 5 }, Seeds.Mix(1, prompts - 1));
+        Assert.Equal(last[1].Image.Rgb, ImageFile.Read(At($"out/{prompts - 1:00000}/samples/0001.png")).Rgb);
     }
 
     [Fact]
@@ -179,20 +178,18 @@ public sealed class JanusCommandTests : IDisposable
         using var talking = Start(["chat", "--model", At("model"), "--dtype", "fp32", "--max-tokens", "8"]);
         await talking.StandardInput.WriteAsync($"/image {At("image.png")}\nWhat is this?\n/new\n/exit\nnever read\n");
         talking.StandardInput.Close();
-        var (said, error) = (talking.StandardOutput.ReadToEndAsync(), talking.StandardError.ReadToEndAsync());
-        await talking.WaitForExitAsync();
-        Assert.True(talking.ExitCode == 0, await error);
-        Assert.Equal(expected.Trim(), (await said).Trim());
-        Assert.Equal(Cut, (await error).Trim());
+        var (ended, said, error) = await talking.EndAsync();
+        Assert.True(ended == 0, error);
+        Assert.Equal(expected.Trim(), said.Trim());
+        Assert.Equal(Cut, error.Trim());
 
         // what cannot be followed ends it: the question after it would be answered without the image
         using var blind = Start(["chat", "--model", At("model"), "--dtype", "fp32", "--max-tokens", "8"]);
         await blind.StandardInput.WriteAsync($"/image {At("none.png")}\nWhat is this?\n");
         blind.StandardInput.Close();
-        (said, error) = (blind.StandardOutput.ReadToEndAsync(), blind.StandardError.ReadToEndAsync());
-        await blind.WaitForExitAsync();
-        Assert.Equal((2, ""), (blind.ExitCode, await said));
-        Assert.Contains("none.png", await error);
+        (ended, said, error) = await blind.EndAsync();
+        Assert.Equal((2, ""), (ended, said));
+        Assert.Contains("none.png", error);
     }
 
     [Theory]
@@ -239,19 +236,18 @@ public sealed class JanusCommandTests : IDisposable
 
     private string At(string path) => Path.Combine(folder, path);
 
-    private static Process Start(string[] arguments) =>
-        Process.Start(new ProcessStartInfo("dotnet",
+    private static Child Start(string[] arguments) =>
+        Child.Start(new ProcessStartInfo("dotnet",
             [typeof(ReasonGen.Host.Engine.CSharpSession).Assembly.Location, .. arguments])
     {
         RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true,
-    })!;
+    });
 
     private static async Task<(int Code, string Output)> Reasongen(params string[] arguments)
     {
         using var process = Start(arguments);
         process.StandardInput.Close();
-        var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
-        await process.WaitForExitAsync();
-        return (process.ExitCode, await output + await error);
+        var (code, output, error) = await process.EndAsync();
+        return (code, output + error);
     }
 }

@@ -82,9 +82,9 @@ public sealed class JupyterClientTests : IDisposable
             Plot.Lines("a figure", "x", "y", new Series("s", new[] { 1.0, 2.0, 3.0 }))
             """);
         var port = KernelClient.NewConnection().Shell;
-        using var server = Process.Start(Start("notebook",
+        using var server = Child.Start(Start("notebook",
             $"--no-browser --allow-root --ip=127.0.0.1 --port={port} --NotebookApp.token=t --notebook-dir={folder}",
-            folder))!;
+            folder));
         server.OutputDataReceived += (_, _) => { };
         server.ErrorDataReceived += (_, _) => { };
         server.BeginOutputReadLine();

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
@@ -14,11 +15,15 @@ namespace ReasonGen.Tests.Host;
 internal sealed class KernelClient : IDisposable
 {
     private const string Key = "a key for tests";
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
+    // an answer takes much less where the machine is free
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(3), Moment = TimeSpan.FromSeconds(1);
     private readonly DealerSocket shell, control, stdin;
     private readonly SubscriberSocket iopub;
 
-    internal KernelClient(KernelConnection connection)
+    /// <param name="connection">Of a kernel that listens, or will soon.</param>
+    /// <param name="isGone">Whether the kernel has ended; null where it cannot.</param>
+    /// <exception cref="TimeoutException">It has ended, or answers nothing.</exception>
+    internal KernelClient(KernelConnection connection, Func<bool>? isGone = null)
     {
         Connection = connection;
         (shell, control, stdin, iopub) =
@@ -33,13 +38,15 @@ internal sealed class KernelClient : IDisposable
         }
 
         iopub.SubscribeToAnyTopic();
-        do
+        try
         {
-            Send("kernel_info_request", []); // until the broadcast channel is joined
+            Greet(isGone ?? (() => false));
         }
-        while (Receive(iopub, TimeSpan.FromMilliseconds(200)) is null);
-
-        Drain();
+        catch
+        {
+            Dispose();
+            throw;
+        }
     }
 
     internal KernelConnection Connection { get; }
@@ -169,6 +176,46 @@ internal sealed class KernelClient : IDisposable
         {
             socket.Dispose();
         }
+    }
+
+    // One question at a time, and none is left open: the end of one that is answered during a cell is told together
+    // with the word that the cell still runs.
+    private void Greet(Func<bool> isGone)
+    {
+        var since = Stopwatch.StartNew();
+        string id;
+        do
+        {
+            id = Send("kernel_info_request", []);
+            while ((string?)Receive(shell, Moment)?.Parent["msg_id"] != id)
+            {
+                if (isGone() || since.Elapsed > Patience)
+                {
+                    throw new TimeoutException("the kernel did not start");
+                }
+            }
+
+            if (since.Elapsed > Patience)
+            {
+                throw new TimeoutException("the broadcast channel was not joined");
+            }
+        }
+        while (!IsIdle(id)); // told before the broadcast channel was joined
+
+        Drain();
+    }
+
+    private bool IsIdle(string id)
+    {
+        while (Receive(iopub, Moment) is var (_, parent, content))
+        {
+            if ((string?)parent["msg_id"] == id && (string?)content["execution_state"] == "idle")
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     private void Drain()

@@ -2,7 +2,6 @@ using System.Text;
 using NetMQ;
 using NetMQ.Sockets;
 using Newtonsoft.Json.Linq;
-using ReasonGen.Host.Kernel;
 using Xunit;
 
 namespace ReasonGen.Tests.Host;
@@ -11,27 +10,12 @@ namespace ReasonGen.Tests.Host;
 [Collection("kernel")]
 public sealed class KernelSiegeTests : IDisposable
 {
+    private readonly ServedKernel kernel = new();
     private readonly KernelClient client;
-    private readonly JupyterKernel kernel;
-    private readonly CancellationTokenSource end = new();
-    private readonly Task served;
 
-    public KernelSiegeTests()
-    {
-        var connection = KernelClient.NewConnection();
-        kernel = new JupyterKernel(connection);
-        served = KernelClient.Served(kernel, end.Token);
-        client = new KernelClient(connection);
-    }
+    public KernelSiegeTests() => client = kernel.Client;
 
-    public void Dispose()
-    {
-        end.Cancel();
-        served.Wait();
-        client.Dispose();
-        kernel.Dispose();
-        end.Dispose();
-    }
+    public void Dispose() => kernel.Dispose();
 
     public static TheoryData<string> Ports => ["shell", "control", "stdin", "iopub", "heartbeat"];
 
@@ -80,7 +64,7 @@ public sealed class KernelSiegeTests : IDisposable
     }
 
     [Fact]
-    public void Messages_under_way_share_one_bound()
+    public async Task Messages_under_way_share_one_bound()
     {
         var peers = Enumerable.Range(0, 8).Select(_ => Connected("shell")).ToArray();
         foreach (var peer in peers)
@@ -88,7 +72,9 @@ public sealed class KernelSiegeTests : IDisposable
             peer.Send([.. RawPeer.Head(60 << 20), 1, 2, 3]); // 480 MB announced, and none of it sent
         }
 
-        Assert.True(peers.Skip(2).All(peer => peer.IsEnded()));
+        int Ended() => peers.Count(peer => peer.HasEnded());
+        await Until.HoldsAsync(() => Ended() >= 6, "the bound"); // the two that are read first are within it
+        Assert.Equal(6, Ended());
         AssertAlive();
         Array.ForEach(peers, peer => peer.Dispose());
     }
@@ -118,9 +104,12 @@ public sealed class KernelSiegeTests : IDisposable
     }
 
     [Fact]
-    public void More_connections_than_are_taken_leave_those_that_are_there()
+    public async Task More_connections_than_are_taken_leave_those_that_are_there()
     {
-        var open = Enumerable.Range(0, 100).Select(_ => new RawPeer(client.Connection.Shell)).ToArray();
+        var open = Enumerable.Range(0, 100).Select(_ => Connected("shell")).ToArray();
+        int Ended() => open.Count(peer => peer.HasEnded());
+        await Until.HoldsAsync(() => Ended() >= 37, "the bound"); // 64 are taken, of which the client is one
+        Assert.Equal(37, Ended());
         Assert.Equal("ok", (string?)client.Answer(client.Execute("1"))["status"]);
         Array.ForEach(open, peer => peer.Dispose());
     }
@@ -255,22 +244,6 @@ public sealed class KernelSiegeTests : IDisposable
         client.WaitFor(id, "status");
         client.Send("interrupt_request", [], onControl: true);
         Assert.Equal("Interrupted", (string?)client.Answer(id)["ename"]);
-    }
-
-    [Theory]
-    [InlineData("Console.SetOut(System.IO.TextWriter.Null); Console.SetError(System.IO.TextWriter.Null); "
-        + "Console.SetIn(System.IO.TextReader.Null);")]
-    [InlineData("Console.Out.Close(); Console.Error.Dispose(); Console.In.Close();")]
-    [InlineData("_ = Task.Run(() => throw new Exception(\"nobody looks\")); GC.Collect();")]
-    [InlineData("for (var i = 0; i < 12; i++) { System.Threading.ThreadPool.QueueUserWorkItem(_ => "
-        + "System.Threading.Thread.Sleep(2000)); }")]
-    [InlineData("System.Globalization.CultureInfo.CurrentCulture = new System.Globalization.CultureInfo(\"\") { "
-        + "NumberFormat = { NegativeSign = \"~\" } };")]
-    [InlineData("Environment.CurrentDirectory = System.IO.Path.GetTempPath();")]
-    public void What_a_cell_does_to_its_process_leaves_the_next_cell_whole(string code)
-    {
-        client.Answer(client.Execute(code));
-        Assert.Equal("seen", (string?)client.WaitFor(client.Execute("Console.Write(\"seen\");"), "stream")["text"]);
     }
 
     [Theory]

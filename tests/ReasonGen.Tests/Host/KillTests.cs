@@ -106,10 +106,10 @@ public sealed class KillTests(ITestOutputHelper report) : IDisposable
     // true where it had ended before
     private static async Task<bool> RunAndKillAsync(string[] arguments, TimeSpan after)
     {
-        using var process = Process.Start(new ProcessStartInfo("dotnet", [Reasongen.Assembly, .. arguments])
+        using var process = Child.Start(new ProcessStartInfo("dotnet", [Reasongen.Assembly, .. arguments])
         {
             RedirectStandardOutput = true, RedirectStandardError = true,
-        })!;
+        });
         var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
         using var time = new CancellationTokenSource(after);
         try

@@ -207,10 +207,8 @@ public sealed class NotebookFileTests : IDisposable
 
         try
         {
-            using var process = Process.Start(start)!;
-            var error = await process.StandardError.ReadToEndAsync();
-            await process.WaitForExitAsync();
-            return process.ExitCode == 0 ? "" : error;
+            var (code, _, error) = await Child.RunAsync(start);
+            return code == 0 ? "" : error;
         }
         catch (System.ComponentModel.Win32Exception e)
         {

@@ -79,6 +79,28 @@ internal sealed class RawPeer : IDisposable
         }
     }
 
+    /// <summary>Whether it has been ended by now.</summary>
+    internal bool HasEnded()
+    {
+        var buffer = new byte[4096];
+        try
+        {
+            while (socket.Poll(0, SelectMode.SelectRead))
+            {
+                if (socket.Receive(buffer) == 0)
+                {
+                    return true;
+                }
+            }
+
+            return false;
+        }
+        catch (SocketException)
+        {
+            return true;
+        }
+    }
+
     public void Dispose() => socket.Dispose();
 
     private static byte[] Property(string name, byte[] value)

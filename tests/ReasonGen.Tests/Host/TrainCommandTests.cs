@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
@@ -225,10 +224,10 @@ public sealed class TrainCommandTests : IDisposable
         string[] command = ["train", "sft", "--model", "mini", "--out", At("run"),
             .. FewSft[2..], "--steps", "4000",
             "--set", "run.sampleEvery=0"];
-        using var run = Process.Start(new ProcessStartInfo("dotnet", [Reasongen.Assembly, .. command])
+        using var run = Child.Start(new("dotnet", [Reasongen.Assembly, .. command])
         {
             RedirectStandardOutput = true, RedirectStandardError = true,
-        })!;
+        });
         while (await run.StandardOutput.ReadLineAsync() is { } line && !line.Contains("s a step"))
         {
         }
@@ -236,17 +235,11 @@ public sealed class TrainCommandTests : IDisposable
         var second = await Reasongen.RunAsync(command);
         Assert.Equal(2, second.Code);
         Assert.Contains("another process is training there", second.Output);
-        using (var kill = Process.Start("kill", ["-TERM", $"{run.Id}"]))
-        {
-            await kill.WaitForExitAsync();
-        }
-
-        var (rest, error) = (run.StandardOutput.ReadToEndAsync(), run.StandardError.ReadToEndAsync());
-        await run.WaitForExitAsync();
-        await rest;
-        Assert.True(run.ExitCode == 143, await error);
-        Assert.Contains("A second signal ends it at once", await error);
-        Assert.Contains("the same command goes on from there", await error);
+        run.Signal("TERM");
+        var (code, _, error) = await run.EndAsync();
+        Assert.True(code == 143, error);
+        Assert.Contains("A second signal ends it at once", error);
+        Assert.Contains("the same command goes on from there", error);
         Assert.NotEmpty(SafetensorsHeader.Read(At("run/state.safetensors")).Entries);
         Assert.False(Directory.Exists(At("run/model")));
     }

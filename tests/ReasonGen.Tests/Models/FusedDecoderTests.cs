@@ -11,6 +11,7 @@ using static TorchSharp.torch;
 namespace ReasonGen.Tests.Models;
 
 /// <summary>The fused pass beside the model's own.</summary>
+[Collection(typeof(NothingBeside))]
 public sealed class FusedDecoderTests
 {
     private const int Rows = 5, Columns = 21, Prefill = 7;

@@ -61,8 +61,8 @@ public sealed class LiveTests : IDisposable
             Thread.Sleep(30);
             return new Html("");
         });
-        Assert.InRange(looks, 1, 3); // one in three seconds, and the last
-        Assert.True(live.Overhead < TimeSpan.FromSeconds(0.15), $"showing took {live.Overhead.TotalSeconds:0.000} s");
+        Assert.InRange(looks, 1, 3); // one in three seconds, and the last; a busy machine allows fewer
+        Assert.True(live.Overhead > looks * TimeSpan.FromMilliseconds(25), $"{live.Overhead} for {looks} looks");
     }
 
     [Fact]

@@ -39,7 +39,6 @@ public sealed class ClusterFilesTests : IDisposable
         int ended, int code, bool again)
     {
         Assert.SkipUnless(File.Exists("/bin/bash") && !OperatingSystem.IsWindows(), "the script is for bash");
-        var cancel = TestContext.Current.CancellationToken;
         StandIn("srun", $"trap 'sleep 0.3; exit {ended}' USR1; echo \"$@\" > srun.said; echo $$ > pid; mv pid srun.pid"
             + (asked ? "; while :; do sleep 0.1; done" : $"; exit {ended}"));
         StandIn("scancel", "kill -USR1 \"$(cat srun.pid)\"");
@@ -50,19 +49,14 @@ public sealed class ClusterFilesTests : IDisposable
         };
         (start.Environment["PATH"], start.Environment["SLURM_JOB_ID"], start.Environment["SLURM_CPUS_PER_TASK"]) =
             ($"{folder}:{Environment.GetEnvironmentVariable("PATH")}", "7", "5");
-        using var script = Process.Start(start)!;
-        while (asked && !File.Exists(At("srun.pid")))
-        {
-            await Task.Delay(50, cancel);
-        }
-
+        using var script = Child.Start(start);
         if (asked)
         {
-            using var kill = Process.Start("kill", ["-TERM", $"{script.Id}"]);
-            await kill.WaitForExitAsync(cancel);
+            await Until.HoldsAsync(() => File.Exists(At("srun.pid")), "srun");
+            script.Signal("TERM");
         }
 
-        await script.WaitForExitAsync(cancel);
+        await script.WaitForExitAsync(TestContext.Current.CancellationToken);
         Assert.Equal((code, again), (script.ExitCode, File.Exists(At("scontrol.said"))));
         Assert.Contains("--cpus-per-task=5 ", File.ReadAllText(At("srun.said")));
         Assert.Equal(again ? "requeue 7\n" : "", again ? File.ReadAllText(At("scontrol.said")) : "");

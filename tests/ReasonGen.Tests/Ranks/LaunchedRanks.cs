@@ -7,9 +7,11 @@ namespace ReasonGen.Tests.Ranks;
 /// <summary>Ranks as a launcher starts them: <c>mpirun</c> of Open MPI, a command line of its own for each.</summary>
 internal sealed class LaunchedRanks : IDisposable
 {
-    private static readonly TimeSpan Longest = TimeSpan.FromMinutes(5);
+    // of Open MPI where several MPIs are installed and mpirun is another's
+    private const string Launcher = "mpirun.openmpi";
+    private static readonly TimeSpan Longest = TimeSpan.FromMinutes(10);
     private readonly string folder;
-    private readonly Process launcher;
+    private readonly Child launcher;
     private readonly Task<string> output, error;
 
     /// <param name="folder">For the numbers of their processes.</param>
@@ -18,7 +20,7 @@ internal sealed class LaunchedRanks : IDisposable
     internal LaunchedRanks(string folder, string[][] ranks, params (int Rank, string Commands)[] before)
     {
         this.folder = folder;
-        var start = new ProcessStartInfo("mpirun", ["--bind-to", "none"])
+        var start = new ProcessStartInfo(Launcher, ["--bind-to", "none"])
         {
             RedirectStandardOutput = true, RedirectStandardError = true,
         };
@@ -36,14 +38,14 @@ internal sealed class LaunchedRanks : IDisposable
             Array.ForEach(rank == 0 ? command : [":", .. command], start.ArgumentList.Add);
         }
 
-        launcher = Process.Start(start)!;
+        launcher = Child.Start(start);
         (output, error) = (launcher.StandardOutput.ReadToEndAsync(), launcher.StandardError.ReadToEndAsync());
     }
 
     /// <summary>Skips a test where ranks cannot be launched.</summary>
     internal static void SkipWithoutLauncher() => Assert.SkipUnless(!OperatingSystem.IsWindows()
         && (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':')
-            .Any(path => File.Exists(Path.Combine(path, "mpirun.openmpi"))),
+            .Any(path => File.Exists(Path.Combine(path, Launcher))),
         "there is no mpirun of Open MPI here (Debian and Ubuntu: openmpi-bin)");
 
     /// <summary>Number of a rank's process.</summary>
@@ -78,15 +80,7 @@ internal sealed class LaunchedRanks : IDisposable
         return (launcher.ExitCode, await output + await error, took);
     }
 
-    public void Dispose()
-    {
-        if (!launcher.HasExited)
-        {
-            launcher.Kill(entireProcessTree: true);
-        }
-
-        launcher.Dispose();
-    }
+    public void Dispose() => launcher.Dispose();
 
     private string PidFile(int rank) => Path.Combine(folder, $"pid{rank}");
 }

@@ -102,9 +102,18 @@ public sealed class RemoteJudgeTests : IDisposable
     [Fact]
     public void No_more_calls_are_open_than_the_settings_allow()
     {
-        using var endpoint = new FaultyEndpoint((_, _) => Says(1) with { Delay = TimeSpan.FromMilliseconds(20) });
+        var three = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        using var endpoint = new FaultyEndpoint((_, call) =>
+        {
+            if (call == 2)
+            {
+                three.SetResult();
+            }
+
+            return Says(1) with { After = three.Task, Delay = TimeSpan.FromMilliseconds(20) };
+        });
         Judge(endpoint.Address, new() { Model = "m", Calls = Quick with { ConcurrentCalls = 3 } }).Score(Requests(24));
-        Assert.InRange(endpoint.Widest, 2, 3);
+        Assert.Equal(3, endpoint.Widest);
     }
 
     [Theory]

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
@@ -11,54 +10,15 @@ using ReasonGen.Rewards;
 using ReasonGen.Rollouts;
 using ReasonGen.Runs;
 using ReasonGen.Setups;
-using ReasonGen.Sft;
 using ReasonGen.Tests.Ranks;
-using ReasonGen.World;
 using TorchSharp;
 using Xunit;
-using static TorchSharp.torch;
 
 namespace ReasonGen.Tests.Runs;
 
-/// <summary>An unattended run on the tiny model: what it writes, and that a broken-off one ends with the same
-/// bits.</summary>
-public sealed class TrainingRunTests : IDisposable
+/// <summary>An unattended run on the tiny model: what it writes, and keeps.</summary>
+public sealed class TrainingRunTests : TrainingRuns
 {
-    private static readonly ComputeTarget Cpu = new(CPU, ScalarType.Float32);
-
-    private static readonly Prompt[] Prompts =
-        [.. new[] { "a red apple", "two cups", "a dog" }.Select(text => new Prompt(text, "", []))];
-
-    private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
-
-    [Theory]
-    [InlineData(TrainingStage.Sft, false)]
-    [InlineData(TrainingStage.Sft, true)]
-    [InlineData(TrainingStage.Grpo, false)]
-    [InlineData(TrainingStage.Grpo, true)]
-    public void A_run_that_was_broken_off_ends_with_the_same_bits(TrainingStage stage, bool lora)
-    {
-        Run(At("whole"), stage, lora, CancellationToken.None);
-        using (var stop = new CancellationTokenSource())
-        {
-            Assert.Throws<OperationCanceledException>(() => Run(At("cut"), stage, lora, stop.Token, done =>
-            {
-                if (done == 3)
-                {
-                    stop.Cancel();
-                }
-            }));
-        }
-
-        Assert.False(Directory.Exists(At("cut/model")));
-        Run(At("cut"), stage, lora, CancellationToken.None);
-        string[] files = [.. Files("whole").Where(file => !file.StartsWith("events"))];
-        Assert.Equal(files, Files("cut").Where(file => !file.StartsWith("events")));
-        Assert.All(files, file => Assert.Equal(Content("whole", file), Content("cut", file)));
-        Assert.Equal(["step-000002", "step-000004", "step-000006"],
-            Directory.GetDirectories(At("whole/checkpoints")).Select(Path.GetFileName).Order());
-    }
-
     [Fact]
     public void What_a_run_writes_opens_and_tells_what_it_is()
     {
@@ -109,35 +69,6 @@ public sealed class TrainingRunTests : IDisposable
         Assert.Contains("holds other files",
             Assert.Throws<UnusableFileException>(() => RunFolder.Open(At("mine"), [], [], [])).Message);
         Assert.Equal(["thesis.txt"], Files("mine"));
-    }
-
-    [Theory]
-    [InlineData(1e-2)]
-    [InlineData(2e-2)]
-    public void A_run_begun_anew_takes_nothing_of_the_one_before_for_its_own(double rate)
-    {
-        Run(At("run"), TrainingStage.Sft, lora: false, CancellationToken.None);
-        var before = Content("run", "model/model.safetensors");
-        File.Delete(At("run/state.safetensors"));
-        Run(At("run"), TrainingStage.Sft, lora: false, CancellationToken.None, rate: rate);
-        Run(At("whole"), TrainingStage.Sft, lora: false, CancellationToken.None, rate: rate);
-        string[] files = [.. Files("whole").Where(file => !file.StartsWith("events"))];
-        Assert.Equal(files, Files("run").Where(file => !file.StartsWith("events") && !file.StartsWith("earlier-1/")));
-        Assert.All(files, file => Assert.Equal(Content("whole", file), Content("run", file)));
-        Assert.Equal(before, Content("run/earlier-1", "model/model.safetensors"));
-        Assert.True(File.Exists(At("run/earlier-1/run.json")));
-    }
-
-    [Fact]
-    public void A_model_of_another_run_is_not_taken_for_what_this_one_ends_with()
-    {
-        Run(At("run"), TrainingStage.Sft, lora: false, CancellationToken.None);
-        var model = Content("run", "model/model.safetensors");
-        Run(At("other"), TrainingStage.Sft, lora: false, CancellationToken.None, rate: 2e-2);
-        Directory.Delete(At("run/model"), true);
-        Directory.Move(At("other/model"), At("run/model"));
-        Run(At("run"), TrainingStage.Sft, lora: false, CancellationToken.None);
-        Assert.Equal(model, Content("run", "model/model.safetensors"));
     }
 
     [Fact]
@@ -352,123 +283,5 @@ public sealed class TrainingRunTests : IDisposable
         }, TestContext.Current.CancellationToken);
         Assert.True(followed.Shows(same.Fingerprint, TimeSpan.FromMinutes(1)));
         await writing;
-    }
-
-    [Fact]
-    public void A_finished_run_that_is_given_more_steps_goes_on()
-    {
-        Run(At("run"), TrainingStage.Grpo, lora: false, CancellationToken.None, steps: 4);
-        Run(At("run"), TrainingStage.Grpo, lora: false, CancellationToken.None, steps: 6);
-        Run(At("whole"), TrainingStage.Grpo, lora: false, CancellationToken.None);
-        Assert.Equal(Content("whole", "model/model.safetensors"), Content("run", "model/model.safetensors"));
-        Assert.Equal(6, RunFolder.StepOf(At("run/model")));
-    }
-
-    public void Dispose() => Directory.Delete(folder, true);
-
-    private static JObject Identity(double rate = 1e-2) =>
-        new() { ["sft"] = new JObject { ["learningRate"] = rate }, ["model"] = "tiny" };
-
-    private static void Run(string path, TrainingStage stage, bool lora, CancellationToken cancel,
-        Action<long>? stepped = null, int keep = 3, int steps = 6, double rate = 1e-2, int saveEvery = 2,
-        string? validation = null, Action<string>? exporting = null, Func<GrpoConfig, GrpoConfig>? grpo = null,
-        Func<RewardRequest, float>? reward = null, IRankGroup? among = null, Action? restoring = null)
-    {
-        var ranks = among ?? Alone.Group;
-        using var end = new SharedCancellation(ranks, cancel);
-        using var run = ranks.AfterFirst(() => ranks.Rank > 0 ? RunFolder.Follow(path)
-            : RunFolder.Open(path, Identity(rate), [], [], validation: validation));
-        var start = run.In("base");
-        ranks.ByFirst(() =>
-        {
-            if (!Directory.Exists(start))
-            {
-                TinyJanus.Write(start);
-            }
-        }, "a tiny model");
-
-        var config = new RunConfig
-        {
-            Sft = new() { TotalSteps = steps, LearningRate = rate, MicroBatchSamples = 2 },
-            Grpo = new()
-            {
-                PromptsPerStep = 2, PromptsPerUpdate = 1, RolloutsPerPrompt = 3, MaxRounds = 1, MaxEmptySteps = 9,
-                LearningRate = 1e-2,
-            },
-            Rollout = new() { MaxTextTokens = 5, ImageTokens = TinyJanus.Config.ImageTokens },
-            Lora = lora ? new() { Rank = 2 } : null,
-            Run = new()
-            {
-                Steps = steps, SaveEvery = saveEvery, CheckpointEvery = 2, ValidateEvery = 2, ValidationSamples = 3,
-                Keep = keep,
-                SampleEvery = 3, SampleImages = 2,
-            },
-        };
-        config = config with { Grpo = grpo?.Invoke(config.Grpo) ?? config.Grpo };
-        using var pipeline = JanusPipeline.Open(start, Cpu);
-        var policy = config.Setup("tiny", TinyJanus.Config, ScalarType.Float32).Prepare(pipeline.Model);
-        using var additions = policy as Lora;
-        var special = pipeline.Tokenizer.Special;
-        SftBatch Batch(long step) => SftBatch.Build([.. Enumerable.Range(0, 3).Select(i => new SftSample(
-            [65 + (int)step, 66], [67 + i], [.. Enumerable.Range(0, 16).Select(code => (code * i + step) % 64)]))],
-                special);
-        Action<string> export = policy is Lora some ? to => PeftAdapter.Save(some, to, start, JanusLayout.Original)
-            : to => JanusFiles.Save(pipeline.Model, to, JanusLayout.Original, from: start);
-        using var training = new TrainingRun(new RunParts
-        {
-            Stage = stage, Config = config, Policy = policy, Special = special,
-            Source = new PolicySampler(policy, pipeline.Tokenizer, PromptTemplate.JanusRl, config.Rollout, CPU),
-            Export = to =>
-            {
-                exporting?.Invoke(to);
-                export(to);
-            },
-            Provenance = new() { ["reward"] = "bright" }, SamplePrompts = Prompts, Batches = Batch,
-            HeldOut = number => Batch(100 + number), HeldOutSamples = 3, PromptAt = i => Prompts[i % Prompts.Length],
-            HeldOutPrompts = Prompts, Entropy = new Watched(config.Entropy.Build(), restoring),
-            Reward = new LambdaReward("bright", reward ?? (request => request.Image.Rgb.Sum(value => value) % 2)),
-        }.SharedBy(ranks, end, CPU), run);
-        training.Stepped += progress => stepped?.Invoke(progress.Done);
-        training.Run(end.Token);
-    }
-
-    private string At(string name) => Path.Combine(folder, name);
-
-    private string[] Files(string root) => [.. Directory.GetFiles(At(root), "*", SearchOption.AllDirectories)
-        .Select(file => Path.GetRelativePath(At(root), file)).Order(StringComparer.Ordinal)];
-
-    // without clocks, and paths of the folder itself
-    private string Content(string root, string file)
-    {
-        var bytes = File.ReadAllBytes(Path.Combine(At(root), file));
-        return Path.GetFileName(file) switch
-        {
-            "metrics.csv" => string.Join('\n', System.Text.Encoding.UTF8.GetString(bytes).Split('\n')
-                .Select(line => string.Join(',', line.Split(',').SkipLast(Clocks)))),
-            "adapter_config.json" => System.Text.Encoding.UTF8.GetString(bytes).Replace(At(root), ""),
-            _ => Convert.ToBase64String(bytes),
-        };
-    }
-
-    private const int Clocks = 4;
-
-    private sealed class Watched(IEntropyStrategy inner, Action? restoring) : IEntropyStrategy
-    {
-        public string Name => inner.Name;
-
-        public JObject Settings => inner.Settings;
-
-        public bool NeedsGradient => inner.NeedsGradient;
-
-        public EntropyCoefficients Next(double textEntropy, double imageEntropy) =>
-            inner.Next(textEntropy, imageEntropy);
-
-        public JObject SaveState() => inner.SaveState();
-
-        public void RestoreState(JObject state)
-        {
-            restoring?.Invoke();
-            inner.RestoreState(state);
-        }
     }
 }

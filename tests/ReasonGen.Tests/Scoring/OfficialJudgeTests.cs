@@ -66,9 +66,9 @@ public sealed class OfficialJudgeTests : IDisposable
         var (code, output) = await ScoreAsync("--out", Path.Combine(folder, "whole"));
         Assert.True(code == 0, output);
         var cut = Path.Combine(folder, "cut");
-        using (var process = Process.Start(new ProcessStartInfo("dotnet",
+        using (var process = Child.Start(new ProcessStartInfo("dotnet",
             [Reasongen.Assembly, .. Arguments("--out", cut)]) { RedirectStandardOutput = true,
-                RedirectStandardError = true })!)
+                RedirectStandardError = true }))
         {
             while (!process.HasExited && Answers(cut).Length == 0)
             {

@@ -121,8 +121,16 @@ public sealed class PaperWorkTests : IDisposable
     public void What_another_process_is_at_is_left_to_it()
     {
         using var other = ProcessLock.TryTake(Path.Combine(folder, "shared", ".claims", "seed1-tokenizer"));
-        using var interrupt = new CancellationTokenSource(TimeSpan.FromSeconds(1));
-        Assert.ThrowsAny<OperationCanceledException>(Work("shared", 1, ["adaptive"], interrupt.Token).Run);
+        using var interrupt = new CancellationTokenSource();
+        var told = new List<string>();
+        var work = Work("shared", 2, ["adaptive"], interrupt.Token, line =>
+        {
+            told.Add(line);
+            interrupt.Cancel(); // it has come past the first one
+        });
+        Assert.Equal("seed1/tokenizer", work.Items[0].Id);
+        Assert.ThrowsAny<OperationCanceledException>(work.Run);
+        Assert.Equal(["seed2/tokenizer: begins"], told);
         Assert.False(Directory.Exists(Path.Combine(folder, "shared", "seed1")));
     }
 

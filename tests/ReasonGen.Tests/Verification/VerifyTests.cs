@@ -131,14 +131,15 @@ public sealed class VerifyTests : IDisposable
         var (slow, page) = (Path.Combine(model, "tokenizer.json"), Path.Combine(folder, "new", "page.html"));
         File.Delete(slow);
         Process.Start("mkfifo", [slow]).WaitForExit(); // who opens it waits for one that writes
-        using var verify = Process.Start(new ProcessStartInfo("dotnet", [Reasongen.Assembly, "verify", model, "--out",
-            page]) { RedirectStandardOutput = true })!;
+        using var verify = Child.Start(new("dotnet", [Reasongen.Assembly, "verify", model, "--out", page])
+        {
+            RedirectStandardOutput = true, RedirectStandardError = true,
+        });
         Assert.StartsWith("ok     files", await verify.StandardOutput.ReadLineAsync());
         await Task.Delay(500);
-        Process.Start("kill", ["-INT", $"{verify.Id}"]).WaitForExit();
-        var output = await verify.StandardOutput.ReadToEndAsync();
-        await verify.WaitForExitAsync();
-        Assert.True(verify.ExitCode == 130, output);
+        verify.Signal("INT");
+        var (code, output, error) = await verify.EndAsync();
+        Assert.True(code == 130, output + error);
         Assert.Contains("model: interrupted after 1 checks", output);
         Assert.Contains("interrupted after 1 checks", File.ReadAllText(page));
     }
