@@ -6,6 +6,7 @@ using ReasonGen.Grpo;
 using ReasonGen.JanusPro;
 using ReasonGen.Models;
 using ReasonGen.Notebook;
+using ReasonGen.Optimization;
 using ReasonGen.Ranks;
 using ReasonGen.Rewards;
 using ReasonGen.Rollouts;
@@ -148,6 +149,67 @@ public sealed class TrainingRunTests : IDisposable
         var told = new List<long>();
         Run(At("run"), TrainingStage.Sft, lora: false, CancellationToken.None, told.Add);
         Assert.Equal([4, 5, 6], told);
+    }
+
+    [Theory]
+    [InlineData(TrainingStage.Sft, false)]
+    [InlineData(TrainingStage.Grpo, false)]
+    [InlineData(TrainingStage.Grpo, true)] // nothing is saved of weights that are of no step
+    public void Steps_before_one_that_failed_are_kept_where_it_changed_nothing(TrainingStage stage, bool torn)
+    {
+        var (reached, calls) = (0L, 0);
+        void Fail() => _ = reached < 3 ? 0 : throw new IOException("it is gone");
+        Assert.Equal("it is gone", Assert.Throws<IOException>(() => Run(At("run"), stage, lora: false,
+            CancellationToken.None, done => reached = done, saveEvery: 100, reward: _ => calls++ % 2,
+            reading: torn ? null : Fail, weighing: torn ? Fail : null)).Message);
+        Assert.Equal(!torn, File.Exists(At("run/state.safetensors")));
+        var told = new List<long>();
+        Run(At("run"), stage, lora: false, CancellationToken.None, told.Add, saveEvery: 100, reward: _ => calls++ % 2);
+        Assert.Equal(torn ? [1, 2, 3, 4, 5, 6] : [4, 5, 6], told);
+    }
+
+    [Fact]
+    public void Steps_on_the_way_to_a_loss_that_is_not_finite_are_not_saved()
+    {
+        Assert.Throws<NonFiniteLossException>(() => Run(At("run"), TrainingStage.Sft, lora: false,
+            CancellationToken.None, rate: 1e30, saveEvery: 100));
+        Assert.False(File.Exists(At("run/state.safetensors")));
+    }
+
+    [Fact]
+    public void A_run_that_was_killed_on_another_host_is_taken_over_after_a_while()
+    {
+        var claim = Path.Combine(Directory.CreateDirectory(At("run/.claims")).FullName, "train");
+        File.WriteAllText(claim, $"far-away\n1\n{DateTime.UtcNow:O}\n");
+        File.SetLastWriteTimeUtc(claim, DateTime.UtcNow.AddSeconds(-118));
+        var told = new List<string>();
+        RunFolder.Open(At("run"), Identity(), [], [], told.Add).Dispose();
+        Assert.Contains("A process on far-away was training in", Assert.Single(told));
+    }
+
+    [Fact]
+    public void A_checkpoint_that_cannot_be_removed_ends_no_run_and_counts_as_none()
+    {
+        var told = new List<string>();
+        using var run = RunFolder.Open(At("run"), Identity(), [], [], told.Add);
+        var delete = run.Delete;
+        run.Delete = _ => throw new IOException("Directory not empty");
+        foreach (var (path, step) in new[] { (run.Checkpoint(1), 1), (run.Checkpoint(2), 2), (run.Best, 1),
+            (run.Better, 2) })
+        {
+            RunFolder.Fill(path, made => Directory.CreateDirectory(made), new() { ["step"] = step });
+        }
+
+        run.Prune(1);
+        run.Prune(1);
+        run.TakeBetter();
+        Assert.Equal([null, 2, null, 2], new[] { run.Checkpoint(1), run.Checkpoint(2), run.Best, run.Better }
+            .Select(RunFolder.StepOf));
+        Assert.Equal(2, told.Count(line => line.Contains("could not be removed: Directory not empty. What is left")));
+        Assert.Equal(2, told.Count);
+        run.Delete = delete;
+        run.TakeBetter();
+        Assert.Equal((2, false), (RunFolder.StepOf(run.Best), Directory.Exists(run.Better)));
     }
 
     [Fact]
@@ -372,7 +434,8 @@ public sealed class TrainingRunTests : IDisposable
     private static void Run(string path, TrainingStage stage, bool lora, CancellationToken cancel,
         Action<long>? stepped = null, int keep = 3, int steps = 6, double rate = 1e-2, int saveEvery = 2,
         string? validation = null, Action<string>? exporting = null, Func<GrpoConfig, GrpoConfig>? grpo = null,
-        Func<RewardRequest, float>? reward = null, IRankGroup? among = null, Action? restoring = null)
+        Func<RewardRequest, float>? reward = null, IRankGroup? among = null, Action? restoring = null,
+        Action? reading = null, Action? weighing = null)
     {
         var ranks = among ?? Alone.Group;
         using var end = new SharedCancellation(ranks, cancel);
@@ -423,10 +486,18 @@ public sealed class TrainingRunTests : IDisposable
                 exporting?.Invoke(to);
                 export(to);
             },
-            Provenance = new() { ["reward"] = "bright" }, SamplePrompts = Prompts, Batches = Batch,
+            Provenance = new() { ["reward"] = "bright" }, SamplePrompts = Prompts, Batches = step =>
+            {
+                reading?.Invoke();
+                return Batch(step);
+            },
             HeldOut = number => Batch(100 + number), HeldOutSamples = 3, PromptAt = i => Prompts[i % Prompts.Length],
-            HeldOutPrompts = Prompts, Entropy = new Watched(config.Entropy.Build(), restoring),
-            Reward = new LambdaReward("bright", reward ?? (request => request.Image.Rgb.Sum(value => value) % 2)),
+            HeldOutPrompts = Prompts, Entropy = new Watched(config.Entropy.Build(), restoring, weighing),
+            Reward = new LambdaReward("bright", request =>
+            {
+                reading?.Invoke();
+                return reward?.Invoke(request) ?? request.Image.Rgb.Sum(value => value) % 2;
+            }),
         }.SharedBy(ranks, end, CPU), run);
         training.Stepped += progress => stepped?.Invoke(progress.Done);
         training.Run(end.Token);
@@ -452,7 +523,7 @@ public sealed class TrainingRunTests : IDisposable
 
     private const int Clocks = 4;
 
-    private sealed class Watched(IEntropyStrategy inner, Action? restoring) : IEntropyStrategy
+    private sealed class Watched(IEntropyStrategy inner, Action? restoring, Action? weighing) : IEntropyStrategy
     {
         public string Name => inner.Name;
 
@@ -460,8 +531,11 @@ public sealed class TrainingRunTests : IDisposable
 
         public bool NeedsGradient => inner.NeedsGradient;
 
-        public EntropyCoefficients Next(double textEntropy, double imageEntropy) =>
-            inner.Next(textEntropy, imageEntropy);
+        public EntropyCoefficients Next(double textEntropy, double imageEntropy)
+        {
+            weighing?.Invoke();
+            return inner.Next(textEntropy, imageEntropy);
+        }
 
         public JObject SaveState() => inner.SaveState();
 
