@@ -27,8 +27,12 @@ public sealed class FileLease : IDisposable
     /// <param name="name">Names the work; a file name.</param>
     /// <param name="expiry">Age at which a claim of another host counts as left behind. Well above 5 seconds.</param>
     /// <exception cref="UnusableFileException">The folder cannot be written, or the disk is full.</exception>
-    public static FileLease? TryTake(string folder, string name, TimeSpan expiry)
+    public static FileLease? TryTake(string folder, string name, TimeSpan expiry) =>
+        TryTake(folder, name, expiry, out _);
+
+    private static FileLease? TryTake(string folder, string name, TimeSpan expiry, out Stranger? stranger)
     {
+        stranger = null;
         var path = Path.Combine(folder, name);
         for (var tries = FolderTries; ; tries--)
         {
@@ -38,7 +42,7 @@ public sealed class FileLease : IDisposable
                 var file =
                     new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 0);
                 var claim = new FileLease(file);
-                if (IsHeldElsewhere(file, expiry))
+                if (IsHeldElsewhere(file, expiry, out stranger))
                 {
                     file.Dispose();
                     return null;
@@ -67,18 +71,38 @@ public sealed class FileLease : IDisposable
         }
     }
 
-    /// <summary>The same, asked again for a while where another process is at it.</summary>
+    /// <summary>The same, asked again for a while where another process is at it. A claim of another host that nobody
+    /// has locked may be of a process that was killed, or of one that the lock does not reach: it is waited for until
+    /// it is touched, and so held, or so old that it counts as left behind.</summary>
+    /// <param name="patience">How long it is asked again.</param>
+    /// <param name="elsewhere">Told once of such a claim: its host, and how long it is waited for at most.</param>
     /// <inheritdoc cref="TryTake(string, string, TimeSpan)"/>
-    public static FileLease? TryTake(string folder, string name, TimeSpan expiry, TimeSpan patience)
+    public static FileLease? TryTake(string folder, string name, TimeSpan expiry, TimeSpan patience,
+        Action<string, TimeSpan>? elsewhere = null)
     {
-        for (var until = DateTime.UtcNow + patience; ; Thread.Sleep(Pause))
+        var (until, seen) = (DateTime.UtcNow + patience, default(Stranger));
+        for (var ends = until; ; Thread.Sleep(Pause))
         {
-            if (TryTake(folder, name, expiry) is { } claim)
+            if (TryTake(folder, name, expiry, out var stranger) is { } claim)
             {
                 return claim;
             }
 
-            if (DateTime.UtcNow > until)
+            if (stranger is not null && seen is null)
+            {
+                seen = stranger;
+                var left = stranger.Touched + expiry - DateTime.UtcNow;
+                left = left < expiry ? left : expiry; // the other host's clock may be ahead
+                var expired = DateTime.UtcNow + left + ClockTolerance;
+                ends = expired > until ? expired : until;
+                elsewhere?.Invoke(stranger.Host, left);
+            }
+            else if (stranger is not null && stranger.Touched != seen!.Touched)
+            {
+                ends = until; // it lives
+            }
+
+            if (DateTime.UtcNow > ends)
             {
                 return null;
             }
@@ -136,18 +160,25 @@ public sealed class FileLease : IDisposable
     }
 
     // It could be locked, so its holder is gone; unless the lock does not reach to where the holder is.
-    private static bool IsHeldElsewhere(FileStream file, TimeSpan expiry)
+    private static bool IsHeldElsewhere(FileStream file, TimeSpan expiry, out Stranger? stranger)
     {
-        if (DateTime.UtcNow - File.GetLastWriteTimeUtc(file.SafeFileHandle) > expiry)
+        stranger = null;
+        var written = File.GetLastWriteTimeUtc(file.SafeFileHandle);
+        if (DateTime.UtcNow - written > expiry)
         {
             return false;
         }
 
         var lines = new StreamReader(file, leaveOpen: true).ReadToEnd().Split('\n');
-        return lines.Length >= 3 && (lines[0] != Environment.MachineName
-            || (int.TryParse(lines[1], out var id) && id != Environment.ProcessId
-                && DateTime.TryParse(lines[2], CultureInfo.InvariantCulture, DateTimeStyles.RoundtripKind,
-                    out var start) && Lives(id, start)));
+        if (lines.Length >= 3 && lines[0] != Environment.MachineName)
+        {
+            stranger = new(lines[0], written);
+            return true;
+        }
+
+        return lines.Length >= 3 && int.TryParse(lines[1], out var id) && id != Environment.ProcessId
+            && DateTime.TryParse(lines[2], CultureInfo.InvariantCulture, DateTimeStyles.RoundtripKind, out var start)
+            && Lives(id, start);
     }
 
     private static bool Lives(int id, DateTime start)
@@ -170,6 +201,9 @@ public sealed class FileLease : IDisposable
         return System.Text.Encoding.UTF8.GetBytes(
             $"{Environment.MachineName}\n{Environment.ProcessId}\n{Started(process):O}\n");
     }
+
+    // what nobody has locked, and another host signed
+    private sealed record Stranger(string Host, DateTime Touched);
 
     private static DateTime Started(Process process) => process.StartTime.ToUniversalTime();
 

@@ -74,6 +74,11 @@ internal static class CaptionCommand
                         : throw new UsageException($"--timeout is {seconds}; it must be above 0"),
                     LongestAskedWait = wait is >= 0 and < 1e6 ? TimeSpan.FromSeconds(wait)
                         : throw new UsageException($"--longest-wait is {wait}; it must be at least 0"),
+                    Names = new()
+                    {
+                        ConcurrentCalls = concurrent.Name, CallsPerMinute = rate.Name, Tries = tries.Name,
+                        TimeOut = timeOut.Name, LongestAskedWait = longestWait.Name, LongestOutage = null,
+                    },
                 },
             };
             using var client =

@@ -215,7 +215,15 @@ internal static class ScoreJudges
             ?? throw new UsageException($"the judge {text} is an endpoint; say --judge-model, as GET "
                 + $"{text.TrimEnd('/')}/models lists it");
         return new ServedScorer(new FirstTokens(ChatEndpoint.Connect(text, name)), name,
-            new() { ConcurrentCalls = parsed.GetValue(options.Concurrent) })
+            new()
+            {
+                ConcurrentCalls = parsed.GetValue(options.Concurrent),
+                Names = new()
+                {
+                    ConcurrentCalls = options.Concurrent.Name, CallsPerMinute = null, Tries = null, TimeOut = null,
+                    LongestAskedWait = null, LongestOutage = null,
+                },
+            })
         {
             NeedsProbabilities = needsProbabilities,
             Boxes = options.Unit(parsed),

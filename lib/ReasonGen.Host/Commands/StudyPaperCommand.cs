@@ -56,7 +56,7 @@ internal static class StudyPaperCommand
         var collect = new Option<string?>("--collect")
         {
             Description = "Gathers what is finished in three files in this folder, \"data/runs\" for what ships, and "
-                + "ends.",
+                + "ends. Where nothing is finished they stay as they are.",
             HelpName = "folder",
         };
         var add = new Option<bool>("--add")
@@ -192,12 +192,7 @@ internal static class StudyPaperCommand
             + $"In {request.Folder}.");
         var code = request.Jobs == 1 ? Work(request, cancel)
             : await WorkersAsync(request, cancel);
-        if (code is 0 or 1)
-        {
-            _ = Gather(work, request.Folder, false);
-        }
-
-        return code;
+        return code is 0 or 1 && !Gathered(work, request.Folder) ? 1 : code;
     }
 
     // Children that were asked what this one was, and end with it; each takes what is ready. One that is killed, by a
@@ -263,8 +258,32 @@ internal static class StudyPaperCommand
     private static int Gather(PaperWork work, string target, bool add)
     {
         var (items, bytes) = PaperFiles.Collect(work, target, add);
+        if (items == 0)
+        {
+            throw new InvalidOperationException($"Nothing of it is finished in {work.Folder}: nothing was gathered, "
+                + $"and {target} is as it was. --out names the folder of the study; --seeds, --first-seed, --only and "
+                + "--run say what of it is gathered.");
+        }
+
         Console.WriteLine(FormattableString.Invariant(
             $"{items} of {work.Items.Count} are gathered in {target}: {bytes / 1048576.0:0.00} MB."));
         return items == work.Items.Count ? 0 : 1;
+    }
+
+    // the study's own three files tell of all that its folder holds, whichever commands made it
+    private static bool Gathered(PaperWork work, string folder)
+    {
+        try
+        {
+            var (items, bytes) = PaperFiles.Collect(work, folder, all: true);
+            Console.WriteLine(FormattableString.Invariant(
+                $"{items} finished items are gathered in {folder}: {bytes / 1048576.0:0.00} MB."));
+            return true;
+        }
+        catch (UnusableFileException e)
+        {
+            Console.Error.WriteLine(Terminal.Plain($"What was made is in {folder}, and was not gathered: {e.Message}"));
+            return false;
+        }
     }
 }

@@ -130,6 +130,7 @@ internal sealed class TrainCommand(TrainingStage stage)
         TrainData.ExpectSize(found.Config, stage == TrainingStage.Sft ? [from, heldOut] : [from]);
         var parts = stage == TrainingStage.Grpo ? rewards.Find(parsed, config, TrainData.IsWorld(from)) : [];
         TrainData.ExpectReadable(parts, from, heldOut);
+        found.ExpectOutside(folder, parts.Select(part => part.Spec));
         SetThreads(parsed);
         var session = new TrainSession(stage, found, all, from, heldOut, parts, model.Target(parsed), ranks);
         using var run = parsed.GetValue(dryRun) ? null : session.Open(folder, Provenance.Now());

@@ -76,6 +76,22 @@ internal sealed record TrainModel
         }
     }
 
+    /// <summary>Looks whether model and judges lie where the run leaves them.</summary>
+    /// <param name="run">The run's folder.</param>
+    /// <param name="judges">As they were given.</param>
+    /// <exception cref="UsageException">The run replaces one of them, or moves it away.</exception>
+    internal void ExpectOutside(string run, IEnumerable<string> judges)
+    {
+        var read = new[] { ("--model", Folder), ("--model", Adapter?.Folder) }
+            .Concat(judges.Select(judge => ("--judge", (string?)judge)));
+        if (read.FirstOrDefault(one => Directory.Exists(one.Item2) && RunFolder.Replaces(run, one.Item2)) is
+            (var option, { } folder))
+        {
+            throw new UsageException($"{option} leads to {folder}, which is the run's own in --out {run}: training "
+                + "replaces it, or moves it away. Choose another folder for the run, or move the model out of it");
+        }
+    }
+
     /// <summary>Tells its weights from others'.</summary>
     internal string Fingerprint() => Folder is not null
         ? string.Join(' ', new[] { Folder, Adapter?.Folder }.OfType<string>().Select(ModelOptions.Fingerprint))

@@ -158,10 +158,10 @@ internal sealed partial class TrainRewards
             {
                 Model = model, MaxAnswerTokens = config.Judge.MaxTokens,
                 OnFailure = config.Judge.SkipFailed ? FailedCall.SkipGroup : FailedCall.Stop,
-                Calls = new() { ConcurrentCalls = config.Judge.Concurrent },
+                Calls = config.Judge.Calls,
             };
             return new(name, model, weight, $"endpoint {model}",
-                _ => new RemoteJudge(ChatEndpoint.Connect(name, model), called), Mark: called.Prompt.MarkIn);
+                _ => new RemoteJudge(ChatEndpoint.Connect(name, model), called, Say), Mark: called.Prompt.MarkIn);
         }
 
         return Directory.Exists(name) ? Folder(name, weight, config) : throw new UsageException(
@@ -195,6 +195,10 @@ internal sealed partial class TrainRewards
             target => PlannedJudge.Of($"judge {name}", sizes, target.DType, asked.ImagesPerBatch, asked.MaxTokens),
             Mark: asked.Prompt.MarkIn);
     }
+
+    // a line that keeps changing may stand there
+    private static void Say(string text) =>
+        Console.Error.WriteLine((Console.IsErrorRedirected ? "" : "\r\x1b[K") + Terminal.Line(text));
 
     // what names and shapes tell of files that no option makes usable
     private static void Expect(string name, string path, bool any)

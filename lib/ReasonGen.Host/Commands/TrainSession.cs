@@ -27,26 +27,39 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
     private static readonly TimeSpan Report = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan Sight = TimeSpan.FromSeconds(90); // NFS may remember for 60 that a name is missing
     private const string Loading = "loading";
+    private static readonly string[] Asking = [nameof(ServedJudgeConfig.Concurrent), nameof(ServedJudgeConfig.Tries),
+        nameof(ServedJudgeConfig.Timeout), nameof(ServedJudgeConfig.LongestWait),
+        nameof(ServedJudgeConfig.LongestOutage)];
+
     private const int SampleCount = 4;
 
     private readonly RunConfig config = settings.Get<RunConfig>();
 
-    /// <summary>All that decides the run's numbers; how often it saves and draws does not.</summary>
+    /// <summary>All that decides the run's numbers; how often it saves and draws, and how patiently it asks a judge,
+    /// does not.</summary>
     internal JObject Identity()
     {
         var all = settings.ToJson();
-        string[] deciding = stage == TrainingStage.Sft ? ["sft", "lora", TrainData.IsWorld(data) ? "world" : "data"]
-            : ["grpo", "rollout", "entropy", "lora", "promptTokens", "judge"];
+        string[] deciding = stage == TrainingStage.Grpo
+            ? ["grpo", "rollout", "entropy", "lora", "promptTokens", "judge"]
+            : TrainData.IsWorld(data) ? ["sft", "lora", "world"] : ["sft", "lora"];
         var identity = new JObject(deciding.Select(name => new JProperty(name, all[name])))
         {
             ["stage"] = $"{stage}", ["seed"] = config.Run.Seed, ["model"] = found.Fingerprint(),
             ["data"] = TrainData.Fingerprint(data), ["type"] = $"{target.DType}",
         };
+        if (stage == TrainingStage.Sft && !TrainData.IsWorld(data))
+        {
+            var samples = ((JObject)all["data"]!).Properties()
+                .Where(one => one.Name != Settings.Name(nameof(config.Data.MaxTokens))); // it refuses rows, no more
+            identity.Add(samples.Select(one => new JProperty(RunFolder.OfSamples + one.Name, one.Value)));
+        }
+
         if (rewards.Count > 0)
         {
             identity["reward"] = string.Join(" + ",
                 rewards.Select(part => FormattableString.Invariant($"{part.Weight} {part.Fingerprint}")));
-            ((JObject)identity["judge"]!).Remove("concurrent");
+            Array.ForEach(Asking, name => ((JObject)identity["judge"]!).Remove(Settings.Name(name)));
         }
 
         return identity;
@@ -64,7 +77,8 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
             ["run"] = new JObject(identity.Properties().Where(one => one.Value is JValue)),
         });
         var opened = ranks.AfterFirst(() => ranks.Rank == 0
-            ? RunFolder.Open(folder, identity, settings.ToJson(), about, Console.WriteLine, Validation())
+            ? RunFolder.Open(folder, identity, settings.ToJson(), about,
+                text => Console.WriteLine(Terminal.Line(text)), Validation())
             : RunFolder.Follow(folder));
         const string what = "the run's folder";
         var first = ranks.Texts(ranks.Rank == 0 ? opened.Fingerprint : "", what)[0];
@@ -133,7 +147,8 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
 
         var best = run.Best is var (step, value) ? $", the best by validation ({run.Measure!.Value.Name} "
             + $"{value:0.####} after step {step}) "
-            + (RunFolder.StepOf(folder.Best) == step ? $"in {folder.Best}" : "is not there any more") : "";
+            + (new[] { folder.Best, folder.Better }.FirstOrDefault(path => RunFolder.StepOf(path) == step)
+                is { } kept ? $"in {kept}" : "is not there any more") : "";
         var after = run.Done > run.Total ? $", as it is after step {run.Done}" : "";
         Console.WriteLine($"The model is in {folder.Final}{after}{best}.");
         return CommandLine.Done;

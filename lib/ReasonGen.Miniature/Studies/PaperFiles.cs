@@ -33,17 +33,27 @@ public static class PaperFiles
 
     internal static readonly string[] PointColumns = ["seed", "run", "step", .. CurveColumns];
 
-    /// <summary>Gathers all that is finished.</summary>
+    /// <summary>Gathers all that is finished; where nothing is, the files stay as they are.</summary>
     /// <param name="work">Whose items are looked at.</param>
     /// <param name="target">Folder of the three files, each of which is written whole or not at all.</param>
-    /// <param name="add">Whether what they tell of other seeds than those at hand stays in them. A seed is of one
-    /// machine and one study, whole: its runs began from the same weights.</param>
-    /// <returns>How many items were gathered, and how many bytes the files have.</returns>
+    /// <param name="add">Whether what they tell of other seeds than those that are gathered stays in them. A seed is of
+    /// one machine and one study, whole: its runs began from the same weights.</param>
+    /// <param name="all">Whether everything that is finished in the folder of the work is gathered, and not its items
+    /// alone.</param>
+    /// <returns>How many items were gathered, and how many bytes the files have; 0 where nothing is finished.</returns>
     /// <exception cref="UnusableFileException">An item is damaged or was made with other settings, or the files cannot
     /// be written, or not be added to.</exception>
-    public static (int Items, long Bytes) Collect(PaperWork work, string target, bool add = false)
+    public static (int Items, long Bytes) Collect(PaperWork work, string target, bool add = false, bool all = false)
     {
-        var seeds = work.Items.Select(item => item.Seed).ToHashSet();
+        var items = all ? work.Items.Concat(Others(work.Folder)).DistinctBy(item => item.Id) : work.Items;
+        (PaperItem Item, RunRecord Record)[] finished = [.. items.Select(item => (item, work.Recorded(item)!))
+            .Where(one => one.Item2 is not null)];
+        if (finished.Length == 0)
+        {
+            return (0, 0);
+        }
+
+        var seeds = finished.Select(one => one.Item.Seed).ToHashSet();
         var kept = add && PaperStudy.IsIn(target) ? PaperStudy.Load(target) : null;
         StringBuilder Table(string file, string[] columns) => new StringBuilder($"{string.Join(',', columns)}\n")
             .AppendJoin("", (kept is null ? [] : File.ReadAllLines(Path.Combine(target, file)).Skip(1))
@@ -51,14 +61,8 @@ public static class PaperFiles
         var (results, curves) = (Table(Results, ResultColumns), Table(Curves, PointColumns));
         var runs = new JArray(kept?.Runs.Where(run => run["seed"] is not JValue { Value: long seed }
             || !seeds.Contains(seed)) ?? []);
-        var others = runs.Count;
-        foreach (var item in work.Items)
+        foreach (var (item, record) in finished)
         {
-            if (work.Recorded(item) is not { } record)
-            {
-                continue;
-            }
-
             var scored = record.Results["t1"] is JObject;
             runs.Add(Description(item, record, scored));
             foreach (var sampling in scored ? Samplings : [])
@@ -95,9 +99,16 @@ public static class PaperFiles
                 "free space or choose a folder that can be written; what was there before is intact", e);
         }
 
-        return (runs.Count - others, new[] { Results, Curves,
+        return (finished.Length, new[] { Results, Curves,
             Runs }.Sum(name => new FileInfo(Path.Combine(target, name)).Length));
     }
+
+    // all that there may be of the seeds in a study's folder
+    private static IEnumerable<PaperItem> Others(string folder) => !Directory.Exists(folder) ? []
+        : Directory.GetDirectories(folder, "seed*").Select(path => Path.GetFileName(path)["seed".Length..])
+            .Where(name => int.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out var seed)
+                && seed >= 1 && name == $"{seed}")
+            .Select(int.Parse).Order().SelectMany(seed => PaperPlan.Items(1, first: seed));
 
     // tokenizer and judges have no benchmark: what was measured of them is kept here
     private static JObject Description(PaperItem item, RunRecord record, bool scored)

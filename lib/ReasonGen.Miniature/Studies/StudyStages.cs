@@ -3,7 +3,7 @@ using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Grpo;
 using ReasonGen.Models;
-using ReasonGen.Served;
+using ReasonGen.Optimization;
 using ReasonGen.Sft;
 using ReasonGen.World;
 using ReasonGen.WorldData;
@@ -187,18 +187,23 @@ public sealed partial class Study
 
         while (done() < steps)
         {
-            var whole = false;
             try
             {
                 step();
                 record.Seconds += record.Last("seconds");
-                whole = true;
                 OnStep?.Invoke(record, steps);
             }
-            catch (Exception e)
-                when (done() > 0 && (whole || e is EndpointException or OperationCanceledException))
+            catch (Exception e) when (done() > 0 && record.Count == done() && e is not NonFiniteLossException)
             {
-                SaveState(); // a step that did not come to its end changed nothing
+                try
+                {
+                    SaveState(); // most steps that did not come to their end changed nothing
+                }
+                catch (InvalidOperationException)
+                {
+                    // this one did: the stage goes on from the state before
+                }
+
                 throw;
             }
 

@@ -42,15 +42,18 @@ public sealed class RemoteJudge : IReward, IRewardParts
     private readonly IChatClient client;
     private readonly ChatCaller caller;
     private readonly RemoteJudgeCache cache;
+    private readonly Action<string>? tell;
     private long requested, cached, failed, unboxed, unreadable, silent;
 
     /// <param name="client">The endpoint; it stays the caller's to dispose.</param>
     /// <param name="config">Settings.</param>
+    /// <param name="tell">Told in a sentence when the endpoint is away and waited for, and when it is back.</param>
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
-    public RemoteJudge(IChatClient client, RemoteJudgeConfig config)
+    public RemoteJudge(IChatClient client, RemoteJudgeConfig config, Action<string>? tell = null)
     {
         config.Validate();
-        (this.client, Config, caller) = (client, config, new ChatCaller(client, config.Calls));
+        (this.client, this.tell, Config) = (client, tell, config);
+        caller = new ChatCaller(client, config.Calls) { Tell = tell };
         cache = new RemoteJudgeCache(config.CacheFolder, config.CachedAnswers);
     }
 
@@ -67,7 +70,7 @@ public sealed class RemoteJudge : IReward, IRewardParts
 
     /// <summary>How it waits; replaced in tests.</summary>
     internal Func<TimeSpan, CancellationToken, Task> Wait { init =>
-        caller = new ChatCaller(client, Config.Calls) { Wait = value }; }
+        caller = new ChatCaller(client, Config.Calls) { Wait = value, Tell = tell }; }
 
     /// <inheritdoc/>
     /// <returns>

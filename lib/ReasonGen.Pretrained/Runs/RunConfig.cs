@@ -1,6 +1,7 @@
 using ReasonGen.Grpo;
 using ReasonGen.Models;
 using ReasonGen.Rollouts;
+using ReasonGen.Served;
 using ReasonGen.Setups;
 using ReasonGen.Sft;
 using ReasonGen.TrainingData;
@@ -156,9 +157,43 @@ public sealed record ServedJudgeConfig
     /// false.</summary>
     public bool SkipFailed { get; init; }
 
+    /// <summary>Times a question is asked before it counts as failed, with growing waits between. Default 4; at least
+    /// 1.</summary>
+    public int Tries { get; init; } = 4;
+
+    /// <summary>Seconds a call may take. Default 120; above 0 and at most 1000000.</summary>
+    public double Timeout { get; init; } = 120;
+
+    /// <summary>Most seconds to wait when the server asks for it (Retry-After). Default 600; at least 0 and at most
+    /// 1000000.</summary>
+    public double LongestWait { get; init; } = 600;
+
+    /// <summary>Seconds for which a server that is away (no connection, or HTTP 502 to 504) is waited for, as while it
+    /// is started again, whatever the tries. Default 600; at least 0 and at most 1000000.</summary>
+    public double LongestOutage { get; init; } = 600;
+
+    private const double MostSeconds = 1e6;
+
+    /// <summary>How a served judge is called, by the names of these settings.</summary>
+    internal ChatCallConfig Calls => new()
+    {
+        ConcurrentCalls = Concurrent, Tries = Tries, TimeOut = TimeSpan.FromSeconds(Timeout),
+        LongestAskedWait = TimeSpan.FromSeconds(LongestWait), LongestOutage = TimeSpan.FromSeconds(LongestOutage),
+        Names = new()
+        {
+            ConcurrentCalls = "judge.concurrent", Tries = "judge.tries", TimeOut = "judge.timeout",
+            LongestAskedWait = "judge.longestWait", LongestOutage = "judge.longestOutage", CallsPerMinute = null,
+        },
+    };
+
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public void Validate()
     {
+        Require(this, Tries, Tries >= 1, "at least 1");
+        Require(this, Timeout, Timeout is > 0 and <= MostSeconds, $"above 0 and at most {MostSeconds}");
+        Require(this, LongestWait, LongestWait is >= 0 and <= MostSeconds, $"at least 0 and at most {MostSeconds}");
+        Require(this, LongestOutage, LongestOutage is >= 0 and <= MostSeconds,
+            $"at least 0 and at most {MostSeconds}");
         if (Concurrent < 1 || MaxTokens < 1 || ImagesPerBatch < 1)
         {
             throw new ArgumentException($"{nameof(Concurrent)}, {nameof(MaxTokens)} and {nameof(ImagesPerBatch)} of "

@@ -24,6 +24,10 @@ public sealed class RunFolder : IDisposable
     internal const string Description = "run.json", SettingsFile = "settings.json";
     private const string Claims = ".claims", Training = Safetensors.Training;
 
+    /// <summary>Begins the names of an identity's settings of samples, as they are set: data.samplesPerStep; "data" is
+    /// the data themselves. Earlier versions wrote those settings into settings.json alone.</summary>
+    internal const string OfSamples = "data.";
+
     /// <summary>Pairs of controllers of runs of which that is not written: they had one.</summary>
     public const int PairsBefore = 1;
 
@@ -36,6 +40,7 @@ public sealed class RunFolder : IDisposable
     private readonly FileLease? lease;
     private readonly Timer? touching;
     private readonly Action<string>? tell;
+    private readonly HashSet<string> left = []; // told of
 
     private RunFolder(string folder, FileLease? lease, string identity, Action<string>? tell)
     {
@@ -66,7 +71,8 @@ public sealed class RunFolder : IDisposable
     /// <param name="identity">All that decides the run's numbers; a state of another identity is refused.</param>
     /// <param name="settings">Every setting, written beside the result.</param>
     /// <param name="about">What is told besides: command, versions.</param>
-    /// <param name="tell">Told in a sentence what is moved in the folder.</param>
+    /// <param name="tell">Told in a sentence what is waited for, moved or left in the folder; it may quote
+    /// files.</param>
     /// <param name="validation">Tells what it is validated with from others; null for nothing. Where it was another,
     /// the numbers and the best checkpoint by it are set aside.</param>
     /// <exception cref="UnusableFileException">Another process is at it, it holds something else, or a run that was
@@ -88,10 +94,15 @@ public sealed class RunFolder : IDisposable
                 "choose a new folder for the run");
         }
 
-        // one that was just ended may still be saving
-        var lease = FileLease.TryTake(Path.Combine(folder, Claims), "train", Expiry, Ending)
-            ?? throw new UnusableFileException(folder, "another process is training there", "let it end, or choose "
-                + "another folder");
+        // one that was just ended may still be saving, one on another host may have been killed
+        string? other = null;
+        var lease = FileLease.TryTake(Path.Combine(folder, Claims), "train", Expiry, Ending, (host, left) =>
+        {
+            other = host;
+            tell?.Invoke($"A process on {host} was training in {folder}, and may have been killed: waiting for at most "
+                + $"{Math.Ceiling(left.TotalSeconds):0} s for a sign of it.");
+        }) ?? throw new UnusableFileException(folder, "another process is training there"
+            + (other is null ? "" : $", on {other}"), "let it end, or choose another folder");
         var opened = new RunFolder(folder, lease, HashOf(identity.ToString(Formatting.None)), tell);
         try
         {
@@ -184,6 +195,18 @@ public sealed class RunFolder : IDisposable
     /// <summary>Sheet of sample images after so many steps, without its ending.</summary>
     public string Samples(long step) => In("samples", $"step-{step:000000}");
 
+    /// <summary>Whether a path leads into a model or checkpoint of a run in this folder: the run replaces those, and
+    /// moves them where it begins anew.</summary>
+    /// <param name="folder">The run's folder, which need not be there.</param>
+    /// <param name="path">By whatever links.</param>
+    internal static bool Replaces(string folder, string path)
+    {
+        using var run = Follow(folder);
+        var real = RealPath.Of(path) + Path.DirectorySeparatorChar;
+        return new[] { run.Final, run.Best, run.Better, run.In("checkpoints") }.Any(own =>
+            real.StartsWith(RealPath.Of(own) + Path.DirectorySeparatorChar, StringComparison.OrdinalIgnoreCase));
+    }
+
     /// <summary>Steps behind a folder that other programs open; null where it is not there or not whole.</summary>
     public static long? StepOf(string folder) => OriginOf(folder)?.Step;
 
@@ -223,27 +246,41 @@ public sealed class RunFolder : IDisposable
     {
         foreach (var (_, path) in Steps("checkpoints").OrderByDescending(one => one.Step).Skip(keep))
         {
-            Remove(path);
+            _ = Remove(path);
         }
     }
 
-    // what says that it is whole goes first, should this be killed on the way
-    private static void Remove(string folder)
-    {
-        File.Delete(Path.Combine(folder, Training));
-        Directory.Delete(folder, true);
-    }
+    /// <summary>How a folder is deleted; replaced in tests.</summary>
+    internal Action<string> Delete { get; set; } = static folder => Directory.Delete(folder, true);
 
-    /// <summary>Makes the better checkpoint the best, where one waits that is whole.</summary>
-    internal void TakeBetter()
+    // What says that it is whole goes first, should this be killed on the way. What cannot be removed, as a network's
+    // file system keeps a file that somebody has open, ends no run.
+    private bool Remove(string folder)
     {
-        if (StepOf(Better) is not null)
+        try
         {
-            if (Directory.Exists(Best))
+            File.Delete(Path.Combine(folder, Training));
+            Delete(folder);
+            return true;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            if (left.Add(folder))
             {
-                Remove(Best);
+                tell?.Invoke($"{folder} is not needed any more, and could not be removed: {e.Message.TrimEnd('.')}. "
+                    + (StepOf(folder) is null ? "What is left of it counts as no checkpoint." : "Remove it yourself."));
             }
 
+            return false;
+        }
+    }
+
+    /// <summary>Makes the better checkpoint the best, where one waits that is whole; it goes on waiting while the one
+    /// before cannot be removed.</summary>
+    internal void TakeBetter()
+    {
+        if (StepOf(Better) is not null && (!Directory.Exists(Best) || Remove(Best)))
+        {
             Directory.Move(Better, Best);
         }
     }
@@ -256,10 +293,13 @@ public sealed class RunFolder : IDisposable
     {
         if (Directory.Exists(Better) && (StepOf(Better) is not { } better || better != step))
         {
-            Remove(Better);
+            _ = Remove(Better);
+        }
+        else
+        {
+            TakeBetter();
         }
 
-        TakeBetter();
         if (Directory.Exists(Best) && (StepOf(Best) is not { } kept || (kept != step && !(comes && kept < step))))
         {
             var aside = EarlierRun.Move(this, [Best]);
@@ -277,7 +317,7 @@ public sealed class RunFolder : IDisposable
         {
             if (Directory.Exists(path))
             {
-                Remove(path);
+                _ = Remove(path);
             }
             else
             {
@@ -356,6 +396,15 @@ public sealed class RunFolder : IDisposable
         if (was?["entropy"] is JObject entropy && now["entropy"]?["pairs"] is not null)
         {
             entropy.TryAdd("pairs", PairsBefore);
+        }
+
+        if (was is JObject begun && now is JObject asked
+            && asked.Properties().Where(one => one.Name.StartsWith(OfSamples) && !begun.ContainsKey(one.Name)).ToArray()
+                is { Length: > 0 } unwritten)
+        {
+            var settings = Read(In(SettingsFile))["data"];
+            begun.Add(unwritten.Select(one =>
+                new JProperty(one.Name, settings?[one.Name[OfSamples.Length..]] ?? one.Value)));
         }
 
         foreach (var name in Free)

@@ -3,6 +3,7 @@ using ReasonGen.Core;
 using ReasonGen.Files;
 using ReasonGen.Grpo;
 using ReasonGen.Imaging;
+using ReasonGen.Optimization;
 using ReasonGen.Ranks;
 using ReasonGen.Rewards;
 using ReasonGen.Rollouts;
@@ -91,13 +92,14 @@ public sealed class TrainingRun : IDisposable
     /// <summary>Told after each step; one who throws ends the run, whose state is saved.</summary>
     public event Action<RunProgress>? Stepped;
 
-    /// <summary>Trains to the end. Several ranks all call it.</summary>
+    /// <summary>Trains to the end. Several ranks all call it. Where a step of a single process fails before it changes
+    /// a weight, and its loss was finite, the steps before are saved.</summary>
     /// <param name="cancel">Asks it to end; of several ranks what they agree on
     /// (<see cref="SharedCancellation"/>).</param>
     /// <exception cref="OperationCanceledException">It was asked to end; its state is saved.</exception>
     public void Run(CancellationToken cancel = default)
     {
-        var (owed, validated) = (false, validations.Rows.Count);
+        var validated = validations.Rows.Count;
         try
         {
             AfterStep(cancel);
@@ -115,20 +117,19 @@ public sealed class TrainingRun : IDisposable
                 parts.End?.Look();
                 cancel.ThrowIfCancellationRequested();
                 metrics.Add(Done, trainer.Step(cancel));
-                owed = parts.Ranks.Size == 1; // whoever is told may throw; one of several ranks cannot save alone
                 Stepped?.Invoke(Progress());
                 AfterStep(cancel);
-                owed = false;
                 if (IsDue(control.SaveEvery) || Done == Total)
                 {
                     SaveState();
                 }
             }
         }
-        catch (Exception e) when (Done > 0
-            && (owed || e is EndpointException or TooFewGroupsException or OperationCanceledException))
+        catch (Exception e) when (Done > 0 && e is not NonFiniteLossException // which names the state to go back to
+            && (parts.Ranks.Size == 1 // one of several ranks cannot save alone: these are thrown on all
+                || e is EndpointException or TooFewGroupsException or OperationCanceledException))
         {
-            SaveState(); // a step that did not come to its end changed nothing
+            SaveWhole();
             throw;
         }
 
@@ -192,6 +193,19 @@ public sealed class TrainingRun : IDisposable
             }
 
             folder.Prune(control.Keep); // what was killed at it left the rest
+        }
+    }
+
+    // Most steps that did not come to their end changed nothing; the state of one that did is refused.
+    private void SaveWhole()
+    {
+        try
+        {
+            SaveState();
+        }
+        catch (InvalidOperationException)
+        {
+            // what broke the step off is told: the run goes on from the state before
         }
     }
 

@@ -3,62 +3,13 @@
 //     question's number and k;
 //   at least what the server asks for (Retry-After), which also holds back the questions that were not asked yet. A
 //     server that asks for more than LongestAskedWait has failed.
+//   tries at an endpoint that is away (no connection, HTTP 502 to 504) do not count until it has been away for
+//     LongestOutage, of all questions together: a server that is started again is waited for.
 using System.Net;
 using Microsoft.Extensions.AI;
 using ReasonGen.Core;
 
 namespace ReasonGen.Served;
-
-/// <summary>Settings of calls to a chat endpoint.</summary>
-public sealed record ChatCallConfig
-{
-    /// <summary>Calls under way at once. Default 16; at least 1.</summary>
-    public int ConcurrentCalls { get; init; } = 16;
-
-    /// <summary>Times a question is asked before it counts as failed. Default 4; at least 1.</summary>
-    public int Tries { get; init; } = 4;
-
-    /// <summary>Longest wait before the second try; it doubles with each. Default 1 s; at least 0.</summary>
-    public TimeSpan FirstDelay { get; init; } = TimeSpan.FromSeconds(1);
-
-    /// <summary>Longest wait before any try, unless the server asks for a longer one. Default 30 s; at least
-    /// <see cref="FirstDelay"/>.</summary>
-    public TimeSpan LongestDelay { get; init; } = TimeSpan.FromSeconds(30);
-
-    /// <summary>Longest wait that a server may ask for (Retry-After); one that asks for more has failed. Default 10
-    /// min; at least 0.</summary>
-    public TimeSpan LongestAskedWait { get; init; } = TimeSpan.FromMinutes(10);
-
-    /// <summary>Time one call may take. Default 2 min; above 0.</summary>
-    public TimeSpan TimeOut { get; init; } = TimeSpan.FromMinutes(2);
-
-    /// <summary>Calls started a minute, evenly spread. Default 0, which sets no bound; at least 0.</summary>
-    public int CallsPerMinute { get; init; }
-
-    /// <summary>Seed of the waits. Default 1.</summary>
-    public long Seed { get; init; } = 1;
-
-    /// <exception cref="ArgumentException">A setting is out of range.</exception>
-    public void Validate()
-    {
-        static void Require(bool holds, string name, object value, string range)
-        {
-            if (!holds)
-            {
-                throw new ArgumentException($"{nameof(ChatCallConfig)}.{name} is {value}; it must be {range}");
-            }
-        }
-
-        Require(ConcurrentCalls >= 1, nameof(ConcurrentCalls), ConcurrentCalls, "at least 1");
-        Require(Tries >= 1, nameof(Tries), Tries, "at least 1");
-        Require(FirstDelay >= TimeSpan.Zero, nameof(FirstDelay), FirstDelay, "at least 0");
-        Require(LongestDelay >= FirstDelay, nameof(LongestDelay), LongestDelay,
-            $"at least {nameof(FirstDelay)}, {FirstDelay}");
-        Require(LongestAskedWait >= TimeSpan.Zero, nameof(LongestAskedWait), LongestAskedWait, "at least 0");
-        Require(TimeOut > TimeSpan.Zero, nameof(TimeOut), TimeOut, "above 0");
-        Require(CallsPerMinute >= 0, nameof(CallsPerMinute), CallsPerMinute, "at least 0");
-    }
-}
 
 /// <summary>A chat endpoint that did not answer usefully: which, why, and what to do.</summary>
 public sealed class EndpointException(string endpoint, string cause, string remedy, Exception? inner = null)
@@ -94,6 +45,7 @@ public sealed class ChatCaller(IChatClient client, ChatCallConfig config)
     private readonly string endpoint =
         client.GetService<ChatClientMetadata>()?.ProviderUri?.ToString() ?? "the chat endpoint";
     private readonly Lock pace = new();
+    private readonly Outage outage = new(config.LongestOutage);
     private DateTime nextStart, pausedUntil;
     private long retries;
 
@@ -102,6 +54,13 @@ public sealed class ChatCaller(IChatClient client, ChatCallConfig config)
 
     /// <summary>How it waits; replaced in tests.</summary>
     internal Func<TimeSpan, CancellationToken, Task> Wait { get; init; } = Task.Delay;
+
+    /// <summary>The time; replaced in tests.</summary>
+    internal Func<DateTime> Now { get; init; } = () => DateTime.UtcNow;
+
+    /// <summary>Told in a sentence when the endpoint is away and waited for, each minute of that, and when it is back;
+    /// by one thread at a time.</summary>
+    public Action<string>? Tell { get; init; }
 
     /// <summary>Asks until there is an answer that can be read.</summary>
     /// <param name="messages">The question.</param>
@@ -116,19 +75,24 @@ public sealed class ChatCaller(IChatClient client, ChatCallConfig config)
         IEnumerable<ChatMessage> messages, ChatOptions options, Func<string, T> read, long index,
         CancellationToken cancel = default)
     {
-        for (var attempt = 1; ; attempt++)
+        for (int attempt = 1, tries = 1; ; attempt++)
         {
             await PaceAsync(attempt == 1, cancel);
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
             limit.CancelAfter(config.TimeOut);
             try
             {
-                return Read(await client.GetResponseAsync(messages, options, limit.Token), read, options);
+                var response = await client.GetResponseAsync(messages, options, limit.Token);
+                Say(outage.Ends(Now()));
+                return Read(response, read, options);
             }
             catch (Exception e) when (!cancel.IsCancellationRequested)
             {
                 var asked = e.Data[RetryAfter] as TimeSpan? ?? TimeSpan.Zero;
-                if (attempt == config.Tries || !IsPassing(e) || asked > config.LongestAskedWait)
+                var lasting = !IsPassing(e) || asked > config.LongestAskedWait;
+                var (waits, word) = !lasting && IsAway(e) ? outage.Lasts(Now(), Short(e)) : default;
+                Say(word);
+                if (lasting || (!waits && tries++ >= config.Tries))
                 {
                     throw Failure(e, attempt, options.ModelId, asked);
                 }
@@ -140,6 +104,17 @@ public sealed class ChatCaller(IChatClient client, ChatCallConfig config)
             {
                 // whatever a client makes of it
                 throw new OperationCanceledException("the call was cancelled", e, cancel);
+            }
+        }
+    }
+
+    private void Say(string? word)
+    {
+        if (word is not null)
+        {
+            lock (outage)
+            {
+                Tell?.Invoke($"{endpoint}: {word}.");
             }
         }
     }
@@ -210,15 +185,27 @@ public sealed class ChatCaller(IChatClient client, ChatCallConfig config)
         || status is HttpStatusCode.RequestTimeout or HttpStatusCode.TooManyRequests or HttpStatusCode.Conflict
         || (int)status == 425);
 
+    // as while a server is started again
+    private static bool IsAway(Exception e) => e is HttpRequestException http && (http.StatusCode is { } status
+        ? status is HttpStatusCode.BadGateway or HttpStatusCode.ServiceUnavailable or HttpStatusCode.GatewayTimeout
+        : http.HttpRequestError is HttpRequestError.ConnectionError or HttpRequestError.NameResolutionError);
+
+    // "start again later, with fewer a, or more b": what has no name cannot be changed here
+    private static string Help(string always, string before, params (string What, string? Name)[] ways)
+    {
+        string[] some = [.. ways.Where(way => way.Name is not null).Select(way => $"{way.What} {way.Name}")];
+        return some.Length == 0 ? always : $"{always}{before} {string.Join(" or ", some)}";
+    }
+
     private EndpointException Failure(Exception e, int attempts, string? model, TimeSpan asked)
     {
-        var tried = attempts == 1 ? "once" : $"{attempts} times";
+        var (tried, names) = (attempts == 1 ? "once" : $"{attempts} times", config.Names);
         var (cause, remedy) = e switch
         {
             HttpRequestException { StatusCode: { } status } when asked > config.LongestAskedWait =>
                 ($"it asks to wait {asked:g} (HTTP {(int)status}, Retry-After), longer than "
                     + $"the {config.LongestAskedWait:g} that are allowed",
-                "Start again after that time, or allow a longer wait (LongestAskedWait)"),
+                Help("Start again after that time", ", or", ("raise", names.LongestAskedWait))),
             HttpRequestException { StatusCode: HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden } http =>
                 ($"it refuses the key (HTTP {(int)http.StatusCode!}: {Short(e)})",
                     "Give the key that this endpoint expects"),
@@ -231,10 +218,12 @@ public sealed class ChatCaller(IChatClient client, ChatCallConfig config)
             HttpRequestException { StatusCode: HttpStatusCode.TooManyRequests } =>
                 ($"asked {tried}, it is overloaded or a quota is used up "
                 + $"(HTTP 429: {Short(e)})",
-                "Start again later, with fewer ConcurrentCalls, a bound on CallsPerMinute or more Tries"),
+                Help("Start again later", ", with", ("fewer", names.ConcurrentCalls),
+                    ("a bound on", names.CallsPerMinute), ("more", names.Tries))),
             HttpRequestException { StatusCode: { } status } when IsPassing(e) =>
                 ($"asked {tried}, it failed with HTTP {(int)status}: {Short(e)}",
-                "Look at the server's log; fewer ConcurrentCalls or longer delays help an overloaded one"),
+                Help("Look at the server's log", ", and try", ("fewer", names.ConcurrentCalls),
+                    ("more", names.Tries), ("a longer", IsAway(e) ? names.LongestOutage : null))),
             HttpRequestException { StatusCode: { } status } =>
                 ($"it refuses the request (HTTP {(int)status}: {Short(e)})",
                 "Check that the model takes images and that prompt and answer fit its context"),
@@ -246,7 +235,7 @@ public sealed class ChatCaller(IChatClient client, ChatCallConfig config)
                 ($"tried {tried}, it cannot be reached: {Short(e)}", "Start the server, or correct the address"),
             OperationCanceledException =>
                 ($"asked {tried}, it did not answer within {config.TimeOut.TotalSeconds:0.###} s",
-                "Raise TimeOut or lower ConcurrentCalls, or look at the server's log"),
+                Help("Look at the server's log", ", or", ("raise", names.TimeOut), ("lower", names.ConcurrentCalls))),
             FormatException =>
                 ($"asked {tried}, it gave no usable answer: {Short(e)}",
                     "Ask a more capable model, or allow longer answers"),

@@ -1,7 +1,9 @@
 // Image codes of a set, made once: codes = VQ(resize(centre crop(image))). One safetensors file a row group beside the
-// set, "<set>.codes/00012.safetensors" with "codes" [rows, I] int32: each appears whole or not at all, and an
+// set, "<set>.codes/<made of>/00012.safetensors" with "codes" [rows, I] int32: each appears whole or not at all, and an
 // interrupted run goes on with the next. A header names what it was made of: the set's file, square and tokenizer,
-// and the hash of the row group's images, which is compared where they are at hand.
+// and the hash of the row group's images, which is compared where they are at hand. The folder is named by a hash of
+// the former, so that runs with other tokenizers, sizes, devices or types keep their own; what earlier versions left in
+// "<set>.codes" itself is read where it fits.
 // Deviation: the reference crops at random in training, anew each epoch; codes that are kept are those of the centre.
 using System.Security.Cryptography;
 using ReasonGen.Checkpoints;
@@ -21,16 +23,17 @@ namespace ReasonGen.TrainingData;
 /// <param name="pixels">Side of the square that is encoded, e.g. 384.</param>
 /// <param name="decode">Encoded bytes → image; an image library's work. Null, or an exception, where the bytes are
 /// none.</param>
-/// <param name="say">Told once where codes that are kept were made otherwise, and are made anew.</param>
+/// <param name="say">Told once where codes that are kept were made otherwise, so that others are made.</param>
 public sealed class ImageCodeCache(SftParquet set, VqTokenizer tokenizer, int pixels, Func<byte[], RgbImage?> decode,
     Action<string>? say = null)
 {
     private const int ImagesPerPass = 8, ImagesPerPassOfGpu = 32;
+    private const int NameLength = 16;
     private readonly string fingerprint = Fingerprint(set, tokenizer, pixels);
     private bool said;
 
     /// <summary>Where they are kept.</summary>
-    public string Folder => set.Path + ".codes";
+    public string Folder => Path.Combine(Root(set), NameOf(fingerprint));
 
     /// <summary>Codes [rows, I] int32 of a row group: read, or else made and kept. The caller disposes them.</summary>
     /// <param name="group">Number of the row group.</param>
@@ -44,9 +47,10 @@ public sealed class ImageCodeCache(SftParquet set, VqTokenizer tokenizer, int pi
             return empty([0, side * side], ScalarType.Int32, device: CPU);
         }
 
-        var path = Path.Combine(Folder, $"{group:00000}.safetensors");
+        var name = $"{group:00000}.safetensors";
         var held = rows?.Invoke();
-        if (File.Exists(path))
+        var others = !Directory.Exists(Folder) && Directory.Exists(Root(set));
+        foreach (var path in new[] { Path.Combine(Folder, name), Path.Combine(Root(set), name) }.Where(File.Exists))
         {
             var of = SafetensorsHeader.Read(path).Metadata;
             if (of.GetValueOrDefault("of") == fingerprint
@@ -55,6 +59,11 @@ public sealed class ImageCodeCache(SftParquet set, VqTokenizer tokenizer, int pi
                 return Safetensors.Load(path)["codes"];
             }
 
+            others = true;
+        }
+
+        if (others)
+        {
             Say();
         }
 
@@ -69,11 +78,23 @@ public sealed class ImageCodeCache(SftParquet set, VqTokenizer tokenizer, int pi
             return tokenizer.Encode(ImageTensors.ToTensor(some, tokenizer.Device)).to(ScalarType.Int32).cpu()
                 .MoveToOuterDisposeScope();
         }).ToArray());
-        Safetensors.Save(path, [new("codes", codes)], new Dictionary<string, string>
-        {
-            ["of"] = fingerprint, ["images"] = HashOf(held),
-        });
+        Keep(Path.Combine(Folder, name), codes, new() { ["of"] = fingerprint, ["images"] = HashOf(held) });
         return codes.DetachFromDisposeScope();
+    }
+
+    private void Keep(string path, Tensor codes, Dictionary<string, string> made)
+    {
+        try
+        {
+            Safetensors.Save(path, [new("codes", codes)], made);
+        }
+        catch (UnusableFileException e)
+        {
+            throw new UnusableFileException(Folder,
+                $"the image codes cannot be kept there: {(e.InnerException ?? e).Message.TrimEnd('.')}",
+                $"free space; or make a link to {Path.GetFileName(set.Path)} in a folder that can be written (ln -s) "
+                + "and give that: the codes lie beside the link then", e);
+        }
     }
 
     /// <summary>Makes what is missing, a row group at a time, to have it before training.</summary>
@@ -87,12 +108,17 @@ public sealed class ImageCodeCache(SftParquet set, VqTokenizer tokenizer, int pi
         }
     }
 
+    private static string Root(SftParquet set) => set.Path + ".codes";
+
+    private static string NameOf(string fingerprint) =>
+        Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(fingerprint)))[..NameLength];
+
     private void Say()
     {
         if (!said)
         {
-            say?.Invoke($"The image codes in {Folder} were made of other images, with another image tokenizer, size, "
-                + "device or type, or by an earlier version; they are made anew.");
+            say?.Invoke($"The image codes in {Root(set)} were made of other images, with another image tokenizer, "
+                + $"size, device or type, or by an earlier version; those of this run are made in {Folder}.");
             said = true;
         }
     }

@@ -3,6 +3,7 @@ using ReasonGen.Notebook;
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
 using ReasonGen.Grpo;
+using ReasonGen.Host.Commands;
 using ReasonGen.Imaging;
 using ReasonGen.Models;
 using ReasonGen.Rollouts;
@@ -178,15 +179,53 @@ public sealed class SftRowBatchesTests : IDisposable
         var codes = new ImageCodeCache(set, images, 32, ImageFile.Decode, said.Add);
         foreach (var group in new[] { 0, 1 })
         {
-            Safetensors.Save(Path.Combine(codes.Folder, $"{group:00000}.safetensors"),
+            Safetensors.Save(Path.Combine(SetPath + ".codes", $"{group:00000}.safetensors"),
                 [new("codes", zeros(4, 64, ScalarType.Int32))],
                 new Dictionary<string, string> { ["of"] = "0123 32 99 upright in all formats" });
         }
 
         Assert.Equal(3, codes.Make().Count());
-        Assert.Contains("or by an earlier version; they are made anew", Assert.Single(said));
+        Assert.Contains("or by an earlier version; those of this run are made in", Assert.Single(said));
         using var fresh = codes.Group(0);
         Assert.True(fresh.any().item<bool>());
+    }
+
+    [Fact]
+    public void Codes_of_another_tokenizer_stay_and_those_that_an_earlier_version_kept_are_read()
+    {
+        var said = new List<string>();
+        ImageCodeCache Codes() => new(set, images, 32, ImageFile.Decode, said.Add);
+        var first = Codes();
+        Assert.Equal(3, first.Make().Count());
+        Assert.Empty(said);
+        images.Initialize(4);
+        var second = Codes();
+        Assert.Equal(3, second.Make().Count());
+        Assert.Equal((3, 3), (Directory.GetFiles(first.Folder).Length, Directory.GetFiles(second.Folder).Length));
+        Assert.Contains($"those of this run are made in {second.Folder}", Assert.Single(said));
+        foreach (var file in Directory.GetFiles(second.Folder)) // as they lay
+        {
+            File.Move(file, Path.Combine(SetPath + ".codes", Path.GetFileName(file)));
+        }
+
+        Directory.Delete(second.Folder);
+        Assert.Equal(3, new ImageCodeCache(set, images, 32,
+            _ => throw new InvalidOperationException("nothing is to be decoded")).Make().Count());
+    }
+
+    [Fact]
+    public void Codes_lie_beside_a_link_to_a_set_beside_which_nothing_can_be_written()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "not everybody may make links there");
+        File.WriteAllText(SetPath + ".codes", "no folder can be made here");
+        Assert.Contains("make a link to set.parquet in a folder that can be written",
+            Assert.Throws<UnusableFileException>(() => new ImageCodeCache(set, images, 32, ImageFile.Decode).Group(0))
+            .Message);
+        var link = Path.Combine(Directory.CreateDirectory(Path.Combine(folder, "own")).FullName, "set.parquet");
+        File.CreateSymbolicLink(link, SetPath);
+        Assert.Equal(3, new ImageCodeCache(SftParquet.Open(link), images, 32, ImageFile.Decode).Make().Count());
+        Assert.Single(Directory.GetDirectories(link + ".codes"));
+        Assert.Equal(TrainData.Fingerprint([SetPath]), TrainData.Fingerprint([link])); // a run goes on with it
     }
 
     [Fact]

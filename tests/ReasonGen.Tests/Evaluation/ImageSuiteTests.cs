@@ -143,6 +143,25 @@ public sealed class ImageSuiteTests : IDisposable
         Assert.Equal(held, Directory.Exists(claims));
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_claim_of_another_host_is_waited_for_until_it_is_old_or_is_touched(bool touched)
+    {
+        var path = Path.Combine(Directory.CreateDirectory(Path.Combine(Out, ".claims")).FullName, "00000");
+        File.WriteAllText(path, $"far-away\n1\n{DateTime.UtcNow:O}\n");
+        var told = new List<string>();
+        using var claim = FileLease.TryTake(Path.GetDirectoryName(path)!, "00000", TimeSpan.FromSeconds(2),
+            TimeSpan.Zero, (host, left) =>
+            {
+                told.Add(host);
+                Assert.InRange(left.TotalSeconds, 0, 2);
+                File.SetLastWriteTimeUtc(path, File.GetLastWriteTimeUtc(path).AddSeconds(touched ? 0.1 : 0));
+            });
+        Assert.Equal(touched, claim is null);
+        Assert.Equal(["far-away"], told);
+    }
+
     [Fact]
     public void A_claim_that_cannot_be_made_is_an_error_and_no_other_process()
     {

@@ -36,6 +36,7 @@ public sealed class CommandTests : IDisposable
     [InlineData("study paper --run seed1/none --only arms", 2, "--only has nothing to choose: give one of the two")]
     [InlineData("study paper --run seed1/none --seeds 5", 2, "--seeds has nothing to choose")]
     [InlineData("study paper --list --collect {0}/a", 2, "give one of the two")]
+    [InlineData("study paper --out {0}/none --collect {0}/a", 1, "nothing was gathered, and {0}/a is as it was")]
     [InlineData("study nonsense", 2, "there is no stage 'nonsense'")]
     [InlineData("plan --model janus-70b", 2, "there is no model 'janus-70b'")]
     [InlineData("plan --model janus-7b --stage base", 2, "there is no stage 'base'")]
@@ -68,7 +69,7 @@ public sealed class CommandTests : IDisposable
         var (code, output) = await Reasongen.RunAsync([.. given,
             .. given[0] == "run" ? new[] { "--out", Path.Combine(folder, "out") } : []]);
         Assert.True(code == exitCode, output);
-        Assert.Contains(message, output);
+        Assert.Contains(message.Replace("{0}", folder), output);
         Assert.DoesNotContain("   at ", output);
     }
 

@@ -54,6 +54,9 @@ public sealed class TrainCommandTests : IDisposable
     [InlineData("train sft --model mini --out {0}/o --set lora.rank=4", 2, "is trained whole")]
     [InlineData("train sft --model mini --out {0}/o --set world.samplesPerStep=0", 2, "SamplesPerStep is 0")]
     [InlineData("train grpo --model mini --out {0}/o --set rollout.imageTokens=9", 2, "is no setting")]
+    [InlineData("train grpo --model mini --out {0}/o --set judge.timeout=0", 2, "Timeout is 0; it must be above 0")]
+    [InlineData("train grpo --model mini --out {0}/o --set judge.tries=0", 2, "Tries is 0; it must be at least 1")]
+    [InlineData("train grpo --model mini --out {0}/o --set judge.longestOutage=-1", 2, "it must be at least 0")]
     [InlineData("train sft --model mini --out {0}/o --preset big", 2, "there is no preset 'big'")]
     [InlineData("train sft --model mini --out {0}/o --config {0}/none.json", 2, "none.json")]
     [InlineData("train sft --model {0}/none --out {0}/o", 2, "there is no such folder")]
@@ -125,6 +128,26 @@ public sealed class TrainCommandTests : IDisposable
         Assert.True(code == 2, output);
         Assert.Contains(message, output);
         Assert.False(Directory.Exists(At("o")));
+    }
+
+    [Theory]
+    [InlineData("run/model", "judge", "--model")]
+    [InlineData("start", "link", "--judge")]
+    public async Task A_model_that_the_run_would_move_away_is_refused_before_that(string model, string judge,
+        string option)
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "not everybody may make links there");
+        File.WriteAllText(At("prompts.txt"), "a red apple\n");
+        TinyJanus.Write(At("start"));
+        TinyJudge(At("judge"));
+        TinyJudge(At("run/model"));
+        Directory.CreateSymbolicLink(At("link"), At("run"));
+        File.WriteAllText(At("run/run.json"), "{}");
+        var (code, output) = await Reasongen.RunAsync("train", "grpo", "--model", At(model), "--data",
+            At("prompts.txt"), "--judge", At(judge == "link" ? "link/model" : judge), "--out", At("run"));
+        Assert.True(code == 2, output);
+        Assert.Contains($"{option} leads to", output);
+        Assert.Equal(["model", "run.json"], Directory.GetFileSystemEntries(At("run")).Select(Path.GetFileName).Order());
     }
 
     [Theory]

@@ -1,6 +1,10 @@
+using Newtonsoft.Json.Linq;
+using ReasonGen.Checkpoints;
 using ReasonGen.Host.Commands;
+using ReasonGen.Ranks;
 using ReasonGen.Runs;
 using ReasonGen.Setups;
+using ReasonGen.Studies;
 using ReasonGen.Tests.Devices;
 using ReasonGen.Tests.Ranks;
 using ReasonGen.World;
@@ -35,6 +39,43 @@ public sealed class TrainSessionTests : IDisposable
             using var run = session.Open(Path.Combine(folder, "run"), []);
             return session.Run(run, CancellationToken.None);
         })).Message);
+    }
+
+    [Theory]
+    [InlineData(TrainingStage.Sft, "data.samplesPerStep", "8", true)]
+    [InlineData(TrainingStage.Sft, "data.promptDropout", "1", true)]
+    [InlineData(TrainingStage.Sft, "data.wordings", "tags", true)]
+    [InlineData(TrainingStage.Sft, "data.seed", "77", true)]
+    [InlineData(TrainingStage.Sft, "data.maxTokens", "99", false)] // refuses rows, no more
+    [InlineData(TrainingStage.Sft, "run.saveEvery", "99", false)]
+    [InlineData(TrainingStage.Grpo, "judge.maxTokens", "99", true)]
+    [InlineData(TrainingStage.Grpo, "judge.concurrent", "9", false)]
+    [InlineData(TrainingStage.Grpo, "judge.tries", "9", false)]
+    [InlineData(TrainingStage.Grpo, "judge.timeout", "9", false)]
+    [InlineData(TrainingStage.Grpo, "judge.longestWait", "9", false)]
+    [InlineData(TrainingStage.Grpo, "judge.longestOutage", "9", false)]
+    public void A_run_goes_on_with_the_settings_that_decide_its_numbers_alone(TrainingStage stage, string setting,
+        string value, bool decide)
+    {
+        var begun = new Settings(RunConfig.Preset("mini"), ("world", new WorldBatchConfig()));
+        JObject Identity(Settings all) => new TrainSession(stage, TrainModel.Find("tiny", stage), all,
+            [Path.Combine(Study.DataFolder(), "sft-sample.parquet")], [], stage == TrainingStage.Sft ? []
+                : [new("detector", "detector", 1, "detector", _ => new DetectorReward())], TestDevice.Cpu,
+            Alone.Group).Identity();
+        var earlier = Identity(begun); // which had settings of samples in settings.json alone
+        earlier.Properties().Where(one => one.Name.StartsWith(RunFolder.OfSamples)).ToList()
+            .ForEach(one => one.Remove());
+        foreach (var (i, identity) in new[] { Identity(begun), earlier }.Index())
+        {
+            var run = Path.Combine(folder, $"{i}");
+            RunFolder.Open(run, identity, begun.ToJson(), []).Dispose();
+            File.WriteAllText(Path.Combine(run, "state.safetensors"), "");
+            RunFolder.Open(run, Identity(begun), begun.ToJson(), []).Dispose();
+            var error = Record.Exception(() =>
+                RunFolder.Open(run, Identity(begun.With(setting, value)), begun.ToJson(), []).Dispose());
+            Assert.Equal(decide, error is UnusableFileException);
+            Assert.Contains(decide ? $"{setting} was " : "", $"{error?.Message}");
+        }
     }
 
     public void Dispose() => Directory.Delete(folder, true);

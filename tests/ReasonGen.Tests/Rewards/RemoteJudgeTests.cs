@@ -1,3 +1,4 @@
+using Microsoft.Extensions.AI;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Host.Engine;
 using ReasonGen.Host.Notebooks;
@@ -6,6 +7,7 @@ using ReasonGen.Imaging;
 using ReasonGen.Judging;
 using ReasonGen.Rewards;
 using ReasonGen.Rollouts;
+using ReasonGen.Runs;
 using ReasonGen.Served;
 using SkiaSharp;
 using Xunit;
@@ -315,6 +317,67 @@ public sealed class RemoteJudgeTests : IDisposable
             pair => Assert.InRange(pair.First.TotalSeconds, pair.Second / 2, pair.Second));
         Assert.Equal(one, Waits(1));
         Assert.NotEqual(one, Waits(2));
+    }
+
+    [Theory]
+    [InlineData(503, 9, true)] // as while it is started again
+    [InlineData(503, int.MaxValue, false)]
+    [InlineData(0, int.MaxValue, false)]
+    [InlineData(500, int.MaxValue, false)] // it is there
+    public async Task An_endpoint_that_is_away_is_waited_for_whatever_the_tries(int status, int calls, bool comes)
+    {
+        using var endpoint = new FaultyEndpoint((_, call) => call < calls ? Reply.Fails(status) : Reply.Says("here"));
+        var (now, told) = (DateTime.UtcNow, new List<string>());
+        var (start, away) = (now, status != 500);
+        var caller = new ChatCaller(ChatEndpoint.Connect(status == 0 ? FaultyEndpoint.Nowhere : endpoint.Address, "m"),
+            new ServedJudgeConfig { Tries = 2 }.Calls)
+        {
+            Now = () => now, Tell = told.Add, Wait = (wait, _) =>
+            {
+                now += wait;
+                waits.Add(wait);
+                return Task.CompletedTask;
+            },
+        };
+        Task<string> AskAsync() => caller.AskAsync([new(ChatRole.User, "?")], new() { ModelId = "m" }, said => said, 1,
+            TestContext.Current.CancellationToken);
+        if (comes)
+        {
+            Assert.Equal("here", await AskAsync());
+            Assert.Matches("it answers again, after [1-3] min", told[^1]);
+        }
+        else
+        {
+            var error = await Assert.ThrowsAsync<EndpointException>(AskAsync);
+            Assert.Contains(status == 0 ? "cannot be reached" : $"HTTP {status}", error.Message);
+            Assert.Contains(status == 0 ? "Start the server" : "fewer judge.concurrent or more judge.tries",
+                error.Message);
+            Assert.InRange((now - start).TotalMinutes, away ? 10 : 0, away ? 11 : 1);
+            var tries = waits.Count;
+            await Assert.ThrowsAsync<EndpointException>(AskAsync);
+            Assert.Equal(tries + 1, waits.Count); // all questions together wait so long
+        }
+
+        Assert.Equal(away, told.Count > 0);
+        Assert.All(told.Take(1), line =>
+            Assert.Matches("it is away \\(.+\\), and asked again for up to 10 min", line));
+    }
+
+    [Fact]
+    public void A_remedy_names_settings_that_can_be_given()
+    {
+        using var endpoint = new FaultyEndpoint((_, _) => Reply.Fails(429));
+        string Error(ChatCallConfig calls) => Assert.Throws<EndpointException>(() =>
+            Judge(endpoint.Address, new() { Model = "m", Calls = calls with { Tries = 1 } }).Score(Requests(1)))
+            .Message;
+        Assert.EndsWith("Start again later, with fewer ConcurrentCalls or a bound on CallsPerMinute or more Tries.",
+            Error(Quick));
+        Assert.EndsWith("Start again later, with fewer judge.concurrent or more judge.tries.",
+            Error(new ServedJudgeConfig().Calls));
+        Assert.EndsWith("Start again later.", Error(Quick with
+        {
+            Names = new() { ConcurrentCalls = null, CallsPerMinute = null, Tries = null },
+        }));
     }
 
     [Fact]

@@ -5,6 +5,7 @@ using ReasonGen.Grpo;
 using ReasonGen.JanusPro;
 using ReasonGen.Models;
 using ReasonGen.Notebook;
+using ReasonGen.Optimization;
 using ReasonGen.Ranks;
 using ReasonGen.Rewards;
 using ReasonGen.Rollouts;
@@ -79,6 +80,67 @@ public sealed class TrainingRunTests : TrainingRuns
         var told = new List<long>();
         Run(At("run"), TrainingStage.Sft, lora: false, CancellationToken.None, told.Add);
         Assert.Equal([4, 5, 6], told);
+    }
+
+    [Theory]
+    [InlineData(TrainingStage.Sft, false)]
+    [InlineData(TrainingStage.Grpo, false)]
+    [InlineData(TrainingStage.Grpo, true)] // nothing is saved of weights that are of no step
+    public void Steps_before_one_that_failed_are_kept_where_it_changed_nothing(TrainingStage stage, bool torn)
+    {
+        var (reached, calls) = (0L, 0);
+        void Fail() => _ = reached < 3 ? 0 : throw new IOException("it is gone");
+        Assert.Equal("it is gone", Assert.Throws<IOException>(() => Run(At("run"), stage, lora: false,
+            CancellationToken.None, done => reached = done, saveEvery: 100, reward: _ => calls++ % 2,
+            reading: torn ? null : Fail, weighing: torn ? Fail : null)).Message);
+        Assert.Equal(!torn, File.Exists(At("run/state.safetensors")));
+        var told = new List<long>();
+        Run(At("run"), stage, lora: false, CancellationToken.None, told.Add, saveEvery: 100, reward: _ => calls++ % 2);
+        Assert.Equal(torn ? [1, 2, 3, 4, 5, 6] : [4, 5, 6], told);
+    }
+
+    [Fact]
+    public void Steps_on_the_way_to_a_loss_that_is_not_finite_are_not_saved()
+    {
+        Assert.Throws<NonFiniteLossException>(() => Run(At("run"), TrainingStage.Sft, lora: false,
+            CancellationToken.None, rate: 1e30, saveEvery: 100));
+        Assert.False(File.Exists(At("run/state.safetensors")));
+    }
+
+    [Fact]
+    public void A_run_that_was_killed_on_another_host_is_taken_over_after_a_while()
+    {
+        var claim = Path.Combine(Directory.CreateDirectory(At("run/.claims")).FullName, "train");
+        File.WriteAllText(claim, $"far-away\n1\n{DateTime.UtcNow:O}\n");
+        File.SetLastWriteTimeUtc(claim, DateTime.UtcNow.AddSeconds(-118));
+        var told = new List<string>();
+        RunFolder.Open(At("run"), Identity(), [], [], told.Add).Dispose();
+        Assert.Contains("A process on far-away was training in", Assert.Single(told));
+    }
+
+    [Fact]
+    public void A_checkpoint_that_cannot_be_removed_ends_no_run_and_counts_as_none()
+    {
+        var told = new List<string>();
+        using var run = RunFolder.Open(At("run"), Identity(), [], [], told.Add);
+        var delete = run.Delete;
+        run.Delete = _ => throw new IOException("Directory not empty");
+        foreach (var (path, step) in new[] { (run.Checkpoint(1), 1), (run.Checkpoint(2), 2), (run.Best, 1),
+            (run.Better, 2) })
+        {
+            RunFolder.Fill(path, made => Directory.CreateDirectory(made), new() { ["step"] = step });
+        }
+
+        run.Prune(1);
+        run.Prune(1);
+        run.TakeBetter();
+        Assert.Equal([null, 2, null, 2], new[] { run.Checkpoint(1), run.Checkpoint(2), run.Best, run.Better }
+            .Select(RunFolder.StepOf));
+        Assert.Equal(2, told.Count(line => line.Contains("could not be removed: Directory not empty. What is left")));
+        Assert.Equal(2, told.Count);
+        run.Delete = delete;
+        run.TakeBetter();
+        Assert.Equal((2, false), (RunFolder.StepOf(run.Best), Directory.Exists(run.Better)));
     }
 
     [Fact]

@@ -32,7 +32,8 @@ public abstract class TrainingRuns : IDisposable
     private protected static void Run(string path, TrainingStage stage, bool lora, CancellationToken cancel,
         Action<long>? stepped = null, int keep = 3, int steps = 6, double rate = 1e-2, int saveEvery = 2,
         string? validation = null, Action<string>? exporting = null, Func<GrpoConfig, GrpoConfig>? grpo = null,
-        Func<RewardRequest, float>? reward = null, IRankGroup? among = null, Action? restoring = null)
+        Func<RewardRequest, float>? reward = null, IRankGroup? among = null, Action? restoring = null,
+        Action? reading = null, Action? weighing = null)
     {
         var ranks = among ?? Alone.Group;
         using var end = new SharedCancellation(ranks, cancel);
@@ -83,10 +84,18 @@ public abstract class TrainingRuns : IDisposable
                 exporting?.Invoke(to);
                 export(to);
             },
-            Provenance = new() { ["reward"] = "bright" }, SamplePrompts = Prompts, Batches = Batch,
+            Provenance = new() { ["reward"] = "bright" }, SamplePrompts = Prompts, Batches = step =>
+            {
+                reading?.Invoke();
+                return Batch(step);
+            },
             HeldOut = number => Batch(100 + number), HeldOutSamples = 3, PromptAt = i => Prompts[i % Prompts.Length],
-            HeldOutPrompts = Prompts, Entropy = new Watched(config.Entropy.Build(), restoring),
-            Reward = new LambdaReward("bright", reward ?? (request => request.Image.Rgb.Sum(value => value) % 2)),
+            HeldOutPrompts = Prompts, Entropy = new Watched(config.Entropy.Build(), restoring, weighing),
+            Reward = new LambdaReward("bright", request =>
+            {
+                reading?.Invoke();
+                return reward?.Invoke(request) ?? request.Image.Rgb.Sum(value => value) % 2;
+            }),
         }.SharedBy(ranks, end, CPU), run);
         training.Stepped += progress => stepped?.Invoke(progress.Done);
         training.Run(end.Token);
@@ -112,7 +121,7 @@ public abstract class TrainingRuns : IDisposable
 
     private const int Clocks = 4;
 
-    private sealed class Watched(IEntropyStrategy inner, Action? restoring) : IEntropyStrategy
+    private sealed class Watched(IEntropyStrategy inner, Action? restoring, Action? weighing) : IEntropyStrategy
     {
         public string Name => inner.Name;
 
@@ -120,8 +129,11 @@ public abstract class TrainingRuns : IDisposable
 
         public bool NeedsGradient => inner.NeedsGradient;
 
-        public EntropyCoefficients Next(double textEntropy, double imageEntropy) =>
-            inner.Next(textEntropy, imageEntropy);
+        public EntropyCoefficients Next(double textEntropy, double imageEntropy)
+        {
+            weighing?.Invoke();
+            return inner.Next(textEntropy, imageEntropy);
+        }
 
         public JObject SaveState() => inner.SaveState();
 

@@ -24,6 +24,8 @@ public sealed class PaperWorkTests : IDisposable
         Assert.Empty(work.Failed);
         Assert.Empty(Directory.GetFiles(Path.Combine(folder, "all", ".claims")));
         Assert.Equal((work.Items.Count, true), (PaperFiles.Collect(work, folder).Items, PaperStudy.IsIn(folder)));
+        var few = Work("all", 1, ["adaptive"]); // the folder holds more than was asked for now
+        Assert.Equal(work.Items.Count, PaperFiles.Collect(few, folder, all: true).Items);
 
         var study = PaperStudy.Load(folder);
         Assert.Equal(["base", "sft", .. Runs], study.Arms.Order(Comparer<string>.Create((a, b) =>
@@ -66,9 +68,12 @@ public sealed class PaperWorkTests : IDisposable
         var work = new PaperWork(Tiny, Path.Combine(folder, "two"),
             PaperPlan.WithNeeds(PaperPlan.Items(2, first: 2).Where(item => item.Stage == "none")));
         work.Run();
-        for (var times = 0; times < 2; times++) // again changes nothing
+        PaperWork Of(string name, int seeds) => new(Tiny, Path.Combine(folder, name),
+            PaperPlan.WithNeeds(PaperPlan.Items(seeds).Where(item => item.Stage == "none")));
+        foreach (var from in new[] { work, work, Of("two", 3) }) // again, or with a seed that is not there
         {
-            Assert.Equal(work.Items.Count, PaperFiles.Collect(work, folder, add: true).Items);
+            Assert.Equal((0, 0), PaperFiles.Collect(Of("nowhere", 3), folder)); // nothing finished changes nothing
+            Assert.Equal(work.Items.Count, PaperFiles.Collect(from, folder, add: true).Items);
             var study = PaperStudy.Load(folder);
             Assert.Equal([1, 2, 3], study["base"].Seeds);
             Assert.Equal([2, 3], study["none"].Seeds);

@@ -51,6 +51,24 @@ public sealed class StudyTests : IDisposable
     }
 
     [Fact]
+    public void Steps_before_one_that_failed_are_kept()
+    {
+        var config = StudyConfig.Full with { RlSteps = 3, RlStepsPerSave = 100, BenchmarkPromptsPerTask = 1 };
+        var (told, looks, seen) = (0, 0, 0);
+        var first = new Study(config, folder)
+        {
+            OnStep = (record, _) => told = record.Count,
+            Cancellation = () => told < 2 || looks++ == 0 ? default : throw new IOException("no room to sample"),
+        };
+        first.CopyFoundations(Study.DataFolder(), ["rl-none"]);
+        Assert.Throws<IOException>(() => first.Rl("rl-none"));
+        using (new Study(config, folder) { OnStep = (_, _) => seen++ }.Rl("rl-none").Model)
+        {
+            Assert.Equal(1, seen);
+        }
+    }
+
+    [Fact]
     public void An_interrupted_stage_goes_on_to_the_same_weights()
     {
         var whole = new Study(Tiny, Path.Combine(folder, "whole"));

@@ -1,0 +1,45 @@
+namespace ReasonGen.Served;
+
+/// <summary>How long an endpoint has been away, by all questions that it was asked; safe for several threads.</summary>
+/// <param name="longest">How long it is waited for.</param>
+internal sealed class Outage(TimeSpan longest)
+{
+    private static readonly TimeSpan Told = TimeSpan.FromMinutes(1);
+    private readonly Lock gate = new();
+    private DateTime? since;
+    private DateTime told;
+
+    /// <summary>It was asked, and is away.</summary>
+    /// <param name="now">The time.</param>
+    /// <param name="why">What was met.</param>
+    /// <returns>Whether it is waited for, and what there is to tell, at most once a minute.</returns>
+    internal (bool Waits, string? Word) Lasts(DateTime now, string why)
+    {
+        lock (gate)
+        {
+            var left = longest - (now - (since ??= now));
+            if (left <= TimeSpan.Zero || now - told < Told)
+            {
+                return (left > TimeSpan.Zero, null);
+            }
+
+            told = now;
+            return (true, $"it is away ({why}), and asked again for up to {Text(left)}");
+        }
+    }
+
+    /// <summary>It answered.</summary>
+    /// <returns>What there is to tell; null where it was not away, or nobody heard of that.</returns>
+    internal string? Ends(DateTime now)
+    {
+        lock (gate)
+        {
+            var word = since is { } start && told >= start ? $"it answers again, after {Text(now - start)}" : null;
+            since = null;
+            return word;
+        }
+    }
+
+    private static string Text(TimeSpan time) => time < Told ? $"{Math.Ceiling(time.TotalSeconds):0} s"
+        : $"{time.TotalMinutes:0} min";
+}
