@@ -1,6 +1,7 @@
 using System.CommandLine;
 using ReasonGen.Models;
 using ReasonGen.Qwen;
+using ReasonGen.Runs;
 using ReasonGen.Setups;
 using Spectre.Console;
 
@@ -9,7 +10,9 @@ namespace ReasonGen.Host.Commands;
 /// <summary>reasongen plan: the memory of a training run, before it starts.</summary>
 internal static class PlanCommand
 {
-    private const int MostRanks = 65536, UsualSteps = 100;
+    private const int MostRanks = 65536;
+
+    private static readonly int GrpoSteps = new RunControl().Steps; // as train's
 
     private const string Help = """
         Prints what a training run will hold in GPU memory, whether it fits one GPU, and how long it will take there by
@@ -72,7 +75,8 @@ internal static class PlanCommand
         };
         var steps = new Option<int?>("--steps")
         {
-            Description = "Steps of the run. Default: 1790 in sft, 100 in grpo.",
+            Description = "Steps of the run. Default, as of train: "
+                + $"{TrainingSetup.Janus7B.Sft.TotalSteps} in sft, {GrpoSteps} in grpo.",
         };
         var price = new Option<double?>("--price") { Description = "What an hour of the GPU costs." };
         var json = CommandLine.JsonOption();
@@ -106,7 +110,7 @@ internal static class PlanCommand
             var size = parsed.GetValue(ranks) is >= 1 and <= MostRanks and var given ? given
                 : throw new UsageException($"--ranks is {parsed.GetValue(ranks)}; it must be 1 to {MostRanks}");
             var speed = Speed(parsed.GetValue(gpu)!, parsed.GetValue(bandwidth), parsed.GetValue(flops));
-            var count = parsed.GetValue(steps) ?? (trained == TrainingStage.Sft ? setup.Sft.TotalSteps : UsualSteps);
+            var count = parsed.GetValue(steps) ?? (trained == TrainingStage.Sft ? setup.Sft.TotalSteps : GrpoSteps);
             if (count < 1 || parsed.GetValue(price) is not (null or > 0 and < 1e6))
             {
                 throw new UsageException("--steps must be at least 1, and --price above 0");

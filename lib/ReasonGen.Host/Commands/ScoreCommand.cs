@@ -68,7 +68,8 @@ internal static class ScoreCommand
             if (parsed.GetValue(json))
             {
                 CommandLine.PrintJson(new { a.Benchmark, labels, prompts, unpaired = only, warning, lacking,
-                    difference = new { all.Value, all.Low, all.High }, apart = all.ExcludesZero,
+                    difference = new { all.Value, all.Low, all.High },
+                    apart = double.IsNaN(all.Low) ? null : (bool?)all.ExcludesZero,
                     tasks = tasks.ToDictionary(t => t.Task, t =>
                     new { t.Difference.Value, t.Difference.Low, t.Difference.High }) });
             }
@@ -79,9 +80,8 @@ internal static class ScoreCommand
                 {
                     Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
                         $"{Terminal.Line(name),-24} {difference.Value * a.Scale,7:+0.00;-0.00;0.00}  "
-                            + $"({difference.Low * a.Scale:+0.00;-0.00;0.00} to "
-                            + $"{difference.High * a.Scale:+0.00;-0.00;0.00})"
-                            + $"{(difference.ExcludesZero ? "" : "  no difference seen")}"));
+                            + $"({difference.Ends(a.Scale, "+0.00;-0.00;0.00")})"
+                            + $"{(difference.Low <= 0 && difference.High >= 0 ? "  no difference seen" : "")}"));
                 }
 
                 Console.WriteLine($"\nSecond minus first over {prompts} prompts; in brackets 95 %, by drawing the same "

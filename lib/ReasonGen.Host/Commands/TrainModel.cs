@@ -71,7 +71,7 @@ internal sealed record TrainModel
     {
         if (config.Lora is not null && IsMini)
         {
-            throw new UsageException("the miniature has half a million weights and is trained whole: take --set "
+            throw new UsageException("the miniature is trained whole, half a million weights: take --set "
                 + "lora=null");
         }
     }

@@ -25,8 +25,9 @@ internal static class ReportSummary
     private const string Reading = "The paper measures GenEval, the miniature its own six tasks of the same kinds, so "
         + "directions can be compared and sizes cannot. Numbers marked <em>recalled</em> were not verified. Brackets "
         + "hold 95 %; a claim is seen where all of them lie on its side of 0, and <em>not told apart</em> where they "
-        + "hold 0. Scores are of temperature 1. Entropy and reward are means of the first, the middle and the last "
-        + "fifth of a run; behind each part of such a claim stands by how much it holds.";
+        + "hold 0. Scores are of temperature 1; where lower ones say otherwise, the row says so. Entropy and reward "
+        + "are means of the first, the middle and the last fifth of a run; behind each part of such a claim stands by "
+        + "how much it holds.";
 
     /// <summary>How the run of a notebook ended, in a word.</summary>
     internal static string State(NotebookOutcome outcome) => outcome switch
@@ -175,8 +176,8 @@ internal static class ReportSummary
                 run.Results[temperature] is null ? "" : Decimals.Of(run.Score(temperature).Mean, 3);
             var machine = runs.Select(run => run.Machine).Distinct().ToArray();
             return $"<h2 id=\"summary--runs\">Recorded runs</h2><p>Mean share of right "
-                + $"images, {Number(runs.Sum(run => run.Seconds) / 60, "0")} minutes of training in all "
-                + $"on {Escape(string.Join("; ", machine))}.{Of(paper)}</p>"
+                + $"images, {Number(runs.Sum(run => run.Seconds) / 60, "0")} minutes of training of the runs in this "
+                + $"table, on {Escape(string.Join("; ", machine))}.{Of(paper)}</p>"
                 + Table(["run", "#seed", "#steps", "#minutes", "#T 1", "#T 0.5", "#greedy", "revision"],
                     runs.Select(run => new[]
                 {

@@ -38,18 +38,16 @@ public sealed record PaperClaim(
     string Rests, string Notebook)
 {
     /// <summary>The outcome in words: "yes", "partly", "no", "not told apart", "–".</summary>
-    public string Seen => Outcome switch
-    {
-        ClaimOutcome.NotMeasured => "–", ClaimOutcome.NotToldApart => "not told apart",
-        var said => said.ToString().ToLowerInvariant(),
-    };
+    public string Seen => PaperClaims.Seen(Outcome);
 }
 
 /// <summary>
 /// The paper's table beside ours. The paper's benchmark is another one, so what can be compared is order and direction.
 /// <para>A difference counts as seen where its 95 % interval lies on the claimed side of 0: over seeds and prompts,
 /// paired by both, where the study of the paper has the arms; over sampled prompts alone where there is one run of
-/// each, which says nothing of another seed.</para>
+/// each, which says nothing of another seed. Differences are of temperature 1; where a lower one says otherwise, the
+/// row says so. Under judges that err at random each share of errors and each learning rate that both arms were run
+/// with is a part; of one seed beside others of several it does not count.</para>
 /// <para>Figure 6 is about curves. Of each seed the means of the first, the middle and the last fifth (early, middle,
 /// late) are taken, and a number that is positive where the claim holds; its interval is Student's over the seeds, and
 /// of one run its sign counts. Image entropy rises: late − early, which is less than to explode. It is halved: early /
@@ -102,8 +100,8 @@ public static class PaperClaims
             Figure6("adaptive", "Adaptive entropy loss", "entropy in range, reward grows steadily",
                 InRange("image_entropy", Study.ImageTarget), InRange("text_entropy", Study.TextTarget),
                 new("reward", "grows steadily", of => Math.Min(of.Middle - of.Early, of.Late - of.Middle))),
-            Better("", "… and beats no term under a judge that errs in one verdict of ten", "a question of ours",
-                false, Entropy, "none-flips-0.1", "adaptive-flips-0.1"),
+            Measure(new("", "… and beats no term under judges that err at random", "a question of ours", false, "",
+                null, default, "", Entropy), found => ErringJudges(found, evidence)),
             new("Figure 7", "Words of the rationales", "frame words over 140 in a hundred, style words over 100", true,
                 "counted anew in the notebook", null, ClaimOutcome.NotMeasured, "", "13-what-the-rationales-say"),
         ];
@@ -142,11 +140,60 @@ public static class PaperClaims
 
         var (low, high) = (both[worse], both[better]);
         var (difference, seeds) = low.To(high);
+        var otherwise = Otherwise(low, high);
         return claim with
         {
-            Ours = $"{Name(worse)} {low.Score().Text()}, {Name(better)} {high.Score().Text()}", Difference = difference,
-            Outcome = Side(difference), Rests = Runs(seeds) + (study.OfSingleRuns && seeds > 1 ? " of RL alone" : ""),
+            Ours = $"{Name(worse)} {low.Score().Text()}, {Name(better)} {high.Score().Text()}"
+                + (otherwise.Length == 0 ? "" : $"; {otherwise}"),
+            Difference = difference, Outcome = Told(difference),
+            Rests = Runs(seeds) + (study.OfSingleRuns && seeds > 1 ? " of RL alone" : ""),
         };
+    }
+
+    // the adaptive loss against no term, under each share of flipped verdicts and each rate that both were run with
+    private static PaperClaim ErringJudges(PaperClaim claim, PaperEvidence evidence)
+    {
+        var found = PaperPlan.Noise.Concat(PaperPlan.Figure6).Where(run => run is { Alpha: null, Flips: > 0 })
+            .OrderBy(run => run.RateFactor).ThenBy(run => run.Flips).Select(run =>
+            {
+                var pair = evidence.Paper.Common("none" + run.Name["adaptive".Length..], run.Name);
+                return (Run: run, Arms: pair.Arms.Count == 2 ? pair.Arms.Select(arm => pair[arm]).ToArray() : []);
+            }).Where(pair => pair.Arms.Length > 0)
+            .Select(pair => (pair.Run, pair.Arms, By: pair.Arms[0].To(pair.Arms[1]))).ToArray();
+        if (found.Length == 0)
+        {
+            return claim with { Ours = "no recorded run" };
+        }
+
+        // beside parts of several seeds, one of a single seed is shown and does not count
+        var counted = found.Any(part => part.By.Seeds > 1) ? found.Where(part => part.By.Seeds > 1).ToArray() : found;
+        string Says(StudyRun run, PaperArm[] arms, Interval by)
+        {
+            var otherwise = Otherwise(arms[0], arms[1]);
+            return !counted.Any(part => part.Run == run) ? "one seed"
+                : Seen(Told(by)) + (otherwise.Length == 0 ? "" : $" ({otherwise})");
+        }
+
+        var texts = found.Select(part => FormattableString.Invariant($"{part.Run.Flips}")
+            + (part.Run.RateFactor == 1 ? "" : $" at {part.Run.RateFactor} × the learning rate")
+            + $": {part.By.Difference.Text(signed: true)}, {Says(part.Run, part.Arms, part.By.Difference)}");
+        var (least, most) = (counted.Min(part => part.By.Seeds), counted.Max(part => part.By.Seeds));
+        return claim with
+        {
+            Ours = $"share of wrong verdicts {string.Join("; ", texts)}",
+            Outcome = Together(counted.Select(part => Told(part.By.Difference))),
+            Rests = least == most ? Runs(most) : $"{least} to {most} seeds",
+        };
+    }
+
+    // lower temperatures at which the outcome is another one than at temperature 1
+    private static string Otherwise(PaperArm worse, PaperArm better)
+    {
+        var usual = Told(worse.To(better).Difference);
+        return string.Join(", ", PaperFiles.Samplings.Skip(1)
+            .Select(sampling => (Sampling: sampling, Outcome: Told(worse.To(better, sampling).Difference)))
+            .Where(other => other.Outcome != usual)
+            .Select(other => $"{(other.Sampling == "greedy" ? "greedy" : "T 0.5")} {Seen(other.Outcome)}"));
     }
 
     private static PaperClaim Curves(PaperClaim claim, PaperArm arm, Part[] parts)
@@ -155,18 +202,21 @@ public static class PaperClaims
             SeedIntervals.Mean([.. arm.Over(column, curve => of(FifthsOf(curve))).Values]);
         string Nats(string column, Func<Fifths, double> of) => Decimals.Of(Mean(column, of).Value, 2);
         var found = parts.Select(part => (part.Column, part.Does, By: Mean(part.Column, part.Of))).ToArray();
-        var sides = found.Select(part => Side(part.By)).Distinct().ToArray();
         return claim with
         {
             Ours = string.Join("; ", found.Select(part => $"{part.Column.Replace('_', ' ')} "
                 + $"{Nats(part.Column, of => of.Early)} → {Nats(part.Column, of => of.Middle)} → "
                 + $"{Nats(part.Column, of => of.Late)}, {part.Does}: "
-                + $"{(claim with { Outcome = Side(part.By) }).Seen}, by {part.By.Text(signed: true, alone: "")}")),
-            Outcome = sides.Length == 1 ? sides[0]
-                : sides.Contains(ClaimOutcome.Yes) ? ClaimOutcome.Partly : ClaimOutcome.No,
-            Rests = Runs(arm.Seeds.Count),
+                + $"{Seen(Side(part.By))}, by {part.By.Text(signed: true, alone: "")}")),
+            Outcome = Together(found.Select(part => Side(part.By))), Rests = Runs(arm.Seeds.Count),
         };
     }
+
+    private static ClaimOutcome Together(IEnumerable<ClaimOutcome> parts) => parts.Distinct().ToArray() switch
+    {
+        [var all] => all,
+        var sides => sides.Contains(ClaimOutcome.Yes) ? ClaimOutcome.Partly : ClaimOutcome.No,
+    };
 
     private static Fifths FifthsOf(double[] curve)
     {
@@ -175,17 +225,27 @@ public static class PaperClaims
         return new(means[0], means[2], means[4]);
     }
 
-    // of one run without an interval the sign counts
+    // of the benchmark: without an interval nothing is told
+    private static ClaimOutcome Told(Interval difference) =>
+        double.IsNaN(difference.Low) ? ClaimOutcome.NotToldApart : Side(difference);
+
+    // of one run's curve, which has no interval, the sign counts
     private static ClaimOutcome Side(Interval difference) =>
         (double.IsNaN(difference.Low) ? difference.Value : difference.Low) > 0 ? ClaimOutcome.Yes
         : (double.IsNaN(difference.High) ? difference.Value : difference.High) < 0 ? ClaimOutcome.No
         : ClaimOutcome.NotToldApart;
+
+    internal static string Seen(ClaimOutcome outcome) => outcome switch
+    {
+        ClaimOutcome.NotMeasured => "–", ClaimOutcome.NotToldApart => "not told apart",
+        var said => said.ToString().ToLowerInvariant(),
+    };
 
     private static string Runs(int seeds) => seeds == 1 ? SingleRun : $"{seeds} seeds";
 
     private static string Name(string arm) => arm switch
     {
         "adaptive" => "method", "sft" => "SFT", "sft-long" => "long SFT", "without-sft" => "without SFT",
-        "none-flips-0.1" => "no term", "adaptive-flips-0.1" => "adaptive loss", _ => arm.Replace('-', ' '),
+        _ => arm.Replace('-', ' '),
     };
 }

@@ -165,7 +165,8 @@ public sealed class PaperStudy
     /// <summary>Whether these are single runs in place of a study.</summary>
     public bool OfSingleRuns => Runs.Count == 0;
 
-    /// <summary>Revisions of the code that made the runs; one for all runs of a seed, where all is well.</summary>
+    /// <summary>Revisions of the code that made the runs. Those of one seed may be of several: its first models and
+    /// what was trained from them later.</summary>
     public IReadOnlyList<string> Commits => [.. Runs.Select(run => (string)run["commit"]!).Distinct()];
 
     /// <summary>Machines that the runs were made on.</summary>
@@ -209,17 +210,11 @@ public sealed class PaperStudy
     /// <summary>A number of each seed that was measured of a tokenizer or judge.</summary>
     /// <param name="run">Its name.</param>
     /// <param name="path">Of the number among the results: "sft.accuracy".</param>
-    public IReadOnlyDictionary<long, double> Measured(string run, string path) => Numbers(run, $"results.{path}");
-
-    /// <summary>Seconds that each seed of a run took.</summary>
-    /// <param name="run">Its name.</param>
-    public IReadOnlyDictionary<long, double> Seconds(string run) => Numbers(run, "seconds");
-
-    private Dictionary<long, double> Numbers(string run, string path) => Runs
+    public IReadOnlyDictionary<long, double> Measured(string run, string path) => Runs
         .Where(one => (string?)one["run"] == run && one["seed"] is JValue { Value: long }
-            && one.SelectToken(path) is JValue { Value: double or long })
+            && one.SelectToken($"results.{path}") is JValue { Value: double or long })
         .DistinctBy(one => (long)one["seed"]!)
-        .ToDictionary(one => (long)one["seed"]!, one => (double)one.SelectToken(path)!);
+        .ToDictionary(one => (long)one["seed"]!, one => (double)one.SelectToken($"results.{path}")!);
 
     /// <summary>Settings of a run; of its first seed.</summary>
     /// <exception cref="ArgumentException">It was not run.</exception>

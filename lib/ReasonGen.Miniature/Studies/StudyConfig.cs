@@ -24,7 +24,7 @@ public sealed record StudyConfig
     /// <summary>Optimizer steps of supervised fine-tuning. At least 1.</summary>
     public int SftSteps { get; init; } = 900;
 
-    /// <summary>GRPO steps of each arm. At least 1; the entropy ablation wants 200 or more.</summary>
+    /// <summary>GRPO steps of each arm. At least 1.</summary>
     public int RlSteps { get; init; } = 200;
 
     /// <summary>GRPO steps of each arm that a judge rewards. At least 1.</summary>
@@ -70,7 +70,7 @@ public sealed record StudyConfig
     /// <summary>Shipped checkpoints and recorded runs, short live training in each notebook: minutes.</summary>
     public static StudyConfig Quick { get; } = new() { Name = "quick" };
 
-    /// <summary>Everything from scratch: within the hour on two cores.</summary>
+    /// <summary>Everything from scratch: an hour or two on two cores.</summary>
     public static StudyConfig Full { get; } = new() { Name = "full", FromScratch = true };
 
     /// <summary>Everything from scratch, but a few steps of each stage: seconds, to see that a command works. Its

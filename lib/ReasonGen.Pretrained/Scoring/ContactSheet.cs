@@ -30,8 +30,7 @@ public static class ContactSheet
             + $"charset=\"utf-8\"><title>{E(report.Benchmark)}</title><style>{Style}</style>"
             + $"<h1>{E(report.Benchmark)}: every image and its verdict</h1><p class=\"label\">{E(report.Label)}</p>");
         html.Append(CultureInfo.InvariantCulture,
-            $"<p>overall <b>{report.Overall.Value * report.Scale:0.00}</b> ({report.Overall.Low * report.Scale:0.00} "
-                + $"to {report.Overall.High * report.Scale:0.00}), ")
+            $"<p>overall <b>{report.Overall.Value * report.Scale:0.00}</b> ({report.Overall.Ends(report.Scale)}), ")
             .Append($"{report.Images.Count} images, {report.Unscored} not scored. A green frame is right, red is "
                 + $"wrong, dashed grey was not scored.</p>");
         foreach (var problem in report.Problems)

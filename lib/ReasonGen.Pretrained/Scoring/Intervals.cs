@@ -1,16 +1,27 @@
 // Intervals by the bootstrap (Efron 1979): prompts are drawn again with replacement WITHIN each task, as the images of
 // a prompt are alike; the score is taken anew, 2,000 times; 95 % lie between the 2.5 % and the 97.5 % quantile. A
-// comparison draws the same prompts for both sides.
+// comparison draws the same prompts for both sides. A task of one prompt tells nothing of others: there is no interval.
+using System.Globalization;
 using ReasonGen.Core;
 using ReasonGen.Rollouts;
 
 namespace ReasonGen.Scoring;
 
-/// <summary>A number and where it lies with 95 %.</summary>
+/// <summary>A number and where it lies with 95 %; NaN where that cannot be told.</summary>
 public readonly record struct Interval(double Value, double Low, double High)
 {
     /// <summary>Whether it is apart from 0.</summary>
     public bool ExcludesZero => Low > 0 || High < 0;
+
+    /// <summary>"68.20 to 74.10", of scored images; in place of an interval that there is none, why.</summary>
+    /// <param name="scale">Both ends are multiplied by it: 100 for percent.</param>
+    /// <param name="format">.NET's, of each end.</param>
+    public string Ends(double scale, string format = "0.00")
+    {
+        string End(double value) => (value * scale).ToString(format, CultureInfo.InvariantCulture);
+        return double.IsNaN(Value) ? "nothing was scored"
+            : double.IsNaN(Low) ? "no interval: one prompt in a task" : $"{End(Low)} to {End(High)}";
+    }
 }
 
 /// <summary>What the images of one prompt scored.</summary>
@@ -30,7 +41,7 @@ public static class Intervals
 {
     private const int Draws = 2000;
 
-    /// <summary>Unweighted mean of the tasks' means.</summary>
+    /// <summary>Unweighted mean of the tasks' means; without an interval where a task has one prompt.</summary>
     public static Interval Of(IReadOnlyList<TaskScores> tasks, long seed = 1) =>
         Draw([.. tasks.Select(task => task.Prompts.Count)], picks =>
             PythonNumber.Mean(tasks.Select((task, t) => Mean(task.Prompts, picks[t]))), seed);
@@ -40,7 +51,8 @@ public static class Intervals
     /// <param name="first">Tasks of the first side.</param>
     /// <param name="second">Tasks of the second.</param>
     /// <param name="seed">Of what is drawn.</param>
-    /// <returns>The difference, and how many prompts are paired.</returns>
+    /// <returns>The difference, without an interval where a task has one paired prompt; and how many prompts are
+    /// paired.</returns>
     public static (Interval Difference, int Prompts) Compare(IReadOnlyList<TaskScores> first,
         IReadOnlyList<TaskScores> second, long seed = 1)
     {
@@ -54,7 +66,8 @@ public static class Intervals
             pairs.Sum(task => task.Length));
     }
 
-    /// <summary>Any statistic of clusters that are drawn again.</summary>
+    /// <summary>Any statistic of clusters that are drawn again; without an interval where a task has fewer than
+    /// two.</summary>
     /// <param name="counts">Clusters of each task.</param>
     /// <param name="statistic">Its value for the clusters picked of each task.</param>
     /// <param name="seed">Of what is drawn.</param>
@@ -62,6 +75,11 @@ public static class Intervals
     {
         var picks = counts.Select(count => Enumerable.Range(0, count).ToArray()).ToArray();
         var value = statistic(picks);
+        if (counts.Any(count => count < 2))
+        {
+            return new(value, double.NaN, double.NaN);
+        }
+
         var random = Seeds.Random(seed, 71);
         var drawn = new double[Draws];
         for (var i = 0; i < Draws; i++)

@@ -92,8 +92,7 @@ public sealed record ScoreReport
     {
         var text = new StringBuilder($"{Label}\n\n");
         string Line(string name, Interval score, string rest) => string.Create(CultureInfo.InvariantCulture,
-            $"{name,-24} {score.Value * Scale,7:0.00}  ({score.Low * Scale:0.00} to {score.High * Scale:0.00})  "
-                + $"{rest}\n");
+            $"{name,-24} {score.Value * Scale,7:0.00}  ({score.Ends(Scale)})  {rest}\n");
         foreach (var task in Tasks)
         {
             text.Append(Line(task.Task, Intervals.Of([task]),
@@ -156,7 +155,13 @@ public sealed record ScoreReport
     public void Write(string folder)
     {
         var json = JObject.FromObject(this);
-        json["Overall"] = JObject.FromObject(Overall);
+        var overall = JObject.FromObject(Overall);
+        foreach (var end in overall.Properties().Where(end => end.Value is JValue { Value: double.NaN }).ToArray())
+        {
+            end.Value = JValue.CreateNull(); // json knows no NaN
+        }
+
+        json["Overall"] = overall;
         ScoreFiles.Write(Path.Combine(folder, FileName), json.ToString());
     }
 

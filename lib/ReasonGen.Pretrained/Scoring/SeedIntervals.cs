@@ -72,14 +72,14 @@ public static class SeedIntervals
         IReadOnlyDictionary<long, double> second) =>
         Mean([.. first.Join(second, one => one.Key, two => two.Key, (one, two) => two.Value - one.Value)]);
 
-    /// <summary>Mean over seeds of the tasks' means.</summary>
+    /// <summary>Mean over seeds of the tasks' means; without an interval where a task has one prompt.</summary>
     /// <param name="seeds">At least one; all with the same prompts.</param>
     /// <param name="seed">Of what is drawn.</param>
     /// <exception cref="ArgumentException">There is no seed, or the seeds have other prompts.</exception>
     public static Interval Mean(IReadOnlyList<SeedOutcomes> seeds, long seed = 1) =>
         Of(seeds, shares => Flat(shares).Average(), shares => Mean([.. shares.Select(row => row.Average())]), seed);
 
-    /// <summary>Interquartile mean over all seeds' tasks.</summary>
+    /// <summary>Interquartile mean over all seeds' tasks; without an interval where a task has one prompt.</summary>
     /// <inheritdoc cref="Mean(IReadOnlyList{SeedOutcomes}, long)"/>
     public static Interval InterquartileMean(IReadOnlyList<SeedOutcomes> seeds, long seed = 1) =>
         Of(seeds, shares => InterquartileMean([.. Flat(shares)]), shares =>

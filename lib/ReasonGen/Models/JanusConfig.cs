@@ -84,7 +84,8 @@ public sealed record JanusConfig
         ImageTokenizer = VqConfig.Vq16, Vision = new(), ImageTokens = 576,
     };
 
-    /// <summary>The miniature: half a million weights for 32x32 images of 64 tokens.</summary>
+    /// <summary>The miniature: half a million trained weights beside the image tokenizer's, for 32x32 images of 64
+    /// tokens.</summary>
     public static JanusConfig Mini(int vocabularySize) => new()
     {
         Language = new()

@@ -49,6 +49,8 @@ public sealed class CommandTests : IDisposable
     [InlineData("plan --model janus-7b --gpu rtx4090", 0, "It does not fit one rtx4090 (24 GB).")]
     [InlineData("plan --model janus-7b --judge 7b --gpu a100", 0, "It fits one a100 (80 GB).")]
     [InlineData("plan --model janus-7b --ranks 8", 0, "estimated for one GPU only")]
+    [InlineData("plan --model janus-7b", 0, "400 steps: ")]
+    [InlineData("plan --model janus-1b --stage sft", 0, "1,790 steps: ")]
     public async Task Bad_input_is_answered_in_a_sentence(string arguments, int exitCode, string message)
     {
         var given = string.Format(arguments, folder).Split(' ');

@@ -35,6 +35,20 @@ public sealed class NotebookPagesTests
         Assert.Equal("#!import setup.cs\nvar lab = Lab.Start(preset, seed, device);\nlab.About",
             Cells(name, "code")[1]);
 
+    // a seeded generator is a CPU's: what it draws is moved to where the model lies
+    [Theory]
+    [MemberData(nameof(All))]
+    public void Cells_compute_where_the_model_lies_and_draw_from_the_seed(string name)
+    {
+        var code = string.Join('\n', Cells(name, "code"));
+        Assert.DoesNotMatch(new Regex(@"(?<!ComputeTarget\((torch\.)?)\bCPU\b"), code);
+        var draws = new Regex(@"\b(rand(n|int|perm)?|multinomial|bernoulli|normal_|uniform_)\([^;]*").Matches(code);
+        Assert.All(draws, draw => Assert.Contains("enerator", draw.Value));
+        Assert.All(draws, draw => Assert.DoesNotContain("device:", draw.Value));
+        Assert.DoesNotMatch(new Regex(@"multinomial\((?!\w+\.cpu\(\))"), code);
+        Assert.DoesNotMatch(new Regex(@"nn\.Linear\((?![\s\S]*\.parameters\(\)\)[\s\S]*uniform_\()"), code);
+    }
+
     [Theory]
     [MemberData(nameof(All))]
     public void Links_lead_to_files(string name)

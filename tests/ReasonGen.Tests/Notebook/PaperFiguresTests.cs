@@ -54,11 +54,6 @@ public sealed class PaperFiguresTests : IDisposable
     }
 
     [Fact]
-    public void The_recorded_study_tells_how_long_each_seed_took() =>
-        Assert.All(["sft", "adaptive", "sft-long"],
-            run => Assert.All(PaperStudy.Recorded().Seconds(run).Values, seconds => Assert.InRange(seconds, 1, 1e5)));
-
-    [Fact]
     public void Arms_beside_each_other_have_the_seeds_that_all_have()
     {
         var study = SyntheticStudy.Load(folder, new("adaptive", 0.9), new("none", 0.9, Seeds: 3, FirstSeed: 2),

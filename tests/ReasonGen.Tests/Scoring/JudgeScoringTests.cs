@@ -222,6 +222,24 @@ public sealed class JudgeScoringTests : IDisposable
         Assert.Equal(0.6, agreement.Kappa.Value, 1e-9);
     }
 
+    [Theory]
+    [InlineData(2, 2, true)]
+    [InlineData(2, 1, false)]
+    [InlineData(1, 1, false)]
+    public void A_task_of_one_prompt_has_no_interval(int first, int second, bool known)
+    {
+        TaskScores Task(string name, int prompts, double score) => new(name, [.. Enumerable.Range(0, prompts)
+            .Select(i => new PromptScores($"p{i}", [score, score]))]);
+        TaskScores[] Both(double score) => [Task("a", first, score), Task("b", second, score)];
+        var ((of, _, _), (by, _)) = (Intervals.Of(Both(0.75)), Intervals.Compare(Both(0), Both(1)));
+        Assert.Equal((0.75, 1.0, known), (of, by.Value, by.ExcludesZero));
+        Assert.Equal(known ? "1.0 to 1.0" : "no interval: one prompt in a task", by.Ends(1, "0.0"));
+        Assert.Equal(!known, double.IsNaN(Intervals.Of(Both(0.75)).High));
+        double[][] outcomes = [new double[first], new double[second]];
+        SeedOutcomes[] seeds = [new(1, outcomes), new(2, outcomes)];
+        Assert.Equal(!known, double.IsNaN(SeedIntervals.Mean(seeds).Low));
+    }
+
     public void Dispose() => Directory.Delete(folder, recursive: true);
 
     /// <summary>A token a letter, beside Qwen's marks.</summary>

@@ -127,6 +127,34 @@ public sealed class ScoreCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task One_prompt_a_task_gives_no_interval_and_the_text_says_why()
+    {
+        string Scores(string name, double score)
+        {
+            var scores = Directory.CreateDirectory(Path.Combine(folder, name)).FullName;
+            new ScoreReport
+            {
+                Benchmark = "GenEval", Label = "l", Judge = "j", Images = [.. from task in (string[])["a", "b"]
+                    from i in (int[])[0, 1] select new ImageScore(task, task, $"{task}/samples/000{i}.png", score, "")],
+            }.Write(scores);
+            return scores;
+        }
+
+        var (bad, good) = (Scores("bad", 0), Scores("good", 1));
+        var written = JObject.Parse(File.ReadAllText(Path.Combine(good, ScoreReport.FileName)))["Overall"]!;
+        Assert.Equal((1.0, JTokenType.Null), ((double)written["Value"]!, written["Low"]!.Type));
+        Assert.Contains("100.00  (no interval: one prompt in a task)", ScoreReport.Read(good).Text());
+        var (code, output) = await Reasongen.RunAsync("score", "compare", bad, good);
+        Assert.True(code == 0, output);
+        Assert.Contains("+100.00  (no interval: one prompt in a task)", output);
+        Assert.DoesNotContain("no difference seen", output);
+        (_, output) = await Reasongen.RunAsync("score", "compare", bad, good, "--json");
+        var said = JObject.Parse(output);
+        Assert.All([said["apart"]!, said["difference"]!["low"]!, said["tasks"]!["a"]!["high"]!],
+            number => Assert.Equal(JTokenType.Null, number.Type));
+    }
+
+    [Fact]
     public async Task A_detector_that_finds_nothing_raises_the_alarm_and_another_set_is_refused()
     {
         var images = World("seen", right: true);

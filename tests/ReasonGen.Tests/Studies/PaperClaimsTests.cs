@@ -65,6 +65,32 @@ public sealed class PaperClaimsTests : IDisposable
         Assert.Equal(("5 seeds", ClaimOutcome.Yes), (claim.Rests, claim.Outcome));
     }
 
+    [Theory]
+    [InlineData(0.9, "yes", "")]
+    [InlineData(0.7, "yes", "; greedy not told apart")]
+    [InlineData(0.4, "yes", "; greedy no")]
+    public void What_a_lower_temperature_says_otherwise_stands_in_the_row(double greedy, string seen, string said)
+    {
+        var claim = Of(Claims(new("adaptive", 0.9) { Greedy = greedy }, new("sft-long", 0.7)), "more steps for each");
+        Assert.Equal(seen, claim.Seen);
+        Assert.EndsWith("]" + said, claim.Ours);
+    }
+
+    [Theory]
+    [InlineData(0.9, 0.9, "yes")]
+    [InlineData(0.9, 0.6, "partly")]
+    [InlineData(0.6, 0.6, "not told apart")]
+    [InlineData(0.6, 0.3, "no")]
+    public void Under_judges_that_err_all_that_both_arms_were_run_with_counts(double usual, double fast, string seen)
+    {
+        var claim = Of(Claims(new("none-flips-0.1", 0.6), new("adaptive-flips-0.1", usual), new("none-flips-0.3", 0.6),
+            new("none-flips-0.2-rate-2", 0.6), new("adaptive-flips-0.2-rate-2", fast, Seeds: 3),
+            new("none-flips-0.5", 0.2, Seeds: 1), new("adaptive-flips-0.5", 0.9, Seeds: 1)), "judges that err");
+        Assert.Equal((seen, "3 to 5 seeds"), (claim.Seen, claim.Rests));
+        Assert.Matches(@"^share of wrong verdicts 0\.1: [^;]+; 0\.5: [^;]+\], one seed; "
+            + @"0\.2 at 2 × the learning rate: [^;]+$", claim.Ours);
+    }
+
     [Fact]
     public void Means_are_of_the_seeds_that_both_arms_have()
     {

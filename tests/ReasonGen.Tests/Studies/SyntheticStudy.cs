@@ -15,6 +15,7 @@ internal static class SyntheticStudy
     internal sealed record Arm(string Name, double Share, int Seeds = 5, int FirstSeed = 1)
     {
         internal double Spread { get; init; } = 0.01;
+        internal double? Greedy { get; init; } // share of right images; null as at the other temperatures
         internal Func<double, double> Entropy { get; init; } = _ => 3;
         internal double Text { get; init; } = 0.25;
         internal int Steps { get; init; } // as recorded; 0 where it is not
@@ -37,7 +38,8 @@ internal static class SyntheticStudy
             {
                 var away = arm.Spread * ((seed * 7 + arm.Name.Length) % 5 - 2);
                 results.AddRange(
-                    PaperFiles.Samplings.Select(sampling => Result(arm, seed, sampling, arm.Share + away)));
+                    PaperFiles.Samplings.Select(sampling => Result(arm, seed, sampling,
+                        (sampling == "greedy" ? arm.Greedy ?? arm.Share : arm.Share) + away)));
                 curves.AddRange(arm.Name is "base" or "sft" or "sft-long" ? []
                     : Enumerable.Range(0, Points).Select(i => Point(arm, seed, i, away)));
                 runs.Add($$"""
