@@ -168,8 +168,9 @@ public sealed record ServedJudgeConfig
     /// 1000000.</summary>
     public double LongestWait { get; init; } = 600;
 
-    /// <summary>Seconds for which a server that is away (no connection, or HTTP 502 to 504) is waited for, as while it
-    /// is started again, whatever the tries. Default 600; at least 0 and at most 1000000.</summary>
+    /// <summary>Seconds for which a server that has answered before and is away (no connection, or HTTP 502 to 504) is
+    /// waited for, as while it is started again, whatever the tries. Default 600; at least 0 and at most
+    /// 1000000.</summary>
     public double LongestOutage { get; init; } = 600;
 
     private const double MostSeconds = 1e6;

@@ -20,8 +20,8 @@ public sealed record ChatCallConfig
     /// min; at least 0.</summary>
     public TimeSpan LongestAskedWait { get; init; } = TimeSpan.FromMinutes(10);
 
-    /// <summary>Time for which an endpoint that is away (no connection, or HTTP 502 to 504) is asked again, however
-    /// many <see cref="Tries"/> that takes. Default 0; at least 0.</summary>
+    /// <summary>Time for which an endpoint that has answered before and is away (no connection, or HTTP 502 to 504) is
+    /// asked again, however many <see cref="Tries"/> that takes. Default 0; at least 0.</summary>
     public TimeSpan LongestOutage { get; init; }
 
     /// <summary>Time one call may take. Default 2 min; above 0.</summary>

@@ -3,8 +3,8 @@
 //     question's number and k;
 //   at least what the server asks for (Retry-After), which also holds back the questions that were not asked yet. A
 //     server that asks for more than LongestAskedWait has failed.
-//   tries at an endpoint that is away (no connection, HTTP 502 to 504) do not count until it has been away for
-//     LongestOutage, of all questions together: a server that is started again is waited for.
+//   tries at an endpoint that has answered before and is away (no connection, HTTP 502 to 504) do not count until it
+//     has been away for LongestOutage, of all questions together: a server that is started again is waited for.
 using System.Net;
 using Microsoft.Extensions.AI;
 using ReasonGen.Core;

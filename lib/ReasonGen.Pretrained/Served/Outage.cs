@@ -1,11 +1,13 @@
 namespace ReasonGen.Served;
 
-/// <summary>How long an endpoint has been away, by all questions that it was asked; safe for several threads.</summary>
+/// <summary>How long an endpoint that has answered before is away, by all questions that it was asked; safe for several
+/// threads. One that has not is not waited for: its address may be wrong.</summary>
 /// <param name="longest">How long it is waited for.</param>
 internal sealed class Outage(TimeSpan longest)
 {
     private static readonly TimeSpan Told = TimeSpan.FromMinutes(1);
     private readonly Lock gate = new();
+    private bool answered;
     private DateTime? since;
     private DateTime told;
 
@@ -17,7 +19,7 @@ internal sealed class Outage(TimeSpan longest)
     {
         lock (gate)
         {
-            var left = longest - (now - (since ??= now));
+            var left = answered ? longest - (now - (since ??= now)) : TimeSpan.Zero;
             if (left <= TimeSpan.Zero || now - told < Told)
             {
                 return (left > TimeSpan.Zero, null);
@@ -35,7 +37,7 @@ internal sealed class Outage(TimeSpan longest)
         lock (gate)
         {
             var word = since is { } start && told >= start ? $"it answers again, after {Text(now - start)}" : null;
-            since = null;
+            (answered, since) = (true, null);
             return word;
         }
     }

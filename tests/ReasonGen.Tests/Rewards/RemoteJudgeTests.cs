@@ -320,16 +320,20 @@ public sealed class RemoteJudgeTests : IDisposable
     }
 
     [Theory]
-    [InlineData(503, 9, true)] // as while it is started again
-    [InlineData(503, int.MaxValue, false)]
-    [InlineData(0, int.MaxValue, false)]
-    [InlineData(500, int.MaxValue, false)] // it is there
-    public async Task An_endpoint_that_is_away_is_waited_for_whatever_the_tries(int status, int calls, bool comes)
+    [InlineData(503, 10, true, true)] // as while it is started again
+    [InlineData(503, int.MaxValue, false, true)]
+    [InlineData(0, int.MaxValue, false, true)]
+    [InlineData(500, int.MaxValue, false, true)] // it is there
+    [InlineData(503, int.MaxValue, false, false)] // it was never there
+    [InlineData(0, int.MaxValue, false, false)]
+    public async Task An_endpoint_that_has_answered_and_is_away_is_waited_for_whatever_the_tries(int status, int calls,
+        bool comes, bool first)
     {
-        using var endpoint = new FaultyEndpoint((_, call) => call < calls ? Reply.Fails(status) : Reply.Says("here"));
+        using var endpoint = new FaultyEndpoint((_, call) => (first && call == 0) || call >= calls
+            ? Reply.Says("here") : Reply.Fails(status));
         var (now, told) = (DateTime.UtcNow, new List<string>());
-        var (start, away) = (now, status != 500);
-        var caller = new ChatCaller(ChatEndpoint.Connect(status == 0 ? FaultyEndpoint.Nowhere : endpoint.Address, "m"),
+        var (start, away) = (now, first && status != 500);
+        var caller = new ChatCaller(ChatEndpoint.Connect(endpoint.Address, "m"),
             new ServedJudgeConfig { Tries = 2 }.Calls)
         {
             Now = () => now, Tell = told.Add, Wait = (wait, _) =>
@@ -341,6 +345,16 @@ public sealed class RemoteJudgeTests : IDisposable
         };
         Task<string> AskAsync() => caller.AskAsync([new(ChatRole.User, "?")], new() { ModelId = "m" }, said => said, 1,
             TestContext.Current.CancellationToken);
+        if (first)
+        {
+            Assert.Equal("here", await AskAsync());
+        }
+
+        if (status == 0)
+        {
+            endpoint.Dispose();
+        }
+
         if (comes)
         {
             Assert.Equal("here", await AskAsync());
