@@ -99,6 +99,16 @@ internal static class Signals
         }
     }
 
+    /// <summary>Whether this process was started to ignore a signal. Linux tells; elsewhere .NET leaves such signals
+    /// alone by itself.</summary>
+    internal static bool IsIgnored(int number)
+    {
+        const string Mask = "SigIgn:";
+        return File.Exists("/proc/self/status")
+            && File.ReadLines("/proc/self/status").FirstOrDefault(line => line.StartsWith(Mask)) is { } line
+            && (Convert.ToUInt64(line[Mask.Length..].Trim(), 16) >> (number - 1) & 1) == 1;
+    }
+
     private static void Take(int number, bool again = true)
     {
         if (number == 2 && OnInterrupt is { } instead)
@@ -168,15 +178,6 @@ internal static class Signals
         }
 
         ExitNow(code);
-    }
-
-    // Linux tells which signals a process was started to ignore; elsewhere .NET leaves them alone by itself.
-    private static bool IsIgnored(int number)
-    {
-        const string Mask = "SigIgn:";
-        return File.Exists("/proc/self/status")
-            && File.ReadLines("/proc/self/status").FirstOrDefault(line => line.StartsWith(Mask)) is { } line
-            && (Convert.ToUInt64(line[Mask.Length..].Trim(), 16) >> (number - 1) & 1) == 1;
     }
 
     [DllImport("libc", EntryPoint = "_exit")]

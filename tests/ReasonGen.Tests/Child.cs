@@ -1,6 +1,8 @@
 using System.ComponentModel;
 using System.Diagnostics;
 using System.Runtime.InteropServices;
+using ReasonGen.Host;
+using Xunit;
 
 namespace ReasonGen.Tests;
 
@@ -29,11 +31,17 @@ internal sealed class Child : Process
         return await child.EndAsync();
     }
 
-    /// <summary>Sends a signal to a process, at once: "HUP", "INT", "KILL" or "TERM".</summary>
-    internal static void Signal(int id, string name) => _ = Send(id, name switch
+    /// <summary>Sends a signal to a process, at once: "HUP", "INT", "KILL" or "TERM". One that the tests were started to
+    /// ignore, as by nohup, their children ignore too: then the test is skipped.</summary>
+    internal static void Signal(int id, string name)
     {
-        "HUP" => 1, "INT" => 2, "KILL" => 9, "TERM" => 15, _ => throw new ArgumentException($"no signal {name}"),
-    });
+        var number = name switch
+        {
+            "HUP" => 1, "INT" => 2, "KILL" => 9, "TERM" => 15, _ => throw new ArgumentException($"no signal {name}"),
+        };
+        Assert.SkipWhen(Signals.IsIgnored(number), $"the tests were started to ignore SIG{name}");
+        _ = Send(id, number);
+    }
 
     /// <summary>The same to this one.</summary>
     internal void Signal(string name) => Signal(Id, name);
