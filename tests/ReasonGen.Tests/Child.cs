@@ -31,8 +31,8 @@ internal sealed class Child : Process
         return await child.EndAsync();
     }
 
-    /// <summary>Sends a signal to a process, at once: "HUP", "INT", "KILL" or "TERM". One that the tests were started to
-    /// ignore, as by nohup, their children ignore too: then the test is skipped.</summary>
+    /// <summary>Sends a signal to a process, at once: "HUP", "INT", "KILL" or "TERM". One that the tests were started
+    /// to ignore, as by nohup, their children ignore too: then the test is skipped.</summary>
     internal static void Signal(int id, string name)
     {
         var number = name switch
