@@ -27,7 +27,8 @@ internal sealed class KernelProcess : IDisposable
             {
                 var said = Process.HasExited ? Process.StandardError.ReadToEnd() : "";
                 Process.Dispose();
-                if (said.Length == 0 || tries == MostTries) // otherwise a port that was free was another's by then
+                // a port that was free may be another's by then
+                if (tries == MostTries || (said.Length == 0 && tries > 1))
                 {
                     throw new InvalidOperationException($"no kernel: {said}", e);
                 }
