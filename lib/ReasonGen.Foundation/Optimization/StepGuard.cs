@@ -33,4 +33,19 @@ internal sealed class StepGuard
 
         return scope;
     }
+
+    /// <summary>Saves after a step that did not come to its end. Most of those changed nothing; of one that was broken
+    /// off half-way the state before stays.</summary>
+    /// <param name="save">Writes a state, under <see cref="Save"/>.</param>
+    internal static void SaveWhole(Action save)
+    {
+        try
+        {
+            save();
+        }
+        catch (InvalidOperationException)
+        {
+            // what broke the step off is told, and not this
+        }
+    }
 }

@@ -88,8 +88,15 @@ internal static partial class CellParts
             if (asked is not null)
             {
                 var text = asked.Groups["text"].Value.Trim();
-                (asked.Groups["packages"].Success ? packages : sources)
-                    .Add(asked.Groups["packages"].Success ? text : Source(text, directory));
+                if (asked.Groups["packages"].Success)
+                {
+                    packages.Add(text);
+                }
+                else
+                {
+                    sources.Add(Source(text, directory));
+                }
+
                 lines.Add("");
                 continue;
             }

@@ -140,12 +140,13 @@ public static class PaperClaims
 
         var (low, high) = (both[worse], both[better]);
         var (difference, seeds) = low.To(high);
-        var otherwise = Otherwise(low, high);
+        var outcome = Told(difference);
+        var otherwise = Otherwise(low, high, outcome);
         return claim with
         {
             Ours = $"{Name(worse)} {low.Score().Text()}, {Name(better)} {high.Score().Text()}"
                 + (otherwise.Length == 0 ? "" : $"; {otherwise}"),
-            Difference = difference, Outcome = Told(difference),
+            Difference = difference, Outcome = outcome,
             Rests = Runs(seeds) + (study.OfSingleRuns && seeds > 1 ? " of RL alone" : ""),
         };
     }
@@ -159,7 +160,8 @@ public static class PaperClaims
                 var pair = evidence.Paper.Common("none" + run.Name["adaptive".Length..], run.Name);
                 return (Run: run, Arms: pair.Arms.Count == 2 ? pair.Arms.Select(arm => pair[arm]).ToArray() : []);
             }).Where(pair => pair.Arms.Length > 0)
-            .Select(pair => (pair.Run, pair.Arms, By: pair.Arms[0].To(pair.Arms[1]))).ToArray();
+            .Select(pair => (pair.Run, pair.Arms, By: pair.Arms[0].To(pair.Arms[1])))
+            .Select(part => (part.Run, part.Arms, part.By, Outcome: Told(part.By.Difference))).ToArray();
         if (found.Length == 0)
         {
             return claim with { Ours = "no recorded run" };
@@ -167,34 +169,35 @@ public static class PaperClaims
 
         // beside parts of several seeds, one of a single seed is shown and does not count
         var counted = found.Any(part => part.By.Seeds > 1) ? found.Where(part => part.By.Seeds > 1).ToArray() : found;
-        string Says(StudyRun run, PaperArm[] arms, Interval by)
+        string Says(StudyRun run, PaperArm[] arms, ClaimOutcome outcome)
         {
-            var otherwise = Otherwise(arms[0], arms[1]);
-            return !counted.Any(part => part.Run == run) ? "one seed"
-                : Seen(Told(by)) + (otherwise.Length == 0 ? "" : $" ({otherwise})");
+            if (!counted.Any(part => part.Run == run))
+            {
+                return "one seed";
+            }
+
+            var otherwise = Otherwise(arms[0], arms[1], outcome);
+            return Seen(outcome) + (otherwise.Length == 0 ? "" : $" ({otherwise})");
         }
 
         var texts = found.Select(part => FormattableString.Invariant($"{part.Run.Flips}")
             + (part.Run.RateFactor == 1 ? "" : $" at {part.Run.RateFactor} × the learning rate")
-            + $": {part.By.Difference.Text(signed: true)}, {Says(part.Run, part.Arms, part.By.Difference)}");
+            + $": {part.By.Difference.Text(signed: true)}, {Says(part.Run, part.Arms, part.Outcome)}");
         var (least, most) = (counted.Min(part => part.By.Seeds), counted.Max(part => part.By.Seeds));
         return claim with
         {
             Ours = $"share of wrong verdicts {string.Join("; ", texts)}",
-            Outcome = Together(counted.Select(part => Told(part.By.Difference))),
+            Outcome = Together(counted.Select(part => part.Outcome)),
             Rests = least == most ? Runs(most) : $"{least} to {most} seeds",
         };
     }
 
     // lower temperatures at which the outcome is another one than at temperature 1
-    private static string Otherwise(PaperArm worse, PaperArm better)
-    {
-        var usual = Told(worse.To(better).Difference);
-        return string.Join(", ", PaperFiles.Samplings.Skip(1)
+    private static string Otherwise(PaperArm worse, PaperArm better, ClaimOutcome usual) => string.Join(", ",
+        PaperFiles.Samplings.Skip(1)
             .Select(sampling => (Sampling: sampling, Outcome: Told(worse.To(better, sampling).Difference)))
             .Where(other => other.Outcome != usual)
             .Select(other => $"{(other.Sampling == "greedy" ? "greedy" : "T 0.5")} {Seen(other.Outcome)}"));
-    }
 
     private static PaperClaim Curves(PaperClaim claim, PaperArm arm, Part[] parts)
     {

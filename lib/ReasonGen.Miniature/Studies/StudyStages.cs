@@ -195,15 +195,7 @@ public sealed partial class Study
             }
             catch (Exception e) when (done() > 0 && record.Count == done() && e is not NonFiniteLossException)
             {
-                try
-                {
-                    SaveState(); // most steps that did not come to their end changed nothing
-                }
-                catch (InvalidOperationException)
-                {
-                    // this one did: the stage goes on from the state before
-                }
-
+                StepGuard.SaveWhole(SaveState);
                 throw;
             }
 

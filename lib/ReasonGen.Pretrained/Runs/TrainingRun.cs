@@ -129,7 +129,7 @@ public sealed class TrainingRun : IDisposable
             && (parts.Ranks.Size == 1 // one of several ranks cannot save alone: these are thrown on all
                 || e is EndpointException or TooFewGroupsException or OperationCanceledException))
         {
-            SaveWhole();
+            StepGuard.SaveWhole(SaveState);
             throw;
         }
 
@@ -193,19 +193,6 @@ public sealed class TrainingRun : IDisposable
             }
 
             folder.Prune(control.Keep); // what was killed at it left the rest
-        }
-    }
-
-    // Most steps that did not come to their end changed nothing; the state of one that did is refused.
-    private void SaveWhole()
-    {
-        try
-        {
-            SaveState();
-        }
-        catch (InvalidOperationException)
-        {
-            // what broke the step off is told: the run goes on from the state before
         }
     }
 

@@ -51,11 +51,6 @@ internal sealed class KernelClient : IDisposable
 
     internal KernelConnection Connection { get; }
 
-    /// <summary>A kernel that serves on a thread of its own until it is asked for the end.</summary>
-    internal static Task Served(JupyterKernel kernel, CancellationToken end) =>
-        Task.Factory.StartNew(() => kernel.Run(end), CancellationToken.None, TaskCreationOptions.LongRunning,
-            TaskScheduler.Default);
-
     /// <summary>Free ports of this machine, and a key.</summary>
     internal static KernelConnection NewConnection()
     {
@@ -178,29 +173,29 @@ internal sealed class KernelClient : IDisposable
         }
     }
 
-    // One question at a time, and none is left open: the end of one that is answered during a cell is told together
-    // with the word that the cell still runs.
+    // None is left open: the end of one that is answered during a cell is told together with the word that the cell
+    // still runs. Answers keep the order of questions, so with that of the latest no other is to come.
     private void Greet(Func<bool> isGone)
     {
         var since = Stopwatch.StartNew();
-        string id;
-        do
+        var (asked, again) = (TimeSpan.Zero, TimeSpan.FromSeconds(10));
+        var (id, isAnswered) = (Send("kernel_info_request", []), false);
+        while (!isAnswered || !IsIdle(id))
         {
-            id = Send("kernel_info_request", []);
-            while ((string?)Receive(shell, Moment)?.Parent["msg_id"] != id)
+            if (isGone() || since.Elapsed > Patience)
             {
-                if (isGone() || since.Elapsed > Patience)
-                {
-                    throw new TimeoutException("the kernel did not start");
-                }
+                throw new TimeoutException("the kernel did not start, or its broadcasts are not heard");
             }
 
-            if (since.Elapsed > Patience)
+            // the question was lost, or answered before the broadcast channel was joined
+            if (isAnswered || since.Elapsed - asked > again)
             {
-                throw new TimeoutException("the broadcast channel was not joined");
+                (asked, again) = (since.Elapsed, 2 * again);
+                id = Send("kernel_info_request", []);
             }
+
+            isAnswered = (string?)Receive(shell, Moment)?.Parent["msg_id"] == id;
         }
-        while (!IsIdle(id)); // told before the broadcast channel was joined
 
         Drain();
     }

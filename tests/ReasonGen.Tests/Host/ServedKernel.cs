@@ -16,7 +16,8 @@ internal sealed class ServedKernel : IDisposable
     internal ServedKernel()
     {
         (kernel, var connection) = Listen();
-        served = KernelClient.Served(kernel, end.Token);
+        served = Task.Factory.StartNew(() => kernel.Run(end.Token), CancellationToken.None,
+            TaskCreationOptions.LongRunning, TaskScheduler.Default);
         Client = new KernelClient(connection, () => served.IsCompleted);
     }
 
