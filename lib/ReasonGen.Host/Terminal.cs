@@ -33,6 +33,16 @@ internal static class Terminal
     /// <summary>The same on one line.</summary>
     internal static string Line(string text) => Plain(text).Replace("\n", "\\n").Replace("\t", " ");
 
+    /// <summary>A line on standard error in place of the one that stands there, until the next; empty to clear it. Only
+    /// a terminal shows it.</summary>
+    internal static void Passing(string line)
+    {
+        if (!System.Console.IsErrorRedirected)
+        {
+            System.Console.Error.Write($"\r{line}\x1b[K");
+        }
+    }
+
     /// <summary>A console on standard output or standard error, which breaks lines at a terminal's width and nowhere
     /// else.</summary>
     internal static IAnsiConsole Console(bool error = false)

@@ -145,7 +145,7 @@ internal static class GenerateCommand
                 claim.Touch();
                 var drawn = outcomes.Values.Count(outcome => outcome == SuiteOutcome.Drawn) + share;
                 var left = watch.Elapsed * (Math.Max(0, suite.Items.Count - outcomes.Count - share) / drawn);
-                Progress(
+                Terminal.Passing(
                     $"{item.Index + 1}/{suite.Items.Count} {Plain(item.Name)} {share:0%}, about "
                     + $"{(int)left.TotalHours}:{left:mm\\:ss} left");
             }, cancel);
@@ -176,7 +176,7 @@ internal static class GenerateCommand
         }
         catch (OperationCanceledException)
         {
-            Progress("");
+            Terminal.Passing("");
             Console.Error.WriteLine(
                 $"Interrupted. {suite.Items.Count(suite.IsDone)} of {suite.Items.Count} prompts are in {suite.Folder}; "
                 + "the same command goes on from there.");
@@ -203,7 +203,7 @@ internal static class GenerateCommand
     {
         if (step.Outcome == SuiteOutcome.Drawn)
         {
-            Progress("");
+            Terminal.Passing("");
             Console.WriteLine(
                 $"{step.Item.Index + 1}/{suite.Items.Count} {Plain(step.Item.Name)} {step.Seconds:0.0} s  "
                 + $"{Plain(step.Item.Prompt)}");
@@ -212,13 +212,4 @@ internal static class GenerateCommand
 
     // a prompt or a file's name is shown, not obeyed: terminals take orders from control characters
     private static string Plain(string text) => string.Concat(text.Select(c => char.IsControl(c) ? ' ' : c));
-
-    // one line that keeps changing, where someone is looking
-    private static void Progress(string text)
-    {
-        if (!Console.IsErrorRedirected)
-        {
-            Console.Error.Write($"\r{text}\x1b[K");
-        }
-    }
 }

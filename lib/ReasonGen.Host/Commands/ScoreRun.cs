@@ -169,18 +169,15 @@ internal sealed class ScoreRun
             refused = 0;
             work(item);
             done++;
-            if (!Console.IsErrorRedirected && (shared || done % 100 == 0))
+            if (shared || done % 100 == 0)
             {
                 var left = watch.Elapsed / done * (items.Count - done);
-                Console.Error.Write($"\r{done}/{items.Count} {Terminal.Line(name(item))}, about "
-                    + $"{(int)left.TotalHours}:{left:mm\\:ss} left\x1b[K");
+                Terminal.Passing($"{done}/{items.Count} {Terminal.Line(name(item))}, about "
+                    + $"{(int)left.TotalHours}:{left:mm\\:ss} left");
             }
         }
 
-        if (!Console.IsErrorRedirected)
-        {
-            Console.Error.Write("\r\x1b[K");
-        }
+        Terminal.Passing("");
     }
 
     /// <summary>Reads an image; names it where it is black.</summary>

@@ -197,8 +197,11 @@ internal sealed partial class TrainRewards
     }
 
     // a line that keeps changing may stand there
-    private static void Say(string text) =>
-        Console.Error.WriteLine((Console.IsErrorRedirected ? "" : "\r\x1b[K") + Terminal.Line(text));
+    private static void Say(string text)
+    {
+        Terminal.Passing("");
+        Console.Error.WriteLine(Terminal.Line(text));
+    }
 
     // what names and shapes tell of files that no option makes usable
     private static void Expect(string name, string path, bool any)

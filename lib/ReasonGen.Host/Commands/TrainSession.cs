@@ -228,12 +228,13 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
                 + $"s a step, about {(int)progress.Left.TotalHours}:{progress.Left:mm\\:ss} left";
             if (seen && progress.Done < progress.Total)
             {
-                Console.Error.Write($"\r{line}\x1b[K");
+                Terminal.Passing(line);
             }
             else if (watch.Elapsed - last > Report || progress.Done == progress.Total)
             {
                 last = watch.Elapsed;
-                Console.WriteLine(seen ? $"\r{line}\x1b[K" : line);
+                Terminal.Passing("");
+                Console.WriteLine(line);
             }
         };
     }

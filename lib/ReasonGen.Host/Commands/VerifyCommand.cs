@@ -177,7 +177,8 @@ internal static class VerifyCommand
 
         using (pipeline)
         {
-            foreach (var check in new ModelVerification(pipeline, suite, seer).Run(Starting, cancel))
+            foreach (var check in new ModelVerification(pipeline, suite, seer).Run(
+                part => Terminal.Passing($"{part} …"), cancel))
             {
                 yield return check;
             }
@@ -192,7 +193,7 @@ internal static class VerifyCommand
 
     private static (T? Opened, VerifyCheck? Missed) Opened<T>(string name, Func<T> open)
     {
-        Starting(name);
+        Terminal.Passing($"{name} …");
         try
         {
             return (open(), null);
@@ -203,21 +204,9 @@ internal static class VerifyCommand
         }
     }
 
-    private static void Starting(string what)
-    {
-        if (!Console.IsErrorRedirected)
-        {
-            Console.Error.Write($"\r{what} …\x1b[K");
-        }
-    }
-
     private static void Tell(VerifyCheck check)
     {
-        if (!Console.IsErrorRedirected)
-        {
-            Console.Error.Write("\r\x1b[K");
-        }
-
+        Terminal.Passing("");
         var outcome = check.Outcome switch { VerifyOutcome.Passed => "ok    ", VerifyOutcome.Missed => "MISSED", _ =>
             "–     " };
         Console.WriteLine(Terminal.Line($"{outcome} {check.Name,-16} {check.Value}")

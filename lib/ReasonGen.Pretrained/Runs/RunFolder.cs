@@ -1,46 +1,28 @@
 // The folder of a run:
 //   run.json            what it is made from, the command             settings.json   every setting
-//   metrics.csv, validation.csv, events.out.tfevents.*                samples/        sheets of images, what was
-//   thought
+//   metrics.csv, validation.csv, events.out.tfevents.*                samples/        sheets of images, thoughts
 //   state.safetensors   what it goes on from
 //   checkpoints/step-000100/, best/, model/ (at the end)    folders that other programs open, each with a training.json
 //   best-next/          takes the place of best/ when the state is saved that knows of it
 //   earlier-1/          what a run left whose state was removed before this one was begun
 using System.Diagnostics;
-using System.Globalization;
-using System.IO.Hashing;
-using System.Text;
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Files;
-using ReasonGen.Grpo;
 
 namespace ReasonGen.Runs;
 
 /// <summary>The folder of an unattended run: one process at a time, one set of settings.</summary>
-public sealed class RunFolder : IDisposable
+public sealed partial class RunFolder : IDisposable
 {
     internal const string Description = "run.json", SettingsFile = "settings.json";
-    private const string Claims = ".claims", Training = Safetensors.Training;
-
-    /// <summary>Begins the names of an identity's settings of samples, as they are set: data.samplesPerStep; "data" is
-    /// the data themselves. Earlier versions wrote those settings into settings.json alone.</summary>
-    internal const string OfSamples = "data.";
-
-    /// <summary>Pairs of controllers of runs of which that is not written: they had one.</summary>
-    public const int PairsBefore = 1;
-
-    // of the identity; the last was written by earlier versions, and never decided anything
-    private static readonly string[] Free =
-        [.. GrpoConfig.WhenToGiveUp.Select(name => $"grpo.{Settings.Name(name)}"), Settings.ModelsOwn];
-
+    private const string Claims = ".claims";
     private static readonly TimeSpan Expiry = TimeSpan.FromMinutes(2), TouchInterval = TimeSpan.FromSeconds(10),
         Ending = TimeSpan.FromSeconds(15), Look = TimeSpan.FromSeconds(0.5);
     private readonly FileLease? lease;
     private readonly Timer? touching;
     private readonly Action<string>? tell;
-    private readonly HashSet<string> left = []; // told of
 
     private RunFolder(string folder, FileLease? lease, string identity, Action<string>? tell)
     {
@@ -55,15 +37,6 @@ public sealed class RunFolder : IDisposable
 
     /// <summary>Where the state is from which the run goes on.</summary>
     public string State => In("state.safetensors");
-
-    /// <summary>The best checkpoint by validation.</summary>
-    public string Best => In("best");
-
-    /// <summary>A better one that waits for the state to be saved: until then a killed run goes on before it.</summary>
-    internal string Better => In("best-next");
-
-    /// <summary>What the run ends with.</summary>
-    public string Final => In("model");
 
     /// <summary>Takes the folder for a run, a new one or one that was interrupted.</summary>
     /// <param name="folder">Made when missing. Where its state was removed, the run begins anew, and what the one
@@ -131,20 +104,6 @@ public sealed class RunFolder : IDisposable
     /// <summary>The folder as the other ranks of a run see it: the first has taken it and writes there.</summary>
     public static RunFolder Follow(string folder) => new(Path.GetFullPath(folder), null, "", null);
 
-    /// <summary>What decides the numbers of the run in a folder, where it has a state; otherwise null.</summary>
-    public static JToken? BegunAs(string folder)
-    {
-        try
-        {
-            using var run = Follow(folder);
-            return File.Exists(run.State) ? Read(run.In(Description))["identity"] : null;
-        }
-        catch (UnusableFileException)
-        {
-            return null; // who opens the folder is told
-        }
-    }
-
     /// <summary>Tells this run and its state from others, so that ranks see whether they see the same.</summary>
     public string Fingerprint => string.Join(' ', new[] { In(Description), State }.Select(path =>
         File.Exists(path) ? HashOf(path == State ? string.Join(' ', SafetensorsHeader.Read(path).Metadata.Values)
@@ -189,150 +148,8 @@ public sealed class RunFolder : IDisposable
     /// <summary>A path in the folder.</summary>
     public string In(params ReadOnlySpan<string> names) => Path.Combine([Folder, .. names]);
 
-    /// <summary>The checkpoint after so many steps.</summary>
-    public string Checkpoint(long step) => In("checkpoints", $"step-{step:000000}");
-
     /// <summary>Sheet of sample images after so many steps, without its ending.</summary>
     public string Samples(long step) => In("samples", $"step-{step:000000}");
-
-    /// <summary>Whether a path leads into a model or checkpoint of a run in this folder: the run replaces those, and
-    /// moves them where it begins anew.</summary>
-    /// <param name="folder">The run's folder, which need not be there.</param>
-    /// <param name="path">By whatever links.</param>
-    internal static bool Replaces(string folder, string path)
-    {
-        using var run = Follow(folder);
-        var real = RealPath.Of(path) + Path.DirectorySeparatorChar;
-        return new[] { run.Final, run.Best, run.Better, run.In("checkpoints") }.Any(own =>
-            real.StartsWith(RealPath.Of(own) + Path.DirectorySeparatorChar, StringComparison.OrdinalIgnoreCase));
-    }
-
-    /// <summary>Steps behind a folder that other programs open; null where it is not there or not whole.</summary>
-    public static long? StepOf(string folder) => OriginOf(folder)?.Step;
-
-    /// <summary>Whether a folder that other programs open is whole, and of this run after so many steps.</summary>
-    internal bool Holds(string folder, long step) => OriginOf(folder) == (step, Identity);
-
-    private static (long? Step, string? Run)? OriginOf(string folder)
-    {
-        try
-        {
-            var path = Path.Combine(folder, Training);
-            return File.Exists(path) && JObject.Parse(File.ReadAllText(path)) is var training
-                ? ((long?)training["step"], (string?)training["run"]) : null;
-        }
-        catch (Exception e) when (e is JsonException or ArgumentException or FormatException or OverflowException
-            || FileKinds.IsAboutFile(e))
-        {
-            return null;
-        }
-    }
-
-    /// <summary>Fills a folder that other programs open, and says in it what it is of; that comes last, so that it
-    /// tells that all is there.</summary>
-    internal static void Fill(string folder, Action<string> write, JObject training)
-    {
-        if (Directory.Exists(folder))
-        {
-            File.Delete(Path.Combine(folder, Training));
-        }
-
-        write(folder);
-        AtomicFile.Write(Path.Combine(folder, Training), training.ToString() + "\n");
-    }
-
-    /// <summary>Removes all but the newest checkpoints.</summary>
-    internal void Prune(int keep)
-    {
-        foreach (var (_, path) in Steps("checkpoints").OrderByDescending(one => one.Step).Skip(keep))
-        {
-            _ = Remove(path);
-        }
-    }
-
-    /// <summary>How a folder is deleted; replaced in tests.</summary>
-    internal Action<string> Delete { get; set; } = static folder => Directory.Delete(folder, true);
-
-    // What says that it is whole goes first, should this be killed on the way. What cannot be removed, as a network's
-    // file system keeps a file that somebody has open, ends no run.
-    private bool Remove(string folder)
-    {
-        try
-        {
-            File.Delete(Path.Combine(folder, Training));
-            Delete(folder);
-            return true;
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            if (left.Add(folder))
-            {
-                tell?.Invoke($"{folder} is not needed any more, and could not be removed: {e.Message.TrimEnd('.')}. "
-                    + (StepOf(folder) is null ? "What is left of it counts as no checkpoint." : "Remove it yourself."));
-            }
-
-            return false;
-        }
-    }
-
-    /// <summary>Makes the better checkpoint the best, where one waits that is whole; it goes on waiting while the one
-    /// before cannot be removed.</summary>
-    internal void TakeBetter()
-    {
-        if (StepOf(Better) is not null && (!Directory.Exists(Best) || Remove(Best)))
-        {
-            Directory.Move(Better, Best);
-        }
-    }
-
-    /// <summary>Sees to it that the best checkpoint is of the step that is the best by the table of a run that goes on:
-    /// one of a step that is to be made again is none.</summary>
-    /// <param name="step">That step; null where none was validated.</param>
-    /// <param name="comes">Whether it is exported yet, where it is missing: until then an older one stays.</param>
-    internal void SettleBest(long? step, bool comes = false)
-    {
-        if (Directory.Exists(Better) && (StepOf(Better) is not { } better || better != step))
-        {
-            _ = Remove(Better);
-        }
-        else
-        {
-            TakeBetter();
-        }
-
-        if (Directory.Exists(Best) && (StepOf(Best) is not { } kept || (kept != step && !(comes && kept < step))))
-        {
-            var aside = EarlierRun.Move(this, [Best]);
-            tell?.Invoke($"The checkpoint in {Best} is of a step that the saved state does not know of; it is in "
-                + $"{aside} now.");
-        }
-    }
-
-    /// <summary>Removes what a killed run made of steps that it goes on before, and the events, which are written
-    /// anew.</summary>
-    internal void Forget(long reached)
-    {
-        foreach (var (_, path) in Steps("checkpoints").Concat(Steps("samples")).Where(one => one.Step > reached)
-            .Concat(Events.Select(path => (reached, path))))
-        {
-            if (Directory.Exists(path))
-            {
-                _ = Remove(path);
-            }
-            else
-            {
-                File.Delete(path);
-            }
-        }
-    }
-
-    /// <summary>Files of TensorBoard.</summary>
-    internal string[] Events => Directory.GetFiles(Folder, "events.out.tfevents.*");
-
-    private (long Step, string Path)[] Steps(string folder) => !Directory.Exists(In(folder)) ? []
-        : [.. Directory.GetFileSystemEntries(In(folder), "step-*").Select(path =>
-            (long.TryParse(System.IO.Path.GetFileNameWithoutExtension(path)[5..], CultureInfo.InvariantCulture,
-                out var step) ? step : -1, path)).Where(one => one.Item1 >= 0)];
 
     public void Dispose()
     {
@@ -351,19 +168,6 @@ public sealed class RunFolder : IDisposable
         FileLease.Sweep(In(Claims), Expiry);
     }
 
-    private static string HashOf(string text) =>
-        Convert.ToHexStringLower(XxHash128.Hash(Encoding.UTF8.GetBytes(text)));
-
-    private void Expect(JObject identity)
-    {
-        if (DifferencesTo(identity) is { Count: > 0 } different)
-        {
-            throw new UnusableFileException(Folder,
-                $"the run there was begun otherwise: {string.Join("; ", different)}",
-                "repeat that command, or choose another folder");
-        }
-    }
-
     // numbers by two sets cannot be held against each other
     private string? SettleValidation(string? now)
     {
@@ -376,44 +180,6 @@ public sealed class RunFolder : IDisposable
         }
 
         return now ?? was;
-    }
-
-    private bool WasBegunAs(JObject identity)
-    {
-        try
-        {
-            return File.Exists(In(Description)) && DifferencesTo(identity).Count == 0;
-        }
-        catch (UnusableFileException)
-        {
-            return false; // nobody can tell
-        }
-    }
-
-    private IReadOnlyList<string> DifferencesTo(JObject identity)
-    {
-        var (was, now) = (Read(In(Description))["identity"], JToken.Parse(identity.ToString()));
-        if (was?["entropy"] is JObject entropy && now["entropy"]?["pairs"] is not null)
-        {
-            entropy.TryAdd("pairs", PairsBefore);
-        }
-
-        if (was is JObject begun && now is JObject asked
-            && asked.Properties().Where(one => one.Name.StartsWith(OfSamples) && !begun.ContainsKey(one.Name)).ToArray()
-                is { Length: > 0 } unwritten)
-        {
-            var settings = Read(In(SettingsFile))["data"];
-            begun.Add(unwritten.Select(one =>
-                new JProperty(one.Name, settings?[one.Name[OfSamples.Length..]] ?? one.Value)));
-        }
-
-        foreach (var name in Free)
-        {
-            was?.SelectToken(name)?.Parent?.Remove();
-            now.SelectToken(name)?.Parent?.Remove();
-        }
-
-        return SettingsDifference.Of(was, now);
     }
 
     private static JObject Read(string path)

@@ -1,4 +1,5 @@
 using ReasonGen.Judges.Layers;
+using ReasonGen.Tests.Devices;
 using TorchSharp;
 using TorchSharp.Modules;
 using Xunit;
@@ -17,7 +18,8 @@ public sealed class LayerTests
         var block = new TransformerBlock(new(12, 3, 20, Activation.Gelu, 1e-12) { NormLast = true, ContextWidth = 8 },
             ClipFixture.Target);
         var (x, context) = (Values(2, 5, 12), Values(2, 4, 8));
-        var mask = tensor(new[] { true, true, true, false, false, true, true, true, true, true }, [2, 1, 1, 5]);
+        var mask = tensor(new[] { true, true, true, false, false, true, true, true, true, true }, [2, 1, 1, 5],
+            device: TestDevice.Device);
         var parts = block.named_modules().ToDictionary(part => part.name, part => part.module);
         Tensor Linear(string name, Tensor y) => ((Linear)parts[name]).forward(y);
         Tensor Norm(string name, Tensor y) => ((LayerNorm)parts[name]).forward(y);
@@ -67,5 +69,5 @@ public sealed class LayerTests
     }
 
     private static Tensor Values(params long[] shape) => arange(shape.Aggregate(1L, (product, size) => product * size),
-        ScalarType.Float32).mul(0.7).sin().view(shape);
+        ScalarType.Float32, TestDevice.Device).mul(0.7).sin().view(shape);
 }

@@ -179,8 +179,8 @@ public sealed class QwenFolderTests : IDisposable
         Assert.Contains("image tokens",
             Assert.Throws<ArgumentException>(() =>
                 model.Embed(input with { Ids = input.Ids.narrow(1, 0, input.Ids.shape[1] - 1).masked_fill(
-            arange(input.Ids.shape[1] - 1).eq(input.Ids[0].Values<long>().ToList().IndexOf(model.Config.ImageToken)),
-            1) })).Message);
+                    arange(input.Ids.shape[1] - 1, device: input.Ids.device)
+                        .eq(input.Ids[0].Values<long>().ToList().IndexOf(model.Config.ImageToken)), 1) })).Message);
         Assert.Contains("as the grids say",
             Assert.Throws<ArgumentException>(() => model.Embed(input with { Grids = [grid, grid] })).Message);
         Assert.Contains("places for", Assert.Throws<ArgumentException>(() =>
