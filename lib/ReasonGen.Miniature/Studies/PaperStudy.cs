@@ -73,19 +73,20 @@ public sealed class PaperArm
         Possible(measure, SeedIntervals.Mean([.. Of(measure, sampling).Values]));
 
     /// <summary>Mean of the last quarter of a curve, of each seed.</summary>
-    /// <inheritdoc cref="Over"/>
+    /// <inheritdoc cref="Over{T}(string, Func{double[], T})"/>
     public IReadOnlyDictionary<long, double> Late(string column) =>
         Over(column, curve => curve.TakeLast((curve.Length + 3) / 4).Average());
 
     /// <summary>Mean of <see cref="Late"/> over seeds, with Student's interval, as far as the column can go.</summary>
-    /// <inheritdoc cref="Over"/>
+    /// <inheritdoc cref="Over{T}(string, Func{double[], T})"/>
     public Interval End(string column) => Possible(column, SeedIntervals.Mean([.. Late(column).Values]));
 
-    /// <summary>A number of the curve of each seed.</summary>
+    /// <summary>What is taken from the curve of each seed: a number, or all its points.</summary>
     /// <param name="column">As for <see cref="Curve"/>.</param>
     /// <param name="of">Takes it from the points.</param>
+    /// <typeparam name="T">Of what is taken.</typeparam>
     /// <exception cref="ArgumentException">There is no such column, or the arm has no curves.</exception>
-    public IReadOnlyDictionary<long, double> Over(string column, Func<double[], double> of) => Points(column)
+    public IReadOnlyDictionary<long, T> Over<T>(string column, Func<double[], T> of) => Points(column)
         .GroupBy(point => PaperStudy.Whole(point["seed"])).ToDictionary(seed => seed.Key,
             seed => of([.. seed.Select(point => PaperStudy.Real(point[column]))]));
 
