@@ -46,6 +46,10 @@ public sealed record ComputeTarget(Device Device, ScalarType DType)
     /// <summary>The same device in fp32, as the study computes everywhere.</summary>
     public ComputeTarget Exact => this with { DType = ScalarType.Float32 };
 
+    /// <summary>As <see cref="Parse"/> reads it, with the type: "cpu,fp32", "cuda:0,bf16".</summary>
+    public string Name => (IsCpu ? "cpu" : $"cuda:{Math.Max(0, Device.index)}")
+        + (DType == ScalarType.BFloat16 ? ",bf16" : ",fp32");
+
     /// <summary>The GPU; null for the CPU, or where the driver does not tell.</summary>
     public Gpu? Gpu => Device.type == DeviceType.CUDA
         ? Gpus.All.FirstOrDefault(gpu => gpu.Index == Math.Max(0, Device.index)) : null;

@@ -50,7 +50,11 @@ internal static class PlanCommand
         {
             Description = "Samples or rollouts of one forward pass. Default: 4 in sft, 2 in grpo.",
         };
-        var rows = new Option<int?>("--rows") { Description = "Rollouts of grpo sampled together. Default: 16." };
+        var rows = new Option<int?>("--rows")
+        {
+            Description = "Rollouts of grpo sampled together. Default, as of train: 128, 64 or 32, as many as the GPU "
+                + "has room for, otherwise 16.",
+        };
         var plain =
             new Option<bool>("--no-checkpointing") { Description = "Keeps the whole graph for the backward pass." };
         var ranks = new Option<int>("--ranks")
@@ -95,11 +99,7 @@ internal static class PlanCommand
                     $"--lora is {rank}; it must be at least 0 and at most {LoraConfig.MostRank}"),
             };
             setup = parsed.GetValue(micro) is { } samples ? setup.WithMicroBatch(samples) : setup;
-            setup = setup with
-            {
-                CheckpointActivations = !parsed.GetValue(plain),
-                Rollout = setup.Rollout with { RowsAtATime = parsed.GetValue(rows) ?? setup.Rollout.RowsAtATime },
-            };
+            setup = setup with { CheckpointActivations = !parsed.GetValue(plain) };
             var (trained, judged) = (Stage(parsed.GetValue(stage)!), Judge(parsed.GetValue(judge)!));
             if (trained == TrainingStage.Sft && parsed.GetValue(rows) is not null)
             {
@@ -110,6 +110,9 @@ internal static class PlanCommand
             var size = parsed.GetValue(ranks) is >= 1 and <= MostRanks and var given ? given
                 : throw new UsageException($"--ranks is {parsed.GetValue(ranks)}; it must be 1 to {MostRanks}");
             var speed = Speed(parsed.GetValue(gpu)!, parsed.GetValue(bandwidth), parsed.GetValue(flops));
+            var together = parsed.GetValue(rows);
+            setup = together is { } some ? setup with { Rollout = setup.Rollout with { RowsAtATime = some } }
+                : trained == TrainingStage.Grpo ? setup.WithRows(speed.Bytes, judged, size) : setup;
             var count = parsed.GetValue(steps) ?? (trained == TrainingStage.Sft ? setup.Sft.TotalSteps : GrpoSteps);
             if (count < 1 || parsed.GetValue(price) is not (null or > 0 and < 1e6))
             {
@@ -125,6 +128,7 @@ internal static class PlanCommand
                 {
                     model = setup.Name, stage = trained.ToString().ToLowerInvariant(), loraRank = setup.Lora?.Rank ?? 0,
                     ranks = size, setup.CheckpointActivations,
+                    rowsAtATime = trained == TrainingStage.Grpo ? setup.Rollout.RowsAtATime : (int?)null,
                     rows = plan.Rows.Select(row => new
                     {
                         what = row.What, when = row.When.ToString().ToLowerInvariant(), row.GiB, why = row.Why,
@@ -140,6 +144,9 @@ internal static class PlanCommand
             var fits = Print(setup, trained, judged, size).Fits(speed.Bytes);
             Terminal.Console().WriteLine(
                 $"It {(fits ? "fits" : "does not fit")} one {speed.Name} ({speed.Bytes / 1e9:0} GB)."
+                + (trained == TrainingStage.Sft || together is not null ? ""
+                    : " Sampled together are as many rows as train takes there: --gpu names another GPU, "
+                        + "--rows sets them.")
                 + (fits || time is null ? "" : " What follows is for one with as much memory as it takes.")
                 + (time is null ? " Time and cost are estimated for one GPU only: leave --ranks out for them." : ""));
             if (time is not null)
@@ -192,9 +199,14 @@ internal static class PlanCommand
     internal static MemoryPlan Print(MemoryPlan plan)
     {
         var (setup, stage, ranks) = (plan.Setup, plan.Stage, plan.Ranks);
-        var trained = setup.Lora is { } lora ? $"LoRA of rank {lora.Rank}" : "all weights";
+        var trained = setup.Lora is { } lora
+            ? $"LoRA of rank {lora.Rank} (alpha {lora.Alpha:0.###}, scale {lora.Alpha / lora.Rank:0.###})"
+            : "all weights";
+        var round = setup.Grpo.PromptsPerRound * setup.Grpo.RolloutsPerPrompt;
         Terminal.Console().WriteLine($"{setup.Name}, {stage.ToString().ToLowerInvariant()}, {trained}, "
             + $"activations {(setup.CheckpointActivations ? "checkpointed" : "kept")}"
+            + (stage == TrainingStage.Sft ? ""
+                : $", {Math.Min(setup.Rollout.RowsAtATime, round)} rows sampled together")
             + (ranks == 1 ? "" : $", on each of {ranks} GPUs"));
         var table = new Table().Border(TableBorder.Simple).AddColumn("").AddColumn("when")
             .AddColumn(new TableColumn("GiB").RightAligned())
@@ -224,7 +236,8 @@ internal static class PlanCommand
         [
             ("with checkpointed activations", setup with { CheckpointActivations = true }),
             ("with --micro-batch 1", setup.WithMicroBatch(1)),
-            ("with --rows 8", setup with { Rollout = setup.Rollout with { RowsAtATime = 8 } }),
+            .. new[] { 64, 32, 16, 8 }.Where(rows => rows < setup.Rollout.RowsAtATime).Select(rows =>
+                ($"with --rows {rows}", setup with { Rollout = setup.Rollout with { RowsAtATime = rows } })),
             ("with --lora 16", setup.WithLora(16)),
             ("with --lora 16 and checkpointed activations", setup.WithLora(16) with { CheckpointActivations = true }),
         ];

@@ -25,7 +25,8 @@ internal sealed class TrainCommand(TrainingStage stage)
         Examples:
           reasongen train sft --model mini --out runs/sft
           reasongen train sft --model Janus-Pro-7B --data ReasonGen-R1-SFT-230k --validation held-out.parquet --out runs/sft
-          reasongen train sft --model Janus-Pro-1B --data set.parquet --steps 500 --set lora.rank=32 --out runs/sft
+          reasongen train sft --model Janus-Pro-1B --data set.parquet --steps 500
+            --set lora.rank=32 --set lora.alpha=64 --out runs/sft
           reasongen train sft --preset janus-7b --help-settings
         """;
 

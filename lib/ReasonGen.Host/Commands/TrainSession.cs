@@ -66,10 +66,13 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
     }
 
     /// <summary>Takes the folder: the first rank does, the others follow when all were started alike.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="about">Of this session; how many ranks train on what is added.</param>
     /// <exception cref="ArgumentException">They were not.</exception>
     internal RunFolder Open(string folder, JObject about)
     {
         var identity = Identity();
+        (about["ranks"], about["device"]) = (ranks.Size, target.Name);
         ranks.Agree(new JObject
         {
             ["stage"] = $"{stage}", ["settings"] = settings.ToJson(), ["out"] = Path.GetFullPath(folder),
@@ -169,8 +172,9 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
             Export = export, Provenance = new()
             {
                 ["model"] = found.Given, ["data"] = new JArray(data), ["settings"] = settings.ToJson(),
-                ["commit"] = RunRecord.CurrentCommit,
+                ["commit"] = RunRecord.CurrentCommit, ["ranks"] = ranks.Size, ["device"] = target.Name,
             },
+            Tell = Console.WriteLine,
         };
         return stage == TrainingStage.Sft ? ranks.AfterFirst(() => WithSamples(parts, pipeline, asked))
             : ranks.Awaited(() => WithPrompts(parts, pipeline), Loading);

@@ -7,11 +7,13 @@ namespace ReasonGen.Ranks;
 
 /// <summary>
 /// Controllers of each rank's own, which see its micro-batches alone, as in the paper, whose eight GPUs ran eight
-/// pairs. A state holds those of all ranks, and is gone on from by as many.
+/// pairs. A state holds those of all ranks, also where that is one, and is gone on from by as many.
 /// </summary>
 /// <param name="inner">The strategy; each rank has one.</param>
 /// <param name="ranks">The group.</param>
-public sealed class PerRankEntropy(IEntropyStrategy inner, IRankGroup ranks) : IEntropyStrategy
+/// <param name="tell">Told in a sentence where a state does not say of how many ranks it is; null for nobody.</param>
+public sealed class PerRankEntropy(IEntropyStrategy inner, IRankGroup ranks, Action<string>? tell = null)
+    : IEntropyStrategy
 {
     private const string All = "ranks";
 
@@ -29,7 +31,7 @@ public sealed class PerRankEntropy(IEntropyStrategy inner, IRankGroup ranks) : I
     public JObject SaveState()
     {
         var mine = inner.SaveState();
-        return ranks.Size == 1 || mine.Count == 0 ? mine : new()
+        return mine.Count == 0 ? mine : new()
         {
             [All] = new JArray(ranks.Texts(mine.ToString(Formatting.None), "controllers").Select(JObject.Parse)),
         };
@@ -41,14 +43,21 @@ public sealed class PerRankEntropy(IEntropyStrategy inner, IRankGroup ranks) : I
         if (state[All] is not JArray all)
         {
             inner.RestoreState(state); // of one process, or of a version that kept the first rank's alone
+            if (state.Count > 0)
+            {
+                tell?.Invoke("The saved state is of an earlier version, which did not write with entropy.perRank how "
+                    + $"many ranks trained: its one pair of controllers is taken by all of them, {ranks.Size} now.");
+            }
+
             return;
         }
 
         if (all.Count != ranks.Size)
         {
             throw new UnusableFileException("entropy.perRank",
-                $"the state holds the controllers of {all.Count} ranks, a pair of each, and the ranks are "
-                + $"{ranks.Size} now", $"go on with {all.Count}, or begin the run anew in another folder");
+                $"the state holds the controllers of {all.Count} rank{(all.Count == 1 ? "" : "s")}, a pair of each, "
+                + $"and the ranks are {ranks.Size} now",
+                $"go on with {all.Count}, or begin the run anew in another folder");
         }
 
         inner.RestoreState((JObject)all[ranks.Rank]);

@@ -102,7 +102,8 @@ public sealed record EntropyConfig
     public int Pairs { get; init; } = 1;
 
     /// <summary>Of several GPUs each has one pair of its own, which sees its micro-batches alone, as in the paper. A
-    /// run goes on with as many then. Default false: α is what one GPU would have.</summary>
+    /// run, also one of a single process, goes on with as many then. Default false: α is what one GPU would
+    /// have.</summary>
     public bool PerRank { get; init; }
 
     private const int MostPairs = 65536;

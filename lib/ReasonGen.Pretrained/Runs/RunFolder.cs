@@ -1,6 +1,9 @@
 // The folder of a run:
-//   run.json            what it is made from, the command             settings.json   every setting
-//   metrics.csv, validation.csv, events.out.tfevents.*                samples/        sheets of images, thoughts
+//   run.json            what it is made from; "about", the command that began it, and "sessions", those that went on
+//   settings.json       every setting                                 samples/        sheets of images, thoughts
+//   metrics.csv, validation.csv, events.out.tfevents.*
+//     a row of metrics.csv is of a step counted from 0: its "step" is how many were done when it began; validation.csv,
+//     checkpoints, samples and training.json name how many are done: those of step 100 come behind the row of step 99
 //   state.safetensors   what it goes on from
 //   checkpoints/step-000100/, best/, model/ (at the end)    folders that other programs open, each with a training.json
 //   best-next/          takes the place of best/ when the state is saved that knows of it
@@ -23,6 +26,7 @@ public sealed partial class RunFolder : IDisposable
     private readonly FileLease? lease;
     private readonly Timer? touching;
     private readonly Action<string>? tell;
+    private (JObject Identity, string? Validation, JObject Settings, JObject About)? goesOn; // to be written of it
 
     private RunFolder(string folder, FileLease? lease, string identity, Action<string>? tell)
     {
@@ -42,7 +46,8 @@ public sealed partial class RunFolder : IDisposable
     /// <param name="folder">Made when missing. Where its state was removed, the run begins anew, and what the one
     /// before left is set aside.</param>
     /// <param name="identity">All that decides the run's numbers; a state of another identity is refused.</param>
-    /// <param name="settings">Every setting, written beside the result.</param>
+    /// <param name="settings">Every setting, written beside the result. Of a run that goes on neither they nor
+    /// <paramref name="about"/> are written before its state is accepted (<see cref="GoOn"/>).</param>
     /// <param name="about">What is told besides: command, versions.</param>
     /// <param name="tell">Told in a sentence what is waited for, moved or left in the folder; it may quote
     /// files.</param>
@@ -82,9 +87,11 @@ public sealed partial class RunFolder : IDisposable
             if (File.Exists(opened.State))
             {
                 opened.Expect(identity);
-                validation = opened.SettleValidation(validation);
+                opened.goesOn = (identity, opened.SettleValidation(validation), settings, about);
+                return opened;
             }
-            else if (EarlierRun.SetAside(opened, opened.WasBegunAs(identity)) is { } aside)
+
+            if (EarlierRun.SetAside(opened, opened.WasBegunAs(identity)) is { } aside)
             {
                 tell?.Invoke($"What an earlier run left in {folder} is in {aside} now; this one begins anew.");
             }
@@ -99,6 +106,25 @@ public sealed partial class RunFolder : IDisposable
             opened.Dispose();
             throw;
         }
+    }
+
+    /// <summary>Writes down who goes on with the run, when the saved state has been accepted: what was written of those
+    /// before stays. Of a new run nothing is left to be written.</summary>
+    /// <param name="step">Steps done before.</param>
+    /// <exception cref="UnusableFileException">It cannot be written.</exception>
+    internal void GoOn(long step)
+    {
+        if (goesOn is not { } now)
+        {
+            return;
+        }
+
+        var (run, session) = (Read(In(Description)), new JObject { ["step"] = step, ["about"] = now.About });
+        (run["identity"], run["validation"]) = (now.Identity, now.Validation);
+        run["sessions"] = new JArray((run["sessions"] as JArray ?? []).Append(session));
+        Write(Description, run);
+        Write(SettingsFile, now.Settings);
+        goesOn = null;
     }
 
     /// <summary>The folder as the other ranks of a run see it: the first has taken it and writes there.</summary>
@@ -171,11 +197,14 @@ public sealed partial class RunFolder : IDisposable
     // numbers by two sets cannot be held against each other
     private string? SettleValidation(string? now)
     {
-        var was = (Read(In(Description))["validation"] as JValue)?.Value as string;
+        var run = Read(In(Description));
+        var was = (run["validation"] as JValue)?.Value as string;
         string[] had = [.. new[] { In("validation.csv"), Best, Better }.Where(Path.Exists)];
         if (was is not null && now is not null && was != now && had.Length > 0)
         {
             var aside = EarlierRun.Move(this, had);
+            run["validation"] = now;
+            Write(Description, run); // at once: the other ranks wait until they see it, and so what was moved
             tell?.Invoke($"The run was validated with other data before: what came of it is in {aside} now.");
         }
 

@@ -63,6 +63,9 @@ public sealed record RunParts
     /// <summary>GRPO: held-out prompts; none for no validation.</summary>
     public IReadOnlyList<Prompt> HeldOutPrompts { get; init; } = [];
 
+    /// <summary>Told what is worth a sentence; null for nobody.</summary>
+    public Action<string>? Tell { get; init; }
+
     /// <summary>The processes that train together; the first alone writes.</summary>
     public IRankGroup Ranks { get; init; } = Alone.Group;
 
@@ -78,7 +81,7 @@ public sealed record RunParts
     /// <param name="device">Of the policy's weights.</param>
     public RunParts SharedBy(IRankGroup ranks, SharedCancellation end, Device device)
     {
-        var entropy = Config.Entropy.PerRank ? new PerRankEntropy(Entropy, ranks)
+        var entropy = Config.Entropy.PerRank ? new PerRankEntropy(Entropy, ranks, Tell)
             : ranks.Size == 1 ? Entropy : new RankOrderEntropy(Entropy, ranks);
         return ranks.Size == 1 ? this with { Entropy = entropy } : this with
         {
@@ -135,6 +138,7 @@ internal sealed record RunTrainer(long Total, Func<long> Done, Func<Cancellation
                 ("text_entropy", step.TextEntropy), ("image_entropy", step.ImageEntropy),
                     ("text_alpha", step.TextAlpha),
                 ("image_alpha", step.ImageAlpha), ("clip_fraction", step.ClipFraction), ("kl", step.ApproxKl),
+                    .. parts.Config.Grpo.KlWeight > 0 ? new[] { ("kl_reference", step.KlReference) } : [],
                     ("gradient_norm", step.GradientNorm),
                 ("rationale_tokens", step.RationaleTokens), ("sampling_seconds", step.SamplingSeconds),
                     ("reward_seconds", step.RewardSeconds),

@@ -67,6 +67,7 @@ public sealed class TrainingRun : IDisposable
         if (First)
         {
             folder.SettleBest(Measure is null ? RunFolder.StepOf(folder.Best) : Best?.Step, Best?.Step == Done);
+            folder.GoOn(Done);
         }
     }
 

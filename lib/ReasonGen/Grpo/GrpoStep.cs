@@ -42,8 +42,13 @@ public sealed record GrpoStep
     /// <summary>Share of clipped tokens, in [0, 1].</summary>
     public double ClipFraction { get; init; }
 
-    /// <summary>Estimated KL to the sampling policy, in nats.</summary>
+    /// <summary>Estimated KL to the policy that sampled, mean of log π_old − log π, in nats: how far the updates of
+    /// this iteration went. Not that of the KL term, see <see cref="KlReference"/>.</summary>
     public double ApproxKl { get; init; }
+
+    /// <summary>Estimated KL to the frozen reference model as it is added to the loss (K3), before its weight, in nats;
+    /// NaN without a KL term, and where no group was trained on.</summary>
+    public double KlReference { get; init; } = double.NaN;
 
     /// <summary>Mean over updates, before clipping.</summary>
     public double GradientNorm { get; init; }
@@ -79,6 +84,7 @@ public sealed record GrpoStep
         ImageAlpha = metrics.Alpha.Image,
         ClipFraction = metrics.ClipFraction,
         ApproxKl = metrics.ApproxKl,
+        KlReference = collected.Rollouts is null ? double.NaN : metrics.KlReference,
         GradientNorm = metrics.GradientNorm,
         RationaleTokens = metrics.RationaleTokens,
         SamplingSeconds = collected.SamplingSeconds,

@@ -183,18 +183,18 @@ public sealed class GrpoTrainer : IDisposable
             loss += alpha.All * MaskedMean.Of(entropies, micro.Mask);
         }
 
+        Tensor? kl = null;
         if (Config.KlWeight > 0)
         {
             var referenceLogProbs = RolloutLogProbs.Old(reference!, micro.Rollouts, Config.Temperature, count);
-            loss += Config.KlWeight * MaskedMean.Of(Kl.K3(logProbs, referenceLogProbs), micro.Mask);
+            loss += Config.KlWeight * (kl = MaskedMean.Of(Kl.K3(logProbs, referenceLogProbs), micro.Mask));
         }
 
         ActivationCheckpoint.Backward(loss / microBatches);
         return new()
         {
-            TextEntropy = textNats, ImageEntropy = imageNats, Alpha = alpha,
-            ClipFraction = clipFraction, ApproxKl = approxKl,
-            RationaleTokens = read[5] / (double)count,
+            TextEntropy = textNats, ImageEntropy = imageNats, Alpha = alpha, ClipFraction = clipFraction,
+            ApproxKl = approxKl, KlReference = kl?.ToDouble() ?? double.NaN, RationaleTokens = read[5] / (double)count,
         };
     }
 

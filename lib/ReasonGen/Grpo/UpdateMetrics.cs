@@ -13,6 +13,8 @@ internal readonly record struct UpdateMetrics
 
     internal double ApproxKl { get; init; }
 
+    internal double KlReference { get; init; }
+
     internal double GradientNorm { get; init; }
 
     internal double RationaleTokens { get; init; }
@@ -25,6 +27,7 @@ internal readonly record struct UpdateMetrics
         Alpha = all[^1].Alpha,
         ClipFraction = all.Average(m => m.ClipFraction),
         ApproxKl = all.Average(m => m.ApproxKl),
+        KlReference = all.Average(m => m.KlReference),
         GradientNorm = gradientNorm,
         RationaleTokens = all.Average(m => m.RationaleTokens),
     };

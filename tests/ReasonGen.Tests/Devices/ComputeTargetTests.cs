@@ -21,6 +21,7 @@ public sealed class ComputeTargetTests
         Assert.True(target.IsCpu);
         Assert.Equal(type, target.DType);
         Assert.Equal(ScalarType.Float32, target.Exact.DType);
+        Assert.Equal(target, ComputeTarget.Parse(target.Name));
     }
 
     [Theory]

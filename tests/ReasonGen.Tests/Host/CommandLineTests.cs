@@ -60,8 +60,10 @@ public sealed class CommandLineTests
     public async Task Scripts_read_json()
     {
         var (_, plan, _) = await Reasongen.RunApartAsync("plan", "--model", "janus-7b", "--judge", "7b", "--json");
-        var made = MemoryPlan.Of(TrainingSetup.Janus7B, TrainingStage.Grpo, ReasonGen.Qwen.QwenConfig.Qwen7B);
+        var setup = TrainingSetup.Janus7B.WithRows(80e9, QwenConfig.Qwen7B); // as train's on that GPU
+        var made = MemoryPlan.Of(setup, TrainingStage.Grpo, QwenConfig.Qwen7B);
         Assert.Equal(made.PeakBytes, (double)JObject.Parse(plan)["peakBytes"]!, 1.0);
+        Assert.Equal((32, 32), (setup.Rollout.RowsAtATime, (int)JObject.Parse(plan)["rowsAtATime"]!));
         Assert.True((bool)JObject.Parse(plan)["fits"]!["80 GB"]!);
         Assert.True((bool)JObject.Parse(plan)["fitsGpu"]! && (double)JObject.Parse(plan)["hours"]! > 0);
         (_, plan, _) = await Reasongen.RunApartAsync("plan", "--model", "janus-7b", "--gpu", "rtx4090", "--ranks", "8",
@@ -127,8 +129,13 @@ public sealed class CommandLineTests
                     StringSplitOptions.RemoveEmptyEntries))));
         }
 
-        var (_, plan, _) = await Reasongen.RunApartAsync("plan", "--model", "janus-7b", "--judge", "7b");
-        var made = MemoryPlan.Of(TrainingSetup.Janus7B, TrainingStage.Grpo, QwenConfig.Qwen7B);
+        var (_, plan, _) = await Reasongen.RunApartAsync("plan", "--model", "janus-7b", "--judge", "7b", "--gpu",
+            "h200");
+        var made = MemoryPlan.Of(TrainingSetup.Janus7B.WithRows(141e9, QwenConfig.Qwen7B), TrainingStage.Grpo,
+            QwenConfig.Qwen7B);
+        Assert.Contains("LoRA of rank 16 (alpha 32, scale 2), activations checkpointed, 128 rows sampled together",
+            plan);
+        Assert.Contains("It would fit one 80 GB GPU with --rows 32.", plan.ReplaceLineEndings(" "));
         Assert.All(made.Rows, row => Assert.Contains(plan.Split('\n'), line => line.EndsWith("  " + row.Why)));
         Assert.Matches("(?m)^On one .* An estimate by these figures, not a measurement.$", plan);
         Assert.DoesNotMatch("(?m) $", doctor + plan);

@@ -183,6 +183,9 @@ public sealed class TrainCommandTests : IDisposable
         var training = JObject.Parse(File.ReadAllText(At("rl/model/training.json")));
         Assert.Equal("detector + 0.5 judge-small", (string?)training["reward"]);
         Assert.Equal(2, (int)training["settings"]!["run"]!["steps"]!);
+        var about = JObject.Parse(File.ReadAllText(At("rl/run.json")))["about"]!;
+        Assert.All([training, about],
+            one => Assert.Equal((1, "cpu,fp32"), ((int)one["ranks"]!, (string?)one["device"])));
         Assert.Contains("reward: judge-small", File.ReadLines(At("rl/metrics.csv")).First());
         Succeeded(await Reasongen.RunAsync("generate", "--model", At("rl/model"), "--prompt", "a photo of a red circle",
             "--count", "1", "--out", At("images")));

@@ -21,7 +21,9 @@ public sealed class ClusterFilesTests : IDisposable
         var lines = File.ReadAllLines(Path.Combine(Files, "cluster.md"));
         string[] Row(string name) => lines.Single(line => line.StartsWith($"| {name} |"))
             .Split('|', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)[1..];
-        string Peak(int ranks) => (MemoryPlan.Of(TrainingSetup.Janus7B.WithLora(0), TrainingStage.Grpo,
+        TrainingSetup Setup(int ranks) => TrainingSetup.Janus7B.WithLora(0)
+            .WithRows(GpuSpeed.Known[0].Bytes, QwenConfig.Qwen7B, ranks); // as the command's
+        string Peak(int ranks) => (MemoryPlan.Of(Setup(ranks), TrainingStage.Grpo,
             QwenConfig.Qwen7B, ranks).PeakBytes / (1L << 30)).ToString("0.0", CultureInfo.InvariantCulture);
         Assert.Equal(Row("ranks").Select(ranks => Peak(int.Parse(ranks, CultureInfo.InvariantCulture))), Row("GiB"));
     }

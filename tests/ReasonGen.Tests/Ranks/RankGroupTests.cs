@@ -173,17 +173,24 @@ public sealed class RankGroupTests
             _ = (inner.Next(ranks.Rank, 1), state.Next(ranks.Rank, 1));
             return (Mine: inner.SaveState().ToString(), All: state.SaveState());
         });
+        List<string> told = [];
         string[] Restored(int size, JObject state) => ThreadGroup.Run(size, ranks =>
         {
             var inner = New();
-            new PerRankEntropy(inner, ranks).RestoreState(state);
+            new PerRankEntropy(inner, ranks, ranks.Rank == 0 ? told.Add : null).RestoreState(state);
             return inner.SaveState().ToString();
         });
         Assert.Equal(saved.Select(one => one.Mine), Restored(3, saved[0].All));
         Assert.Equal(3, saved.Select(one => one.Mine).Distinct().Count());
         Assert.All(new[] { 1, 2 }, size => Assert.Contains("of 3 ranks, a pair of each, and the ranks are " + size,
             Assert.Throws<UnusableFileException>(() => Restored(size, saved[0].All)).Message));
+        var single = new PerRankEntropy(New(), Alone.Group).SaveState();
+        Assert.Equal(New().SaveState().ToString(), Assert.Single(Restored(1, single)));
+        Assert.Contains("of 1 rank, a pair of each, and the ranks are 2 now. Go on with 1,",
+            Assert.Throws<UnusableFileException>(() => Restored(2, single)).Message);
+        Assert.Empty(told);
         Assert.All(Restored(2, New().SaveState()), one => Assert.Equal(New().SaveState().ToString(), one));
+        Assert.Contains("taken by all of them, 2 now", Assert.Single(told));
     }
 
     [Fact]

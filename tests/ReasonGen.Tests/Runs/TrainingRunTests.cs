@@ -238,6 +238,38 @@ public sealed class TrainingRunTests : TrainingRuns
     }
 
     [Fact]
+    public void Who_began_a_run_stays_told_and_who_goes_on_is_added_when_the_state_is_accepted()
+    {
+        void Go(string command, int steps, double rate = 1e-2) => Run(At("run"), TrainingStage.Grpo, lora: false,
+            CancellationToken.None, steps: steps, grpo: config => config with { LearningRate = rate },
+            command: command);
+        Go("first", 2);
+        var begun = File.ReadAllText(At("run/run.json"));
+        Assert.Throws<UnusableFileException>(() => Go("refused", 4, 2e-2)); // by the state, not by the folder
+        Assert.Equal(begun, File.ReadAllText(At("run/run.json")));
+        Go("second", 3);
+        Go("third", 4);
+        var run = JObject.Parse(File.ReadAllText(At("run/run.json")));
+        Assert.Equal("first", (string?)run["about"]!["command"]);
+        Assert.Equal([("second", 2), ("third", 3)],
+            run["sessions"]!.Select(one => ((string?)one["about"]!["command"], (int)one["step"]!)));
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(0.1)]
+    public void Divergence_from_the_reference_is_recorded_where_there_is_a_KL_term(double weight)
+    {
+        Run(At("run"), TrainingStage.Grpo, lora: false, CancellationToken.None,
+            grpo: config => config with { KlWeight = weight });
+        var rows = File.ReadAllLines(At("run/metrics.csv")).Select(line => line.Split(',')).ToArray();
+        var column = Array.IndexOf(rows[0], "kl_reference");
+        Assert.Equal(weight > 0, column >= 0);
+        Assert.Equal(weight > 0, rows.Skip(1).Any(row => column >= 0 && double.Parse(row[column]) > 0));
+        Assert.Equal(Enumerable.Range(0, 6).Select(step => $"{step}"), rows.Skip(1).Select(row => row[0]));
+    }
+
+    [Fact]
     public void A_run_begun_when_image_tokens_were_a_setting_goes_on()
     {
         static JObject With(JObject rollout) => new() { ["rollout"] = rollout };

@@ -33,12 +33,13 @@ public abstract class TrainingRuns : IDisposable
         Action<long>? stepped = null, int keep = 3, int steps = 6, double rate = 1e-2, int saveEvery = 2,
         string? validation = null, Action<string>? exporting = null, Func<GrpoConfig, GrpoConfig>? grpo = null,
         Func<RewardRequest, float>? reward = null, IRankGroup? among = null, Action? restoring = null,
-        Action? reading = null, Action? weighing = null)
+        Action? reading = null, Action? weighing = null, string? command = null)
     {
         var ranks = among ?? Alone.Group;
         using var end = new SharedCancellation(ranks, cancel);
         using var run = ranks.AfterFirst(() => ranks.Rank > 0 ? RunFolder.Follow(path)
-            : RunFolder.Open(path, Identity(rate), [], [], validation: validation));
+            : RunFolder.Open(path, Identity(rate), [], command is null ? [] : new() { ["command"] = command },
+                validation: validation));
         var start = run.In("base");
         ranks.ByFirst(() =>
         {
@@ -67,6 +68,7 @@ public abstract class TrainingRuns : IDisposable
         };
         config = config with { Grpo = grpo?.Invoke(config.Grpo) ?? config.Grpo };
         using var pipeline = JanusPipeline.Open(start, Cpu);
+        using var reference = config.Grpo.KlWeight > 0 ? JanusPipeline.Open(start, Cpu) : null;
         var policy = config.Setup("tiny", TinyJanus.Config, ScalarType.Float32).Prepare(pipeline.Model);
         using var additions = policy as Lora;
         var special = pipeline.Tokenizer.Special;
@@ -84,7 +86,8 @@ public abstract class TrainingRuns : IDisposable
                 exporting?.Invoke(to);
                 export(to);
             },
-            Provenance = new() { ["reward"] = "bright" }, SamplePrompts = Prompts, Batches = step =>
+            Reference = reference?.Model, Provenance = new() { ["reward"] = "bright" }, SamplePrompts = Prompts,
+            Batches = step =>
             {
                 reading?.Invoke();
                 return Batch(step);
@@ -114,6 +117,7 @@ public abstract class TrainingRuns : IDisposable
         {
             "metrics.csv" => string.Join('\n', System.Text.Encoding.UTF8.GetString(bytes).Split('\n')
                 .Select(line => string.Join(',', line.Split(',').SkipLast(Clocks)))),
+            "run.json" => JObject.Parse(System.Text.Encoding.UTF8.GetString(bytes))["identity"]!.ToString(),
             "adapter_config.json" => System.Text.Encoding.UTF8.GetString(bytes).Replace(At(root), ""),
             _ => Convert.ToBase64String(bytes),
         };
