@@ -68,27 +68,36 @@ public sealed record GrpoStep
     /// <summary>All of it.</summary>
     public double Seconds => SamplingSeconds + RewardSeconds + TrainingSeconds;
 
-    internal static GrpoStep Of(long step, CollectedGroups collected, UpdateMetrics metrics, double trainingSeconds) =>
-        new()
+    /// <param name="step">Counted from 0.</param>
+    /// <param name="collected">What was sampled and scored.</param>
+    /// <param name="metrics">Of the updates; null where there was none.</param>
+    /// <param name="trainingSeconds">Time of the updates.</param>
+    internal static GrpoStep Of(long step, CollectedGroups collected, UpdateMetrics? metrics, double trainingSeconds)
     {
-        Step = step,
-        Reward = collected.Reward,
-        RewardParts = collected.RewardParts,
-        Groups = collected.Groups.Count,
-        SkippedGroups = collected.SkippedGroups,
-        ZeroVarianceFraction = collected.ZeroVarianceFraction,
-        Rounds = collected.Rounds,
-        TextEntropy = metrics.TextEntropy,
-        ImageEntropy = metrics.ImageEntropy,
-        TextAlpha = metrics.Alpha.Text,
-        ImageAlpha = metrics.Alpha.Image,
-        ClipFraction = metrics.ClipFraction,
-        ApproxKl = metrics.ApproxKl,
-        KlReference = collected.Rollouts is null ? double.NaN : metrics.KlReference,
-        GradientNorm = metrics.GradientNorm,
-        RationaleTokens = metrics.RationaleTokens,
-        SamplingSeconds = collected.SamplingSeconds,
-        RewardSeconds = collected.RewardSeconds,
-        TrainingSeconds = trainingSeconds,
-    };
+        var sampled = new GrpoStep
+        {
+            Step = step,
+            Reward = collected.Reward,
+            RewardParts = collected.RewardParts,
+            Groups = collected.Groups.Count,
+            SkippedGroups = collected.SkippedGroups,
+            ZeroVarianceFraction = collected.ZeroVarianceFraction,
+            Rounds = collected.Rounds,
+            SamplingSeconds = collected.SamplingSeconds,
+            RewardSeconds = collected.RewardSeconds,
+            TrainingSeconds = trainingSeconds,
+        };
+        return metrics is not { } trained ? sampled : sampled with
+        {
+            TextEntropy = trained.TextEntropy,
+            ImageEntropy = trained.ImageEntropy,
+            TextAlpha = trained.Alpha.Text,
+            ImageAlpha = trained.Alpha.Image,
+            ClipFraction = trained.ClipFraction,
+            ApproxKl = trained.ApproxKl,
+            KlReference = trained.KlReference,
+            GradientNorm = trained.GradientNorm,
+            RationaleTokens = trained.RationaleTokens,
+        };
+    }
 }

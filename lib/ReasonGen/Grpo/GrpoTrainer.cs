@@ -95,7 +95,7 @@ public sealed class GrpoTrainer : IDisposable
         var watch = Stopwatch.StartNew();
         LastBatch?.Dispose();
         LastBatch = collected.Rollouts is null ? null : Prepare(collected.Rollouts, collected.Groups);
-        var metrics = LastBatch is null ? default : Update(LastBatch);
+        UpdateMetrics? metrics = LastBatch is null ? null : Update(LastBatch);
         StepCount++;
         guard.Whole();
         return GrpoStep.Of(StepCount - 1, collected, metrics, watch.Elapsed.TotalSeconds);

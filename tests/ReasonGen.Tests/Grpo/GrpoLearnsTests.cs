@@ -67,6 +67,18 @@ public sealed class GrpoLearnsTests
             Assert.Throws<ArgumentException>(() => New(study.Policy(model, temperature: 0.5))).Message);
     }
 
+    [Fact]
+    public void A_step_that_trained_on_no_group_says_nothing_of_entropy()
+    {
+        var study = new Study(StudyConfig.Smoke);
+        using var model = study.Untrained();
+        using var trainer = study.GrpoTrainer(model, Study.Entropy("adaptive"), new LambdaReward("one", _ => 1));
+        var step = trainer.Step(TestContext.Current.CancellationToken);
+        Assert.Equal((0, 1.0, 0.0, 0.0), (step.Groups, step.Reward, step.GradientNorm, step.ApproxKl));
+        Assert.All([step.TextEntropy, step.ImageEntropy, step.TextAlpha, step.ImageAlpha, step.KlReference,
+            step.RationaleTokens], value => Assert.Equal(double.NaN, value));
+    }
+
     /// <summary>Draws four tokens' worth of images; an image's one pixel counts its even codes.</summary>
     private sealed class CodesAsPixels(Janus model) : IRolloutSource
     {
