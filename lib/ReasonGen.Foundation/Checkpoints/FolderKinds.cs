@@ -14,6 +14,7 @@ internal static class FolderKinds
         + "MERGED'";
 
     private const string Adapter = "adapter_config.json";
+    private static readonly string Downloads = Path.Combine(".cache", "huggingface", "download");
 
     private static readonly string[] Quantised = [".qweight", ".qzeros", ".SCB", ".absmax", ".weight_scale",
         ".weight_scale_inv"];
@@ -114,7 +115,7 @@ internal static class FolderKinds
 
     /// <summary>A file of a download that was broken off; null where there is none.</summary>
     internal static string? Unfinished(string folder) =>
-        new[] { folder, Path.Combine(folder, ".cache", "huggingface", "download") }
+        new[] { "", Downloads, Path.Combine(Downloads, "data") }.Select(place => Path.Combine(folder, place))
         .Where(Directory.Exists).SelectMany(place => new[] { "*.incomplete", "*.part", "*.aria2", "*.crdownload" }
             .SelectMany(pattern => Directory.GetFiles(place, pattern)))
             .Select(file => Path.GetRelativePath(folder, file)).FirstOrDefault();

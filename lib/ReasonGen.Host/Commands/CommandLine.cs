@@ -96,11 +96,15 @@ internal static class CommandLine
             .. command.Options.SelectMany(option => option.Aliases.Prepend(option.Name))];
         string Suggestion(string word) => NearestNames.Of(word, names.Where(name => name.Length > 2)) is [var near]
             ? $" Did you mean '{near}'?" : "";
-        // a command that takes words takes a misspelt option for one; what follows a bare -- is meant as it stands
+        // who takes several words takes a misspelt option for one; what follows a bare -- is meant as it stands
         var meant = parsed.Tokens.SkipWhile(token => token.Type != TokenType.DoubleDash)
             .ToHashSet<object>(ReferenceEqualityComparer.Instance);
-        var strays = parsed.CommandResult.Children.OfType<ArgumentResult>().SelectMany(argument => argument.Tokens)
-            .Where(token => token.Value.StartsWith("--") && !meant.Contains(token)).Select(token => token.Value);
+        var strays = parsed.CommandResult.Children.SelectMany(child => child switch
+        {
+            ArgumentResult argument => argument.Tokens,
+            OptionResult { Option.AllowMultipleArgumentsPerToken: true } option => option.Tokens,
+            _ => [],
+        }).Where(token => token.Value.StartsWith("--") && !meant.Contains(token)).Select(token => token.Value);
         // nothing is a path or a name; a shell makes it of a variable that is not set
         var empty = parsed.CommandResult.Children.Select(child => child switch
         {

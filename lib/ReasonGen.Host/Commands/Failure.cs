@@ -57,6 +57,8 @@ internal static partial class Failure
             (CommandLine.Failed, $"There is not enough memory: {Sentence(error)} {MemoryRemedy}"),
         ExternalException when error.Message.Contains("memory", StringComparison.OrdinalIgnoreCase) =>
             (CommandLine.Failed, $"There is not enough memory: {Sentence(error)} {MemoryRemedy}"),
+        // a reader says what it was at, and not why it could not go on
+        _ when error.GetBaseException() is OutOfMemoryException memory => Explained(memory),
         _ when IsAboutFile(error) => (CommandLine.Wrong, $"{Sentence(error)} {FileRemedy(error)}"),
         _ => (CommandLine.Failed,
             $"Unexpected error, {error.GetType().Name}: {Sentence(error)} This is a fault of the program, or an input "

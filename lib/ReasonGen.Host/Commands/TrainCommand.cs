@@ -25,6 +25,7 @@ internal sealed class TrainCommand(TrainingStage stage)
         Examples:
           reasongen train sft --model mini --out runs/sft
           reasongen train sft --model Janus-Pro-7B --data ReasonGen-R1-SFT-230k --validation held-out.parquet --out runs/sft
+          reasongen train sft --model Janus-Pro-7B --data SET/data/train-*.parquet --validation SET/data/test-*.parquet --out runs/sft
           reasongen train sft --model Janus-Pro-1B --data set.parquet --steps 500
             --set lora.rank=32 --set lora.alpha=64 --out runs/sft
           reasongen train sft --preset janus-7b --help-settings
@@ -46,13 +47,16 @@ internal sealed class TrainCommand(TrainingStage stage)
     private readonly SettingsOptions settings = new();
     private readonly Option<string[]> data = new("--data", "-d")
     {
-        Description = (stage == TrainingStage.Sft ? "Parquet files of the published schema, or folders of them"
+        AllowMultipleArgumentsPerToken = true,
+        Description = (stage == TrainingStage.Sft ? "Parquet files of the published schema, or folders of one split of "
+            + "them, in the folder itself or in data/ below it"
             : "Files of prompts: a prompt a line, or .jsonl as GenEval's metadata")
             + "; or world, the drawn world, which is the default for mini.",
     };
 
     private readonly Option<string[]> validation = new("--validation")
     {
+        AllowMultipleArgumentsPerToken = true,
         Description = "Held-out data of the same kind; the best checkpoint by it is kept. The drawn world has its own.",
     };
 

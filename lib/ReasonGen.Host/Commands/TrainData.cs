@@ -73,6 +73,11 @@ internal static class TrainData
         : string.Join(' ', paths.Select(path =>
             Directory.Exists(path) ? Fingerprint(SftSets.Files([path])) : ModelOptions.Fingerprint(path)));
 
+    /// <summary>Samples or prompts that data hold; null where there is no end of them.</summary>
+    internal static long? Count(TrainingStage stage, IReadOnlyList<string> paths) => IsWorld(paths) ? null
+        : stage == TrainingStage.Sft ? SftSets.Files(paths).Sum(file => SftParquet.Open(file).Count)
+        : PromptFiles.Read(paths, _ => 0, 0).Prompts.Count;
+
     /// <summary>Prompts of a run by number, held-out ones, all there are, and how many were too long.</summary>
     internal static (Func<long, Prompt> At, IReadOnlyList<Prompt> HeldOut, IReadOnlyList<Prompt> All, int LeftOut)
         Prompts(IReadOnlyList<string> paths, IReadOnlyList<string> heldOut, RunConfig config, JanusPipeline pipeline)

@@ -94,7 +94,18 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
     private string? Validation()
     {
         var from = heldOut.Length > 0 ? heldOut : TrainData.IsWorld(data) ? data : [];
-        return from.Length == 0 ? null : $"{config.Run.ValidationSamples} of {TrainData.Fingerprint(from)}";
+        if (from.Length == 0)
+        {
+            return null;
+        }
+
+        var (number, micro) = (config.Run.ValidationSamples, config.Sft.MicroBatchSamples);
+        var measured = Math.Min(number, TrainData.Count(stage, from) ?? number);
+        var batch = TrainData.IsWorld(from) ? settings.Get<WorldBatchConfig>().SamplesPerStep
+            : config.Data.SamplesPerStep;
+        // earlier versions measured whole batches and weighed micro-batches alike: others are told from theirs
+        var alike = stage == TrainingStage.Grpo || (measured % batch == 0 && (batch <= micro || batch % micro == 0));
+        return $"{(alike ? "" : "exactly ")}{measured} of {TrainData.Fingerprint(from)}";
     }
 
     /// <summary>What the run will hold and how long it is.</summary>
@@ -194,7 +205,7 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
         return parts with
         {
             Batches = learned.Batch, HeldOut = validated?.Batch, HeldOutSamples = validated?.PerBatch ?? 1,
-            SamplePrompts = SheetOf(learned.Prompts),
+            HeldOutCount = validated?.Count, SamplePrompts = SheetOf(learned.Prompts),
         };
     }
 

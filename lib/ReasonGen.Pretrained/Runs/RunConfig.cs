@@ -35,8 +35,8 @@ public sealed record RunControl
     /// none.</summary>
     public int ValidateEvery { get; init; } = 25;
 
-    /// <summary>Held-out samples of a validation, or prompts, which are drawn from all files once for a run. Default
-    /// 256 (janus_rl.sh); at least 1.</summary>
+    /// <summary>Held-out samples of a validation, or prompts, which are drawn from all files once for a run; all of
+    /// them where there are fewer. Default 256 (janus_rl.sh); at least 1.</summary>
     public int ValidationSamples { get; init; } = 256;
 
     /// <summary>Steps between two sheets of sample images. Default 25; 0 for none.</summary>

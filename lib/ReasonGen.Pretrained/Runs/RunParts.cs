@@ -48,6 +48,10 @@ public sealed record RunParts
     /// <summary>SFT: samples of a held-out batch.</summary>
     public int HeldOutSamples { get; init; } = 1;
 
+    /// <summary>SFT: held-out samples, after which the batches begin again; null where there is no end of
+    /// them.</summary>
+    public long? HeldOutCount { get; init; }
+
     /// <summary>GRPO: prompt number i of the run, a pure function.</summary>
     public Func<long, Prompt>? PromptAt { get; init; }
 

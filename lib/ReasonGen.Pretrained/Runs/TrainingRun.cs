@@ -222,31 +222,35 @@ public sealed class TrainingRun : IDisposable
         RunFolder.Fill(path, parts.Export, training);
     }
 
+    // each sample once; a micro-batch weighs what it has samples
     private double HeldOutLoss(CancellationToken cancel)
     {
         using var free = no_grad();
-        var (config, losses, ranks, number) = (parts.Config.Sft, new List<double>(), parts.Ranks, 0);
-        var batches = (control.ValidationSamples + parts.HeldOutSamples - 1) / parts.HeldOutSamples;
-        for (var i = 0; i < batches; i++)
+        var (config, losses, ranks, sizes) = (parts.Config.Sft, new List<double>(), parts.Ranks, new List<int>());
+        var total = (int)Math.Min(control.ValidationSamples, parts.HeldOutCount ?? int.MaxValue);
+        for (var done = 0; done < total; done += parts.HeldOutSamples)
         {
-            using var batch = parts.HeldOut!(i).To(parts.Policy.Device);
-            for (var start = 0; start < batch.Count; start += config.MicroBatchSamples)
+            using var batch = parts.HeldOut!(done / parts.HeldOutSamples).To(parts.Policy.Device);
+            var count = Math.Min(batch.Count, total - done);
+            for (var start = 0; start < count; start += config.MicroBatchSamples)
             {
                 cancel.ThrowIfCancellationRequested();
-                if (number++ % ranks.Size != ranks.Rank)
+                sizes.Add(Math.Min(config.MicroBatchSamples, count - start));
+                if ((sizes.Count - 1) % ranks.Size != ranks.Rank)
                 {
                     continue;
                 }
 
                 using var scope = NewDisposeScope();
-                var some = batch.Slice(start, Math.Min(config.MicroBatchSamples, batch.Count - start));
+                var some = batch.Slice(start, sizes[^1]);
                 losses.Add(SftLoss.Compute(parts.Policy, some, parts.Special.BeginOfImage, config.TextScale,
                     config.ImageScale,
                     config.BeginOfImageScale).Total.ToDouble());
             }
         }
 
-        return ranks.Dealt(losses, "losses of a validation").Average();
+        return ranks.Dealt(losses, "losses of a validation").Zip(sizes, (loss, size) => loss * size).Sum()
+            / sizes.Sum();
     }
 
     private double HeldOutReward(CancellationToken cancel)

@@ -61,7 +61,8 @@ public sealed record TrainingSetup
     /// <summary>Times the learning rate of all weights, for low-rank additions.</summary>
     public const double LoraRate = 10;
 
-    private const int PaperSteps = 1790; // 230,000 samples, 128 a step
+    // of 128 samples, 229,120 in all: an epoch of the published set, whose name says 230k, but for a few at its end
+    private const int PaperSteps = 1790;
 
     /// <summary>A setup by name.</summary>
     /// <exception cref="ArgumentException">There is none of that name.</exception>

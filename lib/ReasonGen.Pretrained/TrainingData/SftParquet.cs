@@ -84,7 +84,7 @@ public sealed partial class SftParquet
             return await ParquetSerializer.DeserializeUntypedAsync(file, null, group);
         }
         catch (InvalidDataException e) when (FailedColumn().Match(e.Message) is { Success: true } found
-            && !Columns.Contains(found.Groups[1].Value))
+            && !Columns.Contains(found.Groups[1].Value) && e.GetBaseException() is not OutOfMemoryException)
         {
             throw new UnusableFileException(Path, $"its column '{found.Groups[1].Value}', which the published sets do "
                 + $"not have, cannot be read: {e.GetBaseException().Message.TrimEnd('.')}",

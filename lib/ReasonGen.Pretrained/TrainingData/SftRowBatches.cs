@@ -90,6 +90,12 @@ public sealed class SftRowBatches
         }
     }
 
+    /// <summary>Rows of the row group in memory.</summary>
+    internal int RowsHeld => held.Rows.Length;
+
+    /// <summary>Lets the row group in memory go; the next sample reads its own.</summary>
+    internal void Release() => held = (-1, [], []);
+
     private static string Column(string wording) =>
         wording == "longIB_captions" ? wording : $"augmented_prompts.{wording}";
 
@@ -108,12 +114,15 @@ public sealed class SftRowBatches
         var (group, row) = Place(index);
         if (held.Group != group)
         {
+            Release();
             var rows = set.ReadGroup(group);
             using var tensor = codes.Group(group, () => rows);
             held = (group, rows, tensor.Values<int>());
         }
 
         var random = Seeds.Random(config.Seed, 0x5A, index);
+        UnusableFileException Unfit(string why, string remedy, Exception? inner = null) => new(set.Path,
+            $"row {set.GroupRows.Take(group).Sum() + row} cannot be trained on: {why}", remedy, inner);
         try
         {
             var (record, images) = (held.Rows[row].Record, held.Codes.Length / held.Rows.Length);
@@ -127,14 +136,14 @@ public sealed class SftRowBatches
                 random.NextDouble() < config.PromptDropout);
             var length = sample.Prompt.Length + sample.Response.Length + images + 4;
             return length <= config.MaxTokens ? sample
-                : throw new ArgumentException(
-                    $"its sequence has {length} tokens, more than {nameof(config.MaxTokens)} {config.MaxTokens}");
+                : throw Unfit(
+                    $"its sequence has {length} tokens, more than {nameof(config.MaxTokens)} {config.MaxTokens}",
+                    "raise data.maxTokens, which a run that goes on may; for a new run, remove the row or choose other "
+                    + "wordings");
         }
         catch (Exception e) when (e is ArgumentException or IndexOutOfRangeException)
         {
-            throw new UnusableFileException(set.Path,
-                $"row {set.GroupRows.Take(group).Sum() + row} cannot be trained on: {e.Message}",
-                "remove the row, or choose other wordings or a longer sequence", e);
+            throw Unfit(e.Message, "remove the row, or choose other wordings", e);
         }
     }
 

@@ -16,38 +16,42 @@ public sealed partial record SftSets(
     IReadOnlyList<(SftRowBatches Samples, long Count)> Sets, SpecialTokens Special, SftRowBatchConfig Config)
 {
     private const long Purpose = 0x6C;
+    private SftRowBatches? current; // whose row group is in memory
 
     /// <summary>Samples of all sets.</summary>
     public long Count => Sets.Sum(set => set.Count);
 
-    /// <summary>Parquet files by their names, those of folders in order.</summary>
+    /// <summary>Parquet files by their names, those of folders in order; a folder without any stands for the data/ in
+    /// it, where the datasets library puts them.</summary>
     /// <exception cref="UnusableFileException">There is no such file, or a folder holds none, a part of a set, an
     /// unfinished download, or several splits.</exception>
     public static string[] Files(IReadOnlyList<string> paths) => [.. paths.SelectMany(path =>
     {
-        var files = Directory.Exists(path) ? Directory.GetFiles(path, "*.parquet").Order(StringComparer.Ordinal)
-            .ToArray()
-            : File.Exists(path) ? [path]
-            : throw new UnusableFileException(path, "there is no such file or folder", "give a parquet file of the "
-                + "published schema");
-        if (files.Length == 0)
+        if (!Directory.Exists(path))
         {
-            throw new UnusableFileException(path, "it holds no parquet file (*.parquet)", "give the folder of the "
-                + "downloaded set");
+            return File.Exists(path) ? [path]
+                : throw new UnusableFileException(path, "there is no such file or folder", "give a parquet file of the "
+                    + "published schema");
         }
 
-        if (Directory.Exists(path))
+        var found = new[] { path, Path.Combine(path, "data") }.Where(Directory.Exists)
+            .Select(folder => (Folder: folder,
+                Files: Directory.GetFiles(folder, "*.parquet").Order(StringComparer.Ordinal).ToArray()))
+            .FirstOrDefault(one => one.Files.Length > 0);
+        if (found.Files is null)
         {
-            ExpectWhole(path, [.. files.Select(file => Path.GetFileName(file))]);
+            throw new UnusableFileException(path, "neither it nor a folder data in it holds a parquet file (*.parquet)",
+                "give the folder of the downloaded set");
         }
 
-        return files;
+        ExpectWhole(path, found.Folder, [.. found.Files.Select(file => Path.GetFileName(file))]);
+        return found.Files;
     })];
 
     // a folder stands for one whole set; a part of one is given by the names of its files
-    private static void ExpectWhole(string folder, string[] names)
+    private static void ExpectWhole(string given, string folder, string[] names)
     {
-        if (FolderKinds.Unfinished(folder) is { } file)
+        if ((FolderKinds.Unfinished(folder) ?? FolderKinds.Unfinished(given)) is { } file)
         {
             throw new UnusableFileException(folder, $"a download into it is not finished: '{file}'",
                 "run the download again, or give the files by name");
@@ -56,8 +60,12 @@ public sealed partial record SftSets(
         var splits = names.GroupBy(name => Split().Match(name).Value).Where(split => split.Key.Length > 0).ToArray();
         if (splits.Length > 1)
         {
+            var wanted = splits.FirstOrDefault(split => split.Key == "train") ?? splits[0];
             throw new UnusableFileException(folder, "it holds several splits of a set: "
-                + string.Join(", ", splits.Select(split => split.First())), "give the files of one split by name");
+                + string.Join(", ", splits.Select(split => split.First())),
+                "give the files of the split that is wanted, as with --data " + Path.Combine(folder,
+                    wanted.All(name => name.StartsWith(wanted.Key + "-", StringComparison.Ordinal))
+                    ? $"{wanted.Key}-*.parquet" : wanted.First()) + "; several may stand after one option");
         }
 
         foreach (var shards in names.Select(name => Shard().Match(name)).Where(match => match.Success)
@@ -101,6 +109,12 @@ public sealed partial record SftSets(
         }
 
         var (samples, count) = Sets[order[place]];
+        if (current != samples)
+        {
+            current?.Release();
+            current = samples;
+        }
+
         return samples.Sample(epoch * count + at);
     }
 }

@@ -244,7 +244,8 @@ public sealed class SftRowBatchesTests : IDisposable
             new ImageCodeCache(SftParquet.Open(path), images, 32, ImageFile.Decode).Group(1));
 
         Assert.Contains("row 0 has no text in longIB_captions", Fails(new() { Wordings = ["longIB_captions"] }));
-        Assert.Contains("more than MaxTokens 20", Fails(new() { MaxTokens = 20 }));
+        Assert.Contains("more than MaxTokens 20. Raise data.maxTokens, which a run that goes on may; for a new run, "
+            + "remove the row or choose other wordings.", Fails(new() { MaxTokens = 20 }));
         Assert.Contains("SamplesPerStep",
             Assert.Throws<ArgumentException>(() => Batches(new() { SamplesPerStep = 0 })).Message);
         string Fails(SftRowBatchConfig config) =>

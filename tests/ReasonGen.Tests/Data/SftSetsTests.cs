@@ -1,4 +1,5 @@
 using ReasonGen.Checkpoints;
+using ReasonGen.JanusPro;
 using ReasonGen.Models;
 using ReasonGen.Notebook;
 using ReasonGen.Rollouts;
@@ -24,14 +25,8 @@ public sealed class SftSetsTests : IDisposable
         }
 
         using var pipeline = TinyJanus.Open();
-        var config = new SftRowBatchConfig { SamplesPerStep = 4, PromptDropout = 0, Wordings = [] };
         var files = SftSets.Files([folder]);
-        var sets = new SftSets([.. files.Select(file =>
-        {
-            var set = SftParquet.Open(file);
-            var codes = new ImageCodeCache(set, pipeline.Model.ImageTokenizer, 32, ImageFile.Decode);
-            return (new SftRowBatches(set, codes, pipeline.Tokenizer, PromptTemplate.JanusSft, config), set.Count);
-        })], pipeline.Tokenizer.Special, config);
+        var sets = Sets(files, pipeline);
         Assert.Equal(8, sets.Count);
         string[] Epoch(int epoch) => [.. Enumerable.Range(2 * epoch, 2).SelectMany(step =>
         {
@@ -48,6 +43,28 @@ public sealed class SftSetsTests : IDisposable
 
         // codes are ids as well; what is said ends before them
         static string Spoken(string text) => text[..Math.Min(60, text.Length)];
+    }
+
+    [Fact]
+    public void Batches_of_several_sets_hold_one_row_group_and_are_functions_of_their_step()
+    {
+        foreach (var (i, count) in new[] { 3, 2, 1, 4 }.Index())
+        {
+            SftParquet.Write(Path.Combine(folder, $"{i}.parquet"), WorldRows.Of(new WorldStream(new(), i), count), 2);
+        }
+
+        using var pipeline = TinyJanus.Open();
+        var (sets, later) = (Sets(SftSets.Files([folder]), pipeline), Sets(SftSets.Files([folder]), pipeline));
+        for (var step = 0; step < 5; step++)
+        {
+            using var batch = sets.Batch(step);
+            Assert.InRange(Assert.Single(sets.Sets, set => set.Samples.RowsHeld > 0).Samples.RowsHeld, 1, 2);
+            if (step >= 3) // as a run that goes on reads it
+            {
+                using var again = later.Batch(step);
+                Assert.True(batch.Ids.equal(again.Ids).all().item<bool>());
+            }
+        }
     }
 
     [Fact]
@@ -70,17 +87,31 @@ public sealed class SftSetsTests : IDisposable
     [Theory]
     [InlineData("train-00000-of-00047.parquet train-00002-of-00047.parquet", "it lacks 45 of the 47 files")]
     [InlineData("train-00000-of-00002-0123456789abcdef.parquet", "the first 'train-00001-of-00002'")]
-    [InlineData("train-00000-of-00001.parquet test-00000-of-00001.parquet", "several splits")]
-    [InlineData("train.parquet validation.parquet", "several splits")]
+    [InlineData("train-00000-of-00001.parquet test-00000-of-00001.parquet", "train-*.parquet; several may stand")]
+    [InlineData("test-00000-of-00001.parquet validation-00000-of-00001.parquet", "test-*.parquet; several may stand")]
+    [InlineData("train.parquet validation.parquet", "several splits of a set: train.parquet, validation.parquet. Give")]
+    [InlineData("train.parquet train-1.parquet test.parquet", "train-1.parquet; several may stand after one")]
+    [InlineData("data/train-00000-of-00001.parquet data/test-00000-of-00001.parquet README.md", "data/train-*.parquet")]
+    [InlineData("data/train-00000-of-00002.parquet", "data: it lacks 1 of the 2 files")]
+    [InlineData("data/a.parquet .cache/huggingface/download/data/b.parquet.incomplete", "is not finished")]
+    [InlineData("data/train-00000-of-00002.parquet data/train-00001-of-00002.parquet README.md", null)]
+    [InlineData("a.parquet data/train.parquet data/test.parquet", null)] // what lies in the folder itself comes first
     [InlineData("a.parquet b.parquet.incomplete", "is not finished: 'b.parquet.incomplete'")]
     [InlineData("train-00000-of-00002.parquet train-00001-of-00002.parquet README.md", null)]
     [InlineData("a.parquet training.parquet tests.parquet", null)]
     public void A_folder_that_holds_part_of_a_set_or_several_is_refused(string names, string? message)
     {
         var files = names.Split(' ').Select(name => Path.Combine(folder, name)).ToArray();
-        Array.ForEach(files, file => File.WriteAllText(file, ""));
-        var thrown = Record.Exception(() => SftSets.Files([folder]));
+        Array.ForEach(files, file =>
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(file)!);
+            File.WriteAllText(file, "");
+        });
+        string[] found = [];
+        var thrown = Record.Exception(() => found = SftSets.Files([folder]));
         Assert.Equal(message is null, thrown is null);
+        Assert.Equal(message is null, found.Contains(files[0]));
+        message = message?.Replace('/', Path.DirectorySeparatorChar);
         Assert.True(message is null || thrown is UnusableFileException && thrown.Message.Contains(message));
         Assert.Equal([files[0]], SftSets.Files([files[0]])); // by name, each is taken
     }
@@ -88,8 +119,24 @@ public sealed class SftSetsTests : IDisposable
     [Theory]
     [InlineData("none")]
     [InlineData("")]
-    public void A_folder_without_sets_is_refused(string name) =>
+    [InlineData("above")] // data/ in data/ is somebody's own
+    public void A_folder_without_sets_is_refused(string name)
+    {
+        var deep = Directory.CreateDirectory(Path.Combine(folder, "above", "data", "data")).FullName;
+        File.WriteAllText(Path.Combine(deep, "a.parquet"), "");
         Assert.Throws<UnusableFileException>(() => SftSets.Files([Path.Combine(folder, name)]));
+    }
 
     public void Dispose() => Directory.Delete(folder, true);
+
+    private static SftSets Sets(string[] files, JanusPipeline pipeline)
+    {
+        var config = new SftRowBatchConfig { SamplesPerStep = 4, PromptDropout = 0, Wordings = [] };
+        return new([.. files.Select(file =>
+        {
+            var set = SftParquet.Open(file);
+            var codes = new ImageCodeCache(set, pipeline.Model.ImageTokenizer, 32, ImageFile.Decode);
+            return (new SftRowBatches(set, codes, pipeline.Tokenizer, PromptTemplate.JanusSft, config), set.Count);
+        })], pipeline.Tokenizer.Special, config);
+    }
 }

@@ -32,6 +32,8 @@ public sealed class FailureTests : IDisposable
             Failure.Explain(new UnauthorizedAccessException("Denied.")));
         Assert.StartsWith("There is not enough memory: 9 GB.",
             Failure.Explain(new OutOfMemoryException("9 GB\nat c10")).Words);
+        Assert.StartsWith("There is not enough memory: Full. Choose", Failure.Explain(new InvalidDataException(
+            "failed to read column 'image'", new IOException("at a page", new OutOfMemoryException("Full")))).Words);
         Assert.StartsWith("Unexpected error, DivideByZeroException: ",
             Failure.Explain(new DivideByZeroException()).Words);
         Assert.Equal(1, Failure.Explain(new FileNotFoundException("lost", "Some.Assembly, Culture=neutral")).Code);

@@ -62,6 +62,11 @@ public sealed class TrainCommandTests : IDisposable
     [InlineData("train sft --model {0}/none --out {0}/o", 2, "there is no such folder")]
     [InlineData("train sft --model tiny --out {0}/o", 2, "--data is missing")]
     [InlineData("train sft --model tiny --data {0}/none.parquet --out {0}/o", 2, "there is no such file")]
+    [InlineData("train sft --model tiny --data {0}/prompts.txt {0}/none --validation {0}/prompts.txt --out {0}/o", 2,
+        "none: there is no such file or folder")]
+    [InlineData("train sft --model tiny --data {0}/prompts.txt --validation {0}/prompts.txt {0}/none --out {0}/o", 2,
+        "none: there is no such file or folder")]
+    [InlineData("train sft --model tiny --data {0}/prompts.txt --stpes 3 --out {0}/o", 2, "Did you mean '--steps'?")]
     [InlineData("train grpo --model tiny --data {0}/prompts.txt --out {0}/o", 2, "needs a reward")]
     [InlineData("train grpo --model mini --judge wisdom --out {0}/o", 2, "there is no such reward")]
     [InlineData("train grpo --model mini --judge heavy*detector --out {0}/o", 2, "'heavy' is no weight")]

@@ -7,6 +7,7 @@ using ReasonGen.Setups;
 using ReasonGen.Studies;
 using ReasonGen.Tests.Devices;
 using ReasonGen.Tests.Ranks;
+using ReasonGen.TrainingData;
 using ReasonGen.World;
 using ReasonGen.WorldData;
 using Xunit;
@@ -76,6 +77,33 @@ public sealed class TrainSessionTests : IDisposable
             Assert.Equal(decide, error is UnusableFileException);
             Assert.Contains(decide ? $"{setting} was " : "", $"{error?.Message}");
         }
+    }
+
+    [Theory]
+    [InlineData(TrainingStage.Sft, "run.validationSamples=4 data.samplesPerStep=2", "4 of ")]
+    [InlineData(TrainingStage.Sft, "run.validationSamples=3 data.samplesPerStep=2", "exactly 3 of ")]
+    [InlineData(TrainingStage.Sft, "data.samplesPerStep=6 sft.microBatchSamples=4 run.validationSamples=6",
+        "exactly 6 of ")]
+    [InlineData(TrainingStage.Sft, "run.validationSamples=9999 data.samplesPerStep=1", "{rows} of ")]
+    [InlineData(TrainingStage.Grpo, "run.validationSamples=2", "2 of ")]
+    [InlineData(TrainingStage.Grpo, "run.validationSamples=256", "3 of ")]
+    public void What_a_run_is_validated_with_is_written_as_it_is_measured(TrainingStage stage, string changes,
+        string begins)
+    {
+        var all = new Settings(RunConfig.Preset("mini"), ("world", new WorldBatchConfig()));
+        foreach (var change in changes.Split(' ').Select(change => change.Split('=')))
+        {
+            all = all.With(change[0], change[1]);
+        }
+
+        var (set, prompts) = (Path.Combine(Study.DataFolder(), "sft-sample.parquet"), Path.Combine(folder, "p.txt"));
+        File.WriteAllText(prompts, "a cat\na dog\na cup\n");
+        var run = Path.Combine(folder, "run");
+        string[] data = [stage == TrainingStage.Sft ? set : prompts];
+        new TrainSession(stage, TrainModel.Find("tiny", stage), all, data, data, [], TestDevice.Cpu, Alone.Group)
+            .Open(run, []).Dispose();
+        Assert.StartsWith(begins.Replace("{rows}", $"{SftParquet.Open(set).Count}"),
+            (string?)JObject.Parse(File.ReadAllText(Path.Combine(run, "run.json")))["validation"]);
     }
 
     public void Dispose() => Directory.Delete(folder, true);

@@ -33,7 +33,8 @@ public abstract class TrainingRuns : IDisposable
         Action<long>? stepped = null, int keep = 3, int steps = 6, double rate = 1e-2, int saveEvery = 2,
         string? validation = null, Action<string>? exporting = null, Func<GrpoConfig, GrpoConfig>? grpo = null,
         Func<RewardRequest, float>? reward = null, IRankGroup? among = null, Action? restoring = null,
-        Action? reading = null, Action? weighing = null, string? command = null)
+        Action? reading = null, Action? weighing = null, string? command = null, int validationSamples = 3,
+        int heldOutSamples = 3, int? heldOutCount = null)
     {
         var ranks = among ?? Alone.Group;
         using var end = new SharedCancellation(ranks, cancel);
@@ -61,9 +62,8 @@ public abstract class TrainingRuns : IDisposable
             Lora = lora ? new() { Rank = 2 } : null,
             Run = new()
             {
-                Steps = steps, SaveEvery = saveEvery, CheckpointEvery = 2, ValidateEvery = 2, ValidationSamples = 3,
-                Keep = keep,
-                SampleEvery = 3, SampleImages = 2,
+                Steps = steps, SaveEvery = saveEvery, CheckpointEvery = 2, ValidateEvery = 2, Keep = keep,
+                ValidationSamples = validationSamples, SampleEvery = 3, SampleImages = 2,
             },
         };
         config = config with { Grpo = grpo?.Invoke(config.Grpo) ?? config.Grpo };
@@ -72,9 +72,13 @@ public abstract class TrainingRuns : IDisposable
         var policy = config.Setup("tiny", TinyJanus.Config, ScalarType.Float32).Prepare(pipeline.Model);
         using var additions = policy as Lora;
         var special = pipeline.Tokenizer.Special;
-        SftBatch Batch(long step) => SftBatch.Build([.. Enumerable.Range(0, 3).Select(i => new SftSample(
-            [65 + (int)step, 66], [67 + i], [.. Enumerable.Range(0, 16).Select(code => (code * i + step) % 64)]))],
-                special);
+        SftSample Sample(long step, int i) => new([65 + (int)step, 66], [67 + i],
+            [.. Enumerable.Range(0, 16).Select(code => (code * i + step) % 64)]);
+        SftBatch Batch(long step) =>
+            SftBatch.Build([.. Enumerable.Range(0, 3).Select(i => Sample(step, i))], special);
+        SftBatch HeldOut(long number) => SftBatch.Build([.. Enumerable.Range((int)number * heldOutSamples,
+            heldOutSamples).Select(i => i % (heldOutCount ?? int.MaxValue)).Select(i => Sample(100 + i / 3, i % 3))],
+            special);
         Action<string> export = policy is Lora some ? to => PeftAdapter.Save(some, to, start, JanusLayout.Original)
             : to => JanusFiles.Save(pipeline.Model, to, JanusLayout.Original, from: start);
         using var training = new TrainingRun(new RunParts
@@ -92,7 +96,8 @@ public abstract class TrainingRuns : IDisposable
                 reading?.Invoke();
                 return Batch(step);
             },
-            HeldOut = number => Batch(100 + number), HeldOutSamples = 3, PromptAt = i => Prompts[i % Prompts.Length],
+            HeldOut = HeldOut, HeldOutSamples = heldOutSamples, HeldOutCount = heldOutCount,
+            PromptAt = i => Prompts[i % Prompts.Length],
             HeldOutPrompts = Prompts, Entropy = new Watched(config.Entropy.Build(), restoring, weighing),
             Reward = new LambdaReward("bright", request =>
             {
