@@ -1,8 +1,11 @@
 using System.CommandLine;
+using System.Globalization;
 using ReasonGen.Host;
 using ReasonGen.Host.Commands;
 
 StandardStream.Guard();
+// numbers look the same everywhere, also where the environment asks for the system's culture
+CultureInfo.CurrentCulture = CultureInfo.DefaultThreadCurrentCulture = CultureInfo.InvariantCulture;
 var root = CommandLine.WithBriefHelp(new RootCommand("""
     ReasonGen-R1 in C#: an image generator that thinks before it draws.
 

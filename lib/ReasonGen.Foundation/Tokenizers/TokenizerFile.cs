@@ -20,12 +20,13 @@ internal sealed record TokenizerFile(
     // ByteLevel's own
     private const string WordPattern = @"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
-    /// <exception cref="UnusableFileException">The file cannot be read, is broken, or is of another kind.</exception>
+    /// <exception cref="UnusableFileException">The file is a pipe, cannot be read, is broken, or of another
+    /// kind.</exception>
     internal static TokenizerFile Read(string path)
     {
         try
         {
-            using var file = File.OpenRead(path);
+            using var file = FileKinds.OpenRead(path);
             Demand(file.Length <= Largest, $"it has {file.Length} bytes, more than any tokenizer");
             var bytes = new byte[file.Length];
             file.ReadExactly(bytes);

@@ -122,8 +122,8 @@ internal static class ScoreDpgCommand
                     {
                         var answer = answers[crop][image.Questions.Index().First(q => q.Item == question).Index]
                             ?? throw new OfficialStopException("none",
-                                $"there is neither yes nor no to question {question.Id} about its crop {crop + 1}: "
-                                    + $"{question.Text}");
+                                $"{source.WhyNone(image.File, crop, question.Text)} question {question.Id} about its "
+                                    + $"crop {crop + 1}: {question.Text}");
                         said.Add(new(image.File, crop, question.Text, answer.Text));
                         return answer.Text;
                     });

@@ -184,7 +184,9 @@ internal static class ScoreGenEvalCommand
         {
             var (width, height) = run.Measure(image.Path, image.FileName);
             pixels = Nothing;
-            return file.Of(image.FileName, width, height, image.Prompt);
+            var boxes = file.Of(image.FileName, width, height, image.Prompt);
+            ScoreJudges.TellOutside(boxes, width, height, image.FileName, run, ScoreJudges.PixelsWanted);
+            return boxes;
         }
 
         pixels = run.Read(image.Path, image.FileName, upright: true).Pixels;

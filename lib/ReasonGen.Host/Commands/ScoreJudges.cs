@@ -147,13 +147,22 @@ internal static class ScoreJudges
         IReadOnlyList<string> classes, ScoreRun run, CancellationToken cancel)
     {
         var boxes = judge.Detect(image, path, classes, cancel);
-        if (BoxQuestions.Outside(boxes, image.Width, image.Height) is > 0 and var outside)
-        {
-            run.Problems.Add($"{name}: {outside} of {boxes.Count} boxes lie outside the image; say with --boxes what a "
-                + "served judge counts in (Qwen3-VL: thousandths)");
-        }
-
+        TellOutside(boxes, image.Width, image.Height, name, run,
+            "say with --boxes what a served judge counts in (Qwen3-VL: thousandths)");
         return boxes;
+    }
+
+    /// <summary>What to do about boxes of a file that lie outside their image.</summary>
+    internal const string PixelsWanted = "a file's boxes are counted in pixels of the image as it lies in the folder";
+
+    /// <summary>Tells boxes that lie outside their image.</summary>
+    internal static void TellOutside(IReadOnlyList<Detection> boxes, int width, int height, string name, ScoreRun run,
+        string remedy)
+    {
+        if (BoxQuestions.Outside(boxes, width, height) is > 0 and var outside)
+        {
+            run.Problems.Add($"{name}: {outside} of {boxes.Count} boxes lie outside the image; {remedy}");
+        }
     }
 
     /// <summary>The judge of a benchmark of yes-or-no questions.</summary>

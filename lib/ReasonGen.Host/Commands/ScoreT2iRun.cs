@@ -150,7 +150,8 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
             var image = run.Read(Path.Combine(folder, file), file, upright: !official).Pixels;
             var answers = source.Value.Ask(file, 0, () => image, asked, cancel);
             var yes = answers.Select((answer, i) => answer?.Yes
-                ?? throw new OfficialStopException("none", $"there is neither yes nor no to '{asked[i]}'")).ToArray();
+                ?? throw new OfficialStopException("none",
+                    $"{source.Value.WhyNone(file, 0, asked[i])} '{asked[i]}'")).ToArray();
             if (asked.Count == 0)
             {
                 run.Problems.Add($"{file} scores 1 without a question, as in the official script: its prompt has no "
@@ -265,6 +266,7 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
             boxes = [.. known.Of(file, width, height, prompt).Where(box => box.Score > LeastScore)
                 .OrderByDescending(box => box.Score).Select(box => known.Official ? box
                 : box with { Class = Label(box.Class.Trim().ToLowerInvariant()) })];
+            ScoreJudges.TellOutside(boxes, width, height, file, run, ScoreJudges.PixelsWanted);
         }
         else
         {

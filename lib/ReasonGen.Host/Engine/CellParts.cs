@@ -36,6 +36,10 @@ internal static partial class CellParts
     internal static readonly string[] Magics = ["about", "csharp", "html", "import", "lsmagic", "markdown", "set",
         "time", "who", "whos"];
 
+    // kernels of Polyglot Notebooks
+    private static readonly HashSet<string> Languages = ["connect", "dot", "f#", "fsharp", "http", "httprequest",
+        "javascript", "js", "jupyter", "kql", "mermaid", "powershell", "pwsh", "python", "r", "sql", "value", "vscode"];
+
     private const int MostParts = 1000; // each carries as many empty lines as lie above it
 
     /// <exception cref="CellSyntaxException">A magic is unknown, or there are more than anybody writes.</exception>
@@ -145,6 +149,9 @@ internal static partial class CellParts
                 case "import":
                     parts.AddRange(Import(words.ElementAtOrDefault(1), directory, within));
                     break;
+                case { } other when Languages.Contains(other.ToLowerInvariant()):
+                    throw new CellSyntaxException($"#!{other} asks for another language's kernel, and this "
+                        + "session has C# alone; html and markdown are shown");
                 default:
                     throw new CellSyntaxException(
                         $"there is no magic '{line.Trim()}'; there "

@@ -24,6 +24,9 @@ public interface IAnswerSource
     /// <param name="cancel">Ends it.</param>
     IReadOnlyList<YesAnswer?> Ask(string file, int crop, Func<RgbImage> image, IReadOnlyList<string> questions,
         CancellationToken cancel);
+
+    /// <summary>Why there is no answer to a question; a sentence that ends before what was asked.</summary>
+    string WhyNone(string file, int crop, string question) => "there is neither yes nor no to";
 }
 
 /// <summary>Answers of a judge: yes where its probability is above one half.</summary>
@@ -40,7 +43,7 @@ public sealed class JudgeAnswers(IQuestionJudge judge) : IAnswerSource
 
 /// <summary>
 /// Answers from a file: JSON lines {"image": …, "crop": 0, "question": …, "answer": "yes", "p_yes": 0.9}, or the detail
-/// file of DPG-Bench's script. One of answer and p_yes may be left out.
+/// file of DPG-Bench's script. One of answer and p_yes may be left out, or be null.
 /// </summary>
 public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
 {
@@ -105,10 +108,11 @@ public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
 
                 using var document = JsonDocument.Parse(text);
                 var json = document.RootElement;
-                var question = DetectionFile.Need(json, "question").Text();
-                double? yes = json.TryGetProperty("p_yes", out var p) || json.TryGetProperty("probability", out p)
-                    ? Probability(p.GetDouble(), least: question == Clip ? -1 : 0) : null;
-                var word = json.TryGetProperty("answer", out var words) ? Plain(words.Text()) : yes is not null ? null
+                var question = DetectionFile.Need(json, "question").Text("question");
+                double? Yes(string name) => json.Member(name) is { } share
+                    ? Probability(share.Number(name), least: question == Clip ? -1 : 0) : null;
+                var yes = Yes("p_yes") ?? Yes("probability");
+                var word = json.Member("answer") is { } words ? Plain(words.Text("answer")) : yes is not null ? null
                     : throw new FormatException("it has neither \"answer\" nor \"p_yes\"");
                 if ((word, yes) is ("no", > 0.5)) // "yes" below: other words may have the rest
                 {
@@ -117,8 +121,8 @@ public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
                 }
 
                 var answer = word is "yes" or "no" || yes is null ? word! : yes > 0.5 ? "yes" : "no";
-                Add((Path.GetFileName(DetectionFile.Need(json, "image").Text()),
-                    json.TryGetProperty("crop", out var c) ? c.GetInt32() : 0, question),
+                Add((Path.GetFileName(DetectionFile.Need(json, "image").Text("image")),
+                    json.Member("crop")?.Whole("crop") ?? 0, question),
                     new(answer, yes ?? (answer == "yes" ? 1 : answer == "no" ? 0 : double.NaN)));
             }
 
@@ -138,6 +142,10 @@ public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
         CancellationToken cancel) =>
         [.. questions.Select(question => answers.GetValueOrDefault((Path.GetFileName(file), crop, question))
             is { } answer && !double.IsNaN(answer.Yes) ? answer : null)];
+
+    public string WhyNone(string file, int crop, string question) =>
+        answers.ContainsKey((Path.GetFileName(file), crop, question)) ? "there is neither yes nor no to"
+            : $"{Path.GetFileName(path)} has no line for";
 
     private static double Probability(double value, double least) => value >= least && value <= 1 ? value
         : throw new FormatException(FormattableString.Invariant($"{value} is no probability from {least} to 1"));

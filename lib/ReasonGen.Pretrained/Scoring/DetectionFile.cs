@@ -9,10 +9,13 @@ namespace ReasonGen.Scoring;
 /// Boxes of any detector from a file of JSON lines, or those that an official results.jsonl kept.
 /// A line: {"filename": "00000/samples/0000.png", "width": 384, "height": 384, "prompt": "…", "detector": "…",
 /// "detections": [{"class": "dog", "box": [x1, y1, x2, y2], "score": 0.9, "color": "red"}]}; all but filename and
-/// detections may be left out.
+/// detections may be left out. Boxes are counted in pixels of the image.
 /// </summary>
 public sealed class DetectionFile : IObjectJudge
 {
+    // a box that ends before it is smaller than any detector's: such a file counts in shares of the sides
+    private const float LeastEnd = 1.5f;
+
     private readonly string path;
     private readonly Dictionary<string, Line> lines = [];
     private readonly Dictionary<string, Line?> byName = []; // by the last part of the path; null where several have it
@@ -27,7 +30,8 @@ public sealed class DetectionFile : IObjectJudge
     /// <summary>Reads a file.</summary>
     /// <param name="path">JSON lines.</param>
     /// <param name="detector">Who found the boxes; null takes what the file says.</param>
-    /// <exception cref="UnusableFileException">It is missing, or a line is of another kind.</exception>
+    /// <exception cref="UnusableFileException">It is missing, a line is of another kind, or its boxes are counted in
+    /// shares of the image's sides.</exception>
     public static DetectionFile Read(string path, string? detector = null)
     {
         var number = 0;
@@ -45,22 +49,25 @@ public sealed class DetectionFile : IObjectJudge
                 using var document = JsonDocument.Parse(text);
                 var json = document.RootElement;
                 var results = json.TryGetProperty("details", out var details);
-                file ??= new(path, detector ?? (json.TryGetProperty("detector", out var says) ? says.Text()
+                file ??= new(path, detector ?? (json.Member("detector") is { } says ? says.Text("detector")
                     : results ? "the detector behind " + Path.GetFileName(path) : Path.GetFileName(path)),
                     detector == "official", results);
-                var name = Tail(Need(json, "filename").Text());
-                var boxes = results ? new GenEvalRow("", null, "", null, "", null, details.Text()).Boxes()
-                    : [.. Need(json, "detections").EnumerateArray().Select(Box)];
-                int? Size(string key) => json.TryGetProperty(key, out var size) ? size.GetInt32() : null;
+                var name = Tail(Need(json, "filename").Text("filename"));
+                var boxes = results ? new GenEvalRow("", null, "", null, "", null, details.Text("details")).Boxes()
+                    : [.. Need(json, "detections").List("detections").Select(Box)];
+                int? Size(string key) => json.Member(key)?.Whole(key);
                 var line = file.lines[name] = file.lines.TryGetValue(name, out var earlier)
                     ? throw new FormatException($"'{name}' stands on line {earlier.Number} too")
-                    : new(number, boxes, Size("width"), Size("height"), json.TryGetProperty("prompt", out var prompt)
-                        ? prompt.GetString() : null);
+                    : new(number, boxes, Size("width"), Size("height"), json.Member("prompt")?.Text("prompt"));
                 file.byName[Path.GetFileName(name)] = file.byName.ContainsKey(Path.GetFileName(name)) ? null : line;
             }
 
-            return file ?? throw new UnusableFileException(path, "it holds no line",
-                "give a file with a line of detections for each image");
+            return file is null ? throw new UnusableFileException(path, "it holds no line",
+                    "give a file with a line of detections for each image")
+                : file.InShares ? throw new UnusableFileException(path, "none of its boxes reaches beyond 1.5: they "
+                    + "are counted in shares of the image's sides, not in its pixels",
+                    "multiply x by the image's width and y by its height")
+                : file;
         }
         catch (Exception e) when (e is JsonException or FormatException or InvalidOperationException
             or KeyNotFoundException or OfficialStopException or IndexOutOfRangeException)
@@ -127,6 +134,9 @@ public sealed class DetectionFile : IObjectJudge
             : throw new OfficialStopException("none",
                 $"{Path.GetFileName(path)} tells no colour of its boxes of {className}");
 
+    private bool InShares => lines.Values.Any(line => line.Boxes.Count > 0)
+        && lines.Values.All(line => line.Boxes.All(box => box.X2 <= LeastEnd && box.Y2 <= LeastEnd));
+
     // The last three parts of a GenEval path name an image wherever its folder lies.
     private static string Tail(string file) => string.Join('/', file.Replace('\\', '/')
         .Split('/', StringSplitOptions.RemoveEmptyEntries).TakeLast(3));
@@ -137,26 +147,28 @@ public sealed class DetectionFile : IObjectJudge
 
     private static Detection Box(JsonElement box)
     {
-        var v = Need(box, "box").EnumerateArray().Select(x => x.GetSingle()).ToArray();
-        var score = box.TryGetProperty("score", out var said) ? said.GetSingle() : 1;
+        var corners = Need(box, "box");
+        var v = corners.List("box").Select(x => x.ValueKind == JsonValueKind.Number ? x.GetSingle() : float.NaN)
+            .ToArray();
+        var score = box.TryGetProperty("score", out var said) ? (float)said.Number("score") : 1;
         if (v.Length != 4 || !v.All(float.IsFinite))
         {
-            throw new FormatException("a box has four finite numbers");
+            throw LineMembers.Strange(corners, "box", "a list of four finite numbers [x1, y1, x2, y2]");
         }
 
         if (v[2] < v[0] - 1 || v[3] < v[1] - 1) // less than a pixel is rounding
         {
-            throw new FormatException($"the box {Need(box, "box")} ends before it begins: its numbers are two corners, "
+            throw new FormatException($"the box {corners} ends before it begins: its numbers are two corners, "
                 + "not a corner, width and height");
         }
 
         return score is not (>= 0 and <= 1.001f) // rounded
             ? throw new FormatException(FormattableString.Invariant($"the score {score} is none from 0 to 1")
                 + (score is > 1 and <= 100 ? "; divide percent by 100" : ""))
-            : new(Need(box, "class").Text(), v[0], v[1], Math.Max(v[0], v[2]), Math.Max(v[1], v[3]), Math.Min(score, 1))
+            : new(Need(box, "class").Text("class"), v[0], v[1], Math.Max(v[0], v[2]), Math.Max(v[1], v[3]),
+                Math.Min(score, 1))
             {
-                Color = box.TryGetProperty("color", out var color) ? color.GetString()?.Trim().ToLowerInvariant()
-                    : null,
+                Color = box.Member("color")?.Text("color").Trim().ToLowerInvariant(),
             };
     }
 }

@@ -63,6 +63,13 @@ public sealed record DpgQuestions(IReadOnlyDictionary<string, IReadOnlyList<DpgQ
                 : read with { Notes = [.. read.Notes,
                     $"the official script {official}; here its numbers are read as text"] };
         }
+        catch (OfficialStopException) when (text.Split('\n')[0] is var header && !header.Contains(',')
+            && header.AsSpan().IndexOfAny(';', '\t') >= 0)
+        {
+            throw new UnusableFileException(path,
+                $"its columns are separated by {(text.Split('\n')[0].Contains(';') ? "semicolons" : "tabs")}, not by "
+                    + "commas", "save it with commas, or take the published dpg_bench.csv");
+        }
         catch (OfficialStopException why)
         {
             throw new UnusableFileException(path, why.Cause, "correct that cell, or take the published dpg_bench.csv",

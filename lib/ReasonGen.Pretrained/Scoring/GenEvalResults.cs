@@ -116,12 +116,13 @@ public sealed class GenEvalResults
     public double Overall => PythonNumber.Mean(Tasks.Select(task => task.Score));
 
     /// <summary>Reads a file.</summary>
-    /// <exception cref="UnusableFileException">It is missing, or a line is no JSON object.</exception>
+    /// <exception cref="UnusableFileException">It is missing, a pipe that lies in a folder, or a line is no JSON
+    /// object.</exception>
     public static GenEvalResults Read(string path)
     {
         try
         {
-            return Parse(File.ReadAllText(path), path);
+            return Parse(ScoreFiles.Read(path), path);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -165,13 +165,14 @@ public sealed record ScoreReport
         ScoreFiles.Write(Path.Combine(folder, FileName), json.ToString());
     }
 
-    /// <summary>Reads score.json, the folder that holds it, or a GenEval results.jsonl.</summary>
-    /// <exception cref="UnusableFileException">There is no such file, one of another kind, or an image has two scores
-    /// or one that cannot be.</exception>
+    /// <summary>Reads score.json, the folder that holds it, or a GenEval results.jsonl, whatever its name is.</summary>
+    /// <exception cref="UnusableFileException">There is no such file, a pipe that lies in a folder or one of another
+    /// kind, or an image has two scores or one that cannot be.</exception>
     public static ScoreReport Read(string path)
     {
         path = Directory.Exists(path) ? Path.Combine(path, FileName) : path;
-        var report = path.EndsWith(".jsonl", StringComparison.Ordinal) ? OfResults(path) : OfReport(path);
+        var report = path.EndsWith(".jsonl", StringComparison.Ordinal)
+            ? OfResults(GenEvalResults.Read(path), path) : OfReport(path);
         var (least, most) = report.Benchmark switch
         {
             "GenEval 2" => (0, 6), // six forms of an answer, each of which may be the same token
@@ -186,9 +187,8 @@ public sealed record ScoreReport
             : report;
     }
 
-    private static ScoreReport OfResults(string path)
+    private static ScoreReport OfResults(GenEvalResults results, string path)
     {
-        var results = GenEvalResults.Read(path);
         return results.TextCorrect ? throw new UnusableFileException(path,
                 "\"correct\" is a text in it, where true or false belongs", "give results.jsonl as the scorer wrote it")
             : new()
@@ -215,17 +215,37 @@ public sealed record ScoreReport
 
     private static ScoreReport OfReport(string path)
     {
+        var text = "";
         try
         {
-            var report = JsonConvert.DeserializeObject<ScoreReport>(File.ReadAllText(path))
+            text = ScoreFiles.Read(path);
+            var report = JsonConvert.DeserializeObject<ScoreReport>(text)
                 ?? throw new JsonException("it is empty");
             return report.IsWhole ? report with { Images = [.. Once(report.Images, image => image.Image, path)] }
                 : throw new JsonException("a text or a list in it is null");
+        }
+        catch (JsonException) when (Lines(text) is { } results)
+        {
+            return OfResults(results, path);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException)
         {
             throw new UnusableFileException(path, $"it holds no scores: {e.Message.Split(". Path")[0].TrimEnd('.')}",
                 "give a folder that 'reasongen score' wrote, its score.json, or a results.jsonl", e);
+        }
+    }
+
+    // a results.jsonl under another name
+    private static GenEvalResults? Lines(string text)
+    {
+        try
+        {
+            var results = GenEvalResults.Parse(text);
+            return results.Rows.Count > 0 && results.Rows.All(row => row.FileName.Length > 0) ? results : null;
+        }
+        catch (UnusableFileException)
+        {
+            return null;
         }
     }
 
@@ -245,6 +265,11 @@ public sealed record ScoreReport
 /// <summary>Files of results.</summary>
 public static class ScoreFiles
 {
+    /// <summary>The text of a file, or what a shell's &lt;(…) gives.</summary>
+    /// <exception cref="UnusableFileException">It is a pipe that lies in a folder.</exception>
+    internal static string Read(string path) =>
+        FileKinds.IsNamedPipe(path) ? throw FileKinds.Pipe(path) : File.ReadAllText(path);
+
     /// <summary>Writes a file whole or not at all.</summary>
     /// <exception cref="UnusableFileException">It cannot be written.</exception>
     public static void Write(string path, string text)

@@ -10,7 +10,7 @@ namespace ReasonGen.TrainingData;
 internal sealed class ParquetGuard
 {
     private const int MostElements = 10_000, MostDepth = 16, LargestPageHeader = 16 << 20, VersionTwo = 3,
-        Dictionary = 2, ConvertedList = 3;
+        Dictionary = 2, ConvertedList = 3, Lzo = 3, Lz4 = 5;
     private const long FreeBytes = 64 << 20, MostUnfolding = 1000, FreeValues = 10_000_000, ValuesPerByte = 8;
 
     private readonly long end; // of the data: where the footer begins
@@ -146,6 +146,12 @@ internal sealed class ParquetGuard
                 $"its column {Shown(path)} has {count} values for {rows} rows in row group {number}");
             Require(data.Number(4) is >= 0 and <= 7,
                 $"its column {Shown(path)} is compressed in a way that the format does not know");
+            if (data.Number(4) == Lzo)
+            {
+                throw new NotSupportedException($"its column {Shown(path)} is compressed with LZO, which the parquet "
+                    + "library used here does not read. Write the set again with zstd, snappy or gzip");
+            }
+
             Require(new[] { 9, 10, 11 }.Select(field => data.Number(field) ?? 0)
                 .All(place => place >= 0 && place < end),
                 $"its column {Shown(path)} would lie outside the file");
@@ -173,7 +179,8 @@ internal sealed class ParquetGuard
             Require(free >= 0,
                 $"the pages of its column {column} would unfold to more than {MostUnfolding} times what they are");
             pages.Add(at);
-            at += bytes + stored;
+            var begin = at + bytes;
+            at = begin + stored;
             values += type switch
             {
                 0 when header.Inner(5).FirstOrDefault() is { } page => PageValues(page, count - values, column),
@@ -191,7 +198,28 @@ internal sealed class ParquetGuard
                     && entries <= 8 * unfolded + 8 => 0,
                 _ => throw new FormatException($"a page of its column {column} is of no kind that belongs there"),
             };
+            var levels = type == VersionTwo // stand before what is compressed
+                ? header.Inner(8).Sum(page => page.Number(5)!.Value + page.Number(6)!.Value) : 0;
+            if (data.Number(4) == Lz4 && IsFramed(file, begin + levels, stored - levels, unfolded - levels))
+            {
+                throw new NotSupportedException($"its column {column} is compressed with LZ4 in Hadoop's framing, which "
+                    + "the parquet library used here does not read. Write the set again with zstd, snappy or gzip");
+            }
         }
+    }
+
+    // two sizes before the block; a block itself never begins with the zero that a size below 16 MB begins with
+    private static bool IsFramed(FileStream file, long at, long stored, long unfolded)
+    {
+        const int sizes = 8;
+        if (stored <= sizes)
+        {
+            return false;
+        }
+
+        var head = Bytes(file, at, sizes);
+        return BinaryPrimitives.ReadUInt32BigEndian(head) is > 0 and var whole && whole <= unfolded
+            && BinaryPrimitives.ReadUInt32BigEndian(head.AsSpan(4)) is > 0 and var block && block <= stored - sizes;
     }
 
     private static long PageValues(ThriftStruct page, long left, string column) =>

@@ -60,11 +60,13 @@ public static partial class PromptAugmentation
     /// <summary>The prompt without one trailing full stop (sft_dataset.py).</summary>
     public static string WithoutFullStop(string prompt) => prompt.EndsWith('.') ? prompt[..^1] : prompt;
 
+    /// <summary>Whether a wording is a list of texts.</summary>
+    internal static bool IsList(string key) => key is "tags" or "object_prompts" or "paraphrases" or "varied_captions";
+
     /// <summary>Whether a wording, a text or a list of texts by its key, says anything.</summary>
     /// <exception cref="ArgumentException">A list that is stored as a text is damaged.</exception>
     internal static bool Says(string key, JToken? value) =>
-        value is not null
-            && (key is "tags" or "object_prompts" or "paraphrases" or "varied_captions" ? Texts(value).Length > 0
+        value is not null && (IsList(key) ? Texts(value).Length > 0
         : value is JValue { Value: string text } && !string.IsNullOrWhiteSpace(text));
 
     /// <summary>The texts of a list, or of a list that was stored as its Python or JSON text; another text is the only

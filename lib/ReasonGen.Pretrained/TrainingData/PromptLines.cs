@@ -13,8 +13,9 @@ internal static class PromptLines
     private static readonly string[] Tables = [".csv", ".tsv", ".parquet", ".xlsx"];
 
     /// <summary>Reads a file.</summary>
-    /// <returns>Its lines up to the last that says anything, without blanks around them, and whether they are json: one
-    /// begins with a brace, or the file is named so.</returns>
+    /// <returns>Its lines up to the last that says anything, without blanks and byte order marks around them (a file of
+    /// several that were joined has marks in its middle), and whether they are json: one begins with a brace, or the
+    /// file is named so.</returns>
     /// <exception cref="UnusableFileException">It cannot be read, is a table, or one json array.</exception>
     internal static (string[] Lines, bool Json) Read(string path)
     {
@@ -33,7 +34,7 @@ internal static class PromptLines
             throw new UnusableFileException(path, "it is one json array", remedy);
         }
 
-        string[] lines = [.. text.Split('\n').Select(line => line.Trim())];
+        string[] lines = [.. text.Split('\n').Select(line => line.Trim().Trim('\uFEFF').Trim())];
         return (lines, kind is ".jsonl" or ".json" || lines.Any(line => line.StartsWith('{')));
     }
 

@@ -12,7 +12,7 @@ public sealed partial class SftParquet
     /// <param name="columns">Columns, and members of columns after a full stop: detailed_caption,
     /// augmented_prompts.tags.</param>
     /// <exception cref="UnusableFileException">The file is damaged, or a list of texts that a row holds as a text; the
-    /// row is named.</exception>
+    /// row is named. Or a column holds lists where a text belongs.</exception>
     public long? FirstWithout(params IReadOnlyList<string> columns) => First(false, columns);
 
     /// <summary>Whether any row has a text in a column; row groups are read up to the first with one.</summary>
@@ -47,13 +47,19 @@ public sealed partial class SftParquet
     {
         await using var footer = ParquetGuard.OpenFooter(Path);
         await using var schema = await ParquetReader.CreateAsync(footer);
-        var parent = column.Split('.')[0];
+        var (parent, inner) = (column.Split('.')[0], column[(column.IndexOf('.') + 1)..]);
         foreach (var path in schema.Schema.DataFields.Select(field => field.Path.ToList()))
         {
             var name = string.Join('.', path);
             if (name != column && name != parent && !name.StartsWith(column + ".", StringComparison.Ordinal))
             {
                 continue;
+            }
+
+            if (name != column && name != parent && !PromptAugmentation.IsList(inner))
+            {
+                throw new UnusableFileException(Path, $"its column {column} is a list where a text belongs",
+                    "write one text a row, or leave the column out and train on other wordings");
             }
 
             await using var stream = guard.Open(Path, group, string.Join('\0', path));
@@ -69,8 +75,7 @@ public sealed partial class SftParquet
             };
             if (text is not null)
             {
-                var (inner, count) = (column[(column.IndexOf('.') + 1)..],
-                    (int)reader.RowGroups[group].GetMetadata(field)!.MetaData!.NumValues);
+                var count = (int)reader.RowGroups[group].GetMetadata(field)!.MetaData!.NumValues;
                 Mark(first, there, data, field, count, i => Says(text(i)));
                 bool Says(string said) => name == parent && name != column
                     ? Prompts(said) is { } prompts && PromptAugmentation.Says(inner, prompts[inner])

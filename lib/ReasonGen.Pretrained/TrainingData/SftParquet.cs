@@ -1,5 +1,5 @@
 // The published SFT data (Franklin0/ReasonGen-R1-SFT-230k) and what is written in its schema:
-//   image {bytes, path} or a base64 data URL,  brief_caption,  detailed_caption,
+//   image {bytes, path}, bytes or a base64 data URL,  brief_caption,  detailed_caption,
 //   augmented_prompts {short_caption, paraphrases [], varied_captions [], tags [], object_prompts []};  lists may be
 //     stored as their Python text, augmented_prompts as JSON text.
 using System.Collections;
@@ -135,7 +135,7 @@ public sealed partial class SftParquet
         if (bytes is not { Length: > 0 })
         {
             throw new UnusableFileException(Path, $"row {index} holds no image",
-                "write the set with the images' bytes in its column 'image'");
+                "write the column 'image' as a struct with a member 'bytes', as bytes, or as a base64 data URL");
         }
 
         var record = new JObject(row.Where(pair => pair.Key != "image" && pair.Value is not null)
@@ -186,8 +186,14 @@ public sealed partial class SftParquet
     private static byte[]? Bytes(object? value) =>
         value switch { byte[] bytes => bytes, ReadOnlyMemory<byte> memory => memory.ToArray(), _ => null };
 
+    // bytes that are no text are the image itself
     private static byte[]? FromDataUrl(JValue? url)
     {
+        if (url?.Value is byte[] plain)
+        {
+            return plain;
+        }
+
         var text = url?.Value as string ?? "";
         var buffer = new byte[text.Length];
         return Convert.TryFromBase64String(text[(text.IndexOf(',') + 1)..], buffer, out var length) ? buffer[..length]

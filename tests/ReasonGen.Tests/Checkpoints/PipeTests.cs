@@ -6,6 +6,7 @@ using ReasonGen.Host.Notebooks;
 using ReasonGen.Notebook;
 using ReasonGen.Scoring;
 using ReasonGen.Tests.Host;
+using ReasonGen.Tokenizers;
 using ReasonGen.TrainingData;
 using Xunit;
 
@@ -22,6 +23,8 @@ public sealed class PipeTests : IDisposable
         ["config"] = path => ConfigSection.Read(path), ["image"] = path => ImageFile.Read(path),
         ["parquet"] = path => SftParquet.Open(path), ["weights"] = path => ModelOptions.Fingerprint(path),
         ["kept answers"] = path => AnswerCache.KeyOf(path), ["notebook"] = path => NotebookFile.Read(path),
+        ["results"] = path => GenEvalResults.Read(path), ["scores"] = path => ScoreReport.Read(path),
+        ["tokenizer"] = path => HuggingFaceTokenizer.Load(path),
         ["import"] = path => CellParts.Split($"#!import {path}", Path.GetTempPath()),
     };
 

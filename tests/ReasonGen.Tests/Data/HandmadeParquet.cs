@@ -4,7 +4,7 @@ using System.Text;
 namespace ReasonGen.Tests.Data;
 
 /// <summary>Parquet files as other writers make them and the package that the kit writes with does not: one row group
-/// of one row, uncompressed, no nulls.</summary>
+/// of one row, no nulls, values as they are handed in.</summary>
 internal static class HandmadeParquet
 {
     internal const int Text = 0, ListGroup = 3, Json = 19; // converted types
@@ -20,8 +20,10 @@ internal static class HandmadeParquet
     /// <param name="Length">Bytes of a value of fixed length.</param>
     /// <param name="Children">Elements below a group.</param>
     /// <param name="Repeated">How many values a repeated leaf has; null where it is required.</param>
+    /// <param name="Codec">How the values are said to be compressed: 0 not, 3 LZO, 5 LZ4.</param>
+    /// <param name="Unfolded">Bytes that they unfold to; null where they are not compressed.</param>
     internal sealed record Element(string Name, int? Type, byte[] Values, int? Converted = null, int? Logical = null,
-        int? Length = null, int Children = 0, int? Repeated = null);
+        int? Length = null, int Children = 0, int? Repeated = null, int Codec = 0, int? Unfolded = null);
 
     /// <summary>A column of texts with their length before them.</summary>
     internal static Element Texts(string name, byte[] value, int? converted = Text, int? repeated = null)
@@ -61,14 +63,15 @@ internal static class HandmadeParquet
                 byte[] levels = element.Repeated is null ? [] // a run of zeros for new rows, and of ones for the others
                     : [.. Level([(1, 0), (count - 1, 1)]), .. Level([(count, 1)])];
                 var (at, size) = (file.Count, levels.Length + element.Values.Length);
-                file.AddRange(Fields((1, I32, Number(0)), (2, I32, Number(size)), (3, I32, Number(size)), (5, Struct,
+                var unfolded = Number(element.Unfolded ?? size);
+                file.AddRange(Fields((1, I32, Number(0)), (2, I32, unfolded), (3, I32, Number(size)), (5, Struct,
                     Fields((1, I32, Number(count)), (2, I32, Number(0)), (3, I32, Number(3)), (4, I32, Number(3))))));
                 file.AddRange([.. levels, .. element.Values]);
                 byte[] names = [.. place.SelectMany(Name)];
                 var bytes = Number(file.Count - at);
                 columns.AddRange(Fields((2, I64, Number(at)), (3, Struct, Fields((1, I32, Number(type)),
                     (2, List, ListOf(I32, 1, Number(0))), (3, List, ListOf(Binary, place.Length, names)),
-                    (4, I32, Number(0)), (5, I64, Number(count)), (6, I64, bytes), (7, I64, bytes),
+                    (4, I32, Number(element.Codec)), (5, I64, Number(count)), (6, I64, bytes), (7, I64, bytes),
                     (9, I64, Number(at))))));
                 leaves++;
             }

@@ -106,6 +106,40 @@ public sealed class ParquetOfStrangersTests : IDisposable
         Assert.DoesNotContain("damaged", error);
     }
 
+    [Fact]
+    public void A_compression_that_the_library_does_not_read_is_named_and_is_no_damage()
+    {
+        var lzo = Handmade(Texts("augmented_prompts", "{}"), Texts("extra", "x") with { Codec = 3 });
+        var error = Assert.Throws<UnusableFileException>(() => SftParquet.Open(lzo)).Message;
+        Assert.Contains("its column 'extra' is compressed with LZO", error);
+        Assert.Contains("Write the set again with zstd, snappy or gzip", error);
+        Assert.DoesNotContain("damaged", error);
+
+        // Hadoop's two sizes before a block of literals alone
+        byte[] plain = [.. Fixed(7), .. "caption"u8];
+        byte[] framed = [0, 0, 0, (byte)plain.Length, 0, 0, 0, (byte)(plain.Length + 1), (byte)(plain.Length << 4),
+            .. plain];
+        HandmadeParquet.Element Stored(byte[] bytes) =>
+            new("brief_caption", 6, bytes, HandmadeParquet.Text, Codec: 5, Unfolded: plain.Length);
+        error = Assert.Throws<UnusableFileException>(() =>
+            SftParquet.Open(Handmade(Texts("augmented_prompts", "{}"), Stored(framed)))).Message;
+        Assert.Contains("its column 'brief_caption' is compressed with LZ4 in Hadoop's framing", error);
+        Assert.Contains("Write the set again with zstd, snappy or gzip", error);
+        Assert.DoesNotContain("damaged", error);
+        _ = SftParquet.Open(Handmade(Texts("augmented_prompts", "{}"), Stored(framed[8..])));
+    }
+
+    [Fact]
+    public void Images_are_read_from_plain_bytes_and_an_address_of_one_is_refused()
+    {
+        byte[] png = [0x89, (byte)'P', (byte)'N', (byte)'G', 13, 10, 26, 10];
+        Assert.Equal(png, SftParquet.Open(Handmade(Texts("image", png, null), Texts("augmented_prompts", "{}"))).Rows()
+            .Single().Image);
+        Assert.Contains("row 0 holds no image. Write the column 'image' as a struct with a member 'bytes'",
+            Assert.Throws<UnusableFileException>(() => SftParquet.Open(Handmade(Texts("image", "https://a.org/b.png"),
+                Texts("augmented_prompts", "{}"))).Rows().Count()).Message);
+    }
+
     [Theory]
     [InlineData(HandmadeParquet.Text)]
     [InlineData(HandmadeParquet.Json)]

@@ -14,7 +14,7 @@ public sealed class PromptFilesTests : IDisposable
     [Fact]
     public void Text_and_metadata_are_read_and_too_long_prompts_are_counted()
     {
-        var text = Write("a.txt", "a cat\r\n\n  two dogs \n" + new string('x', 50) + "\n");
+        var text = Write("a.txt", "a cat\r\n\n\uFEFF  two dogs \n" + new string('x', 50) + "\n");
         var json = Write("b.jsonl", """
             {"tag": "position", "include": [{"class": "bench", "count": 1}, {"class": "dog", "count": 2, "color": "red", "position": ["left of", 0]}], "prompt": "a photo of a dog left of a bench"}
             {"tag": "counting", "include": [{"class": "cow", "count": 2, "color": null, "position": null}], "exclude": [{"class": "cow", "count": 3}], "prompt": "a photo of a cow"}
@@ -85,6 +85,8 @@ public sealed class PromptFilesTests : IDisposable
     [InlineData("a.json", "{\"prompt\": \"a cat\"}", "a cat")]
     [InlineData("a.txt", "  {\"prompt\": \"a cat\"}\n", "a cat")]
     [InlineData("a.txt", "[cinematic] a cat", "[cinematic] a cat")]
+    [InlineData("a.txt", "\uFEFF\uFEFFa cat\n", "a cat")] // joined to an empty file
+    [InlineData("a.jsonl", "\uFEFF\uFEFF {\"prompt\": \"a cat\"}", "a cat")]
     [InlineData("a.txt", "a cat\u2028on a table\r", "a cat\u2028on a table")]
     [InlineData("a.jsonl", "{\"prompt\": \"a cat\u2028on a table\"}", "a cat\u2028on a table")]
     [InlineData("a.jsonl", "{\"prompt\": \"2024-05-01T10:00:00\"}", "2024-05-01T10:00:00")]

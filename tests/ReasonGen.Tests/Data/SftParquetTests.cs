@@ -191,6 +191,25 @@ public sealed class SftParquetTests : IDisposable
     }
 
     [Fact]
+    public void A_list_where_a_text_belongs_is_told_before_training_and_lists_of_wordings_are_read()
+    {
+        var path = Path.Combine(folder, "lists.parquet");
+        Write(path, [new ListedRow
+        {
+            Image = "data:image/png;base64,AAAA", Brief = "b", Detailed = ["d"],
+            Augmented = new() { Short = ["s"], Tags = ["t"] },
+        }]);
+        var set = SftParquet.Open(path);
+        Assert.Null(set.FirstWithout("augmented_prompts.tags"));
+        foreach (var column in (string[])["detailed_caption", "augmented_prompts.short_caption"])
+        {
+            var error = Assert.Throws<UnusableFileException>(() => set.FirstWithout(column)).Message;
+            Assert.Contains($"its column {column} is a list where a text belongs. Write one text a row", error);
+            Assert.DoesNotContain("..", error);
+        }
+    }
+
+    [Fact]
     public void Missing_columns_and_images_are_named()
     {
         var path = Path.Combine(folder, "poor.parquet");
@@ -226,6 +245,30 @@ public sealed class SftParquetTests : IDisposable
 
         [JsonPropertyName("detailed_caption")]
         public string? Detailed { get; set; }
+    }
+
+    private sealed class ListedRow
+    {
+        [JsonPropertyName("image")]
+        public string? Image { get; set; }
+
+        [JsonPropertyName("brief_caption")]
+        public string? Brief { get; set; }
+
+        [JsonPropertyName("detailed_caption")]
+        public List<string>? Detailed { get; set; }
+
+        [JsonPropertyName("augmented_prompts")]
+        public ListedPrompts? Augmented { get; set; }
+
+        internal sealed class ListedPrompts
+        {
+            [JsonPropertyName("short_caption")]
+            public List<string>? Short { get; set; }
+
+            [JsonPropertyName("tags")]
+            public List<string>? Tags { get; set; }
+        }
     }
 
     private sealed class LegacyRow

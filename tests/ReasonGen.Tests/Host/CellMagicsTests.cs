@@ -56,7 +56,9 @@ public sealed class CellMagicsTests
     [InlineData("#!set --name x --value \"open", "not closed")]
     [InlineData("#!set --name x --value 1 --byref yes", "there is no --byref")]
     [InlineData("#!share --from fsharp y", "C# alone")]
-    [InlineData("#!fsharp\nlet x = 1", "there is no magic '#!fsharp'")]
+    [InlineData("#!fsharp\nlet x = 1", "#!fsharp asks for another language's kernel, and this session has C# alone")]
+    [InlineData("#!pwsh\nls", "#!pwsh asks for another language's kernel")]
+    [InlineData("#!mermaid\ngraph TD", "#!mermaid asks for another language's kernel")]
     public async Task A_magic_that_cannot_be_done_says_why_before_anything_runs(string code, string message)
     {
         var (session, output) = (new CSharpSession(Here), new Recorded());

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Studies;
 using Xunit;
@@ -8,6 +9,18 @@ namespace ReasonGen.Tests.Host;
 public sealed class CommandTests : IDisposable
 {
     private readonly string folder = Directory.CreateTempSubdirectory("reasongen").FullName;
+
+    [Fact]
+    public async Task Numbers_look_the_same_where_the_environment_asks_for_another_culture()
+    {
+        ProcessStartInfo plan = new("dotnet", [Reasongen.Assembly, "plan", "--model", "janus-1b"]);
+        plan.Environment["DOTNET_SYSTEM_GLOBALIZATION_INVARIANT"] = "0";
+        plan.Environment["LC_ALL"] = "de_DE.UTF-8";
+        var (code, output, error) = await Child.RunAsync(plan);
+        Assert.SkipWhen(error.Contains("ICU package"), "the system knows no cultures");
+        Assert.True(code == 0, output + error);
+        Assert.Matches(@"The peak of \d+\.\d GiB", output);
+    }
 
     [Theory]
     [InlineData("run nowhere", 2, "there is no file or folder 'nowhere'")]

@@ -202,6 +202,7 @@ public sealed class ScoreCommandTests : IDisposable
         File.WriteAllBytes(Path.Combine(images, "alpha.png"), Image(8, 8));
         File.WriteAllBytes(Path.Combine(images, "beta.png"), Image(8, 6));
         File.WriteAllBytes(Path.Combine(images, "gamma.png"), Image(8, 8));
+        File.WriteAllBytes(Path.Combine(images, "epsilon.png"), Image(8, 8));
         File.WriteAllBytes(Path.Combine(images, "stranger.png"), Image(8, 8));
         File.WriteAllText(Path.Combine(images, "notes.txt"), "x");
         string Row(string item, int id, string dependency) =>
@@ -210,7 +211,7 @@ public sealed class ScoreCommandTests : IDisposable
             "item_id,text,keywords,proposition_id,dependency,category_broad,category_detailed,tuple,"
             + "question_natural_language\n"
             + Row("alpha", 9, "0") + Row("alpha", 1, "0") + Row("alpha", 2, "1") + Row("beta", 1, "0")
-                + Row("gamma", 1, "0") + Row("delta", 1, "0"));
+                + Row("gamma", 1, "0") + Row("delta", 1, "0") + Row("epsilon", 1, "0"));
         var answers = Written("a.jsonl", string.Join('\n', from crop in Enumerable.Range(0,
             4) from item in (string[])["alpha", "beta", "gamma"] from id in (int[])[1, 2]
             select new JObject { ["image"] = item + ".png", ["crop"] = crop, ["question"] = $"Question {id} of {item}?",
@@ -225,7 +226,8 @@ public sealed class ScoreCommandTests : IDisposable
             "the item delta has no image",
                 "beta.png was not scored: an image of 8x6 pixels does not consist of four squares",
                 "gamma.png was not scored: there is neither yes nor no to question 1 about its crop 4",
-            "2 of 3 images were not scored"])
+                "epsilon.png was not scored: a.jsonl has no line for question 1 about its crop 1",
+            "3 of 4 images were not scored"])
         {
             Assert.Contains(said, output);
         }

@@ -50,6 +50,11 @@ public sealed class ScoreInputTests : IDisposable
     [InlineData("\"prob\": 0.9", "it has neither \"answer\" nor \"p_yes\"")]
     [InlineData("\"answer\": \"no\", \"p_yes\": 0.9", "its answer is no, but its probability of yes")]
     [InlineData("\"answer\": \"No.\", \"probability\": 0.75", "probability of yes is 0.75")]
+    [InlineData("\"answer\": null, \"p_yes\": null", "it has neither \"answer\" nor \"p_yes\"")]
+    [InlineData("\"answer\": true", "line 1 is no answer: \"answer\" is true, where a text belongs")]
+    [InlineData("\"answer\": \"yes\", \"crop\": \"0\"", "\"crop\" is \"0\", where a whole number belongs")]
+    [InlineData("\"answer\": \"yes\", \"crop\": 0.5", "\"crop\" is 0.5, where a whole number belongs")]
+    [InlineData("\"answer\": \"yes\", \"p_yes\": \"high\"", "\"p_yes\" is \"high\", where a number belongs")]
     public void Answers_that_say_nothing_or_two_things_are_refused(string members, string expected) =>
         Assert.Contains(expected, Assert.Throws<UnusableFileException>(() => Answers(members)).Message);
 
@@ -61,11 +66,82 @@ public sealed class ScoreInputTests : IDisposable
     [InlineData("\"answer\": \"yes\", \"p_yes\": 0.25", "yes", 0.25)] // other words may have the rest
     [InlineData("\"answer\": \"nothing\"", null, null)]
     [InlineData("\"answer\": \"yesterday\"", null, null)]
+    [InlineData("\"answer\": \"yes\", \"p_yes\": null, \"crop\": 0.0", "yes", 1.0)]
+    [InlineData("\"answer\": null, \"p_yes\": 0.75, \"crop\": null", "yes", 0.75)]
     public void Answers_are_whole_words(string members, string? text, double? yes)
     {
         var answer = Answers(members).Ask("a.png", 0, null!, ["q"], default)[0];
         Assert.Equal((text, yes), (answer?.Text, answer?.Yes));
     }
+
+    [Fact]
+    public void An_answer_that_a_file_lacks_is_told_from_one_that_says_nothing()
+    {
+        var answers = Answers("\"answer\": \"nothing\"");
+        Assert.Equal([null, null], answers.Ask("a.png", 0, null!, ["q", "other"], default));
+        Assert.Equal("there is neither yes nor no to", answers.WhyNone("a.png", 0, "q"));
+        Assert.Equal("answers.jsonl has no line for", answers.WhyNone("a.png", 0, "other"));
+        Assert.Equal("answers.jsonl has no line for", answers.WhyNone("a.png", 1, "q"));
+    }
+
+    [Theory]
+    [InlineData("\"width\": 64.0, \"height\": null, \"detections\": []", null)]
+    [InlineData("\"width\": \"64\", \"detections\": []", "\"width\" is \"64\", where a whole number belongs")]
+    [InlineData("\"height\": 64.5, \"detections\": []", "\"height\" is 64.5, where a whole number belongs")]
+    [InlineData("\"detections\": null", "\"detections\" is null, where a list belongs")]
+    [InlineData("\"detections\": [{\"class\": \"dog\", \"box\": [[1, 2], [3, 4]]}]",
+        "\"box\" is [[1, 2], [3, 4]], where a list of four finite numbers")]
+    [InlineData("\"detections\": [{\"class\": 7, \"box\": [1, 2, 3, 4]}]", "\"class\" is 7, where a text belongs")]
+    [InlineData("\"detections\": [{\"class\": \"dog\", \"box\": [1, 2, 3, 4], \"score\": null}]",
+        "\"score\" is null, where a number belongs")]
+    public void A_member_of_detections_that_is_of_another_kind_is_named(string members, string? expected)
+    {
+        var path = folder.Write("d.jsonl", $"{{\"filename\": \"a.png\", {members}}}");
+        if (expected is null)
+        {
+            Assert.Empty(DetectionFile.Read(path).Of("a.png", 64, 48, null));
+            return;
+        }
+
+        var message = Assert.Throws<UnusableFileException>(() => DetectionFile.Read(path)).Message;
+        Assert.Contains($"line 1 holds no detections: {expected}", message);
+    }
+
+    [Theory]
+    [InlineData("[0.1, 0.2, 0.5, 0.9]", false)]
+    [InlineData("[0, 0, 1.02, 1]", false)]
+    [InlineData("[0.1, 0.2, 5, 0.9]", true)]
+    public void Boxes_in_shares_of_the_sides_are_refused(string box, bool pixels)
+    {
+        var refusal = Record.Exception(() => Boxes(box, "0.9"));
+        Assert.Equal(pixels, refusal is null);
+        Assert.True(pixels || refusal is UnusableFileException
+            && refusal.Message.Contains("shares of the image's sides, not in its pixels. Multiply x by"), $"{refusal}");
+    }
+
+    [Theory]
+    [InlineData("geneval {0} --judge file:{1}", "00000/samples/0000.png")]
+    [InlineData("t2i {0}/00000/samples --category numeracy --judge file:{1} --objects {2}", "a dog_000000.png")]
+    public async Task Boxes_of_a_file_that_lie_outside_their_image_are_told(string command, string name)
+    {
+        GenEvalImages();
+        File.Copy(folder.At("images/00000/samples/0000.png"), folder.At("images/00000/samples/a dog_000000.png"));
+        var file = folder.Write("d.jsonl", string.Join('\n', ((string[])["00000/samples/0000.png",
+            "00000/samples/a dog_000000.png"]).Select(image => $$"""
+            {"filename": "{{image}}", "detections": [{"class": "dog", "box": [10, 20, 60, 62.5], "score": 0.9, "color": "red"}]}
+            """.Trim())));
+        var (_, output) = await Reasongen.RunAsync(["score", .. command.Split(' ').Select(word => string.Format(word,
+            folder.At("images"), file, folder.Write("objects.txt", "dog - dogs\n")))]);
+        Assert.Contains($"{name}: 1 of 1 boxes lie outside the image; a file's boxes are counted in pixels", output);
+    }
+
+    [Theory]
+    [InlineData("item_id;text;proposition_id;dependency;question_natural_language\na;t;1;0;Is it, or not?\n",
+        "its columns are separated by semicolons, not by commas. Save it with commas")]
+    [InlineData("item_id\ttext\na\tt\nb\tt\n", "separated by tabs")]
+    [InlineData("item_id,text\na,t\nb,t\n", "it has no column proposition_id")]
+    public void Questions_that_no_commas_separate_are_told_so(string text, string expected) => Assert.Contains(expected,
+        Assert.Throws<UnusableFileException>(() => DpgQuestions.Read(folder.Write("q.csv", text))).Message);
 
     [Theory]
     [InlineData("[60, 10, 20, 30]", "0.9", "the box [60, 10, 20, 30] ends before it begins")]
@@ -92,12 +168,7 @@ public sealed class ScoreInputTests : IDisposable
     [Fact]
     public async Task Colours_that_GenEval_does_not_know_are_named()
     {
-        Directory.CreateDirectory(folder.At("images/00000/samples"));
-        File.WriteAllText(folder.At("images/00000/metadata.jsonl"), """
-            {"tag": "colors", "include": [{"class": "dog", "count": 1, "color": "red"}], "prompt": "a red dog"}
-            """);
-        File.WriteAllBytes(folder.At("images/00000/samples/0000.png"),
-            ReasonGen.Imaging.Png.Encode(new(32, 32, [.. Enumerable.Repeat((byte)9, 3072)])));
+        GenEvalImages();
         var (code, output) = await Reasongen.RunAsync("score", "geneval", folder.At("images"), "--judge",
             "file:" + folder.Write("d.jsonl", """
             {"filename": "00000/samples/0000.png", "detections": [{"class": "dog", "box": [1, 2, 9, 9], "score": 0.9, "color": "crimson"}]}
@@ -118,7 +189,12 @@ public sealed class ScoreInputTests : IDisposable
     public void Results_that_stand_twice_count_once_and_contradictions_are_refused()
     {
         var two = $"{Row("true")}\n{Row("true")}\n{Row("false").Replace("0000.png", "0001.png")}\n";
-        Assert.Equal([1, 0], ScoreReport.Read(folder.Write("r.jsonl", two)).Images.Select(image => image.Score!.Value));
+        foreach (var name in (string[])["r.jsonl", "r.txt"]) // a shell's <(…) has no name, either
+        {
+            Assert.Equal([1, 0], ScoreReport.Read(folder.Write(name, two)).Images.Select(image => image.Score!.Value));
+        }
+
+        Assert.Single(ScoreReport.Read(folder.Write("r.txt", Row("true"))).Images);
         Assert.Contains("it has 2 lines of 'out/00000/samples/0000.png' that differ",
             Assert.Throws<UnusableFileException>(() => ScoreReport.Read(folder.Write("r.jsonl",
                 $"{Row("true")}\n{Row("false")}\n"))).Message);
@@ -159,6 +235,16 @@ public sealed class ScoreInputTests : IDisposable
     }
 
     public void Dispose() => folder.Dispose();
+
+    private void GenEvalImages()
+    {
+        Directory.CreateDirectory(folder.At("images/00000/samples"));
+        File.WriteAllText(folder.At("images/00000/metadata.jsonl"), """
+            {"tag": "colors", "include": [{"class": "dog", "count": 1, "color": "red"}], "prompt": "a red dog"}
+            """);
+        File.WriteAllBytes(folder.At("images/00000/samples/0000.png"),
+            ReasonGen.Imaging.Png.Encode(new(32, 32, [.. Enumerable.Repeat((byte)9, 3072)])));
+    }
 
     private static string Row(string correct) => $$"""
         {"filename": "out/00000/samples/0000.png", "tag": "t", "prompt": "p", "correct": {{correct}}, "metadata": "{}"}
