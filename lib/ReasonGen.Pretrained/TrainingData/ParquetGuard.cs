@@ -202,8 +202,9 @@ internal sealed class ParquetGuard
                 ? header.Inner(8).Sum(page => page.Number(5)!.Value + page.Number(6)!.Value) : 0;
             if (data.Number(4) == Lz4 && IsFramed(file, begin + levels, stored - levels, unfolded - levels))
             {
-                throw new NotSupportedException($"its column {column} is compressed with LZ4 in Hadoop's framing, which "
-                    + "the parquet library used here does not read. Write the set again with zstd, snappy or gzip");
+                throw new NotSupportedException($"its column {column} is compressed with LZ4 in Hadoop's framing, "
+                    + "which the parquet library used here does not read. Write the set again with zstd, snappy or "
+                    + "gzip");
             }
         }
     }
