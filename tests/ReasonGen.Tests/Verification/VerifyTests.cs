@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Runtime.InteropServices;
 using ReasonGen.Imaging;
 using ReasonGen.JanusPro;
@@ -129,14 +128,20 @@ public sealed class VerifyTests : IDisposable
 
         var model = TinyJanus.Write(Path.Combine(folder, "model"));
         var (slow, page) = (Path.Combine(model, "tokenizer.json"), Path.Combine(folder, "new", "page.html"));
-        File.Delete(slow);
-        Process.Start("mkfifo", [slow]).WaitForExit(); // who opens it waits for one that writes
+        await using (var padded = new FileStream(slow, FileMode.Append))
+        {
+            var blanks = new byte[1 << 20].Select(_ => (byte)' ').ToArray();
+            for (var i = 0; i < 240; i++)
+            {
+                padded.Write(blanks); // a while to read, and nothing to say
+            }
+        }
+
         using var verify = Child.Start(new("dotnet", [Reasongen.Assembly, "verify", model, "--out", page])
         {
             RedirectStandardOutput = true, RedirectStandardError = true,
         });
         Assert.StartsWith("ok     files", await verify.StandardOutput.ReadLineAsync());
-        await Task.Delay(500);
         verify.Signal("INT");
         var (code, output, error) = await verify.EndAsync();
         Assert.True(code == 130, output + error);
