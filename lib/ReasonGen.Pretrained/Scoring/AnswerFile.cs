@@ -108,7 +108,7 @@ public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
 
                 using var document = JsonDocument.Parse(text);
                 var json = document.RootElement;
-                var question = DetectionFile.Need(json, "question").Text("question");
+                var question = json.Need("question").Text("question");
                 double? Yes(string name) => json.Member(name) is { } share
                     ? Probability(share.Number(name), least: question == Clip ? -1 : 0) : null;
                 var yes = Yes("p_yes") ?? Yes("probability");
@@ -121,7 +121,7 @@ public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
                 }
 
                 var answer = word is "yes" or "no" || yes is null ? word! : yes > 0.5 ? "yes" : "no";
-                Add((Path.GetFileName(DetectionFile.Need(json, "image").Text("image")),
+                Add((Path.GetFileName(json.Need("image").Text("image")),
                     json.Member("crop")?.Whole("crop") ?? 0, question),
                     new(answer, yes ?? (answer == "yes" ? 1 : answer == "no" ? 0 : double.NaN)));
             }

@@ -52,9 +52,9 @@ public sealed class DetectionFile : IObjectJudge
                 file ??= new(path, detector ?? (json.Member("detector") is { } says ? says.Text("detector")
                     : results ? "the detector behind " + Path.GetFileName(path) : Path.GetFileName(path)),
                     detector == "official", results);
-                var name = Tail(Need(json, "filename").Text("filename"));
+                var name = Tail(json.Need("filename").Text("filename"));
                 var boxes = results ? new GenEvalRow("", null, "", null, "", null, details.Text("details")).Boxes()
-                    : [.. Need(json, "detections").List("detections").Select(Box)];
+                    : [.. json.Need("detections").List("detections").Select(Box)];
                 int? Size(string key) => json.Member(key)?.Whole(key);
                 var line = file.lines[name] = file.lines.TryGetValue(name, out var earlier)
                     ? throw new FormatException($"'{name}' stands on line {earlier.Number} too")
@@ -141,13 +141,9 @@ public sealed class DetectionFile : IObjectJudge
     private static string Tail(string file) => string.Join('/', file.Replace('\\', '/')
         .Split('/', StringSplitOptions.RemoveEmptyEntries).TakeLast(3));
 
-    internal static JsonElement Need(JsonElement json, string name) => json.ValueKind == JsonValueKind.Object
-        && json.TryGetProperty(name, out var value) ? value
-        : throw new FormatException($"it has no \"{name}\"");
-
     private static Detection Box(JsonElement box)
     {
-        var corners = Need(box, "box");
+        var corners = box.Need("box");
         var v = corners.List("box").Select(x => x.ValueKind == JsonValueKind.Number ? x.GetSingle() : float.NaN)
             .ToArray();
         var score = box.TryGetProperty("score", out var said) ? (float)said.Number("score") : 1;
@@ -165,7 +161,7 @@ public sealed class DetectionFile : IObjectJudge
         return score is not (>= 0 and <= 1.001f) // rounded
             ? throw new FormatException(FormattableString.Invariant($"the score {score} is none from 0 to 1")
                 + (score is > 1 and <= 100 ? "; divide percent by 100" : ""))
-            : new(Need(box, "class").Text("class"), v[0], v[1], Math.Max(v[0], v[2]), Math.Max(v[1], v[3]),
+            : new(box.Need("class").Text("class"), v[0], v[1], Math.Max(v[0], v[2]), Math.Max(v[1], v[3]),
                 Math.Min(score, 1))
             {
                 Color = box.Member("color")?.Text("color").Trim().ToLowerInvariant(),

@@ -67,7 +67,7 @@ public sealed record DpgQuestions(IReadOnlyDictionary<string, IReadOnlyList<DpgQ
             && header.AsSpan().IndexOfAny(';', '\t') >= 0)
         {
             throw new UnusableFileException(path,
-                $"its columns are separated by {(text.Split('\n')[0].Contains(';') ? "semicolons" : "tabs")}, not by "
+                $"its columns are separated by {(header.Contains(';') ? "semicolons" : "tabs")}, not by "
                     + "commas", "save it with commas, or take the published dpg_bench.csv");
         }
         catch (OfficialStopException why)

@@ -167,9 +167,9 @@ public static class GenEval2
     /// <summary>One line of geneval2_data.jsonl.</summary>
     public static GenEval2Prompt Parse(JsonElement line)
     {
-        var (list, skills) = (DetectionFile.Need(line, "vqa_list"), DetectionFile.Need(line, "skills"));
+        var (list, skills) = (line.Need("vqa_list"), line.Need("skills"));
         return list.GetArrayLength() == skills.GetArrayLength() && list.GetArrayLength() > 0
-            ? new(DetectionFile.Need(line, "prompt").Text(), DetectionFile.Need(line, "atom_count").GetInt32(),
+            ? new(line.Need("prompt").Text(), line.Need("atom_count").GetInt32(),
                 [.. list.EnumerateArray().Zip(skills.EnumerateArray(), (pair, skill) =>
                     (pair[0].Text(), pair[1].Text(), skill.Text()))])
             : throw new FormatException($"it has {list.GetArrayLength()} questions and {skills.GetArrayLength()} "

@@ -9,6 +9,12 @@ internal static class LineMembers
     internal static JsonElement? Member(this JsonElement json, string name) => json.ValueKind == JsonValueKind.Object
         && json.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
 
+    /// <summary>A member that must be there; it may be null.</summary>
+    /// <exception cref="FormatException">There is none.</exception>
+    internal static JsonElement Need(this JsonElement json, string name) => json.ValueKind == JsonValueKind.Object
+        && json.TryGetProperty(name, out var value) ? value
+        : throw new FormatException($"it has no \"{name}\"");
+
     /// <summary>A text.</summary>
     /// <exception cref="FormatException">It is something else.</exception>
     internal static string Text(this JsonElement value, string name) => value.ValueKind == JsonValueKind.String

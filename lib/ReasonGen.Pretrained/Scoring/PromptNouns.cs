@@ -37,8 +37,8 @@ public sealed partial record PromptNouns(IReadOnlyDictionary<string,
 
                 using var json = JsonDocument.Parse(line);
                 string[] List(string name) => name == needed || json.RootElement.TryGetProperty(name, out _)
-                    ? [.. DetectionFile.Need(json.RootElement, name).EnumerateArray().Select(word => word.Text())] : [];
-                var prompt = DetectionFile.Need(json.RootElement, "prompt").Text();
+                    ? [.. json.RootElement.Need(name).EnumerateArray().Select(word => word.Text())] : [];
+                var prompt = json.RootElement.Need("prompt").Text();
                 var (nouns, chunks) = (List("nouns"), List("chunks"));
                 if (!from.TryAdd(prompt, number) && known[prompt] is var earlier
                     && !(earlier.Nouns.SequenceEqual(nouns) && earlier.Chunks.SequenceEqual(chunks)))

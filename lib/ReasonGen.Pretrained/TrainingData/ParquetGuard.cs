@@ -11,6 +11,7 @@ internal sealed class ParquetGuard
 {
     private const int MostElements = 10_000, MostDepth = 16, LargestPageHeader = 16 << 20, VersionTwo = 3,
         Dictionary = 2, ConvertedList = 3, Lzo = 3, Lz4 = 5;
+    private const string OtherCodecs = "Write the set again with zstd, snappy or gzip";
     private const long FreeBytes = 64 << 20, MostUnfolding = 1000, FreeValues = 10_000_000, ValuesPerByte = 8;
 
     private readonly long end; // of the data: where the footer begins
@@ -78,7 +79,7 @@ internal sealed class ParquetGuard
                 }
             }
 
-            return new PagesOnly(file, pages);
+            return new ParquetPages(file, pages);
         }
         catch
         {
@@ -88,7 +89,7 @@ internal sealed class ParquetGuard
     }
 
     /// <summary>Opens the file for its footer alone.</summary>
-    internal static Stream OpenFooter(string path) => new PagesOnly(File.OpenRead(path), [0]);
+    internal static Stream OpenFooter(string path) => new ParquetPages(File.OpenRead(path), [0]);
 
     // names of the leaves, and how many lists each lies in; a node's children follow it
     private void Columns(ThriftStruct[] schema, ref int at, string[] path, int lists)
@@ -98,9 +99,8 @@ internal sealed class ParquetGuard
         var isList = element.Number(6) == ConvertedList || element.Inner(10).Any(type => type.Inner(3).Any());
         if (element.Inner(10).Any(type => type.Inner(15).Any()))
         {
-            throw new NotSupportedException($"its column {Shown(string.Join('\0', path))} holds numbers of half "
-                + "precision (FLOAT16), which the parquet library used here does not read. Leave the column out, or "
-                + "write it as float32");
+            throw Unread(string.Join('\0', path), "holds numbers of half precision (FLOAT16)",
+                "Leave the column out, or write it as float32");
         }
 
         Require(depth <= MostDepth && children >= 0 && children <= schema.Length - at,
@@ -117,9 +117,8 @@ internal sealed class ParquetGuard
             var (next, repeated) = (schema[at], schema[at].Number(3) == 2);
             if (isList && repeated && next.Number(5) is null or 0)
             {
-                throw new NotSupportedException($"its column {Shown(string.Join('\0', path))} holds lists of the old "
-                    + "form of two levels, which the parquet library used here does not read. Write the set again "
-                    + "with lists of three levels, as pyarrow does, or leave the column out");
+                throw Unread(string.Join('\0', path), "holds lists of the old form of two levels", "Write the set "
+                    + "again with lists of three levels, as pyarrow does, or leave the column out");
             }
 
             Columns(schema, ref at, [.. path, next.Texts(4).FirstOrDefault() ?? ""], lists + (repeated ? 1 : 0));
@@ -148,8 +147,7 @@ internal sealed class ParquetGuard
                 $"its column {Shown(path)} is compressed in a way that the format does not know");
             if (data.Number(4) == Lzo)
             {
-                throw new NotSupportedException($"its column {Shown(path)} is compressed with LZO, which the parquet "
-                    + "library used here does not read. Write the set again with zstd, snappy or gzip");
+                throw Unread(path, "is compressed with LZO", OtherCodecs);
             }
 
             Require(new[] { 9, 10, 11 }.Select(field => data.Number(field) ?? 0)
@@ -202,9 +200,7 @@ internal sealed class ParquetGuard
                 ? header.Inner(8).Sum(page => page.Number(5)!.Value + page.Number(6)!.Value) : 0;
             if (data.Number(4) == Lz4 && IsFramed(file, begin + levels, stored - levels, unfolded - levels))
             {
-                throw new NotSupportedException($"its column {column} is compressed with LZ4 in Hadoop's framing, "
-                    + "which the parquet library used here does not read. Write the set again with zstd, snappy or "
-                    + "gzip");
+                throw Unread(Path(data), "is compressed with LZ4 in Hadoop's framing", OtherCodecs);
             }
         }
     }
@@ -261,53 +257,14 @@ internal sealed class ParquetGuard
         return bytes;
     }
 
+    private static NotSupportedException Unread(string path, string what, string remedy) => new(
+        $"its column {Shown(path)} {what}, which the parquet library used here does not read. {remedy}");
+
     private static void Require(bool condition, string otherwise)
     {
         if (!condition)
         {
             throw new FormatException(otherwise);
-        }
-    }
-
-    // a file whose reader may begin at checked pages only, and is told when there is nothing more: the package takes
-    // the end for endless 0xFF
-    private sealed class PagesOnly(FileStream file, HashSet<long> pages) : Stream
-    {
-        public override bool CanRead => true;
-
-        public override bool CanSeek => true;
-
-        public override bool CanWrite => false;
-
-        public override long Length => file.Length;
-
-        public override long Position { get => file.Position; set => file.Position = value; }
-
-        public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
-
-        public override int Read(Span<byte> buffer) =>
-            file.Read(buffer) is var read && (read > 0 || buffer.Length == 0) ? read
-            : throw new EndOfStreamException("it ends where more should follow");
-
-        public override int ReadByte() => file.ReadByte() is >= 0 and var value ? value
-            : throw new EndOfStreamException("it ends where more should follow");
-
-        public override long Seek(long offset, SeekOrigin origin) =>
-            origin != SeekOrigin.Begin || pages.Contains(offset) ? file.Seek(offset, origin)
-                : throw new FormatException("its pages hold fewer values than they say");
-
-        public override void Flush()
-        {
-        }
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-        protected override void Dispose(bool disposing)
-        {
-            file.Dispose();
-            base.Dispose(disposing);
         }
     }
 }

@@ -130,7 +130,7 @@ public sealed class VerifyTests : IDisposable
         var (slow, page) = (Path.Combine(model, "tokenizer.json"), Path.Combine(folder, "new", "page.html"));
         await using (var padded = new FileStream(slow, FileMode.Append))
         {
-            var blanks = new byte[1 << 20].Select(_ => (byte)' ').ToArray();
+            byte[] blanks = [.. Enumerable.Repeat((byte)' ', 1 << 20)];
             for (var i = 0; i < 240; i++)
             {
                 padded.Write(blanks); // a while to read, and nothing to say
