@@ -3,6 +3,7 @@
 //   e = −ln(1 − u), u = 53 bits of the two / 2⁵³.
 // The twist of all 624 words is one loop over vectors: a word depends on words at least 227 places before it.
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using ReasonGen.Kernels;
 using static TorchSharp.torch;
@@ -57,6 +58,7 @@ internal sealed class ExponentialNoise
     /// <summary>Seeds a generator that is not the CPU's, another at each call.</summary>
     internal long NextSeed() => Seeds.Mix(seed, ++seeds);
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Twist()
     {
         for (var i = 0; i < Words; i += Vector<uint>.Count)

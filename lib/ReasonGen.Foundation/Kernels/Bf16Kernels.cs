@@ -136,6 +136,7 @@ internal static unsafe class Bf16Kernels
     {
         /// <summary>Some rows of W, in four streams; the last of them may meet rows again that another has
         /// done.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         internal void Sum(int first, int end)
         {
             var stream = (end - first + 3) / 4;
@@ -157,6 +158,7 @@ internal static unsafe class Bf16Kernels
             }
         }
 
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         private void OneRow(int row, int o0, int o1, int o2, int o3)
         {
             ushort* w0 = Row(o0), w1 = Row(o1), w2 = Row(o2), w3 = Row(o3);
@@ -178,6 +180,7 @@ internal static unsafe class Bf16Kernels
             Put(row, o3, a3 + b3);
         }
 
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         private void TwoRows(int row, int o0, int o1, int o2, int o3)
         {
             ushort* w0 = Row(o0), w1 = Row(o1), w2 = Row(o2), w3 = Row(o3);
@@ -247,6 +250,7 @@ internal static unsafe class Bf16Kernels
     }
 
     /// <summary>Values in fp32, of each two vectors first the even ones.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static void Widen(ushort* values, float* to, long count)
     {
         for (var i = 0L; i < count; i += 2 * Lane)

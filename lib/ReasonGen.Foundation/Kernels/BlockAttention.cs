@@ -4,6 +4,7 @@
 // products make, which on AMD do not use AVX-512. Here six queries by two vectors of keys, or of a head's columns, are
 // summed at a time, in registers. Keys and values are packed for that once a head, in the order in which they are read.
 // How the work is shared among threads changes no bit of the result.
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using ReasonGen.Core;
 using TorchSharp;
@@ -80,6 +81,7 @@ internal static unsafe class BlockAttention
     }
 
     // [S, K] → panels [S / 2L][K][2L], zeros behind the last key
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void PackKeys<L, V>(float* from, long row, float* to, int seen, int width)
         where L : ILanes<V> where V : struct
     {
@@ -97,6 +99,7 @@ internal static unsafe class BlockAttention
     }
 
     // [S, K] → panels [K / 2L][S][2L]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void PackValues<L, V>(float* from, long row, float* to, int seen, int width)
         where L : ILanes<V> where V : struct
     {
@@ -122,6 +125,7 @@ internal static unsafe class BlockAttention
     // some queries of a head
     private readonly struct Block(float* keys, float* values, float* place, int rows, int seen, int stride, int width)
     {
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         internal void Attend<L, V>(float* q, long qRow, float* to, long toRow) where L : ILanes<V> where V : struct
         {
             float* scaled = place, scores = place + Rows * width, shares = stackalloc float[Rows];
@@ -156,6 +160,7 @@ internal static unsafe class BlockAttention
             }
         }
 
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         private void Scaled<L, V>(float* from, float* to, float by) where L : ILanes<V> where V : struct
         {
             for (var n = 0; n < width; n += L.Count)
@@ -165,6 +170,7 @@ internal static unsafe class BlockAttention
         }
 
         // y = x w of all rows, x [rows, n] by a panel [n, 2L]
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         private void Products<L, V>(float* x, long xRow, float* w, int n, float* y, long yRow)
             where L : ILanes<V> where V : struct
         {
@@ -176,6 +182,7 @@ internal static unsafe class BlockAttention
     }
 
     // The last rows may be one and the same.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void SixRows<L, V>(float* x, long xRow, int last, float* w, int n, float* y, long yRow)
         where L : ILanes<V> where V : struct
     {

@@ -5,6 +5,7 @@
 // FlashAttention). All in fp32, rounded once. Turning and storing are done here too: a score of small operators a layer
 // would take a tenth of a token's time.
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using ReasonGen.Core;
 using TorchSharp;
 using static ReasonGen.Kernels.Bf16Kernels;
@@ -82,6 +83,7 @@ internal static unsafe class DecodeAttention
     }
 
     // Rotary.Turn, rounded where that rounds
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Turn(ushort* x, ushort* cos, ushort* sin, ushort* to, int width)
     {
         for (var i = 0; i < width; i += 2 * Vector<float>.Count)
@@ -93,6 +95,7 @@ internal static unsafe class DecodeAttention
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Mix(ushort* query, ushort* keys, ushort* values, ushort* to, bool* seen, int length, int width)
     {
         float* q = stackalloc float[width], sums = stackalloc float[width];

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -86,6 +87,7 @@ internal sealed unsafe class FusedCache : IDisposable
     }
 
     /// <summary>Stores one key of one head.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static void Put(float* key, float* head, int token, int width)
     {
         head += (long)(token / Tile) * Tile * width + token % Tile;

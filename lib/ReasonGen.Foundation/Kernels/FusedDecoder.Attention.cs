@@ -1,5 +1,6 @@
 // Attention of the fused pass: a head's scores 16 keys at once, softmax over them, and the mixture of the values.
 // Scores of keys that the mask hides are lowered by 1e30, which leaves them a share of less than 1e-37.
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
 namespace ReasonGen.Kernels;
@@ -7,6 +8,7 @@ namespace ReasonGen.Kernels;
 internal sealed unsafe partial class FusedDecoder
 {
     // Turns query and keys in place as Rotary.Turn does, and stores keys and values.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Store<L, V>(Pass pass, Place place, int layer, float* q) where L : ILanes<V> where V : struct
     {
         int width = size.HeadWidth, half = width / 2, at = pass.At + place.Token;
@@ -50,6 +52,7 @@ internal sealed unsafe partial class FusedDecoder
     }
 
     // o = Σ_j p_j v_j,  p = softmax(q·k_j / √K), of each head.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Attend<L, V>(Pass pass, Place place, int layer, float* q, float* o, float* bias, float* scores)
         where L : ILanes<V> where V : struct
     {
@@ -79,6 +82,7 @@ internal sealed unsafe partial class FusedDecoder
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Mix<L, V>(float* shares, float* values, float* o, int first, int end, float scale)
         where L : ILanes<V> where V : struct
     {

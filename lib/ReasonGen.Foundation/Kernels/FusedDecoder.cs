@@ -238,6 +238,7 @@ internal sealed unsafe partial class FusedDecoder
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Norm<L, V>(float* x, float* weight, float* y, int count, int stride)
         where L : ILanes<V> where V : struct
     {
@@ -258,6 +259,7 @@ internal sealed unsafe partial class FusedDecoder
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Gate<L, V>(float* gates, float* to) where L : ILanes<V> where V : struct
     {
         for (var i = 0; i < size.MlpWidth; i += L.Count)

@@ -1,5 +1,6 @@
 // One source for all vector widths: a kernel is generic over its lanes, and the just-in-time compiler makes one of it
-// for each.
+// for each. Loops of kernels ask for all its optimizations at their first call: in its first, plain version every
+// vector operation is a call, and of a short run a third went by in that.
 //   e^x = 2^n e^r with n = round(x / ln 2), |r| ≤ ln 2 / 2; e^r from a polynomial of degree 5 (Cephes' expf), 2^n added
 // to the exponent's bits.
 using System.Runtime.CompilerServices;
@@ -65,6 +66,7 @@ internal static unsafe class Lanes<L, V> where L : ILanes<V> where V : struct
     /// <param name="scores">With room for whole vectors; what lies behind them there becomes next to nothing.</param>
     /// <param name="count">At least 1.</param>
     /// <returns>The sum.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static float Exponentials(float* scores, int count)
     {
         var whole = (count + L.Count - 1) / L.Count * L.Count;

@@ -57,6 +57,7 @@ internal sealed unsafe class PackedMatrix
     }
 
     // some rows of W → columns of a panel, each line of it written once
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Turn(ReadOnlySpan<float> rows, float* to, int some)
     {
         for (var k = 0; k < inputs; k++, to += panel)
@@ -79,6 +80,7 @@ internal sealed unsafe class PackedMatrix
     /// <param name="y">[rows, <see cref="Stride"/>].</param>
     /// <param name="rows">How many.</param>
     /// <param name="add">Whether the product is added to what y holds.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal void Multiply<L, V>(float* x, int xStride, float* y, int rows, bool add)
         where L : ILanes<V> where V : struct
     {
@@ -93,6 +95,7 @@ internal sealed unsafe class PackedMatrix
     }
 
     // The last rows may be one and the same: what they add to is read before anything is written.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void FourRows<L, V>(float* x, int xStride, float* w, float* y, int row, int last, float* shift, bool add)
         where L : ILanes<V> where V : struct
     {

@@ -1,6 +1,7 @@
 // A token a row from softmax(logits / T), the way torch.multinomial draws: argmax of p over exponential noise. On a CPU
 // one pass over a row makes e^((l − largest) / T), the sum of these, and the largest of them over noise; log p of the
 // winner is its logit less the log of the sum.
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using TorchSharp;
 using static ReasonGen.Kernels.Bf16Kernels;
@@ -64,6 +65,7 @@ internal static unsafe class TokenSampler
         return (ids, logProbs);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static (int Id, float LogProb) Row<L, V>(float* logits, float* noise, int classes, float scale)
         where L : ILanes<V> where V : struct
     {

@@ -10,6 +10,7 @@
 //   (Hesterberg 2015, "What teachers should know about the bootstrap").   3. Seeds and prompts are taken apart, and
 //   the distances from the value added as squares: prompts are many, and need no stretching. One seed says nothing of
 //   others.
+using System.Runtime.CompilerServices;
 
 namespace ReasonGen.Scoring;
 
@@ -76,19 +77,26 @@ public static class SeedIntervals
     /// <param name="seeds">At least one; all with the same prompts.</param>
     /// <param name="seed">Of what is drawn.</param>
     /// <exception cref="ArgumentException">There is no seed, or the seeds have other prompts.</exception>
-    public static Interval Mean(IReadOnlyList<SeedOutcomes> seeds, long seed = 1) =>
-        Of(seeds, shares => Flat(shares).Average(), shares => Mean([.. shares.Select(row => row.Average())]), seed);
+    public static Interval Mean(IReadOnlyList<SeedOutcomes> seeds, long seed = 1)
+    {
+        var sizes = CheckedSizes(seeds);
+        double[][] each = [.. sizes.Select((size, t) => Enumerable.Range(0, size)
+            .Select(prompt => seeds.Average(one => one.Tasks[t][prompt])).ToArray())]; // a mean of means: in any order
+        return Of(seeds, shares => Mean([.. shares.Select(row => row.Average())]), Intervals.Draw(sizes, picks =>
+            each.Zip(picks, Drawn).Average(), seed));
+    }
 
     /// <summary>Interquartile mean over all seeds' tasks; without an interval where a task has one prompt.</summary>
     /// <inheritdoc cref="Mean(IReadOnlyList{SeedOutcomes}, long)"/>
     public static Interval InterquartileMean(IReadOnlyList<SeedOutcomes> seeds, long seed = 1) =>
-        Of(seeds, shares => InterquartileMean([.. Flat(shares)]), shares =>
+        Of(seeds, shares =>
         {
             var drawn = Intervals.Draw([shares.Length], picks =>
                 InterquartileMean([.. Flat([.. picks[0].Select(s => shares[s])])]), seed);
             double Stretched(double end) => drawn.Value + Stretch(shares.Length) * (end - drawn.Value);
             return new(drawn.Value, Stretched(drawn.Low), Stretched(drawn.High));
-        }, seed);
+        }, Intervals.Draw(CheckedSizes(seeds), picks => InterquartileMean(
+            [.. seeds.SelectMany(one => one.Tasks.Zip(picks, Drawn))]), seed));
 
     /// <summary>Difference of the means of two arms, second minus first, over the seeds that both have.</summary>
     /// <param name="first">An arm.</param>
@@ -110,9 +118,24 @@ public static class SeedIntervals
         return (Mean(apart, seed), apart.Length);
     }
 
-    // statistic and interval of seeds alone: of shares by seed and task
-    private static Interval Of(IReadOnlyList<SeedOutcomes> seeds, Func<double[][], double> statistic,
-        Func<double[][], Interval> ofSeeds, long seed)
+    // two intervals together: of seeds, from their shares by seed and task, and of prompts
+    private static Interval Of(IReadOnlyList<SeedOutcomes> seeds, Func<double[][], Interval> ofSeeds,
+        Interval ofPrompts)
+    {
+        if (seeds.Count == 1)
+        {
+            return ofPrompts;
+        }
+
+        var (value, low, high) =
+            ofSeeds([.. seeds.Select(one => one.Tasks.Select(task => task.Average()).ToArray())]);
+        double Together(double end, double ofPromptsEnd) =>
+            Math.Sqrt(Math.Pow(end - value, 2) + Math.Pow(ofPromptsEnd - value, 2));
+        return new(value, value - Together(low, ofPrompts.Low), value + Together(high, ofPrompts.High));
+    }
+
+    // prompts of each task, the same for all
+    private static int[] CheckedSizes(IReadOnlyList<SeedOutcomes> seeds)
     {
         if (seeds.Count == 0)
         {
@@ -120,41 +143,21 @@ public static class SeedIntervals
         }
 
         int[] sizes = [.. Sizes(seeds[0])];
-        if (sizes.Length == 0 || sizes.Contains(0) || seeds.Any(one => !Sizes(one).SequenceEqual(sizes)))
+        return sizes.Length > 0 && !sizes.Contains(0) && seeds.All(one => Sizes(one).SequenceEqual(sizes)) ? sizes
+            : throw new ArgumentException("the seeds were not all measured on the same prompts", nameof(seeds));
+    }
+
+    // mean of the outcomes that were drawn
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static double Drawn(double[] outcomes, int[] picks)
+    {
+        var sum = 0.0;
+        foreach (var prompt in picks)
         {
-            throw new ArgumentException("the seeds were not all measured on the same prompts", nameof(seeds));
+            sum += outcomes[prompt];
         }
 
-        // [seed][task]
-        double[][] shares = [.. seeds.Select(one => one.Tasks.Select(task => task.Average()).ToArray())];
-        var drawn = shares.Select(row => row.ToArray()).ToArray();
-        var ofPrompts = Intervals.Draw(sizes, picks =>
-        {
-            for (var s = 0; s < seeds.Count; s++)
-            {
-                for (var t = 0; t < sizes.Length; t++)
-                {
-                    var (outcomes, sum) = (seeds[s].Tasks[t], 0.0);
-                    foreach (var prompt in picks[t])
-                    {
-                        sum += outcomes[prompt];
-                    }
-
-                    drawn[s][t] = sum / sizes[t];
-                }
-            }
-
-            return statistic(drawn);
-        }, seed);
-        if (seeds.Count == 1)
-        {
-            return ofPrompts;
-        }
-
-        var (value, low, high) = ofSeeds(shares);
-        double Together(double end, double ofPromptsEnd) =>
-            Math.Sqrt(Math.Pow(end - value, 2) + Math.Pow(ofPromptsEnd - value, 2));
-        return new(value, value - Together(low, ofPrompts.Low), value + Together(high, ofPrompts.High));
+        return sum / picks.Length;
     }
 
     private static IEnumerable<int> Sizes(SeedOutcomes one) => one.Tasks.Select(task => task.Length);
