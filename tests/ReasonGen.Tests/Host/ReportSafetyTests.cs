@@ -139,7 +139,7 @@ public sealed class ReportSafetyTests : IDisposable
     {
         var html = $"<div style=\"{style};background:#fff\">over</div>";
         var notebook = JObject.Parse(Notebook(html));
-        ((JArray)notebook["cells"]!).Add(new JObject
+        ((JArray)notebook["cells"]!).Insert(0, new JObject
         {
             ["cell_type"] = "markdown", ["metadata"] = new JObject(), ["source"] = html,
         });
