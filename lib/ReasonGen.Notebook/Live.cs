@@ -88,19 +88,20 @@ public sealed class Live(LiveOutput output)
         return done;
     }
 
-    /// <summary>Shows a stage that a study trains: line and curve, fed by <see cref="Study.OnStep"/>.</summary>
+    /// <summary>Shows a stage that a study trains: line and curve, fed by <see cref="Study.OnStep"/>. A run has a
+    /// record of its own, and is shown in the cell that runs it, also where one before it was broken off.</summary>
     public Action<RunRecord, int> Follow()
     {
         LiveDisplay? display = null;
-        var name = "";
+        RunRecord? shown = null;
         return (record, total) =>
         {
             var curve = Curves.FirstOrDefault(record.Columns.Contains);
-            if (record.Name != name)
+            if (!ReferenceEquals(record, shown))
             {
-                name = record.Name;
-                display =
-                    new LiveDisplay(output, name, total, curve is null ? [] : [curve], resumedAt: record.Count - 1);
+                shown = record;
+                display = new LiveDisplay(output, record.Name, total, curve is null ? [] : [curve],
+                    resumedAt: record.Count - 1);
             }
 
             display!.Add(curve is null ? [] : [record.Last(curve)], null);
@@ -108,7 +109,7 @@ public sealed class Live(LiveOutput output)
             {
                 display.End("");
                 Overhead += display.Spent;
-                name = "";
+                shown = null;
             }
         };
     }

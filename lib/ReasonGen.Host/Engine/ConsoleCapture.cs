@@ -63,7 +63,9 @@ internal sealed class ConsoleCapture(string name, TextWriter otherwise) : TextWr
 /// before.</summary>
 internal sealed class CellInput(TextReader otherwise) : TextReader
 {
-    private string waiting = "";
+    private (ICellOutput? Cell, string Text) rest; // of the last answer, which is that of the cell that asked
+
+    private string Waiting => rest.Cell is { } cell && cell == CellFunctions.Output ? rest.Text : "";
 
     public override string? ReadLine()
     {
@@ -72,8 +74,8 @@ internal sealed class CellInput(TextReader otherwise) : TextReader
             return otherwise.ReadLine();
         }
 
-        var line = waiting.Length > 0 ? waiting.TrimEnd('\n') : output.Read("", false);
-        waiting = "";
+        var line = Waiting.Length > 0 ? Waiting.TrimEnd('\n') : output.Read("", false);
+        rest = default;
         return line;
     }
 
@@ -84,11 +86,10 @@ internal sealed class CellInput(TextReader otherwise) : TextReader
             return otherwise.Read();
         }
 
-        waiting = waiting.Length > 0 ? waiting : output.Read("", false) + "\n";
-        var first = waiting[0];
-        waiting = waiting[1..];
-        return first;
+        var text = Waiting.Length > 0 ? Waiting : output.Read("", false) + "\n";
+        rest = (output, text[1..]);
+        return text[0];
     }
 
-    public override int Peek() => waiting.Length > 0 ? waiting[0] : -1;
+    public override int Peek() => Waiting.Length > 0 ? Waiting[0] : -1;
 }

@@ -13,8 +13,9 @@ public sealed class DisplayedValue
     internal DisplayedValue(ICellOutput output, string mime, string id) =>
         (this.output, this.mime, this.id) = (output, mime, id);
 
-    /// <summary>Replaces what is shown.</summary>
-    public void Update(object? value) => output.Update(Bundles.Of(value, mime), id);
+    /// <summary>Replaces what is shown, wherever it stands. In a cell it is that cell which says so: a front end takes
+    /// what one says that is no longer running for nothing.</summary>
+    public void Update(object? value) => (CellFunctions.Output ?? output).Update(Bundles.Of(value, mime), id);
 }
 
 /// <summary>Values as bundles of mime types, by the registered formatters.</summary>

@@ -24,6 +24,19 @@ internal sealed class CellQuestions
     /// read.</exception>
     internal string Ask(Func<string, bool> send, CancellationToken end)
     {
+        try
+        {
+            return InTurn(send, end);
+        }
+        catch (OperationCanceledException) when (end.IsCancellationRequested)
+        {
+            throw new OperationCanceledException(
+                "nobody is asked for input any more: the cell that asks has ended, or was interrupted", end);
+        }
+    }
+
+    private string InTurn(Func<string, bool> send, CancellationToken end)
+    {
         turn.Wait(end);
         try
         {

@@ -1,7 +1,6 @@
 using System.Collections.Concurrent;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Host.Engine;
-using ReasonGen.Studies;
 
 namespace ReasonGen.Host.Kernel;
 
@@ -14,10 +13,10 @@ internal sealed class JupyterKernel : IDisposable
     internal const string ProtocolVersion = "5.3";
     // bytes, of which only those used take memory: cells are compiled on these threads
     private const int CompilerStack = 64 << 20;
-    private static readonly TimeSpan Warming = TimeSpan.FromSeconds(10);
     private readonly KernelSockets sockets;
     private readonly CSharpSession session = new(Directory.GetCurrentDirectory());
     private readonly CodeAssistant assistant;
+    private readonly KernelAnswers answers;
     private readonly KernelHistory history = new();
     private readonly CellQuestions questions = new();
     private readonly BlockingCollection<(KernelChannel Channel, JupyterMessage Message)> cells = [];
@@ -27,12 +26,15 @@ internal sealed class JupyterKernel : IDisposable
     private readonly Lock gate = new();
     private CancellationTokenSource? running;
     private (KernelChannel Channel, JupyterMessage Message)? atWork;
+    private KernelOutput? showing; // of the cell that runs
     private int executionCount;
 
     /// <exception cref="UsageException">A port cannot be listened on.</exception>
     internal JupyterKernel(KernelConnection connection)
     {
         assistant = new CodeAssistant(session);
+        answers = new KernelAnswers(assistant, history, warm,
+            (type, content, parent) => sockets!.Publish(type, content, parent));
         sockets = new KernelSockets(connection, Receive, Log);
         AppDomain.CurrentDomain.ProcessExit += TellOfExit;
     }
@@ -116,7 +118,7 @@ internal sealed class JupyterKernel : IDisposable
 
                 OnThread(() =>
                     WhileBusy(channel, message,
-                        () => AnswerAsync(message, answer => Reply(channel, message, answer)).GetAwaiter()
+                        () => answers.GiveAsync(message, answer => Reply(channel, message, answer)).GetAwaiter()
                             .GetResult()));
                 break;
         }
@@ -147,7 +149,7 @@ internal sealed class JupyterKernel : IDisposable
             }
 
             Reply(channel, message,
-                Error(e is MalformedRequestException ? "MalformedRequest" : e.GetType().Name, e.Message));
+                KernelAnswers.Error(e is MalformedRequestException ? "MalformedRequest" : e.GetType().Name, e.Message));
         }
 
         Tell("idle", message);
@@ -168,79 +170,11 @@ internal sealed class JupyterKernel : IDisposable
     private void Tell(string state, JupyterMessage message) =>
         sockets.Publish("status", new JObject { ["execution_state"] = state }, message.Header);
 
-    private async Task AnswerAsync(JupyterMessage message, Action<JObject> reply)
-    {
-        var content = message.Content;
-        switch (message.Type)
-        {
-            case "kernel_info_request": // a front end takes the answer for the word that the kernel is ready
-                warm.Wait(Warming);
-                reply(Information());
-                break;
-            case "complete_request":
-                reply(await assistant.CompleteAsync(content.Text("code"), Cursor(content)));
-                break;
-            case "inspect_request":
-                reply(await assistant.InspectAsync(content.Text("code"), Cursor(content)));
-                break;
-            case "is_complete_request":
-                reply(CodeAssistant.IsComplete(content.Text("code")));
-                break;
-            case "history_request":
-                reply(new JObject { ["history"] = history.Find(content) });
-                break;
-            case "comm_info_request":
-                reply(new JObject { ["comms"] = new JObject() });
-                break;
-            case "comm_open": // no widgets here: the other side is told at once
-                sockets.Publish("comm_close",
-                    new JObject { ["comm_id"] = content["comm_id"], ["data"] = new JObject() }, message.Header);
-                break;
-            case "interrupt_request":
-                reply([]); // it was interrupted when this came
-                break;
-            case "shutdown_request":
-                reply(new JObject { ["restart"] = content.Flag("restart", false) });
-                break;
-            case var type when type.EndsWith("_request"):
-                reply(Error("NotSupported", $"this kernel knows no {type}"));
-                break;
-        }
-    }
-
-    private static int Cursor(JObject content) =>
-        CodePosition.FromJupyter(content.Text("code"), content.Number("cursor_pos", int.MaxValue));
-
     private void Reply(KernelChannel channel, JupyterMessage message, JObject answer)
     {
         answer["status"] ??= "ok";
         sockets.Reply(channel, message, message.Type.Replace("_request", "") + "_reply", answer);
     }
-
-    private static JObject Error(string name, string value, IReadOnlyList<string>? traceback = null) =>
-        new()
-        {
-            ["status"] = "error", ["ename"] = name, ["evalue"] = value,
-            ["traceback"] = new JArray(traceback?.ToArray() ?? []),
-        };
-
-    private static JObject Information() => new()
-    {
-        ["protocol_version"] = ProtocolVersion,
-        ["implementation"] = "reasongen",
-        ["implementation_version"] = typeof(JupyterKernel).Assembly.GetName().Version!.ToString(3),
-        ["language_info"] = new JObject
-        {
-            ["name"] = "C#", ["version"] = CSharpSession.LanguageVersionName, ["mimetype"] = "text/x-csharp",
-            ["file_extension"] = ".cs",
-            ["pygments_lexer"] = "csharp", ["codemirror_mode"] = "text/x-csharp",
-        },
-        ["banner"] = $"ReasonGen.Notebooks "
-            + $"{RunRecord.CurrentCommit[..Math.Min(10, RunRecord.CurrentCommit.Length)]}: C# on .NET "
-            + $"{Environment.Version}",
-        ["help_links"] =
-            new JArray(new JObject { ["text"] = "C#", ["url"] = "https://learn.microsoft.com/dotnet/csharp/" }),
-    };
 
     private void RunCells()
     {
@@ -263,7 +197,7 @@ internal sealed class JupyterKernel : IDisposable
     {
         lock (gate)
         {
-            (running, atWork) = (null, null);
+            (running, atWork, showing) = (null, null, null);
         }
     }
 
@@ -273,9 +207,11 @@ internal sealed class JupyterKernel : IDisposable
         var (code, silent) = (content.Text("code"), content.Flag("silent", false));
         var (kept, mayAsk, stops) = (content.Flag("store_history", true), content.Flag("allow_stdin",
             true), content.Flag("stop_on_error", true));
+        var expressions = content.Names("user_expressions");
         executionCount += silent || !kept ? 0 : 1;
         // a thread that a cell has left may ask, and must not keep others from it
         using var over = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        var isOver = over.Token;
         CellResult result;
         try
         {
@@ -286,7 +222,8 @@ internal sealed class JupyterKernel : IDisposable
             }
 
             using var output = new KernelOutput((type, shown) => sockets.Publish(type, shown, parent),
-                (prompt, hidden) => Ask(message, prompt, hidden, mayAsk, over.Token), executionCount);
+                (prompt, hidden) => Ask(message, prompt, hidden, mayAsk, isOver), executionCount);
+            showing = output;
             result = session.RunAsync(code, silent ? new SilentOutput() : output, $"cell {executionCount}",
                 cancel).GetAwaiter().GetResult();
         }
@@ -305,12 +242,14 @@ internal sealed class JupyterKernel : IDisposable
         var aborted = !result.Ok && stops ? TakeWaiting() : [];
         var reply = new JObject
         {
-            ["status"] = "ok", ["execution_count"] = executionCount, ["user_expressions"] = new JObject(),
-            ["payload"] = new JArray(),
+            ["status"] = "ok", ["execution_count"] = executionCount, ["payload"] = new JArray(),
+            ["user_expressions"] = new JObject(expressions.Select(name => new JProperty(name,
+                KernelAnswers.Error("NotSupported",
+                    "this kernel evaluates no user_expressions: show the value in a cell")))),
         };
         if (!result.Ok)
         {
-            reply = Error(result.ErrorName!, result.ErrorValue, result.Traceback);
+            reply = KernelAnswers.Error(result.ErrorName!, result.ErrorValue, result.Traceback);
             if (!silent)
             {
                 sockets.Publish("error", (JObject)reply.DeepClone(), parent);
@@ -343,17 +282,20 @@ internal sealed class JupyterKernel : IDisposable
             new JObject { ["prompt"] = prompt, ["password"] = hidden }, id), over)
         : throw new InvalidOperationException("the cell asks for input, and this front end does not let it");
 
-    // A cell that ends the process (Environment.Exit) takes the kernel with it; its front end is not left to guess why.
+    // A cell that ends the process (Environment.Exit) takes the kernel with it; its front end gets what it printed, and
+    // is not left to guess why.
     private void TellOfExit(object? sender, EventArgs e)
     {
         lock (gate)
         {
             if (!ended.IsSet && atWork is var (channel, message))
             {
-                var told = Error("ProcessExit",
+                showing?.Dispose();
+                var told = KernelAnswers.Error("ProcessExit",
                     $"the cell ended the kernel's process with exit code {Environment.ExitCode}",
                     ["The cell ended the kernel's process."]);
                 sockets.Publish("error", (JObject)told.DeepClone(), message.Header);
+                told["execution_count"] = executionCount;
                 sockets.Reply(channel, message, "execute_reply", told);
                 Tell("idle", message);
                 sockets.Dispose();

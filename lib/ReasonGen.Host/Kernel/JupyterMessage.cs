@@ -41,6 +41,15 @@ internal static class RequestMembers
             ? value.Value is long number ? (int)Math.Clamp(number, int.MinValue, int.MaxValue) : int.MaxValue
             : otherwise;
 
+    /// <summary>Names of an object's members.</summary>
+    /// <exception cref="MalformedRequestException">It is no object.</exception>
+    internal static IReadOnlyList<string> Names(this JObject content, string name) => content[name] switch
+    {
+        null or { Type: JTokenType.Null } => [],
+        JObject members => [.. members.Properties().Select(member => member.Name)],
+        _ => throw new MalformedRequestException($"its {name} must be an object"),
+    };
+
     private static JValue? Of(JObject content, string name, JTokenType type, string what) =>
         content[name] is not { Type: not JTokenType.Null } token ? null
         : token.Type == type ? (JValue)token : throw new MalformedRequestException($"its {name} must be {what}");

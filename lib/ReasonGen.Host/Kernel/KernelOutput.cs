@@ -25,14 +25,13 @@ internal sealed class KernelOutput(Action<string, JObject> publish, Func<string,
         {
             if (name != stream)
             {
-                Flush();
+                Flush(whole: true);
                 stream = name;
             }
 
             for (var from = 0; from < said.Length;)
             {
                 var length = Math.Min(Lump, said.Length - from);
-                length -= from + length < said.Length && char.IsHighSurrogate(said[from + length - 1]) ? 1 : 0;
                 text.Append(said, from, length);
                 from += length;
                 if (text.Length >= Lump)
@@ -71,7 +70,7 @@ internal sealed class KernelOutput(Action<string, JObject> publish, Func<string,
     }
 
     /// <summary>Sends what waits.</summary>
-    public void Dispose() => FlushNow();
+    public void Dispose() => FlushNow(whole: true);
 
     private void Show(string type, JObject bundle, string displayId)
     {
@@ -97,20 +96,22 @@ internal sealed class KernelOutput(Action<string, JObject> publish, Func<string,
         }
     }
 
-    private void FlushNow()
+    private void FlushNow(bool whole = false)
     {
         lock (gate)
         {
-            Flush();
+            Flush(whole);
         }
     }
 
-    private void Flush()
+    // Half of a character waits for the other, unless none is to come.
+    private void Flush(bool whole = false)
     {
-        if (text.Length > 0)
+        var length = text.Length - (!whole && text.Length > 0 && char.IsHighSurrogate(text[^1]) ? 1 : 0);
+        if (length > 0)
         {
-            publish("stream", new JObject { ["name"] = stream, ["text"] = text.ToString() });
-            text.Clear();
+            publish("stream", new JObject { ["name"] = stream, ["text"] = text.ToString(0, length) });
+            text.Remove(0, length);
         }
     }
 }

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Text;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Host.Engine;
@@ -5,12 +6,18 @@ using ReasonGen.Host.Engine;
 namespace ReasonGen.Host.Notebooks;
 
 /// <summary>Keeps what a cell shows as a notebook file stores it; an update replaces what it updates.</summary>
-internal sealed class CellRecorder(int executionCount, Action<string>? line = null) : ICellOutput
+/// <param name="executionCount">Number of the cell.</param>
+/// <param name="line">Is told the last line of what the cell prints.</param>
+/// <param name="owners">Who keeps what was displayed, by its id, of all cells of a notebook: any of them may update
+/// it. Null for a cell alone.</param>
+internal sealed class CellRecorder(int executionCount, Action<string>? line = null,
+    ConcurrentDictionary<string, CellRecorder>? owners = null) : ICellOutput
 {
     private const int LongestStream = 200_000; // characters kept of one stream; more would make the file unreadable
     private readonly Lock gate = new();
     private readonly List<(JObject Output, StringBuilder? Text)> outputs = [];
     private readonly Dictionary<string, JObject> displays = [];
+    private readonly ConcurrentDictionary<string, CellRecorder> owners = owners ?? new();
     private long left; // characters of the last stream that are not kept
 
     /// <summary>Whether the outputs are other than when they were last taken.</summary>
@@ -46,8 +53,14 @@ internal sealed class CellRecorder(int executionCount, Action<string>? line = nu
             }
 
             HasNews = true;
-            var fits = Math.Min(text.Length, LongestStream - kept.Length);
+            var fits = left > 0 ? 0 : Math.Min(text.Length, LongestStream - kept.Length);
             kept.Append(text, 0, fits);
+            if (kept.Length == LongestStream && char.IsHighSurrogate(kept[^1]))
+            {
+                kept.Length--; // no half of a character is kept
+                fits--;
+            }
+
             left += text.Length - fits;
         }
 
@@ -63,18 +76,15 @@ internal sealed class CellRecorder(int executionCount, Action<string>? line = nu
         {
             Add(displays[displayId] =
                 new JObject { ["output_type"] = "display_data", ["data"] = bundle, ["metadata"] = new JObject() });
+            owners[displayId] = this;
         }
     }
 
     public void Update(JObject bundle, string displayId)
     {
-        lock (gate)
+        if (owners.TryGetValue(displayId, out var owner))
         {
-            if (displays.TryGetValue(displayId, out var output))
-            {
-                output["data"] = bundle;
-                HasNews = true;
-            }
+            owner.Replace(bundle, displayId);
         }
     }
 
@@ -89,6 +99,15 @@ internal sealed class CellRecorder(int executionCount, Action<string>? line = nu
         ["output_type"] = "error", ["ename"] = result.ErrorName, ["evalue"] = result.ErrorValue,
         ["traceback"] = new JArray(result.Traceback?.ToArray() ?? []),
     });
+
+    private void Replace(JObject bundle, string displayId)
+    {
+        lock (gate)
+        {
+            displays[displayId]["data"] = bundle;
+            HasNews = true;
+        }
+    }
 
     private void Add(JObject output)
     {

@@ -1,6 +1,7 @@
 using System.Text;
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp;
+using ReasonGen.Host.Engine;
 
 namespace ReasonGen.Host.Notebooks;
 
@@ -9,8 +10,14 @@ internal static class CodeColors
 {
     private static readonly CSharpParseOptions Options = new(LanguageVersion.Latest, kind: SourceCodeKind.Script);
 
+    /// <summary>A cell's code; without colours where it is nested deeper than can be read.</summary>
     internal static string ToHtml(string code)
     {
+        if (CellNesting.TooDeepAt(code) is not null)
+        {
+            return Notebook.Html.Escape(code);
+        }
+
         var html = new StringBuilder();
         foreach (var token in SyntaxFactory.ParseTokens(code, options: Options))
         {

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Diagnostics;
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
@@ -55,14 +56,15 @@ internal static class NotebookExecution
         var outcome = new NotebookOutcome(Path.GetFileNameWithoutExtension(path), notebook.Title, executedPath, 0,
             0) { Path = path };
         var ran = new List<(JObject Cell, int? Count, CellRecorder Shown)>();
+        var owners = new ConcurrentDictionary<string, CellRecorder>();
         var number = 0; // as in the notebook that was given: the cell that sets parameters is not counted
         for (var i = 0; i < cells.Length && outcome.FailedCell is null; i++)
         {
             number += notebook.IsNew(cells[i]) ? 0 : 1;
             var (source, language, at) = (NotebookFile.Source(cells[i]), notebook.LanguageOf(cells[i]), number);
             Tell(new { cell = i + 1, of = cells.Length, number, source });
-            var recorder =
-                new CellRecorder(i + 1, line => Tell(new { cell = i + 1, of = cells.Length, number = at, line }));
+            var recorder = new CellRecorder(i + 1,
+                line => Tell(new { cell = i + 1, of = cells.Length, number = at, line }), owners);
             if (!CellLanguage.IsKnown(language))
             {
                 outcome = outcome with { Skipped = [.. outcome.Skipped, $"cell {number} ({language})"] };

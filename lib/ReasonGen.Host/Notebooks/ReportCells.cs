@@ -123,10 +123,9 @@ internal sealed partial class ReportCells(NotebookFile notebook, string id, Func
 
     private string Markdown(string source, JObject? attachments)
     {
-        if (ReportHeadings.IsTooLong(source))
+        if (ReportHeadings.TooLong(source) is { } what)
         {
-            return $"<p class=\"note\">A paragraph of more than {ReportHeadings.MostMarks} marks is not laid out; "
-                + $"this is the text.</p><pre>{Printed(source)}</pre>";
+            return $"<p class=\"note\">{what} is not laid out; this is the text.</p><pre>{Printed(source)}</pre>";
         }
 
         var document = Markdig.Markdown.Parse(WithWholeFormulas(source), ReportHeadings.Pipeline);

@@ -1,3 +1,4 @@
+using System.Text.RegularExpressions;
 using Markdig;
 using Markdig.Extensions.Mathematics;
 using Markdig.Syntax;
@@ -6,26 +7,40 @@ using Markdig.Syntax.Inlines;
 namespace ReasonGen.Host.Notebooks;
 
 /// <summary>How text cells are parsed, and what their headings say.</summary>
-internal static class ReportHeadings
+internal static partial class ReportHeadings
 {
-    /// <summary>Most marks in a paragraph: the parser takes time in proportion to their square.</summary>
-    internal const int MostMarks = 5000;
+    // Of a paragraph: the parser takes time in proportion to their square. Lists within one another it takes sixty
+    // deep, with fewer blanks than these, but reads all that there are before it refuses them.
+    private const int MostMarks = 5000, DeepestBlanks = 200, MostDeepLines = 20;
 
     internal static MarkdownPipeline Pipeline { get; } =
         new MarkdownPipelineBuilder().UsePipeTables().UseMathematics().Build();
 
-    /// <summary>Whether a paragraph has more marks than are parsed.</summary>
-    internal static bool IsTooLong(string source)
+    /// <summary>What of a text would take too long to parse, as a note begins that says so; null where nothing
+    /// would.</summary>
+    internal static string? TooLong(string source)
     {
-        var (most, marks, blank) = (0, 0, false);
-        foreach (var c in source)
+        var text = source.AsSpan();
+        var (marks, deep) = (0, 0);
+        foreach (var range in text.Split('\n'))
         {
-            marks = c == '\n' && blank ? 0 : "*_[]!`<>&\\~:$".Contains(c) ? marks + 1 : marks;
-            blank = c == '\n' || (blank && c is ' ' or '\t' or '\r');
-            most = Math.Max(most, marks);
+            var line = text[range].TrimEnd(" \t\r");
+            var said = line.TrimStart(" \t");
+            var blanks = line[..^said.Length];
+            marks = said.IsEmpty ? 0 : marks + Marks().Count(said);
+            deep += blanks.Length + 3 * blanks.Count('\t') > DeepestBlanks ? 1 : 0;
+            if (marks > MostMarks)
+            {
+                return $"A paragraph of more than {MostMarks} marks";
+            }
+
+            if (deep > MostDeepLines)
+            {
+                return $"A text with more than {MostDeepLines} lines that begin with over {DeepestBlanks} blanks";
+            }
         }
 
-        return most > MostMarks;
+        return null;
     }
 
     /// <summary>The first heading of the first level that says anything; null where a cell has none, or cannot be
@@ -34,7 +49,7 @@ internal static class ReportHeadings
     {
         try
         {
-            return IsTooLong(source) ? null : Markdown.Parse(source, Pipeline).OfType<HeadingBlock>()
+            return TooLong(source) is not null ? null : Markdown.Parse(source, Pipeline).OfType<HeadingBlock>()
                 .Where(heading => heading.Level == 1).Select(heading => Words(heading).Trim())
                 .FirstOrDefault(words => words.Length > 0);
         }
@@ -55,4 +70,8 @@ internal static class ReportHeadings
             HtmlInline => "",
             _ => part.ToString(),
         }) ?? []);
+
+    // those within a line, and those of lists
+    [GeneratedRegex(@"[*_[\]!`<>&\\~:$]|(?<![^ \t])(?:[-+]|[0-9]{1,9}[.)])(?=[ \t]|\z)")]
+    private static partial Regex Marks();
 }

@@ -9,7 +9,8 @@ namespace ReasonGen.Host.Notebooks;
 
 /// <summary>
 /// HTML of a notebook as a page may take it over: it runs nothing, fetches nothing and reaches no other part of the
-/// page. Drawings, tables, images within it and the numbers of figures stay.
+/// page (of what it paints the page's styles cut off what lies beyond the cell). Drawings, tables, images within it and
+/// the numbers of figures stay.
 /// </summary>
 internal sealed partial class SafeHtml
 {

@@ -39,10 +39,15 @@ internal sealed partial class SafeStyle
 
     private static bool IsSafe(string declaration) =>
         Declaration().Match(declaration) is { Success: true } match && Properties.Contains(match.Groups[1].Value)
-        && match.Groups[2].Value is var value && value.Count(c => c == '"') % 2 == 0
+        && match.Groups[2].Value is var value && !Leaves(match.Groups[1].Value, value)
+        && value.Count(c => c == '"') % 2 == 0
         && value.Count(c => c == '\'') % 2 == 0
         && Function().Matches(value)
             .All(call => call.Groups[1].Value is "" || Functions.Contains(call.Groups[1].Value));
+
+    // a margin below zero takes the whole cell with it, to where others stand; what else moves is cut off at its edge
+    private static bool Leaves(string property, string value) =>
+        property.StartsWith("margin", StringComparison.OrdinalIgnoreCase) && value.AsSpan().ContainsAny('-', '(');
 
     [GeneratedRegex(@"\A([a-z-]+)\s*:\s*([A-Za-z0-9 #.,%()'""+*/!_-]+)\z", RegexOptions.IgnoreCase)]
     private static partial Regex Declaration();

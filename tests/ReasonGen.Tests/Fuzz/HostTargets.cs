@@ -60,7 +60,7 @@ internal static class HostTargets
             folder => input =>
         {
             var code = Encoding.UTF8.GetString(input);
-            _ = CellNesting.TooDeepAt(code) is null ? CodeColors.ToHtml(code) : "";
+            _ = CodeColors.ToHtml(code);
             _ = CellParts.Blanked(code);
             _ = CellParts.Split(code, folder);
         }) { Tokens = Magics, Refusals = [typeof(CellSyntaxException)], Share = 0.5, Memory = (64 << 20, 8000) },

@@ -268,7 +268,7 @@ public sealed class CSharpSessionTests
 
     private Task<CellResult> Run(string code) => session.RunAsync(code, shown);
 
-    private sealed class Shown : ICellOutput
+    internal sealed class Shown : ICellOutput
     {
         private readonly List<(string Name, string Text)> streams = [];
 
@@ -285,6 +285,8 @@ public sealed class CSharpSessionTests
         public void Update(JObject bundle, string displayId) => Updates.Add(bundle);
 
         public void Result(JObject bundle) => Results.Add(bundle);
+
+        public string? Read(string prompt, bool hidden) => "yes";
 
         internal string Text(string name) =>
             string.Concat(streams.Where(stream => stream.Name == name).Select(stream => stream.Text));

@@ -219,6 +219,29 @@ public sealed class JupyterKernelTests : IDisposable
     }
 
     [Fact]
+    public void A_thread_that_asks_after_its_cell_is_told_so()
+    {
+        client.Answer(client.Execute("var go = new System.Threading.ManualResetEventSlim(); "
+            + "var said = new TaskCompletionSource<string>(); new System.Threading.Thread(() => { go.Wait(); "
+            + "try { said.SetResult(Console.ReadLine()); } catch (Exception e) { said.SetResult(e.Message); } "
+            + "}) { IsBackground = true }.Start();"));
+        Assert.Equal("nobody is asked for input any more: the cell that asks has ended, or was interrupted",
+            (string?)client.WaitFor(client.Execute("go.Set(); Console.Write(await said.Task);"), "stream")["text"]);
+    }
+
+    [Fact]
+    public void Expressions_of_a_front_end_each_get_an_answer()
+    {
+        JObject Ask(JToken expressions) => client.Answer(client.Send("execute_request",
+            new JObject { ["code"] = "1", ["user_expressions"] = expressions }));
+        var reply = Ask(new JObject { ["a"] = "1 + 1", ["b"] = "nonsense" });
+        Assert.Equal("ok", (string?)reply["status"]);
+        Assert.Equal(["a error", "b error"], ((JObject)reply["user_expressions"]!).Properties()
+            .Select(entry => $"{entry.Name} {entry.Value["status"]}"));
+        Assert.Equal("its user_expressions must be an object", (string?)Ask("text")["evalue"]);
+    }
+
+    [Fact]
     public void Completion_and_inspection_know_the_session_and_the_library()
     {
         client.Answer(

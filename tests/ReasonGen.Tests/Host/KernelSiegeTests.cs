@@ -156,7 +156,8 @@ public sealed class KernelSiegeTests : IDisposable
 
     public static TheoryData<string, string[]> Requests => new()
     {
-        { "execute_request", ["code", "silent", "store_history", "allow_stdin", "stop_on_error"] },
+        { "execute_request", ["code", "silent", "store_history", "allow_stdin", "stop_on_error",
+            "user_expressions"] },
         { "complete_request", ["code", "cursor_pos"] },
         { "inspect_request", ["code", "cursor_pos", "detail_level"] }, { "is_complete_request", ["code"] },
         { "history_request",

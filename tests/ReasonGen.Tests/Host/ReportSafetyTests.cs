@@ -89,6 +89,8 @@ public sealed class ReportSafetyTests : IDisposable
     [InlineData("> ", 300, "could not be laid out")]
     [InlineData("## x\n\n", 4_000, "id=\"a--x-4000\"")]
     [InlineData("\n", 120_000, "id=\"a\"")]
+    [InlineData("- ", 20_000, "is not laid out")]
+    [InlineData("1. ", 20_000, "is not laid out")]
     public void A_text_of_many_marks_is_written_at_once(string piece, int times, string shown)
     {
         var path = folder.At("a.ipynb");
@@ -97,6 +99,57 @@ public sealed class ReportSafetyTests : IDisposable
             new ReportContent([new NotebookOutcome("a", "T", path, 1, 1) { Path = path }],
                 new Dictionary<string, string>(), "run", false));
         Assert.Contains(shown, File.ReadAllText(report));
+    }
+
+    [Theory]
+    [InlineData(1500, 2, "more than 20 lines that begin with over 200 blanks is not laid out")]
+    [InlineData(1500, 3, "more than 20 lines that begin with over 200 blanks is not laid out")]
+    [InlineData(30, 2, "<li>x")]
+    public void A_list_of_lists_is_refused_before_it_is_parsed(int deep, int blanks, string shown)
+    {
+        var cell = new JObject
+        {
+            ["cell_type"] = "markdown",
+            ["source"] = string.Join('\n', Enumerable.Range(0, deep)
+                .Select(i => new string(' ', blanks * i) + (blanks == 2 ? "- x" : "1. x"))),
+        };
+        SmallNotebook.Write(folder.At("a.ipynb"), ("1", "code"));
+        var cells = new ReportCells(NotebookFile.Read(folder.At("a.ipynb")), "a", _ => null, false);
+        Assert.Contains(shown, cells.Cell(cell));
+    }
+
+    [Fact]
+    public void Code_that_is_too_deep_to_be_read_stands_without_colours()
+    {
+        var code = "var s = " + string.Concat(Enumerable.Repeat("$\"{", 20_000)) + "1"
+            + string.Concat(Enumerable.Repeat("}\"", 20_000)) + ";";
+        SmallNotebook.Write(folder.At("a.ipynb"), (code, "code"), ("var n = 1;", "code"));
+        var cells = NotebookFile.Read(folder.At("a.ipynb"));
+        var html = new ReportCells(cells, "a", _ => null, false).All();
+        Assert.Contains($"<code>{ReasonGen.Notebook.Html.Escape(code)}</code>", html);
+        Assert.Contains("<span class=\"k\">var</span> n", html);
+    }
+
+    [Theory]
+    [InlineData("transform:translate(-290px,-9000px);width:1300px;height:9000px", "screen")]
+    [InlineData("margin:-9000px 0 0 -290px;width:1300px;height:9000px", "screen")]
+    [InlineData("transform:translate(-290px,-9000px);width:1300px;height:9000px", "print")]
+    [InlineData("transform:scale(100)", "screen")]
+    public async Task What_a_cell_shows_stays_in_its_place(string style, string medium)
+    {
+        var html = $"<div style=\"{style};background:#fff\">over</div>";
+        var notebook = JObject.Parse(Notebook(html));
+        ((JArray)notebook["cells"]!).Insert(0, new JObject
+        {
+            ["cell_type"] = "markdown", ["metadata"] = new JObject(), ["source"] = html,
+        });
+        var path = Write(notebook.ToString(), trust: false);
+        await using var browser = await StartAsync();
+        var page = await browser.OpenAsync(new Uri(path).AbsoluteUri, 1280);
+        await page.CallAsync("Emulation.setEmulatedMedia", new { media = medium });
+        Assert.Equal("none", (string?)await page.EvaluateAsync(
+            "[[100, 50], [600, 60], [600, 300]].map(([x, y]) => document.elementFromPoint(x, y))"
+            + ".find(one => one?.textContent === 'over')?.outerHTML ?? 'none'"));
     }
 
     private static string Notebook(string html) => new JObject

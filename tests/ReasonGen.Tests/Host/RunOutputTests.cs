@@ -63,5 +63,17 @@ public sealed class RunOutputTests : IDisposable
         Assert.InRange(second[1], first[2], long.MaxValue);
     }
 
+    [Fact]
+    public async Task What_a_cell_displayed_is_kept_as_a_later_one_left_it()
+    {
+        SmallNotebook.Write(folder.Write("in/a.ipynb", ""), ("var d = display(\"old\");", "code"),
+            ("d.Update(\"new\");", "code"));
+        var (code, output) = await Reasongen.RunAsync("run", folder.At("in"), "--out", folder.At("out"));
+        Assert.True(code == 0, output);
+        var cells = JObject.Parse(File.ReadAllText(folder.At("out", "notebooks", "a.ipynb")))["cells"]!;
+        Assert.Equal("new", (string?)((JObject)cells[0]!["outputs"]!.Single()["data"]!).Properties().Single().Value);
+        Assert.Empty(cells[1]!["outputs"]!);
+    }
+
     public void Dispose() => folder.Dispose();
 }

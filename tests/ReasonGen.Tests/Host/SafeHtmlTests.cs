@@ -66,6 +66,8 @@ public sealed class SafeHtmlTests
     [InlineData("<div style=\"Position : fixed\">x</div>", "fixed")]
     [InlineData("<div data-safe-style=\"position:fixed\">x</div>", "fixed")]
     [InlineData("<a name=\"menu\">x</a>", "name=")]
+    [InlineData("<div style=\"margin-top:-9000px;height:9000px\">x</div>", "margin")]
+    [InlineData("<div style=\"MARGIN: 0 0 0 calc(1px - 300px)\">x</div>", "300px")]
     public void It_reaches_no_other_part_of_the_page(string html, string gone) =>
         Assert.DoesNotContain(gone, new SafeHtml().Of(html, "a", [], _ => null));
 

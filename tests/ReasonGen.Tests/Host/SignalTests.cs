@@ -158,7 +158,11 @@ public sealed class SignalTests : IDisposable
         using var own = new KernelProcess(folder, closed: true);
         var (kernel, client) = (own.Process, own.Client);
         var error = kernel.StandardError.ReadToEndAsync();
-        Assert.Contains("exit code 3", (string?)client.Answer(client.Execute("Environment.Exit(3);"))["evalue"]);
+        var id = client.Execute("Console.WriteLine(\"bye\"); Environment.Exit(3);");
+        var (reply, shown) = (client.Answer(id), client.Shown(id));
+        Assert.Contains("exit code 3", (string?)reply["evalue"]);
+        Assert.Equal(shown[1].Content["execution_count"], reply["execution_count"]);
+        Assert.Equal(("bye\n", "error"), ((string?)shown[2].Content["text"], shown[3].Type));
         await kernel.WaitForExitAsync().WaitAsync(Long);
         Assert.Equal((3, ""), (kernel.ExitCode, await error));
     }

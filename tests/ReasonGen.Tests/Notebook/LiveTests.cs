@@ -128,5 +128,25 @@ public sealed class LiveTests : IDisposable
         Assert.Contains("rg-plotly", Text);
     }
 
+    [Fact]
+    public void A_stage_that_is_run_again_is_shown_anew_where_the_run_before_was_broken_off()
+    {
+        var shown = 0;
+        var follow = new Live(_ =>
+        {
+            shown++;
+            return _ => { };
+        }).Follow();
+        foreach (var record in new[] { new RunRecord("sft", 1, "command"), new RunRecord("sft", 1, "command") })
+        {
+            record.Add(("step", 0), ("loss", 3), ("seconds", 1));
+            follow(record, 10);
+            record.Add(("step", 1), ("loss", 2), ("seconds", 1));
+            follow(record, 10);
+        }
+
+        Assert.Equal(2, shown);
+    }
+
     public void Dispose() => Live.Cancellation = default;
 }
