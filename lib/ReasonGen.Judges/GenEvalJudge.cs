@@ -60,7 +60,7 @@ public sealed class GenEvalJudge(IObjectDetector detector, ColorClassifier color
             .Where(other => (other.Class, other.X1, other.Y1, other.X2, other.Y2)
                 == (box.Class, box.X1, box.Y1, box.X2, box.Y2))
             .MinBy(other => Math.Abs(other.Score - box.Score))
-            ?? throw new OfficialStopException("none", $"a {box.Class} that was found in it before is not found again");
+            ?? throw new KeptBoxException($"a {box.Class} that was found in it before is not found again");
         return [.. colors.Classify(image, [.. objects.Select(Whole)], className, cancel)
             .Select(answer => answer.Color)];
     }

@@ -22,10 +22,7 @@ public static class ChatEndpoint
     /// <exception cref="ArgumentException">The address is not an http or https address, or the key is none.</exception>
     public static IChatClient Connect(string address, string model, string? key = null)
     {
-        const string Completions = "/chat/completions";
-        var plain = address.Trim().TrimEnd('/');
-        plain = plain.EndsWith(Completions, StringComparison.OrdinalIgnoreCase) ? plain[..^Completions.Length] : plain;
-        if (!Uri.TryCreate(plain, UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https")
+        if (!Uri.TryCreate(Base(address), UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https")
             || uri.Query + uri.Fragment != "")
         {
             throw new ArgumentException(
@@ -51,6 +48,18 @@ public static class ChatEndpoint
         };
         return new StatusClient(new OpenAIClient(new ApiKeyCredential(key), options).GetChatClient(model)
             .AsIChatClient(), http);
+    }
+
+    /// <summary>An address as it may be written down: without user, password and query.</summary>
+    internal static string Plain(string address) => Uri.TryCreate(Base(address), UriKind.Absolute, out var uri)
+        ? uri.GetComponents(UriComponents.SchemeAndServer | UriComponents.Path, UriFormat.UriEscaped).TrimEnd('/')
+        : address;
+
+    private static string Base(string address)
+    {
+        const string Completions = "/chat/completions";
+        var plain = address.Trim().TrimEnd('/');
+        return plain.EndsWith(Completions, StringComparison.OrdinalIgnoreCase) ? plain[..^Completions.Length] : plain;
     }
 
     /// <summary>Tells of failures as every other HTTP client does, so that the library need not know this

@@ -10,8 +10,8 @@ internal static class EarlierScores
     private static readonly string[] Files = ["sheet.html", "summary.txt", "results.jsonl", "results.txt",
         "results_detail.txt", "analysis.txt", ScoreReport.FileName];
 
-    /// <summary>Moves scores of another judge or benchmark, or by other options, beside the folder. Nothing that stands
-    /// there is overwritten; what an interrupted move left is moved to the same place.</summary>
+    /// <summary>Moves scores of another judge, benchmark or folder, or by other options or inputs, beside the folder.
+    /// Nothing that stands there is overwritten; what an interrupted move left is moved to the same place.</summary>
     /// <param name="output">Folder of the scores.</param>
     /// <param name="report">What is about to be written into it.</param>
     /// <param name="notes">Told where earlier scores are now, or why what stands there is of no use.</param>
@@ -24,9 +24,11 @@ internal static class EarlierScores
             return;
         }
 
-        // earlier versions kept the name alone
+        // earlier versions kept fewer of these
+        bool Same(string member, string? now) => now is null || earlier(member) is not { } then || then == now;
         var (benchmark, identity) = (earlier("Benchmark") ?? "", earlier("JudgeIdentity"));
         if (benchmark == report.Benchmark && judge == report.Judge && (earlier("Options") ?? "") == report.Options
+            && Same(nameof(report.Inputs), report.Inputs) && Same(nameof(report.Folders), report.Folders)
             && (identity is null || identity == report.JudgeIdentity
                 || earlier("JudgeFile") is { } path && path == report.JudgeFile))
         {

@@ -11,6 +11,7 @@ namespace ReasonGen.Host.Commands;
 internal static class ScoreCommand
 {
     private const double Right = 0.5; // a share of a prompt that counts as all of it
+    private const string OfTask = " (task)";
 
     private const string Help = """
         Scores images by the rules of GenEval, GenEval 2, DPG-Bench and T2I-CompBench, and compares scores. Every
@@ -59,6 +60,8 @@ internal static class ScoreCommand
             var warning = a.Judge != b.Judge && a.Label != b.Label
                 ? "The two were judged by different judges: the difference is theirs too."
                 : a.Options != b.Options ? "The two were scored by different options: the difference is theirs too."
+                : a.Inputs is not null && b.Inputs is not null && a.Inputs != b.Inputs
+                ? $"The two were scored from different inputs ({a.Inputs}; {b.Inputs}): the difference is theirs too."
                 : null;
             string[] lacking = [.. (((ScoreReport Report, string Path)[])
                 [(a, parsed.GetValue(first)!), (b, parsed.GetValue(second)!)])
@@ -144,7 +147,8 @@ internal static class ScoreCommand
             {
                 CommandLine.PrintJson(new { a.Label, truth = right, images = pairs.Length, threshold = Right,
                     notes,
-                    tasks = rows.ToDictionary(row => row.Task, row => row.Agreement) });
+                    tasks = rows.Index().ToDictionary(row => row.Index < rows.Length - 1 ? Apart(row.Item.Task)
+                        : row.Item.Task, row => row.Item.Agreement) });
                 return CommandLine.Done;
             }
 
@@ -171,6 +175,9 @@ internal static class ScoreCommand
         });
         return command;
     }
+
+    // "all" is the whole: a task of that name is "all (task)"
+    private static string Apart(string task) => task.Replace(OfTask, "") == Whole.Name ? task + OfTask : task;
 
     private static Argument<string> Side(string name, string description) => new(name) { Description = description };
 
@@ -214,7 +221,9 @@ internal static class ScoreCommand
     private sealed class Whole((string Task, string Prompt, bool First, bool Truth)[] pairs) : IGrouping<string,
         (string Task, string Prompt, bool First, bool Truth)>
     {
-        public string Key => "all";
+        internal const string Name = "all";
+
+        public string Key => Name;
 
         public IEnumerator<(string Task, string Prompt, bool First, bool Truth)> GetEnumerator() => pairs.AsEnumerable()
             .GetEnumerator();

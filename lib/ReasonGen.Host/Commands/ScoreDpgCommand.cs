@@ -49,6 +49,7 @@ internal static class ScoreDpgCommand
         var run = new ScoreRun(options, parsed, "dpg", cancel);
         var perFile = PerFile(run, given);
         var questions = DpgQuestions.Read(file, skipFirst: !all);
+        var inputs = $"{(perFile == 1 ? "1 image" : $"{perFile} images")} a file, {ScoreRun.Input("questions", file)}";
         run.Notes.AddRange(questions.Notes);
         var folder = Directory.Exists(Path.Combine(run.Folder, "generated_images"))
             ? Path.Combine(run.Folder, "generated_images") : run.Folder;
@@ -88,9 +89,9 @@ internal static class ScoreDpgCommand
         }
 
         var source = ScoreJudges.Answers(options, parsed, run);
-        var (scored, details) = (new Dictionary<string, DpgImage>(), new Dictionary<string, List<DpgAnswer>>());
+        var scored = new Dictionary<string, DpgImage>();
+        var details = new Dictionary<string, (List<DpgAnswer> Said, int Side)>();
         var scores = new Dictionary<string, ImageScore>();
-        var side = 0;
         try
         {
             run.Each(known, image => image.File, source is JudgeAnswers, image =>
@@ -127,7 +128,7 @@ internal static class ScoreDpgCommand
                         said.Add(new(image.File, crop, question.Text, answer.Text));
                         return answer.Text;
                     });
-                    (scored[image.File], details[image.File], side) = (score, said, own);
+                    (scored[image.File], details[image.File]) = (score, (said, own));
                     scores[image.File] = new("DPG-Bench", Dpg.ItemOf(image.File), image.File, score.Score,
                         string.Join('\n', said.Where(answer => answer.Text != "yes")
                             .Select(answer => $"crop {answer.Crop + 1}: {answer.Question} {answer.Text}")));
@@ -173,7 +174,7 @@ internal static class ScoreDpgCommand
         var rules = all ? "the first row of the questions" : "";
         var report = new ScoreReport
         {
-            Benchmark = "DPG-Bench", Options = rules, Judge = judge.Name,
+            Benchmark = "DPG-Bench", Options = rules, Inputs = inputs, Judge = judge.Name,
             Label = ScoreLabel.Of("DPG-Bench", "answers", judge, run.TrainingReward())
                 + (all ? $"; with {rules}" : ""),
             Limits = itself ? judge.Limits : [],
@@ -185,8 +186,8 @@ internal static class ScoreDpgCommand
         return run.Finish(report, judge, folder, new()
         {
             ["results.txt"] = string.Concat(dpg.Lines(folder).Select(line => line + "\n")) + dpg.Table(folder, results),
-            ["results_detail.txt"] = DpgScores.Detail(folder, dpg.Images.SelectMany(image => details[image.File]),
-                side),
+            ["results_detail.txt"] = string.Concat(dpg.Images.Select(image =>
+                DpgScores.Detail(folder, details[image.File].Said, details[image.File].Side))),
         });
     }
 

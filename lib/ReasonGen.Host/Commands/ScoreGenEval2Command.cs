@@ -36,6 +36,7 @@ internal static class ScoreGenEval2Command
     {
         var run = new ScoreRun(options, parsed, "geneval2", cancel);
         var lines = GenEval2.Read(file);
+        var inputs = ScoreRun.Input("prompts", file);
         var wanted = lines.DistinctBy(prompt => prompt.Prompt).ToDictionary(prompt => prompt.Prompt);
         if (wanted.Count < lines.Count)
         {
@@ -145,7 +146,7 @@ internal static class ScoreGenEval2Command
 
         var report = new ScoreReport
         {
-            Benchmark = "GenEval 2",
+            Benchmark = "GenEval 2", Inputs = inputs,
                 Label = $"{ScoreLabel.Of("GenEval 2", "answers", judge, run.TrainingReward())} (their judge is "
                     + $"{GenEval2.PublishedJudge})", Judge = judge.Name,
             Images = scores, Categories = [.. skills.OrderBy(skill => skill.Task.EndsWith("GM") ? 1 : 0)],

@@ -95,9 +95,22 @@ internal static class ScoreGenEvalCommand
                 try
                 {
                     var boxes = Boxes(run, judge, image, out var pixels, cancel);
-                    kept = GenEval.Keep(boxes, image.Tag, rules, classes);
-                    var verdict = GenEval.Evaluate(image.Metadata, kept, (objects, name) =>
+                    GenEvalVerdict Verdict() => GenEval.Evaluate(image.Metadata,
+                        kept = GenEval.Keep(boxes, image.Tag, rules, classes), (objects, name) =>
                         judge.Colors(pixels, image.Path, objects, name, cancel), rules);
+                    GenEvalVerdict verdict;
+                    try
+                    {
+                        verdict = Verdict();
+                    }
+                    catch (KeptBoxException) when (judge is CachedObjects cached)
+                    {
+                        cached.Forget(pixels, image.Path);
+                        boxes = ScoreJudges.Boxes(judge, pixels, image.Path, image.FileName,
+                            Wanted(image, "include", "exclude"), run, cancel);
+                        verdict = Verdict();
+                    }
+
                     rows[image.FileName] = GenEvalRow.Of(image.FileName, image.Metadata, verdict, null, kept);
                     string[] seen = [.. boxes.Where(box => box.Score > Seen).Select(box => box.Class)];
                     asked.Add(Wanted(image, "include"), seen);

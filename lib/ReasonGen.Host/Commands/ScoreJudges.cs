@@ -35,8 +35,8 @@ internal sealed class ScoreOptions
 
     internal readonly Option<string?> Output = new("--out", "-o") { Description =
         "Folder for results, answers and the contact sheet. Default: <folder>-scores/<benchmark>. Scores of another "
-        + "judge or benchmark, or by other options, that stand there are moved beside it, into a folder with that "
-        + "judge's name." };
+        + "judge, benchmark or folder of images, or by other options or files (--questions, --nouns), that stand there "
+        + "are moved beside it, into a folder with that judge's name." };
     internal readonly Option<int> Concurrent = new("--concurrent") { Description =
         "Calls of a served judge under way at once.", DefaultValueFactory = _ => 8 };
     internal readonly Option<bool> DryRun = new("--dry-run") { Description =
@@ -234,7 +234,7 @@ internal static class ScoreJudges
                 },
             })
         {
-            NeedsProbabilities = needsProbabilities,
+            Address = ChatEndpoint.Plain(text), NeedsProbabilities = needsProbabilities,
             Boxes = options.Unit(parsed),
         };
     }

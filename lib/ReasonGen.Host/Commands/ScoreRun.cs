@@ -230,10 +230,15 @@ internal sealed class ScoreRun
         }
     }
 
+    /// <summary>A file among <see cref="ScoreReport.Inputs"/>, by its content.</summary>
+    internal static string Input(string what, string path) => $"{what} {AnswerCache.KeyOf(path)[..12]}";
+
     /// <summary>Writes score.json and the contact sheet, prints, and gives the exit code.</summary>
     internal int Finish(ScoreReport report, IScoringJudge judge, string imageFolder,
-        Dictionary<string, string>? files = null)
+        Dictionary<string, string>? files = null, params IEnumerable<string> otherFolders)
     {
+        string FromHere(string folder) => Path.GetRelativePath(Path.GetFullPath(Output), Path.GetFullPath(folder))
+            .Replace('\\', '/');
         // of a served model its name alone is known
         if (kept is { Counts: { Found: > 0 } counts } && IsServed)
         {
@@ -241,7 +246,10 @@ internal sealed class ScoreRun
                 + $"for again; where another model answers to the name {report.Judge} now, give another --out");
         }
 
-        report = Identified(report, judge);
+        report = Identified(report, judge) with
+        {
+            Folders = string.Join("; ", otherFolders.Prepend(imageFolder).Select(FromHere)),
+        };
         EarlierScores.SetAside(Output, report, Notes);
         report = report with
         {
@@ -256,8 +264,7 @@ internal sealed class ScoreRun
         }
 
         report.Write(Output);
-        var relative = Path.GetRelativePath(Path.GetFullPath(Output), Path.GetFullPath(imageFolder)).Replace('\\', '/');
-        ScoreFiles.Write(Path.Combine(Output, "sheet.html"), ContactSheet.Html(report, relative));
+        ScoreFiles.Write(Path.Combine(Output, "sheet.html"), ContactSheet.Html(report, FromHere(imageFolder)));
         if (parsed.GetValue(options.Json))
         {
             CommandLine.PrintJson(report.Summary());
@@ -272,18 +279,14 @@ internal sealed class ScoreRun
         return report.Complete ? CommandLine.Done : CommandLine.Failed;
     }
 
-    // by name, content or weights, and where it is asked; a file is read once more for it
+    // a file is read once more for it
     private ScoreReport Identified(ScoreReport report, IScoringJudge judge) => judge is AnswerFile or DetectionFile
         ? report with
         {
             JudgeIdentity = AnswerCache.KeyOf(judge.Identity),
             JudgeFile = Path.GetFullPath(judge.Identity),
         }
-        : report with
-        {
-            JudgeIdentity = IsServed ? $"{parsed.GetValue(options.Judge)!.TrimEnd('/')} {judge.Identity}"
-                : judge.Identity,
-        };
+        : report with { JudgeIdentity = judge.Identity };
 
     /// <summary>Says that an interrupted run goes on.</summary>
     internal int Interrupted()

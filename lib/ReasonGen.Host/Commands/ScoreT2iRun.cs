@@ -55,6 +55,7 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
         var nouns = Nouns is null ? PromptNouns.Rule : PromptNouns.Read(Nouns,
             Attributes.Contains(category) ? "chunks" : category is "spatial" or "3d" ? "nouns" : null);
         var score = Scorer(folder, nouns, out var judge, out var questions, named);
+        var inputs = T2iParts.Inputs(category, judge, Nouns, Objects, Lists);
         if (!run.Announce($"T2I-CompBench {category}", named.Length, questions, officialWork: OfficialWork,
             look: category is "complex" or "non-spatial" ? null
                 : Attributes.Contains(category) ? JudgeTask.Answers : JudgeTask.Boxes))
@@ -115,12 +116,12 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
         return run.Finish(new()
         {
             Benchmark = $"T2I-CompBench {category}", Label = ScoreLabel.Of("T2I-CompBench", how, judge(),
-                run.TrainingReward()) + $" [{category}]", Judge = judge().Name,
+                run.TrainingReward()) + $" [{category}]", Judge = judge().Name, Inputs = inputs,
             Limits = judge() is not DetectionFile && (how != "answers" || parsed.GetValue(options.Judge) == "official")
                 ? judge().Limits : [],
                 Images = [.. named.Select(file => scores[file])],
             Missing = counts.Sum(pair => Math.Max(0, most - pair.Value)),
-        }, judge(), folder);
+        }, judge(), folder, otherFolders: Depth is null ? Parts : [Depth]);
     }
 
     // judge() opens a model only once the cost is told
@@ -172,7 +173,7 @@ internal sealed class T2iRun(ScoreOptions options, ParseResult parsed, string ca
         string[] List(string name) => Lists is not null && File.Exists(Path.Combine(Lists, name))
             ? TextFile.Read(Path.Combine(Lists, name)).TrimEnd('\n').Split('\n')
             : throw new UsageException($"complex wants --lists with the folder of {name}.");
-        var (spatial, action) = (List("complex_val_spatial.txt"), List("complex_val_action.txt"));
+        var (spatial, action) = (List(T2iParts.SpatialList), List(T2iParts.ActionList));
         var joined = new T2iParts.Joined(Parts);
         judge = () => joined;
         run.Notes.Add("the official scripts take parts of complex prompts otherwise where they run with --complex: "

@@ -1,5 +1,6 @@
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
+using ReasonGen.Checkpoints;
 using ReasonGen.Files;
 
 namespace ReasonGen.Host.Commands;
@@ -23,7 +24,7 @@ internal static class SideFile
     /// <inheritdoc cref="Text"/>
     internal static Func<string, string?> Texts(string path, string what, ICollection<string> notes)
     {
-        var all = File.Exists(path) ? Noted(path, what, notes, () => PlainJson.Parse(File.ReadAllText(path))) : null;
+        var all = File.Exists(path) ? Noted(path, what, notes, () => Parsed(path)) : null;
         return name => all is null ? null
             : Noted(path, what, notes, () => Member(all, [name], value => value.Value as string, "no text"));
     }
@@ -36,7 +37,10 @@ internal static class SideFile
 
     private static T? Value<T>(string path, string what, ICollection<string> notes, string[] names,
         Func<JValue, T?> take, string otherwise) => !File.Exists(path) ? default
-        : Noted(path, what, notes, () => Member(PlainJson.Parse(File.ReadAllText(path)), names, take, otherwise));
+        : Noted(path, what, notes, () => Member(Parsed(path), names, take, otherwise));
+
+    private static JToken Parsed(string path) => PlainJson.Parse(FileKinds.IsNamedPipe(path)
+        ? throw new IOException("it is a pipe") : File.ReadAllText(path));
 
     private static T? Member<T>(JToken? value, string[] names, Func<JValue, T?> take, string otherwise)
     {

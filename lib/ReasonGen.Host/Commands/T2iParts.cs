@@ -9,6 +9,8 @@ namespace ReasonGen.Host.Commands;
 /// <summary>What the categories of T2I-CompBench read besides images: objects to count, depth, other scores.</summary>
 internal static class T2iParts
 {
+    internal const string SpatialList = "complex_val_spatial.txt", ActionList = "complex_val_action.txt";
+
     internal static IReadOnlyList<(string Singular, string Plural)> ReadObjects(string path)
     {
         try
@@ -22,13 +24,28 @@ internal static class T2iParts
         }
     }
 
+    /// <exception cref="OfficialStopException">It is not there, cannot be read, or is no image.</exception>
     internal static DepthMap ReadDepth(string path)
     {
-        // at the size at which the detector sees the image
-        var grey = File.Exists(path) ? ScoredImage.Decode(File.ReadAllBytes(path), upright: true)?.Pixels : null;
-        var resized = grey is null ? throw new OfficialStopException("FileNotFoundError",
-            $"it has no depth image {path}")
-            : UniDetImage.Resize(grey);
+        if (!File.Exists(path))
+        {
+            throw new OfficialStopException("FileNotFoundError", $"it has no depth image {path}");
+        }
+
+        RgbImage resized; // to the size at which the detector sees the image
+        try
+        {
+            var bytes = FileKinds.IsNamedPipe(path) ? throw new IOException("it is a pipe") : File.ReadAllBytes(path);
+            resized = UniDetImage.Resize(ScoredImage.Decode(bytes, upright: true)?.Pixels
+                ?? throw new OfficialStopException("UnidentifiedImageError",
+                    $"its depth image {path} is no image, or a damaged one"));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            throw new OfficialStopException("OSError", $"its depth image {path} cannot be read: "
+                + e.Message.TrimEnd('.'));
+        }
+
         return new(resized.Height, resized.Width, [.. Enumerable.Range(0, resized.Width * resized.Height)
             .Select(i => resized.Rgb[3 * i] / 255f)]);
     }
@@ -43,6 +60,16 @@ internal static class T2iParts
                 + $"T2I-CompBench {string.Join(" or ", categories)}. The order is attribute, position, action.");
     }
 
+    /// <summary>What was given besides images and judge; all of it has been read.</summary>
+    internal static string? Inputs(string category, Func<IScoringJudge> judge, string? nouns, string? objects,
+        string? lists) => category switch
+    {
+        "numeracy" => ScoreRun.Input("objects", objects!),
+        "complex" => ((Joined)judge()).Inputs(lists!),
+        "non-spatial" => null,
+        _ => nouns is null ? "nouns by rule" : ScoreRun.Input("nouns", nouns),
+    };
+
     internal sealed class Joined(string[] parts) : IScoringJudge
     {
         private readonly ScoreReport[] reports = [.. parts.Select(ScoreReport.Read)];
@@ -55,5 +82,10 @@ internal static class T2iParts
         public bool Official => false;
 
         public IReadOnlyList<string> Limits => [];
+
+        /// <summary>The lists, and by what options and from what inputs the parts were scored.</summary>
+        internal string Inputs(string lists) => string.Join(", ", ((string[])[SpatialList, ActionList])
+            .Select(name => ScoreRun.Input(name, Path.Combine(lists, name))).Concat(reports.Select(part =>
+            $"{part.Options} {part.Inputs}".Trim()).Where(part => part.Length > 0)));
     }
 }

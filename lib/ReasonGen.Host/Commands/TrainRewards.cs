@@ -145,7 +145,8 @@ internal sealed partial class TrainRewards
             Expect(name, paths[0], any);
             double bytes = (double)sizeof(float) // whatever they are stored in
                 * paths.Sum(path => ClipFiles.OpenWeights(path).Elements);
-            return new(name, name, weight, $"{name} {string.Join(' ', paths.Select(ModelOptions.Fingerprint))}",
+            return new(name, name, weight, $"{name} {string.Join(' ', paths.Select(ModelOptions.Fingerprint))}"
+                + (name == Blip ? " by noun chunks" : ""), // earlier versions asked for the whole prompt
                 target => LoadOfficial(name, paths, target with { DType = torch.ScalarType.Float32 }, any),
                 _ => PlannedJudge.Of($"judge {name}", bytes), NeedsInclude: name is Verdict or Share);
         }
@@ -234,7 +235,7 @@ internal sealed partial class TrainRewards
         "hps" => HpsScorer.Load(paths[0], target),
         "pickscore" => PickScorer.Load(paths[0], target, any),
         "imagereward" => ImageRewardScorer.Load(paths[0], target),
-        Blip => BlipVqaJudge.Load(paths[0], target),
+        Blip => BlipVqaJudge.Load(paths[0], target, nouns: PromptNouns.Rule, orWhole: true),
         _ => new GenEvalReward(new GenEvalJudge(Mask2FormerDetector.Load(paths[0], target, anyModel: any),
             new ColorClassifier(ClipScorer.ForColors(paths[1], target, any), new())),
             name == Verdict ? GenEvalRewardKind.Verdict : GenEvalRewardKind.Share),

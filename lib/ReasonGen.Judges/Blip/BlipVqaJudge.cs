@@ -26,14 +26,15 @@ public sealed class BlipVqaJudge : IQuestionJudge, IReward, IDisposable
 
     private readonly BlipFiles files;
     private readonly PromptNouns? nouns;
+    private readonly bool orWhole;
     private readonly string fingerprint;
     private readonly int yes, no, encode, decode;
 
     private BlipVqaJudge(BlipFiles files, BlipVqaModel model, WordPiece tokenizer, string path, PromptNouns? nouns,
-        string fingerprint)
+        bool orWhole, string fingerprint)
     {
-        (this.files, Model, Tokenizer, Transform, this.nouns, this.fingerprint) = (files, model, tokenizer,
-            new(files.Config.Vision.ImageSize), nouns, fingerprint);
+        (this.files, Model, Tokenizer, Transform, this.nouns, this.orWhole, this.fingerprint) = (files, model,
+            tokenizer, new(files.Config.Vision.ImageSize), nouns, orWhole, fingerprint);
         int Id(string token) => tokenizer.IdOf(token)
             ?? throw new UnusableFileException(path, $"its vocabulary lacks '{token}'", "give the published vocab.txt");
         (yes, no, encode, decode) = (Id("yes"), Id("no"), Id("[ENC]"), Id("[DEC]"));
@@ -65,16 +66,19 @@ public sealed class BlipVqaJudge : IQuestionJudge, IReward, IDisposable
     /// <param name="heads">As there.</param>
     /// <param name="nouns">Phrases of a prompt that a reward asks for; null asks for the whole prompt.</param>
     /// <param name="fingerprint">Tells files of one form apart, so that answers are kept apart.</param>
+    /// <param name="orWhole">Whether a reward asks for the whole prompt where <paramref name="nouns"/> do not know its
+    /// phrases; such a prompt has no reward otherwise.</param>
     /// <exception cref="UnusableFileException">It is no BLIP-VQA, or one of its files is damaged.</exception>
     public static BlipVqaJudge Load(string path, ComputeTarget target, string? vocabulary = null, int? imageSize = null,
-        (int Vision, int Text)? heads = null, PromptNouns? nouns = null, string fingerprint = "")
+        (int Vision, int Text)? heads = null, PromptNouns? nouns = null, string fingerprint = "",
+        bool orWhole = false)
     {
         var files = BlipFiles.Open(path, imageSize, heads);
         var tokenizer = WordPiece.For(path, files.Config.Text.Vocabulary, vocabulary, "[DEC]", "[ENC]");
         var model = files.Load(target);
         try
         {
-            return new(files, model, tokenizer, path, nouns, fingerprint);
+            return new(files, model, tokenizer, path, nouns, orWhole, fingerprint);
         }
         catch
         {
@@ -120,8 +124,8 @@ public sealed class BlipVqaJudge : IQuestionJudge, IReward, IDisposable
         [.. Yes(image, [.. questions.Select(question => question.Plain ?? question.Text)], cancel)
             .Select(p => JudgeReply.Of(double.Parse(Text(p), CultureInfo.InvariantCulture), p > 0.5f ? "yes" : "no"))];
 
-    /// <summary>The product of P(yes) over the phrases of each prompt, in 0…1; not a number where the phrases are not
-    /// known.</summary>
+    /// <summary>The product of P(yes) over the phrases of each prompt, in 0…1. Where the phrases are not known it is
+    /// that of the whole prompt, cut at 35 ids, or not a number, as <see cref="Load"/> was told.</summary>
     public float[] Score(IReadOnlyList<RewardRequest> requests, CancellationToken cancel = default) =>
         [.. requests.Select(request => Phrases(request.Prompt.Text) is { } phrases
             ? Yes(request.Image, T2iCompBench.Questions(phrases), cancel).Aggregate(1f, (product, p) => product * p)
@@ -146,7 +150,7 @@ public sealed class BlipVqaJudge : IQuestionJudge, IReward, IDisposable
         }
         catch (OfficialStopException)
         {
-            return null;
+            return orWhole ? [prompt] : null;
         }
     }
 }

@@ -15,7 +15,9 @@ namespace ReasonGen.Scoring;
 public sealed class AnswerCache(string? folder, IScoringJudge judge)
 {
     private readonly Dictionary<string, JObject> open = [];
-    private readonly string judgeKey = Hash(Encoding.UTF8.GetBytes(judge.Identity))[..16];
+    private readonly string? home = Home(folder, judge);
+    private readonly HashSet<string> before = Kept(Home(folder, judge)); // images
+    private readonly HashSet<(string Image, string Question)> now = [];
 
     /// <summary>Names an image by its pixels.</summary>
     public static string KeyOf(RgbImage image)
@@ -34,7 +36,7 @@ public sealed class AnswerCache(string? folder, IScoringJudge judge)
         return Convert.ToHexStringLower(SHA256.HashData(file))[..32];
     }
 
-    /// <summary>Answers that were found, and those that were asked for.</summary>
+    /// <summary>Answers that were kept when this began and were taken, and those that were asked for.</summary>
     public (long Found, long Asked) Counts { get; private set; }
 
     /// <summary>What is known, the rest being asked for together and kept.</summary>
@@ -47,7 +49,10 @@ public sealed class AnswerCache(string? folder, IScoringJudge judge)
         var known = Read(image);
         int[] missing = [.. Enumerable.Range(0, questions.Count).Where(i => known[questions[i]] is null)
             .DistinctBy(i => questions[i])];
-        Counts = (Counts.Found + questions.Count - missing.Length, Counts.Asked + missing.Length);
+        var found = !before.Contains(image) ? 0 : questions.Count(question => known[question] is not null
+            && !now.Contains((image, question)));
+        Counts = (Counts.Found + found, Counts.Asked + missing.Length);
+        now.UnionWith(missing.Select(i => (image, questions[i])));
         if (missing.Length > 0)
         {
             foreach (var (i, answer) in missing.Zip(ask(missing)))
@@ -61,8 +66,45 @@ public sealed class AnswerCache(string? folder, IScoringJudge judge)
         return [.. questions.Select(question => known[question]!.ToObject<T>()!)];
     }
 
-    private string? PathOf(string image) => folder is null ? null
-        : Path.Combine(folder, judgeKey, image[..2], image + ".json");
+    /// <summary>Drops all that is known of an image.</summary>
+    /// <param name="image">Key of the image.</param>
+    /// <exception cref="UnusableFileException">The folder cannot be written.</exception>
+    public void Forget(string image)
+    {
+        open.Remove(image);
+        before.Remove(image);
+        if (PathOf(image) is not { } path)
+        {
+            return;
+        }
+
+        try
+        {
+            File.Delete(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw Unwritable(path, e);
+        }
+    }
+
+    private string? PathOf(string image) => home is null ? null : Path.Combine(home, image[..2], image + ".json");
+
+    private static string? Home(string? folder, IScoringJudge judge) => folder is null ? null
+        : Path.Combine(folder, Hash(Encoding.UTF8.GetBytes(judge.Identity))[..16]);
+
+    private static HashSet<string> Kept(string? home)
+    {
+        try
+        {
+            return !Directory.Exists(home) ? [] : [.. Directory.EnumerateFiles(home, "*.json",
+                SearchOption.AllDirectories).Select(path => Path.GetFileNameWithoutExtension(path))];
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return []; // what cannot be listed is told when it cannot be written
+        }
+    }
 
     private JObject Read(string image)
     {
@@ -94,10 +136,12 @@ public sealed class AnswerCache(string? folder, IScoringJudge judge)
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new UnusableFileException(path, $"the judge's answer cannot be kept: {e.Message.TrimEnd('.')}",
-                "free space, or give another --out", e);
+            throw Unwritable(path, e);
         }
     }
+
+    private static UnusableFileException Unwritable(string path, Exception e) => new(path,
+        $"the judge's answer cannot be kept: {e.Message.TrimEnd('.')}", "free space, or give another --out", e);
 
     private static string Hash(byte[] bytes) => Convert.ToHexStringLower(SHA256.HashData(bytes));
 }
@@ -127,6 +171,10 @@ public sealed class CachedObjects(IObjectJudge judge, AnswerCache cache) : IObje
             missing => [.. judge.Colors(image, file, [.. missing.Select(i => objects[i])], className, cancel)
                 .Select(color => color ?? "")])
             .Select(color => color.Length == 0 ? null : color)];
+
+    /// <summary>Drops what was kept of an image, so that it is judged anew.</summary>
+    /// <exception cref="UnusableFileException">The folder cannot be written.</exception>
+    public void Forget(RgbImage image, string file) => cache.Forget(KeyOf(image, file));
 
     private string KeyOf(RgbImage image, string file) =>
         judge is IReadsFiles && file.Length > 0 ? AnswerCache.KeyOf(file) : AnswerCache.KeyOf(image);

@@ -50,7 +50,9 @@ public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
     /// <summary>The question that stands for an image's CLIP score, a cosine.</summary>
     internal const string Clip = "clip";
 
+    private const string Comma = ", ";
     private readonly Dictionary<(string Image, int Crop, string Question), YesAnswer> answers = [];
+    private readonly Dictionary<(string Image, int Crop), List<(int Line, string Said)>> details = [];
     private readonly string path;
 
     private AnswerFile(string path, string? judge) =>
@@ -100,9 +102,15 @@ public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
                     // the corner tells the crop: left or top beyond 0
                     var crop = (detail.Groups["left"].Value == "0" ? 0 : 1)
                         + (detail.Groups["top"].Value == "0" ? 0 : 2);
-                    var said = detail.Groups["answer"].Value;
-                    Add((Path.GetFileName(detail.Groups["image"].Value), crop, detail.Groups["question"].Value),
-                        new(said, said == "yes" ? 1 : 0));
+                    var (image, said) = (Path.GetFileName(detail.Groups["image"].Value), detail.Groups["said"].Value);
+                    var last = said.LastIndexOf(Comma, StringComparison.Ordinal);
+                    Add((image, crop, said[..last]), Detail(said[(last + Comma.Length)..]));
+                    if (!file.details.TryGetValue((image, crop), out var lines))
+                    {
+                        file.details[(image, crop)] = lines = [];
+                    }
+
+                    lines.Add((number, said));
                     continue;
                 }
 
@@ -139,13 +147,31 @@ public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
     }
 
     public IReadOnlyList<YesAnswer?> Ask(string file, int crop, Func<RgbImage> image, IReadOnlyList<string> questions,
-        CancellationToken cancel) =>
-        [.. questions.Select(question => answers.GetValueOrDefault((Path.GetFileName(file), crop, question))
-            is { } answer && !double.IsNaN(answer.Yes) ? answer : null)];
+        CancellationToken cancel)
+    {
+        var (name, told) = (Path.GetFileName(file), new Dictionary<string, (int Line, YesAnswer Answer)>());
+        foreach (var (line, said) in details.GetValueOrDefault((name, crop), []))
+        {
+            // a free answer may hold commas, as a question may: the line is of the longest question it begins with
+            if (questions.Where(question => said.StartsWith(question + Comma, StringComparison.Ordinal))
+                .MaxBy(question => question.Length) is { } own && Detail(said[(own.Length + Comma.Length)..]) is var now
+                && !told.TryAdd(own, (line, now)) && told[own].Answer != now)
+            {
+                throw new UnusableFileException(path, $"line {line} answers a question otherwise than line "
+                    + $"{told[own].Line}", "keep one of the two");
+            }
+        }
+
+        return [.. questions.Select(question => (told.TryGetValue(question, out var detail) ? detail.Answer
+            : answers.GetValueOrDefault((name, crop, question))) is { } answer && !double.IsNaN(answer.Yes) ? answer
+            : null)];
+    }
 
     public string WhyNone(string file, int crop, string question) =>
         answers.ContainsKey((Path.GetFileName(file), crop, question)) ? "there is neither yes nor no to"
             : $"{Path.GetFileName(path)} has no line for";
+
+    private static YesAnswer Detail(string answer) => new(answer, answer == "yes" ? 1 : 0);
 
     private static double Probability(double value, double least) => value >= least && value <= 1 ? value
         : throw new FormatException(FormattableString.Invariant($"{value} is no probability from {least} to 1"));
@@ -157,6 +183,6 @@ public sealed partial class AnswerFile : IAnswerSource, IScoringJudge
     [GeneratedRegex(@"^\s*(yes|no)\b", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant)]
     private static partial Regex FirstWord();
 
-    [GeneratedRegex(@"^(?<image>.+?), \((?<left>\d+), (?<top>\d+), \d+, \d+\), (?<question>.*), (?<answer>[^,]*)$")]
+    [GeneratedRegex(@"^(?<image>.+?), \((?<left>\d+), (?<top>\d+), \d+, \d+\), (?<said>.*, .*)$")]
     private static partial Regex DetailLine();
 }

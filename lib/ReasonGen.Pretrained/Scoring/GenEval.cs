@@ -218,8 +218,8 @@ public static class GenEval
         JsonElement position,
         List<IReadOnlyList<Detection>?> groups, GenEvalOptions options)
     {
-        if (position.ValueKind != JsonValueKind.Array || position.GetArrayLength() != 2 || !position[1]
-            .TryGetInt32(out var target))
+        if (position.ValueKind != JsonValueKind.Array || position.GetArrayLength() != 2
+            || position[1].ValueKind != JsonValueKind.Number || !position[1].TryGetInt32(out var target))
         {
             throw new OfficialStopException("ValueError",
                 $"the position of '{name}' is {position}, not a relation and the number of a clause");

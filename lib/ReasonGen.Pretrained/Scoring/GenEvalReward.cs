@@ -3,6 +3,8 @@
 //     where n ≠ count: 0 besides if a colour or a place is wanted;
 //     else: colour  1 − |m − count| / count,  m boxes of that colour;  place  1, after a 0 where a pair lies otherwise.
 // Many boxes too many make it negative, as there. "Exclude" has no part in it.
+// Deviations: the detector is shown the image as it is, in its right colours. Flow-GRPO sends it to its server as a
+// JPEG, whose array of RGB the detector takes for BGR, so that red and blue are exchanged for it.
 using System.Text.Json;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Rewards;

@@ -9,7 +9,8 @@ public interface IScoringJudge
     /// <summary>As it stands in labels: "Qwen2.5-VL-7B-Instruct".</summary>
     string Name { get; }
 
-    /// <summary>All that decides its answers: model, size, question's wording. Names its cache.</summary>
+    /// <summary>All that decides its answers: model, size, type it computes in, endpoint, question's wording. Names its
+    /// cache.</summary>
     string Identity { get; }
 
     /// <summary>Whether it is the model behind the published scores, so that the benchmark's own name may stand on the
@@ -104,11 +105,19 @@ public static partial class ScoreLabel
     {
         var label = judge.Official ? benchmark
             : $"{benchmark}'s rules, {how} by {judge.Name}; not comparable with published {benchmark} scores";
-        return Names(trainedOn ?? "").Any(name => Same(Plain(name))) ? label + "; this judge was the training reward"
-            : label;
+        return Names(trainedOn ?? "").Any(Same) ? label + "; this judge was the training reward" : label;
 
-        bool Same(string reward) => reward.Length > 0 && Plain(judge.Name) is var own
-            && (own.Contains(reward) || reward.Contains(own) || judge.Official && reward == Plain(benchmark));
+        bool Same(string reward) => Plain(reward) is { Length: > 0 } trained && Plain(judge.Name) is var own
+            && (trained == own || Holds(reward, own) || Holds(judge.Name, trained)
+                || judge.Official && trained == Plain(benchmark));
+    }
+
+    // Whether a phrase names somebody, in words of its own; a name alone is no phrase: gpt-4o-mini is not gpt-4o.
+    private static bool Holds(string phrase, string name)
+    {
+        string[] words = [.. phrase.Split(' ', '/').Select(Letters).Where(word => word.Length > 0)];
+        return phrase.Contains(' ') && Enumerable.Range(0, words.Length).Any(from =>
+            Enumerable.Range(from + 1, words.Length - from).Any(to => string.Concat(words[from..to]) == name));
     }
 
     // A reward as a whole, the parts of a sum as 'train grpo --judge' takes them ("geneval-share,0.5*hps"), and who
@@ -129,6 +138,9 @@ public static partial class ScoreLabel
     private static partial Regex Weight();
 
     // of a path or the id of a model its last part; what is said in words may hold a slash of its own (ViT-L/14)
-    private static string Plain(string name) => string.Concat((name.Contains(' ') ? name
-        : Path.GetFileName(name.TrimEnd('/'))).ToLowerInvariant().Where(char.IsLetterOrDigit));
+    private static string Plain(string name) => Letters(name.Contains(' ') ? name
+        : Path.GetFileName(name.TrimEnd('/')));
+
+    private static string Letters(string name) =>
+        string.Concat(name.ToLowerInvariant().Where(char.IsLetterOrDigit));
 }

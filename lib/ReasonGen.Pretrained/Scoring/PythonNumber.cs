@@ -139,10 +139,14 @@ public static partial class PythonNumber
 /// <summary>A place where the official script stops: the kind of its Python error, and the cause.</summary>
 /// <param name="kind">Name of the Python exception, such as KeyError.</param>
 /// <param name="cause">What is wrong.</param>
-public sealed class OfficialStopException(string kind, string cause)
+public class OfficialStopException(string kind, string cause)
     : InvalidOperationException($"{cause} (the official script stops here: {kind})")
 {
     public string Kind => kind;
 
     public string Cause => cause;
 }
+
+/// <summary>Boxes that were kept of an image are not those that are found in it now, as on another device: the image is
+/// to be judged anew (<see cref="CachedObjects.Forget"/>).</summary>
+public sealed class KeptBoxException(string cause) : OfficialStopException("none", cause);

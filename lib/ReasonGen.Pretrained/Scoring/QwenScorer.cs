@@ -173,7 +173,8 @@ public sealed class QwenScorer(string name, QwenVl model, ITokenizer tokenizer, 
     public string Fingerprint { get; init; } = "";
 
     public string Identity =>
-        $"{name} {Fingerprint} | {processor.MinPixels} {processor.MaxPixels} {MinPixels} | {BoxQuestions.Identity}";
+        $"{name} {Fingerprint} | {processor.MinPixels} {processor.MaxPixels} {MinPixels} | {BoxQuestions.Identity}"
+        + (model.Target.DType == ScalarType.Float32 ? "" : $" | {model.Target.DType}");
 
     public bool Official => false;
 

@@ -42,6 +42,14 @@ public sealed record ScoreReport
     /// are.</summary>
     public string Options { get; init; } = "";
 
+    /// <summary>What else decides the numbers: images a file, content of files that were given; null where nothing
+    /// does, and in files of earlier versions.</summary>
+    public string? Inputs { get; init; }
+
+    /// <summary>Folders that were read, the images' first, seen from that of the scores; null in files of earlier
+    /// versions.</summary>
+    public string? Folders { get; init; }
+
     /// <summary>What the judge lacks beside the official one.</summary>
     public IReadOnlyList<string> Limits { get; init; } = [];
 

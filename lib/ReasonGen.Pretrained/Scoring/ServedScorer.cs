@@ -89,7 +89,11 @@ public sealed class ServedScorer(IChatClient client, string model, ChatCallConfi
     /// <summary>What it counts boxes in. Default pixels.</summary>
     public BoxUnit Boxes { get; init; }
 
-    public string Identity => $"served {model} | {BoxQuestions.Identity}"
+    /// <summary>Address of the endpoint, without a password: tells servers apart that call their models alike. Default
+    /// none.</summary>
+    public string Address { get; init; } = "";
+
+    public string Identity => $"{Address} served {model} | {BoxQuestions.Identity}".TrimStart()
         + (NeedsProbabilities ? " | probabilities" : "") + (Boxes == BoxUnit.Pixels ? "" : " | thousandths");
 
     public bool Official => false;

@@ -57,6 +57,24 @@ public sealed class PipeTests : IDisposable
         Assert.Equal(["also-notes", "notes"], found.Others);
     }
 
+    [Fact]
+    public async Task A_pipe_beside_images_becomes_a_note_and_one_in_place_of_a_depth_image_costs_that_image()
+    {
+        var pipe = await Pipe("side.json");
+        List<string> notes = [];
+        await Soon(() => (SideFile.Text(pipe, "the model", notes, "about", "model"),
+            SideFile.Texts(pipe, "the judge", notes)("Judge"), SideFile.Count(pipe, "the count", notes, "count")));
+        Assert.Equal(["the model", "the judge", "the count"],
+            notes.Select(note => note.Replace($" could not be read in {pipe}: it is a pipe", "")));
+        var told = await Soon(() => Record.Exception(() => T2iParts.ReadDepth(pipe)));
+        Assert.Equal($"its depth image {pipe} cannot be read: it is a pipe", (told as OfficialStopException)?.Cause);
+        File.Delete(pipe);
+        Assert.Contains("is no image, or a damaged one", Assert.Throws<OfficialStopException>(() =>
+            T2iParts.ReadDepth(folder.Write("depth.png", "no image"))).Cause);
+        Assert.Contains("it has no depth image", Assert.Throws<OfficialStopException>(() =>
+            T2iParts.ReadDepth(pipe)).Cause);
+    }
+
     [Theory]
     [InlineData("inspect <(cat '{0}')", 2, "it is a pipe")]
     [InlineData("inspect '{0}'", 0, "tensors")]

@@ -4,6 +4,7 @@ using ReasonGen.Checkpoints;
 using ReasonGen.Host;
 using ReasonGen.Host.Commands;
 using ReasonGen.Imaging;
+using ReasonGen.Judges.Blip;
 using ReasonGen.Judges.Clip;
 using ReasonGen.Rewards;
 using ReasonGen.Rollouts;
@@ -56,6 +57,24 @@ public sealed class TrainRewardsTests : IDisposable
         var scores = reward.Score([new(new("a photo of a dog", "single_object", [new("dog")]), "", image),
             new(new("a photo of a dog", "", []), "", image)]);
         Assert.Equal((0, float.NaN), (scores[0], scores[1]));
+    }
+
+    [Theory]
+    [InlineData("a red car and a blue dog", "a red car?", "a blue dog?")]
+    [InlineData("what is the woman doing there", "what is the woman doing there?")]
+    public void BLIP_VQA_is_asked_for_the_noun_chunks_of_a_prompt_or_for_the_whole(string prompt,
+        params string[] questions)
+    {
+        Directory.CreateDirectory(Path.Combine(folder, "model_vqa.pth"));
+        foreach (var file in Directory.GetFiles(Golden.Path("blip_vqa/hf")).Select(path => Path.GetFileName(path)))
+        {
+            Copy("blip_vqa/hf/" + file, "model_vqa.pth/" + file);
+        }
+
+        var image = new RgbImage(32, 32, new byte[32 * 32 * 3]);
+        var reward = TrainRewards.Load(Find("blip-vqa"), TestDevice.Cpu).Score([new(new(prompt, "", []), "", image)]);
+        using var judge = BlipVqaJudge.Load(Path.Combine(folder, "model_vqa.pth"), TestDevice.Cpu);
+        Assert.Equal(judge.Yes(image, questions).Aggregate(1f, (product, p) => product * p), reward[0], 1e-6f);
     }
 
     [Fact]

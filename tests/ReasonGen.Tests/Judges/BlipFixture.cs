@@ -22,11 +22,12 @@ internal static class BlipFixture
         huggingFace ? BlipFiles.Open(Golden.Path("blip_vqa/hf"))
         : BlipFiles.Open(Golden.Path("blip_vqa/" + (string)Small["checkpoint"]!), heads: Heads(Small));
 
-    internal static BlipVqaJudge Judge(string name, PromptNouns? nouns = null)
+    internal static BlipVqaJudge Judge(string name, PromptNouns? nouns = null, bool orWhole = false)
     {
         var json = Golden.Json($"blip_vqa/{name}");
         return BlipVqaJudge.Load(Golden.Path("blip_vqa/" + (string)json["checkpoint"]!), ClipFixture.Target,
-            Golden.Path("blip_vqa/" + ((string?)json["vocabulary"] ?? "vocab.txt")), heads: Heads(json), nouns: nouns);
+            Golden.Path("blip_vqa/" + ((string?)json["vocabulary"] ?? "vocab.txt")), heads: Heads(json), nouns: nouns,
+            orWhole: orWhole);
     }
 
     internal static SourceImage Image(int number) => ClipFixture.Image("blip_vqa", number);

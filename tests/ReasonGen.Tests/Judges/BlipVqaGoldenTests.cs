@@ -75,6 +75,8 @@ public sealed class BlipVqaGoldenTests
         var products = byPhrase.Score(requests);
         Assert.Equal(judge.Yes(image, ["a red car?", "a blue dog?"]).Aggregate(1f, (a, b) => a * b), products[0], 1e-6);
         Assert.True(float.IsNaN(products[1])); // its phrases are not known
+        using var orWhole = BlipFixture.Judge("real", told, orWhole: true);
+        Assert.Equal([products[0], whole[1]], orWhole.Score(requests));
     }
 
     [Theory]

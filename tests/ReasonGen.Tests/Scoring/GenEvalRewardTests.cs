@@ -75,6 +75,19 @@ public sealed class GenEvalRewardTests
     }
 
     [Theory]
+    [InlineData("gpt-4o-mini", "gpt-4o", false)]
+    [InlineData("gpt-4o", "gpt-4o-mini", false)]
+    [InlineData("gpt-4o", "gpt-4o-mini + 0.5 HPSv2.1", false)]
+    [InlineData("gpt-4o", "gpt-4o + 0.5 HPSv2.1", true)]
+    [InlineData("InternVL3-78B", "OpenGVLab/InternVL3-7", false)]
+    [InlineData("Qwen/Qwen2.5-VL-7B-Instruct", "models/Qwen2.5-VL-7B-Instruct/", true)]
+    [InlineData("Qwen2.5-VL-7B-Instruct", "judged by Qwen/Qwen2.5-VL-7B-Instruct", true)]
+    [InlineData("the drawn world's exact detector", "detector", true)]
+    public void The_label_tells_models_apart_whose_names_begin_alike(string judge, string reward, bool said) =>
+        Assert.Equal(said, ScoreLabel.Of("GenEval", "boxes", new Stub { Name = judge }, reward)
+            .Contains("was the training reward"));
+
+    [Theory]
     [InlineData("clipscore", true)]
     [InlineData("0.5*clipscore,hps", true)]
     [InlineData("geneval-share", false)]

@@ -65,6 +65,17 @@ public sealed class JudgeScoringTests : IDisposable
     }
 
     [Fact]
+    public void Answers_of_a_local_judge_are_kept_apart_by_the_type_that_it_computes_in()
+    {
+        using QwenVl exact = Load(ScalarType.Float32), half = Load(ScalarType.BFloat16);
+        string Identity(QwenVl model) => new QwenScorer("tiny", model, new Letters(model.Config),
+            QwenProcessor.For(model.Config.Vision)).Identity;
+        Assert.DoesNotContain("Float", Identity(exact)); // as earlier versions named it
+        Assert.Equal(Identity(exact) + " | BFloat16", Identity(half));
+        static QwenVl Load(ScalarType type) => QwenVl.Load(Golden.Path("qwen25vl/untied"), new(CPU, type));
+    }
+
+    [Fact]
     public void An_image_that_a_local_judge_cannot_be_shown_is_refused_alone()
     {
         using var model = QwenFixture.Untied();

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Text.Json;
+using Newtonsoft.Json.Linq;
 using ReasonGen.Judges.Clip;
 using ReasonGen.Tests.Host;
 using ReasonGen.Tests.Judges;
@@ -88,6 +89,33 @@ public sealed class OfficialJudgeTests : IDisposable
                 File.ReadAllText(Path.Combine(cut, file))));
         Assert.Equal(Answers(Path.Combine(folder, "whole")).Select(Path.GetFileName).Order(),
             Answers(cut).Select(Path.GetFileName).Order());
+    }
+
+    [Fact]
+    public async Task An_image_whose_kept_boxes_are_found_otherwise_now_is_judged_anew()
+    {
+        var first = GenEval.Keep(Expected().Boxes, "colors", new()).Keys.First();
+        Place(0, $$"""{"tag": "colors", "include": [{"class": "{{first}}", "count": 1}], "prompt": "a"}""");
+        var (code, output) = await ScoreAsync();
+        Assert.True(code == 0, output);
+        var kept = Answers(Path.Combine(folder, "images-scores", "geneval")).Single();
+        var boxes = JObject.Parse(File.ReadAllText(kept));
+        foreach (var box in boxes.Properties().Single().Value)
+        {
+            box["X1"] = (float)box["X1"]! + 1; // as another device sees its rim
+        }
+
+        File.WriteAllText(kept, boxes.ToString());
+        Place(0, Asks(first, "red", prompt: "a"));
+        var results = new List<string>();
+        foreach (var scores in (string[])["images-scores/geneval", "fresh"])
+        {
+            (code, output) = await ScoreAsync("--out", Path.Combine(folder, scores));
+            Assert.True(code == 0, output);
+            results.Add(File.ReadAllText(Path.Combine(folder, scores, "results.jsonl")));
+        }
+
+        Assert.Equal(results[1], results[0]);
     }
 
     [Fact]

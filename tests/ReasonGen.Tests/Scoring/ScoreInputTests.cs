@@ -85,6 +85,45 @@ public sealed class ScoreInputTests : IDisposable
     }
 
     [Theory]
+    [InlineData("Is the dog red?", "black, white", 0.0)]
+    [InlineData("Is it red", "no", 0.0)]
+    [InlineData("Is it red, or blue?", "yes", 1.0)]
+    [InlineData("Is it large, or small?", "large, I think", 0.0)]
+    public void Answers_of_a_detail_file_may_hold_commas_as_questions_do(string question, string text, double yes)
+    {
+        string[] asked = ["Is it red", "Is it red, or blue?", "Is it large, or small?", "Is the dog red?", question];
+        var file = AnswerFile.Read(folder.Write("det.txt", string.Join('\n', ((string[])[
+            "Is the dog red?, black, white", "Is it red, no", "Is it red, or blue?, yes",
+            "Is it large, or small?, large, I think"])
+            .Select(said => $"img/a.png, (0, 0, 32, 32), {said}"))));
+        Assert.Equal(new YesAnswer(text, yes), file.Ask("a.png", 0, null!, asked, default)[^1]);
+        Assert.Null(file.Ask("a.png", 1, null!, asked, default)[^1]);
+    }
+
+    [Fact]
+    public void Answers_of_a_detail_file_that_contradict_each_other_are_refused()
+    {
+        const string line = "a.png, (0, 0, 32, 32), Is it red?, ";
+        var file = AnswerFile.Read(folder.Write("det.txt", $"{line}yes\n{line}black, white\n"));
+        Assert.Contains("line 2 answers a question otherwise than line 1", Assert.Throws<UnusableFileException>(() =>
+            file.Ask("a.png", 0, null!, ["Is it red?"], default)).Message);
+    }
+
+    [Theory]
+    [InlineData("\"0\"")]
+    [InlineData("null")]
+    [InlineData("true")]
+    [InlineData("0.5")]
+    public void A_position_without_the_number_of_a_clause_stops_the_rules_at_its_image(string clause)
+    {
+        using var metadata = JsonDocument.Parse(
+            $$"""{"include": [{"class": "dog", "count": 1, "position": ["left of", {{clause}}]}]}""");
+        var kept = GenEval.Keep([new("dog", 0, 0, 9, 9, 0.9f)], "position", new());
+        Assert.Contains("not a relation and the number of a clause", Assert.Throws<OfficialStopException>(() =>
+            GenEval.Evaluate(metadata.RootElement, kept, (_, _) => [], new())).Cause);
+    }
+
+    [Theory]
     [InlineData("\"width\": 64.0, \"height\": null, \"detections\": []", null)]
     [InlineData("\"width\": \"64\", \"detections\": []", "\"width\" is \"64\", where a whole number belongs")]
     [InlineData("\"height\": 64.5, \"detections\": []", "\"height\" is 64.5, where a whole number belongs")]

@@ -84,7 +84,7 @@ public sealed class ScoreJudgesApartTests : IDisposable
         string Judge(string name) => ScoreReport.Read(folder.At("images-scores", name)).Judge;
     }
 
-    [Theory] // benchmark, judge, identity, file, options
+    [Theory] // benchmark, judge, identity, file, options, inputs, folders
     [InlineData("GenEval j 1 /a -", "GenEval j 1 /b -", null)] // the same content
     [InlineData("GenEval j 1 /a -", "GenEval j 2 /a -", null)] // the same file
     [InlineData("GenEval j 1 /a -", "GenEval j 2 /b -", "s-j")]
@@ -94,6 +94,10 @@ public sealed class ScoreJudgesApartTests : IDisposable
     [InlineData("GenEval j 1 - -", "DPG-Bench j 1 - -", "s-GenEval-j")]
     [InlineData("GenEval j - - -", "GenEval j 2 /b -", null)] // as earlier versions wrote them
     [InlineData("GenEval j - - -", "GenEval k 2 /b -", "s-j")]
+    [InlineData("DPG-Bench j 1 - - 4 ../a", "DPG-Bench j 1 - - 4 ../a", null)]
+    [InlineData("DPG-Bench j 1 - - 4 ../a", "DPG-Bench j 1 - - 1 ../a", "s-j")]
+    [InlineData("DPG-Bench j 1 - - 4 ../a", "DPG-Bench j 1 - - 4 ../b", "s-j")]
+    [InlineData("DPG-Bench j 1 - -", "DPG-Bench j 1 - - 1 ../b", null)]
     public void Scores_that_are_not_of_the_same_judge_benchmark_and_options_are_set_aside(string first, string second,
         string? expected)
     {
@@ -237,11 +241,11 @@ public sealed class ScoreJudgesApartTests : IDisposable
     // as a run does
     private void Put(string scores, List<string> notes)
     {
-        string? Of(int i) => scores.Split(' ')[i] is var text && text == "-" ? null : text;
+        string? Of(int i) => scores.Split(' ').ElementAtOrDefault(i) is { } text && text != "-" ? text : null;
         var report = new ScoreReport
         {
             Benchmark = Of(0)!, Label = "l", Judge = Of(1)!, JudgeIdentity = Of(2), JudgeFile = Of(3),
-            Options = Of(4) ?? "", Images = [new("t", "p", "a.png", 1, "")],
+            Options = Of(4) ?? "", Inputs = Of(5), Folders = Of(6), Images = [new("t", "p", "a.png", 1, "")],
         };
         EarlierScores.SetAside(folder.At("s"), report, notes);
         report.Write(folder.At("s"));
