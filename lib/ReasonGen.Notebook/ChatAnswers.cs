@@ -55,7 +55,8 @@ internal sealed class ChatAnswers(Uri address) : DelegatingHandler(new SocketsHt
     }
 
     /// <summary>The answer in one form: one choice that holds a text.</summary>
-    /// <exception cref="InvalidDataException">The body is no answer of a chat endpoint.</exception>
+    /// <exception cref="InvalidDataException">The body is no answer of a chat endpoint, or one that it broke
+    /// off.</exception>
     /// <exception cref="FormatException">It is one, but says nothing.</exception>
     /// <exception cref="HttpRequestException">It is an error that came as a success.</exception>
     internal static JObject Uniform(byte[] body)
@@ -180,6 +181,8 @@ internal sealed class ChatAnswers(Uri address) : DelegatingHandler(new SocketsHt
         "length" or "max_tokens" or "max_output_tokens" => "length",
         "content_filter" or "safety" or "recitation" or "blocklist" or "prohibited_content" => "content_filter",
         "tool_calls" or "function_call" or "tool_use" => "tool_calls",
+        "abort" or "error" or "cancelled" or "canceled" => // of an engine that is shut down: half a text is no answer
+            throw new InvalidDataException($"the server broke it off (finish_reason {reason})"),
         _ => "stop",
     };
 

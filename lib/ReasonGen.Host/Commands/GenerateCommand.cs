@@ -51,7 +51,8 @@ internal static class GenerateCommand
         };
         var budget = new Option<int>("--text-budget")
         {
-            Description = "Most tokens of a rationale.", DefaultValueFactory = _ => RolloutConfig.Paper.MaxTextTokens,
+            Description = "Most tokens of a rationale; 0 is --no-rationale.",
+            DefaultValueFactory = _ => RolloutConfig.Paper.MaxTextTokens,
         };
         var plain = new Option<bool>("--no-rationale") { Description = "Draws at once, as plain Janus-Pro does." };
         var output = new Option<string>("--out", "-o")
@@ -84,13 +85,19 @@ internal static class GenerateCommand
                     + "of the two out");
             }
 
-            var suite = many is null
-                ? ImageSuite.Single(parsed.GetValue(plain) ? one! : PromptTemplate.Subject(one!), folder, perPrompt)
+            var bare = parsed.GetValue(plain) || parsed.GetValue(budget) == 0; // draws at once, the prompt as it is
+            var subject = bare ? one : PromptTemplate.Subject(one ?? "");
+            if (many is null && string.IsNullOrWhiteSpace(subject))
+            {
+                throw new UsageException("--prompt says \"a photo of\" and nothing more: say what the photo is of");
+            }
+
+            var suite = many is null ? ImageSuite.Single(subject!, folder, perPrompt)
                 : Directory.Exists(many) ? ImageSuite.Dpg(many, folder, perPrompt)
                     : ImageSuite.GenEval(many, folder, perPrompt);
             var config = new RolloutConfig
             {
-                MaxTextTokens = parsed.GetValue(plain) ? 0 : parsed.GetValue(budget),
+                MaxTextTokens = bare ? 0 : parsed.GetValue(budget),
                 GuidanceScale = parsed.GetValue(guidance), Temperature = parsed.GetValue(temperature),
             };
             config.Validate();

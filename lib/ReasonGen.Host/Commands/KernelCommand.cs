@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Runtime.ExceptionServices;
+using Microsoft.Win32.SafeHandles;
 using ReasonGen.Host.Kernel;
 
 namespace ReasonGen.Host.Commands;
@@ -108,7 +109,7 @@ internal static class KernelCommand
     }
 
     // A kernel whose front end has died is of no use to anybody. It is watched on a thread of its own: a cell may have
-    // filled the pool.
+    // filled the pool. On Windows Jupyter gives no number but a handle of its process, which the kernel inherits.
     private static void WatchParent(Action end)
     {
         if (!int.TryParse(Environment.GetEnvironmentVariable("JPY_PARENT_PID"), out var parent) || parent <= 1)
@@ -118,6 +119,15 @@ internal static class KernelCommand
 
         new Thread(() =>
         {
+            if (OperatingSystem.IsWindows())
+            {
+                using var ended = new EventWaitHandle(false, EventResetMode.ManualReset);
+                ended.SafeWaitHandle = new SafeWaitHandle(parent, ownsHandle: true);
+                ended.WaitOne();
+                end();
+                return;
+            }
+
             try
             {
                 while (true)

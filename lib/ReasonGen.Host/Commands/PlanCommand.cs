@@ -137,6 +137,8 @@ internal static class PlanCommand
                     fits = MemoryPlan.Gpus.ToDictionary(gpu => gpu.Name, gpu => plan.Fits(gpu.Bytes)),
                     gpu = speed, fitsGpu = plan.Fits(speed.Bytes), tokensPerSecond = time?.TokensPerSecond,
                     stepSeconds = time?.StepSeconds, hours = time?.Hours, cost = parsed.GetValue(price) * time?.Hours,
+                    refillSeconds = time?.RefillSeconds, hoursWithRefill = time?.HoursWithRefill,
+                    costWithRefill = parsed.GetValue(price) * time?.HoursWithRefill,
                 });
                 return;
             }
@@ -179,9 +181,13 @@ internal static class PlanCommand
         Terminal.Console().WriteLine($"On one {gpu.Name} ({gpu.Bandwidth / 1e12:0.##} TB/s of which sampling reaches "
             + $"{gpu.SamplingShare:0%}, {gpu.Flops / 1e12:0} TFLOPS of which training reaches "
             + $"{gpu.TrainingShare:0%}) a step takes some {time.StepSeconds:0} s: {parts}.{sampled} "
-            + $"{time.Steps:#,0} steps: {time.Hours:0.0} hours"
-            + (price is { } hour ? $", {hour * time.Hours:#,0.00} at {hour} an hour." : ".")
+            + $"{time.Steps:#,0} steps: {Run(time.Hours)}"
+            + (time.RefillSeconds == 0 ? "." : " with one round of rollouts a step, where the rewards of enough groups "
+                + $"differ, and {Run(time.HoursWithRefill)} with a second one of {time.RefillSeconds:0} s, as the "
+                + "reference expects of most steps.")
             + " An estimate by these figures, not a measurement.");
+        string Run(double hours) =>
+            $"{hours:0.0} hours" + (price is { } each ? $" ({hours * each:#,0.00} at {each} an hour)" : "");
     }
 
     private static MemoryPlan Print(TrainingSetup setup, TrainingStage stage, QwenConfig? judge, int ranks)

@@ -148,7 +148,8 @@ internal sealed class TrainSamples(
     internal SampleBatches? HeldOut(IReadOnlyList<string> paths, IReadOnlyList<string> heldOut) =>
         TrainData.IsWorld(heldOut) || (heldOut.Count == 0 && TrainData.IsWorld(paths))
             ? Drawn(HeldOutPurpose, world with { PromptDropout = 0 })
-            : heldOut.Count == 0 ? null : Parquet(heldOut, config.Data with { PromptDropout = 0 });
+            : heldOut.Count == 0 ? null
+            : Parquet(heldOut, config.Data with { PromptDropout = 0 }, config.Run.ValidationSamples);
 
     private SampleBatches Drawn(long purpose, WorldBatchConfig batch)
     {
@@ -159,14 +160,16 @@ internal sealed class TrainSamples(
             [.. stream.Take(0, Shown).Select(sample => sample.Prompt.Text)], null);
     }
 
-    private SampleBatches Parquet(IReadOnlyList<string> paths, SftRowBatchConfig batch)
+    // of more rows than are asked for some from everywhere
+    private SampleBatches Parquet(IReadOnlyList<string> paths, SftRowBatchConfig batch, long most = long.MaxValue)
     {
         var files = SftSets.Files(paths);
         var sets = new SftSets([.. files.Select((file, number) => Set(file, number, batch))],
             pipeline.Tokenizer.Special, batch);
         string[] prompts = [.. SftParquet.Open(files[0]).Rows().Take(Shown)
             .Select(row => PromptAugmentation.WithoutFullStop((string?)row.Record["brief_caption"] ?? ""))];
-        return new(sets.Batch, batch.SamplesPerStep, [.. prompts.Where(prompt => prompt.Length > 0)], sets.Count);
+        return new(most < sets.Count ? number => sets.Spread(number, most) : sets.Batch, batch.SamplesPerStep,
+            [.. prompts.Where(prompt => prompt.Length > 0)], sets.Count);
     }
 
     private (SftRowBatches Samples, long Count) Set(string file, int number, SftRowBatchConfig batch)

@@ -100,12 +100,15 @@ internal sealed class TrainSession(TrainingStage stage, TrainModel found, Settin
         }
 
         var (number, micro) = (config.Run.ValidationSamples, config.Sft.MicroBatchSamples);
-        var measured = Math.Min(number, TrainData.Count(stage, from) ?? number);
+        var count = TrainData.Count(stage, from);
+        var measured = Math.Min(number, count ?? number);
         var batch = TrainData.IsWorld(from) ? settings.Get<WorldBatchConfig>().SamplesPerStep
             : config.Data.SamplesPerStep;
-        // earlier versions measured whole batches and weighed micro-batches alike: others are told from theirs
-        var alike = stage == TrainingStage.Grpo || (measured % batch == 0 && (batch <= micro || batch % micro == 0));
-        return $"{(alike ? "" : "exactly ")}{measured} of {TrainData.Fingerprint(from)}";
+        // earlier versions measured whole batches, weighed micro-batches alike, and of more rows took those that come
+        // first: others are told from theirs
+        var alike = measured % batch == 0 && (batch <= micro || batch % micro == 0);
+        var how = stage == TrainingStage.Grpo ? "" : measured < count ? "spread " : alike ? "" : "exactly ";
+        return $"{how}{measured} of {TrainData.Fingerprint(from)}";
     }
 
     /// <summary>What the run will hold and how long it is.</summary>

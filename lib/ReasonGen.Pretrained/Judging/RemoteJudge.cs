@@ -1,8 +1,8 @@
 // The paper's judge behind an address (reward worker of ReasonGen-R1, fsdp_workers.py): prompt and image in one user's
 // turn, greedy; the last \boxed{…} of the answer is the reward, 0 when there is none.
-// Deviation: a call that fails is an error or an unknown reward (NaN), never 0; so is an answer that says nothing (an
-// empty text, one held back by a content filter, reasoning without an answer), which the reference takes for one
-// without a box.
+// Deviation: a call that fails, or whose answer the server breaks off, is an error or an unknown reward (NaN), never 0;
+// so is an answer that says nothing (an empty text, one held back by a content filter, reasoning without an answer),
+// which the reference takes for one without a box.
 using Microsoft.Extensions.AI;
 using ReasonGen.Imaging;
 using ReasonGen.Rewards;

@@ -35,8 +35,9 @@ public sealed record RunControl
     /// none.</summary>
     public int ValidateEvery { get; init; } = 25;
 
-    /// <summary>Held-out samples of a validation, or prompts, which are drawn from all files once for a run; all of
-    /// them where there are fewer. Default 256 (janus_rl.sh); at least 1.</summary>
+    /// <summary>Held-out samples of a validation, evenly spaced over the rows of all files, or prompts, drawn from all
+    /// files; the same throughout a run, and all of them where there are fewer. Default 256 (janus_rl.sh); at least
+    /// 1.</summary>
     public int ValidationSamples { get; init; } = 256;
 
     /// <summary>Steps between two sheets of sample images. Default 25; 0 for none.</summary>
@@ -101,9 +102,10 @@ public sealed record EntropyConfig
     /// least 1 and at most 65536.</summary>
     public int Pairs { get; init; } = 1;
 
-    /// <summary>Of several GPUs each has one pair of its own, which sees its micro-batches alone, as in the paper. A
-    /// run, also one of a single process, goes on with as many then. Default false: α is what one GPU would
-    /// have.</summary>
+    /// <summary>Of several GPUs each has one pair of its own, which sees its micro-batches alone, as in the paper.
+    /// There they are of whole groups; here each is every N-th of N GPUs, so that one of 8 sees the same quarter of
+    /// every second group. A run, also one of a single process, goes on with as many then. Default false: α does not
+    /// depend on the number of GPUs, see <see cref="Pairs"/>.</summary>
     public bool PerRank { get; init; }
 
     private const int MostPairs = 65536;

@@ -42,14 +42,13 @@ public sealed record RunParts
     /// <summary>SFT: the batch of a step, a pure function.</summary>
     public Func<long, SftBatch>? Batches { get; init; }
 
-    /// <summary>SFT: held-out batches by number; null for none.</summary>
+    /// <summary>SFT: held-out batches by number, up to the samples that a validation takes; null for none.</summary>
     public Func<long, SftBatch>? HeldOut { get; init; }
 
     /// <summary>SFT: samples of a held-out batch.</summary>
     public int HeldOutSamples { get; init; } = 1;
 
-    /// <summary>SFT: held-out samples, after which the batches begin again; null where there is no end of
-    /// them.</summary>
+    /// <summary>SFT: held-out samples; null where there is no end of them.</summary>
     public long? HeldOutCount { get; init; }
 
     /// <summary>GRPO: prompt number i of the run, a pure function.</summary>

@@ -90,7 +90,8 @@ public sealed class ChatCaller(IChatClient client, ChatCallConfig config)
             {
                 var asked = e.Data[RetryAfter] as TimeSpan? ?? TimeSpan.Zero;
                 var lasting = !IsPassing(e) || asked > config.LongestAskedWait;
-                var (waits, word) = !lasting && IsAway(e) ? outage.Lasts(Now(), Short(e)) : default;
+                var (waits, word) = !lasting && IsAway(e) ? outage.Lasts(Now(), Short(e))
+                    : (false, IsThere(e) ? outage.Ends(Now(), usable: false) : null);
                 Say(word);
                 if (lasting || (!waits && tries++ >= config.Tries))
                 {
@@ -189,6 +190,10 @@ public sealed class ChatCaller(IChatClient client, ChatCallConfig config)
     private static bool IsAway(Exception e) => e is HttpRequestException http && (http.StatusCode is { } status
         ? status is HttpStatusCode.BadGateway or HttpStatusCode.ServiceUnavailable or HttpStatusCode.GatewayTimeout
         : http.HttpRequestError is HttpRequestError.ConnectionError or HttpRequestError.NameResolutionError);
+
+    // whatever it says: a refusal, an error of its own, an answer of no use
+    private static bool IsThere(Exception e) =>
+        e is FormatException || (e is HttpRequestException { StatusCode: not null } && !IsAway(e));
 
     // "start again later, with fewer a, or more b": what has no name cannot be changed here
     private static string Help(string always, string before, params (string What, string? Name)[] ways)

@@ -30,14 +30,16 @@ internal sealed class Outage(TimeSpan longest)
         }
     }
 
-    /// <summary>It answered.</summary>
+    /// <summary>It is there.</summary>
+    /// <param name="now">The time.</param>
+    /// <param name="usable">Whether it answered as it should; one that only refuses may be at a wrong address.</param>
     /// <returns>What there is to tell; null where it was not away, or nobody heard of that.</returns>
-    internal string? Ends(DateTime now)
+    internal string? Ends(DateTime now, bool usable = true)
     {
         lock (gate)
         {
             var word = since is { } start && told >= start ? $"it answers again, after {Text(now - start)}" : null;
-            (answered, since) = (true, null);
+            (answered, since) = (answered || usable, null);
             return word;
         }
     }

@@ -3,8 +3,12 @@
 //   a sampled token   max( (2 P + R · cached bytes) / b,  2 P R / f,  launches · l )
 //   training          6 P a token (4 P with a LoRA, whose weights alone want a gradient), and 2 P more with checkpoints
 //   GRPO besides      old log-probs: 2 P a token, but for the first update's, which come with it; the judge: prompts by
-//                     f, answers as sampled tokens
+//                     f, answers as sampled tokens; both once a round of rollouts
+// A step of GRPO has one round where the rewards of enough groups differ. Where groups are filtered, a second round
+// replaces the others, "in most cases" as the reference says (ray_trainer.py); it is told apart, of the most prompts
+// that a refill has. Further rounds are not counted.
 // The shares are what such loops reach on an H100 or are aimed at, not what was measured here; give your own.
+using ReasonGen.Grpo;
 using ReasonGen.Judging;
 using ReasonGen.Models;
 using ReasonGen.Qwen;
@@ -41,11 +45,18 @@ public sealed record RunEstimate(double TokensPerSecond, IReadOnlyList<(string W
     private const double Launch = 5e-6, LaunchesOfLayer = 18;
     private const int SamplesOfSft = 128, JudgePrompt = 800, JudgeAnswer = 300;
 
-    /// <summary>Seconds of one step.</summary>
+    /// <summary>Seconds of one step, with one round of rollouts.</summary>
     public double StepSeconds => Parts.Sum(part => part.Seconds);
 
-    /// <summary>Hours of the run.</summary>
+    /// <summary>Hours of the run, with one round of rollouts a step.</summary>
     public double Hours => StepSeconds * Steps / 3600;
+
+    /// <summary>Seconds of a second round of rollouts, of the most prompts that a refill has; 0 where there is
+    /// none.</summary>
+    public double RefillSeconds { get; init; }
+
+    /// <summary>Hours of the run, with a second round in each step.</summary>
+    public double HoursWithRefill => Hours + RefillSeconds * Steps / 3600;
 
     /// <summary>Estimates a run.</summary>
     /// <param name="setup">Model and settings.</param>
@@ -61,29 +72,40 @@ public sealed record RunEstimate(double TokensPerSecond, IReadOnlyList<(string W
         double train = (setup.Lora is null ? 6 : 4) + (setup.CheckpointActivations ? 2 : 0);
         if (stage == TrainingStage.Sft)
         {
-            return new(0, [("training", SamplesOfSft * setup.SequenceTokens * train * weights / flops)], steps);
+            return new(0, [("training", (double)SamplesOfSft * setup.SequenceTokens * train * weights / flops)], steps);
         }
 
         double response = setup.Rollout.MaxTextTokens + setup.Model.ImageTokens;
         double sequence = setup.PromptTokens + response;
-        double rollouts = setup.Grpo.PromptsPerRound * setup.Grpo.RolloutsPerPrompt;
-        double rows = Math.Min(setup.Rollout.RowsAtATime, rollouts);
+        double rollouts = (double)setup.Grpo.PromptsPerRound * setup.Grpo.RolloutsPerPrompt;
+        var rows = Math.Min(setup.Rollout.RowsAtATime, rollouts);
         var token = Token(language, rows * (setup.Rollout.GuidanceScale == 1 ? 1 : 2), sequence / 2, gpu);
+        double Sampling(double count) => Math.Ceiling(count / rows) * response * token;
+        double Judging(QwenConfig judge, double count)
+        {
+            var (images, answers) = (JudgeConfig.OnGpu.ImagesPerBatch, judge.Language);
+            return count * JudgePrompt * 2 * Weights(answers) / flops
+                + Math.Ceiling(count / images) * JudgeAnswer * Token(answers, images, JudgePrompt, gpu);
+        }
+
         var trained = (double)setup.Grpo.PromptsPerStep * setup.Grpo.RolloutsPerPrompt * sequence;
         var later = 1 - setup.Grpo.PromptsPerUpdate / (double)setup.Grpo.PromptsPerStep; // than the first update
         List<(string, double)> parts =
         [
-            ("sampling", Math.Ceiling(rollouts / rows) * response * token),
-            ("old log-probs", later * trained * 2 * weights / flops), ("training", trained * train * weights / flops),
+            ("sampling", Sampling(rollouts)), ("old log-probs", later * trained * 2 * weights / flops),
+            ("training", trained * train * weights / flops),
         ];
         if (judge is not null)
         {
-            var (images, answers) = (JudgeConfig.OnGpu.ImagesPerBatch, judge.Language);
-            parts.Add(("judging", rollouts * JudgePrompt * 2 * Weights(answers) / flops
-                + Math.Ceiling(rollouts / images) * JudgeAnswer * Token(answers, images, JudgePrompt, gpu)));
+            parts.Add(("judging", Judging(judge, rollouts)));
         }
 
-        return new(rows / token, parts, steps);
+        var refill = setup.Grpo is not { FilterGroups: true, MaxRounds: > 1 } grpo ? 0 : grpo.RolloutsPerPrompt
+            * (double)GroupFilter.RefillPrompts(grpo.PromptsPerStep, grpo.PromptsPerRound, grpo.PromptsPerRefill);
+        return new(rows / token, parts, steps)
+        {
+            RefillSeconds = Sampling(refill) + (judge is null ? 0 : Judging(judge, refill)),
+        };
     }
 
     private static double Token(LlamaConfig language, double rows, double cached, GpuSpeed gpu)

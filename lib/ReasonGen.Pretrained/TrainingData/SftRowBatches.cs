@@ -112,6 +112,24 @@ public sealed class SftRowBatches
     public SftSample Sample(long index)
     {
         var (group, row) = Place(index);
+        return Sample(group, row, index);
+    }
+
+    /// <summary>A row of the set as a sample.</summary>
+    /// <param name="number">Counted over all row groups, in their order.</param>
+    internal SftSample Row(long number)
+    {
+        var (group, row) = (0, number);
+        for (; row >= set.GroupRows[group]; group++)
+        {
+            row -= set.GroupRows[group];
+        }
+
+        return Sample(group, (int)row, number);
+    }
+
+    private SftSample Sample(int group, int row, long index)
+    {
         if (held.Group != group)
         {
             Release();

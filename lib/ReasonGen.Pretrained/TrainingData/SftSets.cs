@@ -16,6 +16,7 @@ public sealed partial record SftSets(
     IReadOnlyList<(SftRowBatches Samples, long Count)> Sets, SpecialTokens Special, SftRowBatchConfig Config)
 {
     private const long Purpose = 0x6C;
+    private readonly Dictionary<(long, long), SftSample[]> spread = [];
     private SftRowBatches? current; // whose row group is in memory
 
     /// <summary>Samples of all sets.</summary>
@@ -97,6 +98,34 @@ public sealed partial record SftSets(
     public SftBatch Batch(long step) => SftBatch.Build(
         [.. Enumerable.Range(0, Config.SamplesPerStep).Select(i => Sample(step * Config.SamplesPerStep + i))], Special);
 
+    /// <summary>A batch of some of the rows, evenly spaced over all sets in the order of their files, so that one row
+    /// group is in memory. What is read is kept, a few KB a row: a validation takes the same ones each time.</summary>
+    /// <param name="number">Of the batch, from 0; the last one holds what is left.</param>
+    /// <param name="rows">How many rows are taken in all, at least 1.</param>
+    /// <exception cref="UnusableFileException">A row cannot be made a sample; it is named.</exception>
+    public SftBatch Spread(long number, long rows)
+    {
+        var first = number * Config.SamplesPerStep;
+        if (!spread.TryGetValue((number, rows), out var samples))
+        {
+            spread[(number, rows)] = samples = [.. Enumerable.Range(0,
+                (int)Math.Min(Config.SamplesPerStep, rows - first)).Select(i => Row((first + i) * Count / rows))];
+        }
+
+        return SftBatch.Build(samples, Special);
+    }
+
+    private SftSample Row(long at)
+    {
+        var place = 0;
+        for (; at >= Sets[place].Count; place++)
+        {
+            at -= Sets[place].Count;
+        }
+
+        return Reading(Sets[place].Samples).Row(at);
+    }
+
     private SftSample Sample(long index)
     {
         var (epoch, at) = (index / Count, index % Count);
@@ -109,12 +138,17 @@ public sealed partial record SftSets(
         }
 
         var (samples, count) = Sets[order[place]];
+        return Reading(samples).Sample(epoch * count + at);
+    }
+
+    private SftRowBatches Reading(SftRowBatches samples)
+    {
         if (current != samples)
         {
             current?.Release();
             current = samples;
         }
 
-        return samples.Sample(epoch * count + at);
+        return samples;
     }
 }

@@ -5,20 +5,23 @@ namespace ReasonGen.Grpo;
 /// <summary>Settings of GRPO. Defaults are those of janus_rl.sh.</summary>
 public sealed record GrpoConfig
 {
+    private const int MostRollouts = 1 << 20; // of a round, a step, a pass: what is counted of them fits 32 bits
+
     /// <summary>Groups an iteration trains on. Default 32; at least 1, a multiple of
-    /// <see cref="PromptsPerUpdate"/>.</summary>
+    /// <see cref="PromptsPerUpdate"/>, and at most 1048576 rollouts.</summary>
     public int PromptsPerStep { get; init; } = 32;
 
-    /// <summary>G, rollouts of one prompt. Default 8; at least 2.</summary>
+    /// <summary>G, rollouts of one prompt. Default 8; at least 2 and at most 1048576.</summary>
     public int RolloutsPerPrompt { get; init; } = 8;
 
     /// <summary>Groups of one optimizer step. Default 16, hence two updates an iteration; at least 1.</summary>
     public int PromptsPerUpdate { get; init; } = 16;
 
-    /// <summary>Rollouts of one forward pass. Default 2; at least 1.</summary>
+    /// <summary>Rollouts of one forward pass. Default 2; at least 1 and at most 1048576.</summary>
     public int MicroBatchRollouts { get; init; } = 2;
 
-    /// <summary>Prompts rolled out in the first round. Default: as many as <see cref="PromptsPerStep"/>.</summary>
+    /// <summary>Prompts rolled out in the first round. Default: as many as <see cref="PromptsPerStep"/>; at least 1,
+    /// and at most 1048576 rollouts.</summary>
     public int PromptsPerRound { get => field == 0 ? PromptsPerStep : field; init; }
 
     /// <summary>Fewest prompts of a refill round, over all ranks. Default 1; 8 in paper, janus-1b and janus-7b, for the
@@ -92,8 +95,14 @@ public sealed record GrpoConfig
             $"a multiple of {nameof(PromptsPerUpdate)}, {PromptsPerUpdate}");
         Require(this, PromptsPerRound, PromptsPerRound >= 1, "at least 1");
         Require(this, PromptsPerRefill, PromptsPerRefill >= 1, "at least 1");
-        Require(this, RolloutsPerPrompt, RolloutsPerPrompt >= 2, "at least 2, for rewards to differ");
-        Require(this, MicroBatchRollouts, MicroBatchRollouts >= 1, "at least 1");
+        Require(this, RolloutsPerPrompt, RolloutsPerPrompt is >= 2 and <= MostRollouts,
+            $"at least 2, for rewards to differ, and at most {MostRollouts}");
+        var most = MostRollouts / RolloutsPerPrompt;
+        var bound = $"at most {most}, for {MostRollouts} rollouts of {RolloutsPerPrompt} a prompt";
+        Require(this, PromptsPerStep, PromptsPerStep <= most, bound);
+        Require(this, PromptsPerRound, PromptsPerRound <= most, bound);
+        Require(this, MicroBatchRollouts, MicroBatchRollouts is >= 1 and <= MostRollouts,
+            $"at least 1 and at most {MostRollouts}");
         Require(this, MaxRounds, MaxRounds >= 1, "at least 1");
         Require(this, MaxEmptySteps, MaxEmptySteps >= 1, "at least 1");
         Require(this, LearningRate, LearningRate > 0, "above 0");

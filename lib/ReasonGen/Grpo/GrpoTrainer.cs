@@ -6,9 +6,10 @@
 //   2. Columns behind the longest response of a micro-batch are not computed; they are masked in the reference.
 //   3. Too few groups are trained on instead of ending the run, unless FailOnTooFewGroups.  4. Controllers are saved
 //   with the run.  5. Old log-probs of the first update are those of its own pass: the weights are the same.  6. The
-//   gradient norm that is told is the mean of the updates', not the last one's.
-//   Kept: the first iteration has learning rate 0; forced tokens (begin_of_image, eos) are trained as if sampled;
-//   logits are clamped.
+//   gradient norm that is told is the mean of the updates', not the last one's.  7. Update 1 has the groups that came
+//   first, the last one those that were refilled; there each of 8 GPUs halves its eighth, and update 1 has groups 0, 1,
+//   4, 5, …, 28, 29 of 32.
+// Kept: iteration 0 has learning rate 0; forced tokens (begin_of_image, eos) train as if sampled; logits are clamped.
 using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
@@ -168,7 +169,7 @@ public sealed class GrpoTrainer : IDisposable
         var imageEntropy = MaskedMean.Of(entropies, micro.ImageMask);
 
         // all that is to be known here, read at once: each read waits for the device
-        var known = stack([textEntropy, imageEntropy, micro.TextMask.sum().to(ScalarType.Float32)]);
+        var known = stack([textEntropy, imageEntropy, micro.Rollouts.TextTokens.to(ScalarType.Float32)]);
         var read = cat([policy.Watched, known.detach()]).Values<float>();
         var (clipFraction, approxKl, textNats, imageNats) = (read[1], read[2], read[3], read[4]);
         if (!Array.TrueForAll(read, float.IsFinite)) // before the controllers learn from it

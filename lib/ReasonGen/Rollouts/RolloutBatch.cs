@@ -30,6 +30,10 @@ public sealed record RolloutBatch(
     /// <summary>[N, R] int64: 1 on response tokens that count in the loss.</summary>
     public Tensor ResponseMask => AttentionMask.narrow(1, PromptColumns, ResponseColumns);
 
+    /// <summary>Scalar, int64: text tokens of all responses, whatever counts in the loss.</summary>
+    public Tensor TextTokens =>
+        (ResponseMask * ImageMask.narrow(1, PromptColumns, ResponseColumns).logical_not().to(ScalarType.Int64)).sum();
+
     /// <summary>Chosen rows of several batches, in order, as one batch of its own; shorter prompts are padded on the
     /// left.</summary>
     public static RolloutBatch Join(IReadOnlyList<(RolloutBatch Batch, long[] Rows)> parts)

@@ -1,13 +1,17 @@
+using static ReasonGen.Core.SettingRange;
+
 namespace ReasonGen.Rollouts;
 
 /// <summary>Settings of two-phase generation.</summary>
 public sealed record RolloutConfig
 {
-    /// <summary>Most tokens of a rationale, begin-of-image included; 0 draws at once. Default 448 (1024 −
-    /// 576).</summary>
+    private const int MostTokens = 1 << 20; // far beyond the positions of any model; counts of tokens are added up
+
+    /// <summary>Most tokens of a rationale, begin-of-image included; 0 draws at once. Default 448 (1024 − 576); at
+    /// least 0 and at most 1048576.</summary>
     public int MaxTextTokens { get; init; } = 448;
 
-    /// <summary>Image tokens of an image: a count, not a cap. Default 576; at least 1.</summary>
+    /// <summary>Image tokens of an image: a count, not a cap. Default 576; at least 1 and at most 1048576.</summary>
     public int ImageTokens { get; init; } = 576;
 
     /// <summary>Divides the logits of both phases. Default 1; above 0. The reference drops every other value on its way
@@ -43,14 +47,12 @@ public sealed record RolloutConfig
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public void Validate()
     {
-        if (MaxTextTokens < 0 || ImageTokens < 1 || !(Temperature > 0 && double.IsFinite(Temperature))
-            || !(GuidanceScale >= 0 && double.IsFinite(GuidanceScale)) || Parts < 1 || RowsAtATime < 1)
-        {
-            throw new ArgumentException(
-                $"{nameof(MaxTextTokens)} must be at least 0, {nameof(ImageTokens)}, {nameof(Parts)} and "
-                + $"{nameof(RowsAtATime)} at least 1, {nameof(Temperature)} above 0 "
-                + $"and {nameof(GuidanceScale)} at least 0: {this}");
-        }
+        Require(this, MaxTextTokens, MaxTextTokens is >= 0 and <= MostTokens, $"at least 0 and at most {MostTokens}");
+        Require(this, ImageTokens, ImageTokens is >= 1 and <= MostTokens, $"at least 1 and at most {MostTokens}");
+        Require(this, Temperature, Temperature > 0, "above 0");
+        Require(this, GuidanceScale, GuidanceScale >= 0, "at least 0");
+        Require(this, Parts, Parts >= 1, "at least 1");
+        Require(this, RowsAtATime, RowsAtATime >= 1, "at least 1");
     }
 
     /// <summary>Whether a prompt leaves room for a rationale and an image.</summary>

@@ -46,13 +46,15 @@ public sealed record SftConfig
     /// <see cref="GradientClip"/> begins here at a quarter of the norm that it begins at there.</summary>
     public bool SumMicroBatches { get; init; }
 
-    /// <summary>Keeps fp32 copies of narrower weights. Default true; false is the reference, whose weights and moments
-    /// are bf16.</summary>
+    /// <summary>Keeps fp32 copies of narrower weights. Default true; with false weights and moments are bf16, as in the
+    /// reference. Gradients of micro-batches are added up in fp32 with both, where the reference adds up in
+    /// bf16.</summary>
     public bool KeepMasters { get; init; } = true;
 
-    /// <summary>janus_sft.sh, for a number of steps, but for two things: the script adds up the gradients of the 8
+    /// <summary>janus_sft.sh, for a number of steps, but for four things: the script adds up the gradients of the 8
     /// micro-batches of each of its 4 GPUs (its gradient is 8 times the mean, and a quarter of what
-    /// <see cref="SumMicroBatches"/> gives), and has <see cref="KeepMasters"/> false.</summary>
+    /// <see cref="SumMicroBatches"/> gives), does so in bf16, has <see cref="KeepMasters"/> false, and crops its images
+    /// at random, where those of a parquet set are cropped in the centre.</summary>
     public static SftConfig Paper(int totalSteps) => new() { TotalSteps = totalSteps, MicroBatchSamples = 4 };
 
     /// <summary>

@@ -1,9 +1,10 @@
 // Supervised fine-tuning (img_rl_fsdp_sft_trainer.py): for each micro-batch SftLoss → backward;  clip → AdamW.
 // Deviations: 1. Gradients of micro-batches are averaged, or with SumMicroBatches added up, over all ranks; the
 //   reference adds up those of a GPU and averages over GPUs (janus_sft.sh: 8 on each of 4), before it clips.
-//   2. Weights and moments are fp32, unless KeepMasters is false; the reference's are bf16.  3. A loss or gradient that
-//   is not finite ends the run.
-// Kept: the first step has learning rate 0.
+//   2. Weights and moments are fp32, unless KeepMasters is false; the reference's are bf16. Gradients are added up and
+//   clipped in fp32 in any case; the reference's are added up in its weights' bf16.  3. A loss or gradient that is not
+//   finite ends the run.
+// Kept: the first step of a warm-up has learning rate 0.
 using System.Diagnostics;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;

@@ -4,6 +4,7 @@ using ReasonGen.Models;
 using ReasonGen.Notebook;
 using ReasonGen.Rollouts;
 using ReasonGen.Setups;
+using ReasonGen.Sft;
 using ReasonGen.TrainingData;
 using ReasonGen.World;
 using ReasonGen.WorldData;
@@ -31,8 +32,7 @@ public sealed class SftSetsTests : IDisposable
         string[] Epoch(int epoch) => [.. Enumerable.Range(2 * epoch, 2).SelectMany(step =>
         {
             using var batch = sets.Batch(step);
-            return Enumerable.Range(0, 4).Select(row => pipeline.Tokenizer.Decode(
-                batch.Ids[row].data<long>().Select(id => (int)id).Where(id => id < 256)).TrimEnd('\0')).ToArray();
+            return Texts(batch, pipeline);
         })];
         var all = files.SelectMany(file => SftParquet.Open(file).Rows())
             .Select(row => (string)row.Record["detailed_caption"]!);
@@ -64,6 +64,31 @@ public sealed class SftSetsTests : IDisposable
                 using var again = later.Batch(step);
                 Assert.True(batch.Ids.equal(again.Ids).all().item<bool>());
             }
+        }
+    }
+
+    [Fact]
+    public void Rows_to_be_held_against_come_from_everywhere_and_each_once()
+    {
+        foreach (var (i, count) in new[] { 5, 3 }.Index())
+        {
+            SftParquet.Write(Path.Combine(folder, $"{i}.parquet"), WorldRows.Of(new WorldStream(new(), i), count), 2);
+        }
+
+        using var pipeline = TinyJanus.Open();
+        var files = SftSets.Files([folder]);
+        var sets = Sets(files, pipeline);
+        string[] all = [.. files.SelectMany(file => SftParquet.Open(file).Rows())
+            .Select(row => (string)row.Record["detailed_caption"]!)];
+        Assert.Equal([0, 2, 4, 6], Rows(0, 4));
+        Assert.Equal([0, 1, 2, 4], Rows(0, 6)); // of batches of four
+        Assert.Equal([5, 6], Rows(1, 6));
+        Assert.InRange(Assert.Single(sets.Sets, set => set.Samples.RowsHeld > 0).Samples.RowsHeld, 1, 2);
+
+        int[] Rows(long number, long rows)
+        {
+            using var batch = sets.Spread(number, rows);
+            return [.. Texts(batch, pipeline).Select(text => Array.FindIndex(all, text.Contains))];
         }
     }
 
@@ -128,6 +153,11 @@ public sealed class SftSetsTests : IDisposable
     }
 
     public void Dispose() => Directory.Delete(folder, true);
+
+    // codes are ids as well, and read along
+    private static string[] Texts(SftBatch batch, JanusPipeline pipeline) =>
+        [.. Enumerable.Range(0, batch.Count).Select(row => pipeline.Tokenizer.Decode(
+            batch.Ids[row].data<long>().Select(id => (int)id).Where(id => id < 256)).TrimEnd('\0'))];
 
     private static SftSets Sets(string[] files, JanusPipeline pipeline)
     {

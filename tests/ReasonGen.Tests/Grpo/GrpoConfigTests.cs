@@ -10,6 +10,10 @@ public sealed class GrpoConfigTests
     {
         { nameof(GrpoConfig.PromptsPerStep), new() { PromptsPerStep = 0 } },
         { nameof(GrpoConfig.PromptsPerStep), new() { PromptsPerStep = 10, PromptsPerUpdate = 4 } }, // no multiple
+        { nameof(GrpoConfig.PromptsPerStep), new() { PromptsPerStep = 1 << 20 } }, // 8 rollouts of each
+        { nameof(GrpoConfig.PromptsPerRound), new() { PromptsPerRound = int.MaxValue } },
+        { nameof(GrpoConfig.RolloutsPerPrompt), new() { RolloutsPerPrompt = int.MaxValue } },
+        { nameof(GrpoConfig.MicroBatchRollouts), new() { MicroBatchRollouts = int.MaxValue } },
         { nameof(GrpoConfig.PromptsPerUpdate), new() { PromptsPerUpdate = 0 } },
         { nameof(GrpoConfig.RolloutsPerPrompt), new() { RolloutsPerPrompt = 1 } },
         { nameof(GrpoConfig.MicroBatchRollouts), new() { MicroBatchRollouts = 0 } },

@@ -93,6 +93,10 @@ public sealed class GrpoIterationGoldenTests
             Assert.All(metrics.Children<JProperty>(), metric =>
                 Assert.Equal((double)driver[metric.Name]!, metric.Value.Average(value => (double)value!), 1e-9));
             Totals(driver, step, batch, mask);
+            // of what was sampled, begin-of-image too where the loss leaves it out
+            var text = mask * batch.Rollouts.ImageMask.narrow(1, batch.Rollouts.PromptColumns, mask.shape[1])
+                .logical_not().to(ScalarType.Int64);
+            Assert.Equal(text.sum().item<long>() / (double)batch.Rollouts.Count, step.RationaleTokens, 1e-6);
             Assert.Equal(Logged("text_entropy_loss"), step.TextEntropy, 1e-5);
             Assert.Equal(Logged("img_entropy_loss"), step.ImageEntropy, 1e-5);
             Assert.Equal(Logged("pg_clipfrac"), step.ClipFraction, 1e-5);

@@ -66,10 +66,11 @@ public sealed class CommandLineTests
         Assert.Equal((32, 32), (setup.Rollout.RowsAtATime, (int)JObject.Parse(plan)["rowsAtATime"]!));
         Assert.True((bool)JObject.Parse(plan)["fits"]!["80 GB"]!);
         Assert.True((bool)JObject.Parse(plan)["fitsGpu"]! && (double)JObject.Parse(plan)["hours"]! > 0);
+        Assert.True((double)JObject.Parse(plan)["hoursWithRefill"]! > (double)JObject.Parse(plan)["hours"]!);
         (_, plan, _) = await Reasongen.RunApartAsync("plan", "--model", "janus-7b", "--gpu", "rtx4090", "--ranks", "8",
             "--price", "3", "--json");
         Assert.False((bool)JObject.Parse(plan)["fitsGpu"]!);
-        Assert.All(new[] { "tokensPerSecond", "stepSeconds", "hours", "cost" },
+        Assert.All(new[] { "tokensPerSecond", "stepSeconds", "hours", "cost", "hoursWithRefill", "costWithRefill" },
             name => Assert.Null((double?)JObject.Parse(plan)[name]));
         var (_, held, _) = await Reasongen.RunApartAsync("inspect",
             Path.Combine(Study.DataFolder(), "checkpoints", "sft.safetensors"), "--json");

@@ -63,6 +63,8 @@ public sealed class CommandTests : IDisposable
     [InlineData("plan --model janus-7b --judge 7b --gpu a100", 0, "It fits one a100 (80 GB).")]
     [InlineData("plan --model janus-7b --ranks 8", 0, "estimated for one GPU only")]
     [InlineData("plan --model janus-7b", 0, "400 steps: ")]
+    [InlineData("plan --model janus-7b --judge 7b", 0, " with one round of rollouts a step, where the rewards")]
+    [InlineData("plan --model janus-7b --price 2", 0, " at 2 an hour) with a second one of ")]
     [InlineData("plan --model janus-1b --stage sft", 0, "1,790 steps: ")]
     public async Task Bad_input_is_answered_in_a_sentence(string arguments, int exitCode, string message)
     {

@@ -58,6 +58,28 @@ public sealed class JanusCommandTests : IDisposable
         Assert.Equal(before, File.ReadAllBytes(At("out/0000.png")));
     }
 
+    [Theory]
+    [InlineData("a photo of", false)]
+    [InlineData(" A photo of ", false)]
+    [InlineData("A photo of a red cube", true)]
+    public async Task A_prompt_is_drawn_as_it_is_without_a_rationale_and_never_empty(string prompt, bool draws)
+    {
+        string[] Command(string output, params string[] bare) =>
+            ["generate", "--model", "tiny", "--prompt", prompt, "--count", "1", "--out", At(output), .. bare];
+        var (code, text) = await Reasongen(Command("out", draws ? ["--text-budget", "0"] : []));
+        Assert.Equal(draws ? 0 : 2, code);
+        if (draws)
+        {
+            Assert.Equal(0, (await Reasongen(Command("plain", "--no-rationale"))).Code);
+            Assert.Equal(File.ReadAllBytes(At("plain/0000.png")), File.ReadAllBytes(At("out/0000.png")));
+        }
+        else
+        {
+            Assert.Contains("say what the photo is of", text);
+            Assert.False(Directory.Exists(At("out")));
+        }
+    }
+
     [Fact]
     public async Task Two_processes_fill_one_folder_and_an_interrupted_one_goes_on()
     {

@@ -80,10 +80,10 @@ public sealed class TrainSessionTests : IDisposable
     }
 
     [Theory]
-    [InlineData(TrainingStage.Sft, "run.validationSamples=4 data.samplesPerStep=2", "4 of ")]
-    [InlineData(TrainingStage.Sft, "run.validationSamples=3 data.samplesPerStep=2", "exactly 3 of ")]
-    [InlineData(TrainingStage.Sft, "data.samplesPerStep=6 sft.microBatchSamples=4 run.validationSamples=6",
-        "exactly 6 of ")]
+    [InlineData(TrainingStage.Sft, "run.validationSamples=4 data.samplesPerStep=2", "spread 4 of ")]
+    [InlineData(TrainingStage.Sft, "run.validationSamples=9999 data.samplesPerStep=7", "exactly {rows} of ")]
+    [InlineData(TrainingStage.Sft, "data.samplesPerStep={rows} sft.microBatchSamples=7 run.validationSamples=9999",
+        "exactly {rows} of ")]
     [InlineData(TrainingStage.Sft, "run.validationSamples=9999 data.samplesPerStep=1", "{rows} of ")]
     [InlineData(TrainingStage.Grpo, "run.validationSamples=2", "2 of ")]
     [InlineData(TrainingStage.Grpo, "run.validationSamples=256", "3 of ")]
@@ -91,18 +91,19 @@ public sealed class TrainSessionTests : IDisposable
         string begins)
     {
         var all = new Settings(RunConfig.Preset("mini"), ("world", new WorldBatchConfig()));
-        foreach (var change in changes.Split(' ').Select(change => change.Split('=')))
+        var (set, prompts) = (Path.Combine(Study.DataFolder(), "sft-sample.parquet"), Path.Combine(folder, "p.txt"));
+        var rows = $"{SftParquet.Open(set).Count}";
+        foreach (var change in changes.Replace("{rows}", rows).Split(' ').Select(change => change.Split('=')))
         {
             all = all.With(change[0], change[1]);
         }
 
-        var (set, prompts) = (Path.Combine(Study.DataFolder(), "sft-sample.parquet"), Path.Combine(folder, "p.txt"));
         File.WriteAllText(prompts, "a cat\na dog\na cup\n");
         var run = Path.Combine(folder, "run");
         string[] data = [stage == TrainingStage.Sft ? set : prompts];
         new TrainSession(stage, TrainModel.Find("tiny", stage), all, data, data, [], TestDevice.Cpu, Alone.Group)
             .Open(run, []).Dispose();
-        Assert.StartsWith(begins.Replace("{rows}", $"{SftParquet.Open(set).Count}"),
+        Assert.StartsWith(begins.Replace("{rows}", rows),
             (string?)JObject.Parse(File.ReadAllText(Path.Combine(run, "run.json")))["validation"]);
     }
 

@@ -193,6 +193,12 @@ public sealed class ChatAnswersTests
         ["json cut in two"] = (new(200, """{"choices":[{"message":{"content":"a ca"""), 2, false, "breaks off"),
         ["a stream cut in two"] =
             (new(200, "data: {\"choices\":[{\"delta\":{\"content\":\"a c\"}}]}\n\n"), 2, false, "breaks off"),
+        ["aborted"] =
+            (Message(new() { ["content"] = "a ca" }, "abort"), 2, false, "broke it off (finish_reason abort)"),
+        ["ended by an error"] = (Message(new() { ["content"] = "a ca" }, "ERROR"), 2, false, "finish_reason ERROR"),
+        ["cancelled"] = (Message(new() { ["content"] = "a ca" }, "cancelled"), 2, false, "broke it off"),
+        ["a stream aborted"] = (new(200, "data: {\"choices\":[{\"delta\":{\"content\":\"a ca\"},"
+            + "\"finish_reason\":\"abort\"}]}\n\ndata: [DONE]\n\n"), 2, false, "finish_reason abort"),
         ["no body"] = (new(200, ""), 2, false, "its body is empty"),
         ["Latin-1"] = (new(200, "")
         {

@@ -377,6 +377,31 @@ public sealed class RemoteJudgeTests : IDisposable
             Assert.Matches("it is away \\(.+\\), and asked again for up to 10 min", line));
     }
 
+    [Theory]
+    [InlineData(429)]
+    [InlineData(500)]
+    [InlineData(400)]
+    [InlineData(200)] // and says nothing
+    public async Task An_endpoint_that_refuses_is_not_away(int status)
+    {
+        using var endpoint = new FaultyEndpoint((_, call) => call is 0 or 4 ? Reply.Says("here")
+            : call is 1 or 3 ? Reply.Fails(503) : status == 200 ? Reply.Says("") : Reply.Fails(status));
+        var (now, told) = (DateTime.UtcNow, new List<string>());
+        var caller = new ChatCaller(ChatEndpoint.Connect(endpoint.Address, "m"),
+            new ServedJudgeConfig { Tries = 1 }.Calls)
+        {
+            Now = () => now, Tell = told.Add, Wait = (_, _) => Task.CompletedTask,
+        };
+        Task<string> AskAsync() => caller.AskAsync([new(ChatRole.User, "?")], new() { ModelId = "m" }, said => said, 1,
+            TestContext.Current.CancellationToken);
+        Assert.Equal("here", await AskAsync());
+        await Assert.ThrowsAsync<EndpointException>(AskAsync); // away, and then back with a refusal
+        Assert.Contains("it answers again", told[^1]);
+        now += TimeSpan.FromMinutes(11); // longer than an outage may last
+        Assert.Equal("here", await AskAsync());
+        Assert.Equal(5, endpoint.Calls);
+    }
+
     [Fact]
     public void A_remedy_names_settings_that_can_be_given()
     {

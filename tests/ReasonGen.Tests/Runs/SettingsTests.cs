@@ -103,6 +103,8 @@ public sealed class SettingsTests : IDisposable
     [InlineData("entropy.text.initialAlpha", "5")] // beyond its bound
     [InlineData("entropy.image.initialAlpha", "-0.02")]
     [InlineData("lora.rank", "65537")]
+    [InlineData("rollout.maxTextTokens", "2147483647")] // image tokens are added to it
+    [InlineData("grpo.rolloutsPerPrompt", "1e9")]
     public void A_value_out_of_range_is_refused(string path, string value) =>
         Assert.Throws<ArgumentException>(() => All("mini").With(path, value).Get<RunConfig>().Validate());
 

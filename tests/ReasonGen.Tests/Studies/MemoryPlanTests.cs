@@ -2,6 +2,7 @@ using ReasonGen.Models;
 using ReasonGen.Native;
 using ReasonGen.Optimization;
 using ReasonGen.Qwen;
+using ReasonGen.Rollouts;
 using ReasonGen.Setups;
 using TorchSharp;
 using Xunit;
@@ -124,7 +125,28 @@ public sealed class MemoryPlanTests
         Assert.True(Of(h100, judge: QwenConfig.Qwen7B).StepSeconds > usual.StepSeconds);
         Assert.True(Of(h100, setup.WithLora(0)).StepSeconds > usual.StepSeconds);
         Assert.True(Of(h100, setup.WithRows(141e9)).TokensPerSecond > 2 * usual.TokensPerSecond);
-        Assert.Equal(0, RunEstimate.Of(setup, TrainingStage.Sft, null, h100, 1).TokensPerSecond);
+        var sft = RunEstimate.Of(setup, TrainingStage.Sft, null, h100, 1);
+        Assert.Equal((0, 0), (sft.TokensPerSecond, sft.RefillSeconds));
+    }
+
+    [Theory]
+    [InlineData(32, 8, true, 1)] // of the paper: a refill has up to as many prompts as a round
+    [InlineData(256, 8, true, 0.5)] // 32 groups may lack, for which 128 prompts are tried
+    [InlineData(32, 1, true, 0)]
+    [InlineData(32, 8, false, 0)]
+    public void A_second_round_of_rollouts_is_told_apart(int promptsPerRound, int maxRounds, bool filters, double share)
+    {
+        var setup = TrainingSetup.Janus7B;
+        var estimate = RunEstimate.Of(setup with
+        {
+            Grpo = setup.Grpo with
+            {
+                PromptsPerRound = promptsPerRound, MaxRounds = maxRounds, FilterGroups = filters,
+            },
+        }, TrainingStage.Grpo, QwenConfig.Qwen7B, GpuSpeed.Known[0], 10);
+        var round = estimate.Parts.Where(part => part.What is "sampling" or "judging").Sum(part => part.Seconds);
+        Assert.Equal(share * round, estimate.RefillSeconds, 1e-6 * round);
+        Assert.Equal((estimate.StepSeconds + estimate.RefillSeconds) * 10 / 3600, estimate.HoursWithRefill, 1e-9);
     }
 
     [Theory]
@@ -157,6 +179,11 @@ public sealed class MemoryPlanTests
             Assert.Throws<ArgumentException>(() => TrainingSetup.Preset("janus-70b")).Message);
         Assert.Contains("has no judge", Assert.Throws<ArgumentException>(() =>
             MemoryPlan.Of(TrainingSetup.Janus1B, TrainingStage.Sft, QwenConfig.Qwen3B)).Message);
+        Assert.Contains("MaxTextTokens is 2147483647; it must be at least 0 and at most 1048576",
+            Assert.Throws<ArgumentException>(() => MemoryPlan.Of(TrainingSetup.Janus1B with
+            {
+                Rollout = RolloutConfig.Paper with { MaxTextTokens = int.MaxValue },
+            }, TrainingStage.Grpo)).Message);
         Assert.Contains("MicroBatchSamples is 0", Assert.Throws<ArgumentException>(() =>
             MemoryPlan.Of(TrainingSetup.Janus1B.WithMicroBatch(0), TrainingStage.Sft)).Message);
     }
