@@ -121,9 +121,17 @@ internal static class KernelCommand
         {
             if (OperatingSystem.IsWindows())
             {
-                using var ended = new EventWaitHandle(false, EventResetMode.ManualReset);
-                ended.SafeWaitHandle = new SafeWaitHandle(parent, ownsHandle: true);
-                ended.WaitOne();
+                try
+                {
+                    using var ended = new EventWaitHandle(false, EventResetMode.ManualReset);
+                    ended.SafeWaitHandle = new SafeWaitHandle(parent, ownsHandle: true);
+                    ended.WaitOne();
+                }
+                catch (Exception e) when (e is IOException or SystemException)
+                {
+                    return; // it was not given to this process, but to one that started it
+                }
+
                 end();
                 return;
             }

@@ -237,8 +237,8 @@ internal sealed class ScoreRun
     internal int Finish(ScoreReport report, IScoringJudge judge, string imageFolder,
         Dictionary<string, string>? files = null, params IEnumerable<string> otherFolders)
     {
-        string FromHere(string folder) => Path.GetRelativePath(Path.GetFullPath(Output), Path.GetFullPath(folder))
-            .Replace('\\', '/');
+        string FromHere(string folder) => Path.TrimEndingDirectorySeparator(
+            Path.GetRelativePath(Path.GetFullPath(Output), Path.GetFullPath(folder))).Replace('\\', '/');
         // of a served model its name alone is known
         if (kept is { Counts: { Found: > 0 } counts } && IsServed)
         {

@@ -169,7 +169,7 @@ internal sealed partial class ReportCells(NotebookFile notebook, string id, Func
             html = html.Replace(Place(i), formulas[i]);
         }
 
-        return html.Replace("<table>", "<div class=\"scroll\"><table>").Replace("</table>", "</table></div>");
+        return html;
     }
 
     // a file of the checkout, which may lie elsewhere than the page

@@ -20,11 +20,11 @@ internal static partial class ReportHeadings
     /// would.</summary>
     internal static string? TooLong(string source)
     {
-        var text = source.AsSpan();
+        var text = source.ReplaceLineEndings("\n").AsSpan(); // as the parser reads it
         var (marks, deep) = (0, 0);
         foreach (var range in text.Split('\n'))
         {
-            var line = text[range].TrimEnd(" \t\r");
+            var line = text[range].TrimEnd(" \t");
             var said = line.TrimStart(" \t");
             var blanks = line[..^said.Length];
             marks = said.IsEmpty ? 0 : marks + Marks().Count(said);

@@ -205,7 +205,8 @@ public sealed partial class RunFolder : IDisposable
             var aside = EarlierRun.Move(this, had);
             run["validation"] = now;
             Write(Description, run); // at once: the other ranks wait until they see it, and so what was moved
-            tell?.Invoke($"The run was validated with other data before: what came of it is in {aside} now.");
+            tell?.Invoke("The run was validated with other data, or other rows of it, before: what came of it is in "
+                + $"{aside} now.");
         }
 
         return now ?? was;

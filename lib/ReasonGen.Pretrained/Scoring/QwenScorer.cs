@@ -174,7 +174,7 @@ public sealed class QwenScorer(string name, QwenVl model, ITokenizer tokenizer, 
 
     public string Identity =>
         $"{name} {Fingerprint} | {processor.MinPixels} {processor.MaxPixels} {MinPixels} | {BoxQuestions.Identity}"
-        + (model.Target.DType == ScalarType.Float32 ? "" : $" | {model.Target.DType}");
+        + $" | {model.Target.DType}";
 
     public bool Official => false;
 

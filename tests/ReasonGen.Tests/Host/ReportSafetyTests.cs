@@ -102,15 +102,17 @@ public sealed class ReportSafetyTests : IDisposable
     }
 
     [Theory]
-    [InlineData(1500, 2, "more than 20 lines that begin with over 200 blanks is not laid out")]
-    [InlineData(1500, 3, "more than 20 lines that begin with over 200 blanks is not laid out")]
-    [InlineData(30, 2, "<li>x")]
-    public void A_list_of_lists_is_refused_before_it_is_parsed(int deep, int blanks, string shown)
+    [InlineData(1500, 2, "\n", "more than 20 lines that begin with over 200 blanks is not laid out")]
+    [InlineData(1500, 3, "\n", "more than 20 lines that begin with over 200 blanks is not laid out")]
+    [InlineData(1500, 3, "\r", "more than 20 lines that begin with over 200 blanks is not laid out")]
+    [InlineData(1500, 3, "\u2028", "more than 20 lines that begin with over 200 blanks is not laid out")]
+    [InlineData(30, 2, "\n", "<li>x")]
+    public void A_list_of_lists_is_refused_before_it_is_parsed(int deep, int blanks, string end, string shown)
     {
         var cell = new JObject
         {
             ["cell_type"] = "markdown",
-            ["source"] = string.Join('\n', Enumerable.Range(0, deep)
+            ["source"] = string.Join(end, Enumerable.Range(0, deep)
                 .Select(i => new string(' ', blanks * i) + (blanks == 2 ? "- x" : "1. x"))),
         };
         SmallNotebook.Write(folder.At("a.ipynb"), ("1", "code"));
@@ -141,7 +143,8 @@ public sealed class ReportSafetyTests : IDisposable
         var notebook = JObject.Parse(Notebook(html));
         ((JArray)notebook["cells"]!).Insert(0, new JObject
         {
-            ["cell_type"] = "markdown", ["metadata"] = new JObject(), ["source"] = html,
+            ["cell_type"] = "markdown", ["metadata"] = new JObject(),
+            ["source"] = "<table border=\"1\"><tr><td>x</td></tr></table>\n\n" + html,
         });
         var path = Write(notebook.ToString(), trust: false);
         await using var browser = await StartAsync();

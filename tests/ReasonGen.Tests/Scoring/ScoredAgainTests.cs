@@ -18,7 +18,7 @@ public sealed class ScoredAgainTests : IDisposable
     {
         var (images, other, answers) = (Dpg("images"), Dpg("other"), "file:" + Answers("a.jsonl"));
         await Score(images, Questions("q.csv"), []);
-        await Score(images, Questions("q.csv"), []);
+        await Score(images + "/", Questions("q.csv"), []);
         Assert.Equal(["dpg"], Kept());
         await Score(images, Questions("q.csv"), ["--images-per-file", "1"]);
         await Score(images, Questions("r.csv", "Is it there?"), ["--images-per-file", "1"]);
