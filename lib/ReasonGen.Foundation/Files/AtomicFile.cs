@@ -14,8 +14,8 @@ public static class AtomicFile
     /// <param name="path">The file; its folder is made when missing. A link there is replaced, not followed.</param>
     /// <param name="write">Writes what it shall hold.</param>
     /// <param name="overwrite">Whether a file that is there is replaced.</param>
-    /// <exception cref="IOException">It cannot be written, or is there and must not be replaced; what was there is as
-    /// it was.</exception>
+    /// <exception cref="IOException">It cannot be written, is there and must not be replaced, or leads to something
+    /// other than a file, such as a pipe; what was there is as it was.</exception>
     /// <exception cref="UnauthorizedAccessException">It must not be written.</exception>
     public static void Write(string path, Action<Stream> write, bool overwrite = true)
     {
@@ -62,8 +62,10 @@ public sealed class AtomicFiles : IDisposable
     /// <summary>Writes one file aside.</summary>
     /// <param name="name">Its name in the folder.</param>
     /// <param name="write">Writes what it shall hold.</param>
+    /// <exception cref="IOException">It cannot be written, or what has its name is no file.</exception>
     public void Write(string name, Action<Stream> write)
     {
+        FileTarget.Require(Path.Combine(folder, name));
         var temporary = "";
         try
         {
@@ -105,8 +107,15 @@ public sealed class AtomicFiles : IDisposable
 
     /// <summary>Gives the files their names, in the order in which they were written.</summary>
     /// <param name="overwrite">Whether files that are there are replaced.</param>
+    /// <exception cref="IOException">One cannot have its name, which something other than a file has; or a file, and
+    /// must not be replaced.</exception>
     public void Commit(bool overwrite = true)
     {
+        foreach (var (_, name) in files)
+        {
+            FileTarget.Require(Path.Combine(folder, name)); // it may have been made meanwhile
+        }
+
         foreach (var (file, name) in files)
         {
             file.Dispose(); // only now: until here the file is locked, which tells others that its writer lives

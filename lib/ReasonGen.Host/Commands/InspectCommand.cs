@@ -32,7 +32,8 @@ internal static class InspectCommand
         var command =
             new Command("inspect", "Lists what a checkpoint holds: names, types, shapes, and which model it is.\n"
             + "Weights are not loaded, and nothing in it is executed. "
-            + "Exit code 2 where it is unsound, or does not fit the config.json beside it.\n\n"
+            + "Exit code 2 where it is unsound, or, a folder or of a usual name (model.safetensors, "
+            + "pytorch_model.bin, their indices), does not fit the config.json beside it.\n\n"
             + "Examples:\n  reasongen inspect Janus-Pro-1B\n"
             + "  reasongen inspect Janus-Pro-7B/pytorch_model.bin.index.json\n"
             + "  reasongen inspect data/checkpoints/sft.safetensors --json") { path, json };
@@ -84,8 +85,11 @@ internal static class InspectCommand
 
     private static string Model(string path, CheckpointFiles files)
     {
-        var type = Directory.Exists(path) ? JanusFiles.ModelType(path) : null;
-        var adapter = FolderKinds.DescribeAdapter(path);
+        // weights of a usual name are those of the folder: where others stand there too, these are held against them
+        var folder = Directory.Exists(path) || !CheckpointFiles.UsualNames.Contains(Path.GetFileName(path)) ? path
+            : Path.GetDirectoryName(Path.GetFullPath(path))!;
+        var type = Directory.Exists(folder) ? JanusFiles.ModelType(folder) : null;
+        var adapter = FolderKinds.DescribeAdapter(folder);
         if ((adapter is not null || type is not ("multi_modality" or "janus")) && files.Note is { } note)
         {
             return note;
@@ -93,8 +97,8 @@ internal static class InspectCommand
 
         return (type switch
         {
-            "multi_modality" or "janus" => DescribeJanus(path),
-            "qwen2_5_vl" => DescribeQwen(path),
+            "multi_modality" or "janus" => DescribeJanus(folder),
+            "qwen2_5_vl" => DescribeQwen(folder),
             _ => Mask2FormerFiles.Describe(path, files) ?? UniDetFiles.Describe(files)
                 ?? (type is { Length: > 0 } ? $"{type}, as its config.json says"
                 : Signs.FirstOrDefault(sign => files.Unwrapped().Entries.Any(entry =>

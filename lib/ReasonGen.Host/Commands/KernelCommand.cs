@@ -63,7 +63,8 @@ internal static class KernelCommand
         {
             var removed = KernelSpec.Remove(Folder(parsed.GetValue(prefix)));
             Console.WriteLine(removed.Count == 0 ? $"There was none in {Folder(parsed.GetValue(prefix))}."
-                : string.Join('\n', removed.Select(place => $"removed {place}")));
+                : string.Join('\n', removed.Select(place => Directory.Exists(place)
+                    ? $"removed from {place}, where other files stay" : $"removed {place}")));
         });
         return command;
     }

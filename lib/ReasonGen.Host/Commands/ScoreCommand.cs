@@ -36,7 +36,8 @@ internal static class ScoreCommand
             CommandLine.JsonOption());
         var command = new Command("compare", """
             Compares two scored folders on the prompts that both have: paired, with an interval. Positive means that
-            the second is better. Ends with 1 where a side lacks prompts, images or scores.
+            the second is better. Ends with 1 where a side lacks prompts, images or scores; a results.jsonl lacks the
+            images that the other side has more of.
 
             Examples:
               reasongen score compare base-scores/geneval r1-scores/geneval
@@ -57,20 +58,27 @@ internal static class ScoreCommand
             var tasks = a.Tasks.Where(task => b.Tasks.Any(other => other.Task == task.Task))
                 .Select(task => (task.Task, Intervals.Compare([task], b.Tasks).Difference)).ToArray();
             string[] labels = [a.Label, b.Label];
-            var warning = a.Judge != b.Judge && a.Label != b.Label
-                ? "The two were judged by different judges: the difference is theirs too."
+            var warning = a.IsResults || b.IsResults
+                ? "A results.jsonl tells neither its detector nor its options: where they differ, the difference is "
+                    + "theirs too."
+                : JudgesDiffer(a, b) ? "The two were judged by different judges: the difference is theirs too."
                 : a.Options != b.Options ? "The two were scored by different options: the difference is theirs too."
                 : a.Inputs is not null && b.Inputs is not null && a.Inputs != b.Inputs
                 ? $"The two were scored from different inputs ({a.Inputs}; {b.Inputs}): the difference is theirs too."
                 : null;
-            string[] lacking = [.. (((ScoreReport Report, string Path)[])
-                [(a, parsed.GetValue(first)!), (b, parsed.GetValue(second)!)])
-                .Where(side => !side.Report.Complete).Select(side => $"{side.Path}: of {side.Report.Images.Count} "
-                    + $"images {side.Report.Unscored} were not scored, {side.Report.Missing} more are missing; no "
-                    + "number counts them.")];
+            var sides = ((ScoreReport Report, ScoreReport Other, string Path)[])
+                [(a, b, parsed.GetValue(first)!), (b, a, parsed.GetValue(second)!)];
+            var fewer = sides.Select(side => (Side: side, Of: Fewer(side.Report, side.Other)))
+                .Where(side => side.Of.Prompts > 0).ToLookup(side => side.Side.Report.IsResults, side =>
+                    $"{side.Side.Path}: {side.Of.Prompts} of {prompts} prompts have fewer scores than on the other "
+                    + $"side, {side.Of.Scores} in all.");
+            string[] lacking = [.. sides.Where(side => !side.Report.Complete).Select(side =>
+                $"{side.Path}: of {side.Report.Images.Count} images {side.Report.Unscored} were not scored, "
+                + $"{side.Report.Missing} more are missing; no number counts them."), .. fewer[true]];
+            string[] notes = [.. fewer[false]]; // --count may differ on purpose
             if (parsed.GetValue(json))
             {
-                CommandLine.PrintJson(new { a.Benchmark, labels, prompts, unpaired = only, warning, lacking,
+                CommandLine.PrintJson(new { a.Benchmark, labels, prompts, unpaired = only, warning, lacking, notes,
                     difference = new { all.Value, all.Low, all.High },
                     apart = double.IsNaN(all.Low) ? null : (bool?)all.ExcludesZero,
                     tasks = tasks.ToDictionary(t => t.Task, t =>
@@ -89,12 +97,27 @@ internal static class ScoreCommand
 
                 Console.WriteLine($"\nSecond minus first over {prompts} prompts; in brackets 95 %, by drawing the same "
                     + $"prompts for both.{(only > 0 ? $" {only} prompts that one side lacks are left out." : "")}"
-                    + (warning is null ? "" : $"\n{warning}") + string.Concat(lacking.Select(side => $"\n{side}")));
+                    + (warning is null ? "" : $"\n{warning}") + string.Concat(lacking.Concat(notes)
+                        .Select(side => $"\n{side}")));
             }
 
             return only > 0 || lacking.Length > 0 ? CommandLine.Failed : CommandLine.Done;
         });
         return command;
+    }
+
+    // the identity of a file is its content, which differs as the images do; so do the parts of complex scores
+    private static bool JudgesDiffer(ScoreReport a, ScoreReport b) => a.Judge != b.Judge ? a.Label != b.Label
+        : a is { JudgeIdentity: { } one, JudgeFile: null } && b is { JudgeIdentity: { } other, JudgeFile: null }
+            && one != other && a.Benchmark != "T2I-CompBench complex";
+
+    // prompts of both of which the first has fewer scores, and how many in all
+    private static (int Prompts, int Scores) Fewer(ScoreReport report, ScoreReport other)
+    {
+        int[] lacks = [.. report.Tasks.Join(other.Tasks, task => task.Task, task => task.Task, (own, others) =>
+            own.Prompts.Join(others.Prompts, prompt => prompt.Prompt, prompt => prompt.Prompt, (one, two) =>
+                two.Scores.Count - one.Scores.Count)).SelectMany(task => task).Where(lack => lack > 0)];
+        return (lacks.Length, lacks.Sum());
     }
 
     private static Command Agree()

@@ -68,13 +68,24 @@ internal static class KernelSpec
         return (written, other);
     }
 
-    /// <summary>Takes away what <see cref="Install"/> wrote, and nothing else.</summary>
+    /// <summary>Takes away what <see cref="Install"/> wrote, and nothing else: a folder with other files in it
+    /// stays.</summary>
+    /// <returns>The folders that it was taken from.</returns>
     internal static IReadOnlyList<string> Remove(string folder)
     {
         string[] ours = [.. new[] { Own, Shared }.Select(name => Path.Combine(folder, name)).Where(IsOurs)];
         foreach (var place in ours)
         {
-            Directory.Delete(place, recursive: true);
+            AtomicFiles.Sweep(place);
+            foreach (var file in Icons.Select(icon => Path.Combine(place, icon)).Append(SpecOf(place)))
+            {
+                File.Delete(file); // the one that tells whose it is last
+            }
+
+            if (!Directory.EnumerateFileSystemEntries(place).Any())
+            {
+                Directory.Delete(place);
+            }
         }
 
         return ours;
@@ -106,7 +117,8 @@ internal static class KernelSpec
     {
         try
         {
-            return (bool?)JObject.Parse(File.ReadAllText(SpecOf(place)))["metadata"]?[Mark] == true;
+            return JObject.Parse(File.ReadAllText(SpecOf(place)))["metadata"] is JObject metadata
+                && metadata[Mark] is JValue { Value: true };
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException)
         {

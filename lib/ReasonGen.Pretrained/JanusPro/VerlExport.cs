@@ -1,9 +1,10 @@
 // Handing a run over to the reference's trainer (ReasonGen-R1: verl on Ray, examples/janus_rl.sh), and what it needs:
 //   janus-model/     the original layout; its loader takes the folder for a Janus by the word "janus" in its path
-//   prompts/*.txt    a prompt a line; a file's name is the data source in the logs
+//   prompts/*.txt    a prompt a line, its own line breaks as blanks; a file's name is the data source in the logs
 //   janus_rl.settings   lines for the script: MODEL_PATH, and Hydra's overrides under the script's own names
 using System.Globalization;
 using System.Text;
+using System.Text.RegularExpressions;
 using ReasonGen.Checkpoints;
 using ReasonGen.Files;
 using ReasonGen.Grpo;
@@ -15,7 +16,7 @@ using ReasonGen.TrainingData;
 namespace ReasonGen.JanusPro;
 
 /// <summary>Writes model, prompts and settings as the reference's trainer takes them.</summary>
-public static class VerlExport
+public static partial class VerlExport
 {
     private const string Model = "janus-model", Prompts = "prompts", SettingsFile = "janus_rl.settings";
     private const string Understood = " _-/:.+%*@"; // by the shell in quotes and by Hydra, besides letters and digits
@@ -66,7 +67,7 @@ public static class VerlExport
         }
 
         var prompts = files.ToDictionary(file => file, file => PromptFiles.Read([file], _ => 0, int.MaxValue - 1)
-            .Prompts);
+            .Prompts.Select(prompt => LineBreaks().Replace(prompt.Text, " ")).ToArray());
         var tokenizer = HuggingFaceTokenizer.Load(
             PeftAdapter.IsIn(model) ? PeftAdapter.Read(model).FindBase() : model, JanusChat.SpecialNames);
         int Kept(IReadOnlyList<string> some, int own, int least, string what) => some.Count == 0 ? own
@@ -78,7 +79,7 @@ public static class VerlExport
         {
             foreach (var (file, texts) in prompts)
             {
-                AtomicFile.Write(Written(file), string.Concat(texts.Select(prompt => prompt.Text + "\n")));
+                AtomicFile.Write(Written(file), string.Concat(texts.Select(text => text + "\n")));
             }
 
             config = config with
@@ -112,16 +113,21 @@ public static class VerlExport
             && !Lined.Contains(one.Path) && !Others.Contains(one.Path.Split('.')[0]))];
     }
 
+    // those at which Python breaks lines, too
+    [GeneratedRegex(@"[\n\v\f\r\x1C-\x1E\x85\u2028\u2029]+")]
+    private static partial Regex LineBreaks();
+
     private static bool IsMisread(Rune one) => !(one.IsAscii && (Rune.IsLetterOrDigit(one)
         || Understood.Contains((char)one.Value) || one.Value == Path.DirectorySeparatorChar));
 
     // the trainer measures a line with its end and without its template
-    private static int RequireKept(Prompt[] all, HuggingFaceTokenizer tokenizer, int most, int least, string what)
+    private static int RequireKept(string[] all, HuggingFaceTokenizer tokenizer, int most, int least, string what)
     {
-        var kept = all.Count(prompt => tokenizer.Encode(prompt.Text + "\n").Length + TemplateTokens <= most);
+        var kept = all.Count(text => tokenizer.Encode(text + "\n").Length + TemplateTokens <= most);
         return kept >= least ? kept : throw new ArgumentException($"of {all.Length} prompts {what} the reference's "
             + $"trainer keeps {kept}, those of up to {most - TemplateTokens} tokens, and needs at least {least}; give "
-            + "more or shorter ones" + (least > 1 ? ", or lower grpo.promptsPerStep" : ""));
+            + "more or shorter ones" + (least > 1 ? ", or lower grpo.promptsPerStep, and with it "
+                + "grpo.promptsPerUpdate, of which it must be a multiple" : ""));
     }
 
     // as many as surely hold all steps: each may use up a batch of prompts a round, and the end of an epoch drops what

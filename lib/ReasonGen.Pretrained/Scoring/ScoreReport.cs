@@ -38,6 +38,11 @@ public sealed record ScoreReport
     /// <summary>Full path of the file that the judgement was read from; null where a model looked.</summary>
     public string? JudgeFile { get; init; }
 
+    /// <summary>Whether it was read from a results.jsonl, which tells neither detector nor options, nor how many images
+    /// there ought to be.</summary>
+    [JsonIgnore]
+    public bool IsResults { get; init; }
+
     /// <summary>Options of the rules that are not the benchmark's own, as they stand in the label; empty where all
     /// are.</summary>
     public string Options { get; init; } = "";
@@ -203,7 +208,7 @@ public sealed record ScoreReport
             {
                 Benchmark = "GenEval",
                 Label = $"GenEval's rules, detector not known: read from {Path.GetFileName(path)}",
-                Judge = Path.GetFileName(path),
+                Judge = Path.GetFileName(path), IsResults = true,
                 Images = [.. Once(results.Rows, row => row.FileName, path)
                     .Where(row => row.Tag is not null && row.Metadata is not null)
                     .Select(row => new ImageScore(row.Tag!, row.Prompt.Length > 0 ? row.Prompt : row.Metadata!,

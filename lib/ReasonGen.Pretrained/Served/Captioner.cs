@@ -4,6 +4,7 @@ using Microsoft.Extensions.AI;
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
+using ReasonGen.Files;
 using ReasonGen.Rollouts;
 using ReasonGen.TrainingData;
 
@@ -44,10 +45,11 @@ public sealed class Captioner
         task = Convert.ToHexStringLower(
             SHA256.HashData(Encoding.UTF8.GetBytes(config.Model + "\n" + config.Prompt)))[..16];
         known = CaptionJournal.Read(Journal, task);
-        if (Directory.Exists(output) || (File.Exists(output) && !File.Exists(Journal)))
+        var other = FileTarget.NoFile(output);
+        if (other is not null || (File.Exists(output) && !File.Exists(Journal)))
         {
             throw new UnusableFileException(output,
-                Directory.Exists(output) ? "it is a folder" : "it is there, but was not made here: there is no "
+                other is not null ? $"it is {other}" : "it is there, but was not made here: there is no "
                 + $"{Path.GetFileName(Journal)} beside it", "give another name for the set, or move that away");
         }
     }

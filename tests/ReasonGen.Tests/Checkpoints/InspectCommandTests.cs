@@ -15,6 +15,8 @@ public sealed class InspectCommandTests : IDisposable
     [Theory]
     [InlineData("janus/checkpoint", "Janus, original layout; names and shapes fit")]
     [InlineData("janus_hf/sharded_bf16", "Janus, native layout; names and shapes fit")]
+    [InlineData("janus_hf/sharded_bf16/model.safetensors.index.json", "Janus, native layout; names and shapes fit")]
+    [InlineData("qwen25vl/untied/model.safetensors", "Qwen2.5-VL; names and shapes fit")]
     [InlineData("qwen25vl/untied",
         "Qwen2.5-VL; names and shapes fit its config.json: {layers} layers of width {width}")]
     [InlineData("qwen25vl/tied_sharded", "Qwen2.5-VL; names and shapes fit")]
@@ -40,7 +42,9 @@ public sealed class InspectCommandTests : IDisposable
     [InlineData("hostile", "{function}")]
     [InlineData("vocabulary", "embed_tokens.weight is [")]
     [InlineData("layers", "model.layers.{layers}.input_layernorm.weight is missing")]
-    public async Task What_is_unsound_is_refused_in_a_paragraph(string how, string message)
+    [InlineData("vocabulary", "embed_tokens.weight is [", "model.safetensors")]
+    [InlineData("layers", "model.layers.{layers}.input_layernorm.weight is missing", "model.safetensors")]
+    public async Task What_is_unsound_is_refused_in_a_paragraph(string how, string message, string file = "")
     {
         // the first hostile file of those that ask for a function
         var (hostile, asked) = ((JObject)Golden.Json("torchbin/malicious/manifest")["files"]!).Properties()
@@ -65,7 +69,7 @@ public sealed class InspectCommandTests : IDisposable
             File.WriteAllText(Path.Combine(folder, "config.json"), config.ToString());
         }
 
-        var (code, output) = await Inspect(path);
+        var (code, output) = await Inspect(Path.Combine(path, file));
         Assert.True(code == 2, output);
         Assert.Contains(message.Replace("{function}", asked).Replace("{layers}", $"{Layers}"), output);
         Assert.Single(output.Trim().Split('\n'));

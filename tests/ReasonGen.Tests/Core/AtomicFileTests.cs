@@ -34,6 +34,31 @@ public sealed class AtomicFileTests : IDisposable
         Assert.Null(new FileInfo(Target).LinkTarget);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_pipe_at_the_target_is_refused_before_the_work_and_after_it_and_stays(bool linked)
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "Windows keeps its pipes elsewhere");
+        var pipe = linked ? Path.Combine(folder, "pipe") : Target;
+        async Task Make() => Assert.Equal(0, (await Child.RunAsync(new("mkfifo", [pipe]))).Code);
+        void Link() => _ = linked ? File.CreateSymbolicLink(Target, pipe) : null;
+        using (var files = new AtomicFiles(folder))
+        {
+            files.Write("first.txt", file => file.Write("1"u8));
+            files.Write("file.txt", file => file.Write("2"u8));
+            await Make(); // meanwhile
+            Link();
+            var refused = Assert.Throws<IOException>(() => files.Commit());
+            Assert.Equal($"'{Target}' is a pipe, not a file.", refused.Message);
+        }
+
+        Assert.Contains("is a pipe", Assert.Throws<IOException>(() =>
+            AtomicFile.Write(Target, _ => Assert.Fail("nothing is written"))).Message);
+        Assert.Equal(("a pipe", (string?)null), (FileTarget.NoFile(Target), FileTarget.NoFile(Target + "x")));
+        Assert.Equal(new[] { Target, pipe }.Distinct(), Directory.GetFiles(folder).Order());
+    }
+
     [Fact]
     public void A_file_that_is_there_stays_where_it_must_not_be_replaced()
     {

@@ -185,6 +185,19 @@ public sealed class CaptionCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task A_pipe_that_the_set_would_take_away_is_refused_before_any_call()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "Windows keeps its pipes elsewhere");
+        using var endpoint = new FaultyEndpoint((request, _) => Answer(request));
+        Assert.Equal(0, (await Child.RunAsync(new("mkfifo", [Output]))).Code);
+        File.WriteAllText(Output + ".jsonl", "");
+        var (code, output) = await Caption(endpoint.Address);
+        Assert.True(code == 2, output);
+        Assert.Contains("set.parquet: it is a pipe.", output);
+        Assert.Equal(0, endpoint.Calls);
+    }
+
+    [Fact]
     public async Task A_refused_image_is_named_and_the_exit_code_says_that_a_row_is_missing()
     {
         using var endpoint = new FaultyEndpoint((request, _) =>

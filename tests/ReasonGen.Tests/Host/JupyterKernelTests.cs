@@ -430,4 +430,32 @@ public sealed class KernelFilesTests : IDisposable
         Assert.Empty(KernelSpec.Remove(system));
         Assert.True(Directory.Exists(theirs));
     }
+
+    [Theory]
+    [InlineData("""{"metadata": [1]}""")]
+    [InlineData("""{"metadata": "reasongen"}""")]
+    [InlineData("""{"metadata": {"reasongen": "abc"}}""")]
+    [InlineData("""{"metadata": {"reasongen": [true]}}""")]
+    [InlineData("[1]")]
+    public void A_kernel_that_is_not_this_one_is_left_as_it_is_whatever_it_says(string spec)
+    {
+        var theirs = Path.Combine(folder, "mine", ".net-csharp");
+        Directory.CreateDirectory(theirs);
+        File.WriteAllText(Path.Combine(theirs, "kernel.json"), spec);
+        Assert.Equal(theirs, KernelSpec.Install(Path.Combine(folder, "mine"), []).Other);
+        Assert.Equal([Path.Combine(folder, "mine", "reasongen")], KernelSpec.Remove(Path.Combine(folder, "mine")));
+        Assert.Equal(spec, File.ReadAllText(Path.Combine(theirs, "kernel.json")));
+    }
+
+    [Fact]
+    public void Remove_leaves_files_that_install_did_not_write()
+    {
+        var mine = Path.Combine(folder, "mine");
+        KernelSpec.Install(mine, []);
+        var notes = Path.Combine(mine, "reasongen", "notes.txt");
+        File.WriteAllText(notes, "the user's");
+        Assert.Equal(2, KernelSpec.Remove(mine).Count);
+        Assert.Equal([notes], Directory.GetFiles(mine, "*", SearchOption.AllDirectories));
+        Assert.Equal([Path.Combine(mine, "reasongen")], Directory.GetDirectories(mine));
+    }
 }

@@ -80,8 +80,20 @@ public sealed class VerlExportTests : IDisposable
     }
 
     [Theory]
+    [InlineData("a cup\\r\\n\\non a table", "a cup on a table")]
+    [InlineData("a\\u2028b\\u0085c\\fd", "a b c d")]
+    public void A_prompt_of_several_lines_is_one_line(string text, string line)
+    {
+        folder.Write("many.jsonl", string.Concat(Enumerable.Repeat($$"""{"prompt": "{{text}}"}""" + "\n", 32)));
+        Export("out", [folder.At("many.jsonl")], []);
+        Assert.Equal(Enumerable.Repeat(line, 32), File.ReadAllText(folder.At("out", "prompts", "many.txt"))
+            .TrimEnd('\n').Split('\n'));
+    }
+
+    [Theory]
     [InlineData(31, 0, "of 31 prompts to train on the reference's trainer keeps 31, those of up to 146 tokens, and "
-        + "needs at least 32; give more or shorter ones, or lower grpo.promptsPerStep")]
+        + "needs at least 32; give more or shorter ones, or lower grpo.promptsPerStep, and with it "
+        + "grpo.promptsPerUpdate, of which it must be a multiple")]
     [InlineData(31, 9, "of 40 prompts to train on the reference's trainer keeps 31")]
     [InlineData(0, 1, "of 1 prompts held out the reference's trainer keeps 0")]
     public void Prompts_that_the_trainer_would_fail_with_are_refused(int many, int longer, string message)

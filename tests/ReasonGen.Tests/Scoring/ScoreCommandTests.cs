@@ -154,6 +154,71 @@ public sealed class ScoreCommandTests : IDisposable
             number => Assert.Equal(JTokenType.Null, number.Type));
     }
 
+    [Theory]
+    [InlineData(true, 4, 1, 1, "b.jsonl: 2 of 3 prompts have fewer scores than on the other side, 6 in all.")]
+    [InlineData(true, 1, 4, 1, "a.jsonl: 2 of 3 prompts have fewer scores than on the other side, 6 in all.")]
+    [InlineData(false, 4, 1, 0, "b: 2 of 3 prompts have fewer scores than on the other side, 6 in all.")]
+    [InlineData(true, 4, 4, 0, "")]
+    public async Task Images_that_a_side_has_fewer_of_are_told_and_lack_in_a_results_file(bool results, int first,
+        int second, int expected, string message)
+    {
+        string Scores(string name, int images)
+        {
+            ImageScore[] scores = [.. from prompt in (string[])["p", "q", "r"]
+                from i in Enumerable.Range(0, prompt == "r" ? 4 : images)
+                select new ImageScore("t", prompt, $"{prompt}/samples/000{i}.png", 1, "")];
+            if (results)
+            {
+                return Written(name + ".jsonl", string.Join('\n', scores.Select(score => new JObject
+                {
+                    ["filename"] = score.Image, ["tag"] = score.Task, ["prompt"] = score.Prompt, ["correct"] = true,
+                    ["reason"] = "", ["metadata"] = "{}", ["details"] = "{}",
+                }.ToString(Newtonsoft.Json.Formatting.None))));
+            }
+
+            var made = Directory.CreateDirectory(Path.Combine(folder, name)).FullName;
+            new ScoreReport { Benchmark = "GenEval", Label = "l", Judge = "j", Images = scores }.Write(made);
+            return made;
+        }
+
+        string[] command = ["score", "compare", Scores("a", first), Scores("b", second)];
+        var (code, output) = await Reasongen.RunAsync(command);
+        Assert.True(code == expected, output);
+        Assert.Contains(message, output);
+        Assert.Equal(first != second, output.Contains("fewer scores"));
+        Assert.Equal(results, output.Contains("A results.jsonl tells neither its detector nor its options"));
+        Assert.DoesNotContain("different judges", output); // which names of files do not tell
+        var said = JObject.Parse((await Reasongen.RunAsync([.. command, "--json"])).Output);
+        Assert.Equal((expected, message.Length == 0 ? 0 : 1 - expected),
+            (said["lacking"]!.Count(), said["notes"]!.Count()));
+    }
+
+    [Theory]
+    [InlineData("j", "1", "j", "1", false)]
+    [InlineData("j", "1", "j", "2", true)] // another server's, or another model's weights
+    [InlineData("j", "1", "j", null, false)]
+    [InlineData("j", "1", "k", "1", true)]
+    [InlineData("j", "1", "j", "2", false, "/d.jsonl")]
+    public async Task Judges_differ_by_name_or_identity_but_not_by_the_content_of_a_file(string one, string identity,
+        string two, string? other, bool differ, string? file = null)
+    {
+        string Scores(string name, string judge, string? identity)
+        {
+            var made = Directory.CreateDirectory(Path.Combine(folder, name)).FullName;
+            new ScoreReport
+            {
+                Benchmark = "GenEval", Label = judge, Judge = judge, JudgeIdentity = identity, JudgeFile = file,
+                Images = [new("t", "p", "0", 1, ""), new("t", "q", "1", 1, "")],
+            }.Write(made);
+            return made;
+        }
+
+        var (code, output) = await Reasongen.RunAsync("score", "compare", Scores("a", one, identity),
+            Scores("b", two, other));
+        Assert.True(code == 0, output);
+        Assert.Equal(differ, output.Contains("The two were judged by different judges"));
+    }
+
     [Fact]
     public async Task A_detector_that_finds_nothing_raises_the_alarm_and_another_set_is_refused()
     {

@@ -151,10 +151,16 @@ public sealed class VerifyTests : IDisposable
 
     [Theory]
     [InlineData("--out", "{0}/file/page.html", "cannot be written")]
+    [InlineData("--out", "{0}/pipe", "pipe' is a pipe, not a file. Give another file with --out.")]
     [InlineData("--judge", "{0}/nothing-there", "no such folder")]
     public async Task What_is_not_there_is_named_before_any_check(string option, string value, string message)
     {
         File.WriteAllText(Path.Combine(folder, "file"), "");
+        if (value.EndsWith("/pipe"))
+        {
+            Assert.SkipWhen(OperatingSystem.IsWindows(), "Windows keeps its pipes elsewhere");
+            Assert.Equal(0, (await Child.RunAsync(new("mkfifo", [string.Format(value, folder)]))).Code);
+        }
 
         string[] page = option == "--out" ? [] : ["--out", Path.Combine(folder, "page.html")];
         var (code, output, error) =
