@@ -32,4 +32,7 @@ if (CommandLine.Mistakes(parsed) is { Count: > 0 } mistakes)
 var invocation =
     new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null };
 return await Failure.GuardAsync(parsed.GetValue(Failure.VerboseOption), () =>
-    Signals.RunAsync(async cancel => StandardStream.Checked(await parsed.InvokeAsync(invocation, cancel))));
+{
+    CommandLine.ExpectCurrentFolder();
+    return Signals.RunAsync(async cancel => StandardStream.Checked(await parsed.InvokeAsync(invocation, cancel)));
+});

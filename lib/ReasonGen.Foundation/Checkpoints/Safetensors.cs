@@ -64,10 +64,13 @@ public static class Safetensors
     /// <param name="maxShardBytes">Largest size of a shard; a larger tensor has a shard of its own.</param>
     /// <param name="storeAs">Type to store floating-point tensors in; their own when null.</param>
     /// <param name="texts">Text files to put beside them, such as config.json.</param>
+    /// <param name="replaced">Names of other files that an earlier checkpoint may have had beside its weights: removed
+    /// with it where no text has that name.</param>
     /// <exception cref="UnusableFileException">The folder cannot be written; what was in it is intact.</exception>
     public static void SaveFolder(string folder, IEnumerable<KeyValuePair<string, Tensor>> tensors,
         long maxShardBytes = UsualShardBytes,
-        ScalarType? storeAs = null, IReadOnlyDictionary<string, string>? texts = null)
+        ScalarType? storeAs = null, IReadOnlyDictionary<string, string>? texts = null,
+        IReadOnlyList<string>? replaced = null)
     {
         var shards = new List<(long Bytes, List<KeyValuePair<string, Tensor>> Tensors)>();
         foreach (var pair in tensors)
@@ -124,7 +127,8 @@ public static class Safetensors
             aside.Commit();
             string[] earlier = shards.Count == 0 ? []
                 : [.. Directory.GetFiles(folder, "model*.safetensors*"),
-                    .. Directory.GetFiles(folder, "pytorch_model*.bin*")];
+                    .. Directory.GetFiles(folder, "pytorch_model*.bin*"),
+                    .. (replaced ?? []).Select(name => Path.Combine(folder, name)).Where(File.Exists)];
             earlier.Where(path => !files.Contains(Path.GetFileName(path))).ToList().ForEach(File.Delete);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)

@@ -145,6 +145,21 @@ internal static class CommandLine
     /// <summary>The option of commands whose output a script would read.</summary>
     internal static Option<bool> JsonOption() => new("--json") { Description = "Prints json, for scripts." };
 
+    /// <summary>Refuses to begin in a folder that was deleted, where a library would end the process.</summary>
+    /// <exception cref="UsageException">The current folder is not there any more.</exception>
+    internal static void ExpectCurrentFolder()
+    {
+        try
+        {
+            _ = Directory.GetCurrentDirectory();
+        }
+        catch (IOException)
+        {
+            throw new UsageException("the folder that this was started in is not there any more: change to another "
+                + "one (cd), and start again");
+        }
+    }
+
     /// <summary>Whether an option stands on the command line, be it with its default.</summary>
     internal static bool Given(ParseResult parsed, Option option) => parsed.GetResult(option) is { Implicit: false };
 

@@ -24,7 +24,9 @@ internal static class MergeCommand
         var folder = new Argument<string>("folder") { Description = "The adapter's folder, or a model's." };
         var output = new Option<string>("--out", "-o")
         {
-            Description = "Folder of the whole model; made when missing.", Required = true,
+            Description = "Folder of the whole model; made when missing. An earlier model there is replaced, with its "
+                + "files of tokenizer, processors and chat template; other files stay.",
+            Required = true,
         };
         var baseModel = new Option<string?>("--base") { Description = "The adapter's base. Default: what it names." };
         var layout = new Option<JanusLayout?>("--layout")

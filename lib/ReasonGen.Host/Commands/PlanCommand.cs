@@ -53,7 +53,7 @@ internal static class PlanCommand
         var rows = new Option<int?>("--rows")
         {
             Description = "Rollouts of grpo sampled together. Default, as of train: 128, 64 or 32, as many as the GPU "
-                + "has room for, otherwise 16.",
+                + "has room for, otherwise 16. Here it is the maker's size that counts, in train the driver's.",
         };
         var plain =
             new Option<bool>("--no-checkpointing") { Description = "Keeps the whole graph for the backward pass." };
@@ -128,7 +128,7 @@ internal static class PlanCommand
                 {
                     model = setup.Name, stage = trained.ToString().ToLowerInvariant(), loraRank = setup.Lora?.Rank ?? 0,
                     ranks = size, setup.CheckpointActivations,
-                    rowsAtATime = trained == TrainingStage.Grpo ? setup.Rollout.RowsAtATime : (int?)null,
+                    rowsAtATime = trained == TrainingStage.Grpo ? Together(setup) : (int?)null,
                     rows = plan.Rows.Select(row => new
                     {
                         what = row.What, when = row.When.ToString().ToLowerInvariant(), row.GiB, why = row.Why,
@@ -147,8 +147,8 @@ internal static class PlanCommand
             Terminal.Console().WriteLine(
                 $"It {(fits ? "fits" : "does not fit")} one {speed.Name} ({speed.Bytes / 1e9:0} GB)."
                 + (trained == TrainingStage.Sft || together is not null ? ""
-                    : " Sampled together are as many rows as train takes there: --gpu names another GPU, "
-                        + "--rows sets them.")
+                    : " Sampled together are as many rows as train takes with that much memory, of which a driver may "
+                        + "tell more or less: --gpu names another GPU, --rows sets them.")
                 + (fits || time is null ? "" : " What follows is for one with as much memory as it takes.")
                 + (time is null ? " Time and cost are estimated for one GPU only: leave --ranks out for them." : ""));
             if (time is not null)
@@ -190,6 +190,10 @@ internal static class PlanCommand
             $"{hours:0.0} hours" + (price is { } each ? $" ({hours * each:#,0.00} at {each} an hour)" : "");
     }
 
+    // no more than a round has
+    private static int Together(TrainingSetup setup) =>
+        Math.Min(setup.Rollout.RowsAtATime, setup.Grpo.PromptsPerRound * setup.Grpo.RolloutsPerPrompt);
+
     private static MemoryPlan Print(TrainingSetup setup, TrainingStage stage, QwenConfig? judge, int ranks)
     {
         var plan = Print(MemoryPlan.Of(setup, stage, judge, ranks));
@@ -208,11 +212,10 @@ internal static class PlanCommand
         var trained = setup.Lora is { } lora
             ? $"LoRA of rank {lora.Rank} (alpha {lora.Alpha:0.###}, scale {lora.Alpha / lora.Rank:0.###})"
             : "all weights";
-        var round = setup.Grpo.PromptsPerRound * setup.Grpo.RolloutsPerPrompt;
         Terminal.Console().WriteLine($"{setup.Name}, {stage.ToString().ToLowerInvariant()}, {trained}, "
             + $"activations {(setup.CheckpointActivations ? "checkpointed" : "kept")}"
             + (stage == TrainingStage.Sft ? ""
-                : $", {Math.Min(setup.Rollout.RowsAtATime, round)} rows sampled together")
+                : $", {Together(setup)} rows sampled together")
             + (ranks == 1 ? "" : $", on each of {ranks} GPUs"));
         var table = new Table().Border(TableBorder.Simple).AddColumn("").AddColumn("when")
             .AddColumn(new TableColumn("GiB").RightAligned())

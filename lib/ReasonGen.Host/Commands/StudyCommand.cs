@@ -25,8 +25,8 @@ internal static class StudyCommand
         };
         var output = new Option<string?>("--out", "-o")
         {
-            Description = "Folder for checkpoints and runs. Default: artifacts/study/full-seed<seed>; stages that are "
-                + "there are kept.",
+            Description = "Folder for checkpoints and runs. Default: artifacts/study/full-seed<seed>, with --trial "
+                + "trial-seed<seed> there; stages that are there are kept.",
         };
         var threads = new Option<int?>("--threads")
         {
@@ -99,7 +99,9 @@ internal static class StudyCommand
         var study = new Study(config, folder) { Cancellation = () => cancel, Start = start };
         if (start is not null)
         {
-            foreach (var missing in Foundations(study, start, wanted))
+            // what ships is had wherever this runs
+            var from = start == "data" && !Directory.Exists(start) ? Study.DataFolder() : start;
+            foreach (var missing in Foundations(study, from, wanted))
             {
                 Console.WriteLine($"{missing} is not in {start}; it is trained where it is wanted.");
             }

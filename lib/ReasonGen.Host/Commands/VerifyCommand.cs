@@ -40,21 +40,30 @@ internal static class VerifyCommand
         };
         var judge = new Option<string?>("--judge", "-j")
         {
-            Description = "Folder of a Qwen2.5-VL: checked too, and asked what the drawn images show.",
+            Description = "Folder of a Qwen2.5-VL: checked too, and asked what the drawn images show. Goes with the "
+                + "folder of a model; miniature has its own judge, and tiny has nothing to ask about.",
         };
         var output = new Option<string?>("--out", "-o") { Description = "The page. Default: verify-<name>.html." };
         var device = DeviceOption.Create();
         var command = new Command("verify", Help) { folder, judge, output, device };
-        command.SetAction((parsed, cancel) => Task.FromResult(Verify(parsed.GetValue(folder)!, parsed.GetValue(judge),
-            parsed.GetValue(output), DeviceOption.Use(parsed), cancel)));
+        command.SetAction((parsed, cancel) =>
+        {
+            var model = parsed.GetValue(folder)!;
+            CommandLine.RefuseIdle(parsed, model, (!IsBuiltIn(model), "the folder of a model", [judge]));
+            return Task.FromResult(Verify(model, parsed.GetValue(judge), parsed.GetValue(output),
+                DeviceOption.Use(parsed), cancel));
+        });
         return command;
     }
+
+    private static bool IsBuiltIn(string folder) => folder is "tiny" or "miniature" && !Directory.Exists(folder);
 
     private static int Verify(string folder, string? judgeFolder, string? output, ComputeTarget target,
         CancellationToken cancel)
     {
         var name = Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)));
         var page = output ?? $"verify-{name}.html";
+        target = IsBuiltIn(folder) && folder == "miniature" ? target.Exact : target; // as every study computes
         if (Directory.Exists(page))
         {
             throw new UsageException($"--out names a folder, {page}; give the name of a file");
@@ -141,7 +150,7 @@ internal static class VerifyCommand
                 "give the folder of a downloaded Qwen2.5-VL");
         }
 
-        var builtIn = !Directory.Exists(folder) && folder is "tiny" or "miniature";
+        var builtIn = IsBuiltIn(folder);
         if (!builtIn)
         {
             JanusPipeline.Expect(folder);
@@ -166,7 +175,7 @@ internal static class VerifyCommand
         var ((pipeline, suite, seer), noModel) = Opened("loading", () => (builtIn, folder) switch
         {
             (true, "tiny") => (TinyJanus.Open(target), VerifySuite.Tiny(), judge),
-            (true, _) => Miniature(judge),
+            (true, _) => Miniature(),
             _ => (JanusPipeline.Open(folder, target), VerifySuite.Published(), judge),
         });
         if (noModel is not null)
@@ -185,11 +194,8 @@ internal static class VerifyCommand
         }
     }
 
-    private static (JanusPipeline, VerifySuite, VerifyJudge?) Miniature(VerifyJudge? judge)
-    {
-        var (pipeline, suite, own) = MiniatureVerification.Open(new Study(StudyConfig.Smoke));
-        return (pipeline, suite, judge ?? own);
-    }
+    private static (JanusPipeline, VerifySuite, VerifyJudge?) Miniature() =>
+        MiniatureVerification.Open(new Study(StudyConfig.Smoke));
 
     private static (T? Opened, VerifyCheck? Missed) Opened<T>(string name, Func<T> open)
     {

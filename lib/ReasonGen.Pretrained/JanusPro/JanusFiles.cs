@@ -4,6 +4,7 @@
 // Reading and writing share one table: a name of the file → a view of the model's tensor.
 using ReasonGen.Checkpoints;
 using ReasonGen.Core;
+using ReasonGen.Files;
 using ReasonGen.Models;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -25,6 +26,14 @@ public static class JanusFiles
 {
     private const string Tower = "vision_model.vision_tower.", Qkv = ".attn.qkv.",
         UsedCodes = "gen_vision_model.quantize.codebook_used";
+
+    // what tells how a model is used, by the names that models are published with
+    private static readonly string[] Settings =
+    [
+        "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+        "merges.txt", "processor_config.json", "preprocessor_config.json", "chat_template.json", "chat_template.jinja",
+        "generation_config.json",
+    ];
 
     private static readonly (string Original, string Native)[] Prefixes =
     [
@@ -115,8 +124,8 @@ public static class JanusFiles
     /// <param name="storeAs">Type to store weights in; that of the model when null.</param>
     /// <param name="ids">Ids of special tokens, for the configuration of the native layout; those the model was loaded
     /// with when null.</param>
-    /// <param name="from">Folder whose files of tokenizer, processor and chat template are put beside the
-    /// weights.</param>
+    /// <param name="from">Folder whose files of tokenizer, processor and chat template are put beside the weights;
+    /// those of an earlier model that this one has not are removed. Null leaves all such files alone.</param>
     /// <exception cref="ArgumentException">The model has no understanding path, or the native layout lacks token
     /// ids.</exception>
     /// <exception cref="UnusableFileException">The folder cannot be written.</exception>
@@ -134,7 +143,9 @@ public static class JanusFiles
         }
 
         using var scope = NewDisposeScope();
-        Safetensors.SaveFolder(folder, Names(model, layout), maxShardBytes, storeAs, texts);
+        Safetensors.SaveFolder(folder, Names(model, layout), maxShardBytes, storeAs, texts,
+            from is null || Real(from) == Real(folder) ? [] : Settings);
+        static string Real(string path) => Path.TrimEndingDirectorySeparator(RealPath.Of(path));
     }
 
     /// <summary>Writes the configuration alone, for weights that come from elsewhere.</summary>

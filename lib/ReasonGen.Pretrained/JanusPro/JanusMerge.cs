@@ -14,7 +14,8 @@ public static class JanusMerge
     /// <summary>Writes a folder that the tools of a layout open, with the files of tokenizer, processor and
     /// chat template.</summary>
     /// <param name="folder">A model, or an adapter of PEFT.</param>
-    /// <param name="output">Made when missing; an earlier model in it is replaced when the new one is whole.</param>
+    /// <param name="output">Made when missing; an earlier model in it is replaced when the new one is whole, with its
+    /// files of tokenizer, processor and chat template. Other files stay.</param>
     /// <param name="layout">Names and configuration; those of the model itself when null.</param>
     /// <param name="baseModel">Base of an adapter; the folder that it names when null.</param>
     /// <returns>The layout that was written.</returns>

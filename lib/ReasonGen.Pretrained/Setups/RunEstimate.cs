@@ -19,7 +19,7 @@ namespace ReasonGen.Setups;
 /// <param name="Name">As people say it.</param>
 /// <param name="Bandwidth">Bytes of memory read.</param>
 /// <param name="Flops">Operations in bf16, dense.</param>
-/// <param name="Bytes">Of memory.</param>
+/// <param name="Bytes">Of memory, as its maker says; a driver may tell more or less.</param>
 public sealed record GpuSpeed(string Name, double Bandwidth, double Flops, double Bytes)
 {
     /// <summary>Figures of the makers.</summary>

@@ -108,6 +108,28 @@ public sealed class JanusFilesTests : IDisposable
     }
 
     [Fact]
+    public void A_model_written_over_another_leaves_none_of_its_settings_and_every_other_file()
+    {
+        var (source, output) = (TinyJanus.Write(Path.Combine(folder, "source")), Path.Combine(folder, "merged"));
+        string[] settings = ["processor_config.json", "preprocessor_config.json", "chat_template.json",
+            "chat_template.jinja", "special_tokens_map.json", "generation_config.json"];
+        string[] others = ["notes.txt", "my-tokens.json", "training_config.json"];
+        Directory.CreateDirectory(output);
+        settings.ToList().ForEach(name => File.Delete(Path.Combine(source, name)));
+        settings.Concat(others).ToList().ForEach(name => File.WriteAllText(Path.Combine(output, name), "{}"));
+
+        JanusMerge.Write(source, output);
+
+        Assert.All(settings, name => Assert.False(File.Exists(Path.Combine(output, name)), name));
+        Assert.All(others, name => Assert.True(File.Exists(Path.Combine(output, name)), name));
+
+        settings.ToList().ForEach(name => File.WriteAllText(Path.Combine(output, name), "{}"));
+        using var model = JanusFiles.Load(output, Target);
+        JanusFiles.Save(model, output, JanusLayout.Original, from: output + "/");
+        Assert.All(settings, name => Assert.True(File.Exists(Path.Combine(output, name)), name));
+    }
+
+    [Fact]
     public void Published_sizes_survive_writing_and_need_no_extra_keys()
     {
         foreach (var published in new[] { JanusConfig.Pro1B, JanusConfig.Pro7B })

@@ -72,6 +72,8 @@ public sealed class CommandLineTests
         Assert.False((bool)JObject.Parse(plan)["fitsGpu"]!);
         Assert.All(new[] { "tokensPerSecond", "stepSeconds", "hours", "cost", "hoursWithRefill", "costWithRefill" },
             name => Assert.Null((double?)JObject.Parse(plan)[name]));
+        (_, plan, _) = await Reasongen.RunApartAsync("plan", "--model", "janus-1b", "--rows", "1e9", "--json");
+        Assert.Equal(256, (int)JObject.Parse(plan)["rowsAtATime"]!); // of a round, as the text says
         var (_, held, _) = await Reasongen.RunApartAsync("inspect",
             Path.Combine(Study.DataFolder(), "checkpoints", "sft.safetensors"), "--json");
         var tensors = (JArray)JObject.Parse(held)["tensors"]!;

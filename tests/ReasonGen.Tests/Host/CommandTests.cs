@@ -62,6 +62,8 @@ public sealed class CommandTests : IDisposable
     [InlineData("plan --model janus-7b --gpu rtx4090", 0, "It does not fit one rtx4090 (24 GB).")]
     [InlineData("plan --model janus-7b --judge 7b --gpu a100", 0, "It fits one a100 (80 GB).")]
     [InlineData("plan --model janus-7b --ranks 8", 0, "estimated for one GPU only")]
+    [InlineData("plan --model janus-7b --gpu h200", 0, "of which a driver may tell more or less")]
+    [InlineData("study --help", 0, "artifacts/study/full-seed<seed>, with --trial trial-seed<seed> there")]
     [InlineData("plan --model janus-7b", 0, "400 steps: ")]
     [InlineData("plan --model janus-7b --judge 7b", 0, " with one round of rollouts a step, where the rewards")]
     [InlineData("plan --model janus-7b --price 2", 0, " at 2 an hour) with a second one of ")]

@@ -79,6 +79,19 @@ public sealed class FailureTests : IDisposable
         Assert.Equal("mine", File.ReadAllText(Path.Combine(folder, "file")));
     }
 
+    [Theory]
+    [InlineData("cd {0}", "study tokenizer --start data --out a", "nothing would be taken from the folder")]
+    [InlineData("mkdir {0}/gone; cd {0}/gone; rmdir {0}/gone", "doctor", "started in is not there any more")]
+    public async Task Whatever_folder_a_command_is_started_in_it_says_what_it_wants(string way, string command,
+        string message)
+    {
+        Assert.SkipUnless(File.Exists("/bin/bash"), "there is no bash here");
+        var (code, text) = await Bash($"{way.Replace("{0}", folder)}; exec dotnet '{Reasongen.Assembly}' {command}");
+        Assert.True(code == 2, $"exit code {code}\n{text}");
+        Assert.Contains(message, text);
+        Assert.Single(text.Trim().Split('\n'));
+    }
+
     [Fact]
     public async Task The_trace_is_there_for_those_who_ask()
     {

@@ -164,11 +164,40 @@ public sealed class VerifyTests : IDisposable
 
         string[] page = option == "--out" ? [] : ["--out", Path.Combine(folder, "page.html")];
         var (code, output, error) =
-            await Reasongen.RunApartAsync(["verify", "tiny", .. page, option, string.Format(value, folder)]);
+            await Reasongen.RunApartAsync(["verify", folder, .. page, option, string.Format(value, folder)]);
 
         Assert.True((code, output) == (2, ""), output + error);
         Assert.Contains(message, error);
         Assert.False(File.Exists(Path.Combine(folder, "page.html")));
+    }
+
+    [Theory]
+    [InlineData("tiny")]
+    [InlineData("miniature")]
+    public async Task Judge_that_would_not_be_asked_in_its_own_words_is_refused(string builtIn)
+    {
+        var page = Path.Combine(folder, "page.html");
+
+        var (code, output, error) =
+            await Reasongen.RunApartAsync("verify", builtIn, "--judge", folder, "--out", page);
+
+        Assert.True((code, output) == (2, ""), output + error);
+        Assert.Contains($"--judge goes with the folder of a model and has no effect with {builtIn}: leave it out.",
+            error);
+        Assert.False(File.Exists(page));
+    }
+
+    [Fact]
+    public async Task Page_of_the_miniature_names_the_type_that_it_computes_in()
+    {
+        var page = Path.Combine(folder, "page.html");
+
+        var (code, output, error) =
+            await Reasongen.RunApartAsync("verify", "miniature", "--device", "cpu,bf16", "--out", page);
+
+        Assert.True(code == 0, output + error);
+        Assert.Contains("miniature: all 10 checks passed", output);
+        Assert.Contains("cpu Float32", File.ReadAllText(page));
     }
 
     [Fact]
