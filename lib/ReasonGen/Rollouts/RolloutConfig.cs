@@ -7,8 +7,8 @@ public sealed record RolloutConfig
 {
     private const int MostTokens = 1 << 20; // far beyond the positions of any model; counts of tokens are added up
 
-    /// <summary>Most tokens of a rationale, begin-of-image included; 0 draws at once. Default 448 (1024 − 576); at
-    /// least 0 and at most 1048576.</summary>
+    /// <summary>Most tokens of a rationale, begin-of-image included; 0 draws at once. Default 448 (1024 − 576); in
+    /// 0…1048576.</summary>
     public int MaxTextTokens { get; init; } = 448;
 
     /// <summary>Image tokens of an image: a count, not a cap. Default 576; at least 1 and at most 1048576.</summary>
