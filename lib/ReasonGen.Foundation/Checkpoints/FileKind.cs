@@ -131,6 +131,10 @@ internal static class FileKinds
         }
     }
 
+    /// <summary>The path itself, of a file that is read at once.</summary>
+    /// <exception cref="IOException">A pipe lies there like a file.</exception>
+    internal static string NoPipe(string path) => IsNamedPipe(path) ? throw new IOException("it is a pipe") : path;
+
     /// <summary>That a pipe was given in place of a file.</summary>
     internal static UnusableFileException Pipe(string path) =>
         new(path, "it is a pipe", "write what comes out of it to a file and give that");

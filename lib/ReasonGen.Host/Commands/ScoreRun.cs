@@ -219,7 +219,7 @@ internal sealed class ScoreRun
     {
         try
         {
-            using var file = FileKinds.IsNamedPipe(path) ? throw new IOException("it is a pipe") : File.OpenRead(path);
+            using var file = File.OpenRead(FileKinds.NoPipe(path));
             var bytes = new byte[Math.Min(file.Length, most)];
             file.ReadExactly(bytes);
             return bytes;

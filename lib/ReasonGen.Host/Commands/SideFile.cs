@@ -39,8 +39,7 @@ internal static class SideFile
         Func<JValue, T?> take, string otherwise) => !File.Exists(path) ? default
         : Noted(path, what, notes, () => Member(Parsed(path), names, take, otherwise));
 
-    private static JToken Parsed(string path) => PlainJson.Parse(FileKinds.IsNamedPipe(path)
-        ? throw new IOException("it is a pipe") : File.ReadAllText(path));
+    private static JToken Parsed(string path) => PlainJson.Parse(File.ReadAllText(FileKinds.NoPipe(path)));
 
     private static T? Member<T>(JToken? value, string[] names, Func<JValue, T?> take, string otherwise)
     {

@@ -35,8 +35,8 @@ internal static class T2iParts
         RgbImage resized; // to the size at which the detector sees the image
         try
         {
-            var bytes = FileKinds.IsNamedPipe(path) ? throw new IOException("it is a pipe") : File.ReadAllBytes(path);
-            resized = UniDetImage.Resize(ScoredImage.Decode(bytes, upright: true)?.Pixels
+            resized = UniDetImage.Resize(ScoredImage.Decode(File.ReadAllBytes(FileKinds.NoPipe(path)),
+                upright: true)?.Pixels
                 ?? throw new OfficialStopException("UnidentifiedImageError",
                     $"its depth image {path} is no image, or a damaged one"));
         }
