@@ -67,7 +67,7 @@ public static class ActivationCheckpoint
                 thrown = failure.First ?? ExceptionDispatchInfo.Capture(e);
             }
 
-            handedOut?.ForEach(tensor => tensor.Dispose());
+            Release();
         }) { IsBackground = true, Name = "backward" };
         try
         {
@@ -88,17 +88,33 @@ public static class ActivationCheckpoint
     /// <summary>What a backward function gives back in place of gradients when it failed: one of no shape that fits, on
     /// which libtorch gives up, so that <see cref="Backward"/> throws.</summary>
     /// <param name="e">What it failed with.</param>
-    /// <param name="inputs">Arguments of its forward function, of which the second wants a gradient.</param>
+    /// <param name="inputs">Arguments of its forward function.</param>
     /// <param name="device">Where it computes.</param>
-    internal static List<Tensor> Failed(Exception e, int inputs, DeviceType device)
+    /// <param name="wanting">Which of them wants a gradient.</param>
+    internal static List<Tensor> Failed(Exception e, int inputs, DeviceType device, int wanting = 1)
     {
         if ((own ?? (device == DeviceType.CPU ? null : latest)) is { } failure)
         {
             Interlocked.CompareExchange(ref failure.First, ExceptionDispatchInfo.Capture(e), null);
         }
 
-        handedOut = [zeros(0, device: CPU).DetachFromDisposeScope()];
-        return [null!, handedOut[0], .. Enumerable.Repeat<Tensor>(null!, inputs - 2)];
+        return [.. HandOut([.. Enumerable.Range(0, inputs).Select(i => i == wanting ? zeros(0, device: CPU) : null)])];
+    }
+
+    /// <summary>Gradients as a backward function returns them, null where one is not wanted: detached from dispose
+    /// scopes, and this thread's until its next call or <see cref="Release"/>.</summary>
+    internal static Tensor[] HandOut(Tensor?[] gradients)
+    {
+        Release();
+        handedOut = [.. gradients.OfType<Tensor>().Select(one => one.DetachFromDisposeScope())];
+        return gradients!;
+    }
+
+    /// <summary>Lets go of what this thread's backward functions have returned, after their pass.</summary>
+    internal static void Release()
+    {
+        handedOut?.ForEach(tensor => tensor.Dispose());
+        handedOut = null;
     }
 
     // What went wrong first in a part of a pass that was computed again: libtorch calls it, and no exception passes
@@ -138,15 +154,11 @@ public static class ActivationCheckpoint
         {
             using var record = enable_grad();
             using var scope = NewDisposeScope();
-            handedOut?.ForEach(tensor => tensor.Dispose());
             Tensor[] inputs = [.. context.get_saved_variables()
                 .Select(input => input.requires_grad ? input.detach().requires_grad_() : input)];
             ((Func<Tensor[], Tensor>)context.get_data("part"))(inputs).backward([gradient]);
             gradient.Dispose();
-            Tensor?[] gradients =
-                [.. inputs.Select(input => input.requires_grad ? input.grad?.DetachFromDisposeScope() : null)];
-            handedOut = [.. gradients.OfType<Tensor>()];
-            return [null!, .. gradients.Select(tensor => tensor!)]; // null: not wanted
+            return [null!, .. HandOut([.. inputs.Select(input => input.requires_grad ? input.grad : null)])];
         }
     }
 }

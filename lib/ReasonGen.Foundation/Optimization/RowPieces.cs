@@ -106,6 +106,7 @@ internal static class RowPieces
                 using var part = NewDisposeScope();
                 var some = autograd.grad([done[piece].Output], weights, [Of(gradient, piece)], allow_unused: true);
                 done[piece].Output.Dispose();
+                ActivationCheckpoint.Release();
                 return [.. some.Select(one => one is { IsInvalid: false } ? one.DetachFromDisposeScope() : null)];
             }
         }

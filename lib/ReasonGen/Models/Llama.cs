@@ -91,6 +91,32 @@ internal sealed class LlamaModel : Module
         return norm.forward(x).MoveToOuterDisposeScope();
     }
 
+    /// <summary>The pass over whole sequences in one kernel, with a graph or without; null where that is impossible or
+    /// no faster.</summary>
+    internal Tensor? Whole(Tensor embeddings, Tensor? attentionMask, Tensor? positionIds)
+    {
+        if (config.AttentionBias || config.RopeSections is not null || CheckpointActivations
+            || positionIds is not (null or { shape.Length: 2 })
+            || layers.Any(layer => Array.Exists(layer.Linears, linear => linear.Adapter is not null)))
+        {
+            return null;
+        }
+
+        Tensor[] weights = [.. layers.SelectMany(layer => (Tensor[])[.. layer.Linears.Select(linear => linear.Weight),
+            .. layer.Norms.Select(norm => norm.Weight)]), norm.Weight];
+        if (!FusedTraining.CanHandle(Size, weights, embeddings, attentionMask))
+        {
+            return null;
+        }
+
+        using var scope = NewDisposeScope();
+        positionIds ??= arange(Held.Of(embeddings.shape[1]), device: CPU).unsqueeze(0);
+        var (cos, sin) = Rotary.CosSin(Rotary.Angles(positionIds, config.HeadWidth, config.RopeTheta, null),
+            embeddings.dtype);
+        return FusedTraining.Run(Size, weights, embeddings, attentionMask, cos, sin, FusedTraining.LanesFor(Size))
+            .MoveToOuterDisposeScope();
+    }
+
     /// <summary>The same pass in one kernel, with the weights of now; null where it is impossible or no
     /// faster.</summary>
     /// <param name="positions">Most tokens of a sequence.</param>
@@ -107,12 +133,14 @@ internal sealed class LlamaModel : Module
 
         var at = arange(positions, device: CPU).unsqueeze(0);
         var angles = Rotary.Angles(at, config.HeadWidth, config.RopeTheta, null);
-        return new(new(config.Width, config.MlpWidth, config.Heads, config.KeyValueHeads, config.HeadWidth,
-            (float)config.RmsNormEpsilon), layers.Select(layer => new LayerValues(
-                [.. layer.modules().OfType<Linear>().Select(linear => linear.Values())],
-                [.. layer.modules().OfType<RmsNorm>().Select(norm => norm.Weight.Values<float>())])),
+        return new(Size, layers.Select(layer => new LayerValues(
+                [.. layer.Linears.Select(linear => linear.Values())],
+                [.. layer.Norms.Select(norm => norm.Weight.Values<float>())])),
             norm.Weight.Values<float>(), angles.cos().Values<float>(), angles.sin().Values<float>(), lanes.Value);
     }
+
+    private DecoderSize Size => new(config.Width, config.MlpWidth, config.Heads, config.KeyValueHeads, config.HeadWidth,
+        (float)config.RmsNormEpsilon);
 
     private static Tensor Checkpointed(LlamaLayer layer, Tensor x, PassContext pass)
     {
@@ -176,16 +204,21 @@ public sealed class Llama : Module
     /// <summary>[B, T] token ids → [B, T, D].</summary>
     public Tensor Embed(Tensor ids) => model.Embed(ids);
 
-    /// <summary>[B, T, D] embeddings → [B, T, D] hidden states after the final norm; see
+    /// <summary>[B, T, D] embeddings → [B, T, D] hidden states after the final norm, by the fastest way there is; see
     /// <see cref="IImageTextModel.Hidden"/>.</summary>
     public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null,
         KvCache? cache = null) =>
-        cache?.Hidden(embeddings, attentionMask, positionIds)
+        (cache is null ? Whole(embeddings, attentionMask, positionIds)
+            : cache.Hidden(embeddings, attentionMask, positionIds))
         ?? model.Forward(embeddings, attentionMask, positionIds, cache);
 
     /// <summary><see cref="Hidden"/> by the model's own operators.</summary>
     internal Tensor Pass(Tensor embeddings, Tensor? attentionMask, Tensor? positionIds, KvCache? cache) =>
         model.Forward(embeddings, attentionMask, positionIds, cache);
+
+    /// <summary><see cref="Hidden"/> of whole sequences in one kernel; null where it cannot be.</summary>
+    internal Tensor? Whole(Tensor embeddings, Tensor? attentionMask, Tensor? positionIds) =>
+        model.Whole(embeddings, attentionMask, positionIds);
 
     /// <summary>A faster pass for a cache of so many tokens.</summary>
     internal FusedDecoder? Fuse(int positions, int? lanes = null) => model.Fuse(positions, lanes);

@@ -94,7 +94,14 @@ internal sealed class LlamaLayer : Module
         input_layernorm = new RmsNorm(config.Width, config.RmsNormEpsilon, device, type);
         post_attention_layernorm = new RmsNorm(config.Width, config.RmsNormEpsilon, device, type);
         RegisterComponents();
+        (Linears, Norms) = ([.. modules().OfType<Linear>()], [input_layernorm, post_attention_layernorm]);
     }
+
+    /// <summary>Query, key, value, output, gate, up and down.</summary>
+    internal Linear[] Linears { get; }
+
+    /// <summary>Before attention and before the MLP.</summary>
+    internal RmsNorm[] Norms { get; }
 
     internal Tensor Forward(Tensor x, PassContext pass)
     {

@@ -20,6 +20,7 @@ public sealed class PolicySampler(
     private readonly RolloutSampler sampler = new(model, tokenizer.Special, config);
 
     internal const int ImagesAtATime = 16; // decoded together on a GPU
+    private const int SmallImagesAtATime = 24, CodesOfSmallImage = 256; // on a CPU, on each thread
 
     public RolloutConfig Config => sampler.Config;
 
@@ -115,14 +116,16 @@ public sealed class PolicySampler(
     public RgbImage[] Images(RolloutBatch rollouts)
     {
         using var scope = NewDisposeScope();
-        var most = device.type == DeviceType.CPU ? Config.RowsAtATime : Math.Min(Config.RowsAtATime, ImagesAtATime);
-        int rows = Math.Min(most, rollouts.Count), passes = (rollouts.Count + rows - 1) / rows;
-        return [.. Enumerable.Range(0, passes).SelectMany(pass =>
+        var small = device.type == DeviceType.CPU && rollouts.ImageCodes.shape[1] <= CodesOfSmallImage;
+        var most = small ? SmallImagesAtATime : device.type == DeviceType.CPU ? int.MaxValue : ImagesAtATime;
+        int rows = Math.Min(Math.Min(most, Config.RowsAtATime), rollouts.Count);
+        var passes = (rollouts.Count + rows - 1) / rows;
+        return [.. ParallelParts.Run(passes, pass =>
         {
             using var some = NewDisposeScope();
             var codes = rollouts.ImageCodes.narrow(0, pass * rows, Math.Min(rows, rollouts.Count - pass * rows));
             return ImageTensors.FromTensor(model.DecodeImage(codes));
-        })];
+        }, small ? get_num_threads() : 1).SelectMany(images => images)];
     }
 }
 
