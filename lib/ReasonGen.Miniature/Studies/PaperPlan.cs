@@ -10,15 +10,24 @@ public sealed record PaperItem(long Seed, string Stage, StudyRun? Run = null)
     public string Id => $"seed{Seed}/{Stage}";
 
     /// <summary>Stages of the same seed that must be there before.</summary>
-    public IReadOnlyList<string> Needs => Stage switch
+    public IReadOnlyList<string> Needs
     {
-        _ when Run is { LongSft: true } or { WithoutSft: true } => ["tokenizer", "base"],
-        _ when Run is { Judge: { } judge } => ["tokenizer", "base", "sft", judge],
-        _ when Run is not null || Study.Judges.Contains(Stage) => ["tokenizer", "base", "sft"],
-        "sft" => ["tokenizer", "base"],
-        "base" => ["tokenizer"],
-        _ => [],
-    };
+        get
+        {
+            var (stage, copies) = NearEqualCodes.Read(Stage);
+            copies = Run?.CodeCopies ?? copies;
+            string before = NearEqualCodes.Name("base", copies), tuned = NearEqualCodes.Name("sft", copies);
+            return stage switch
+            {
+                _ when Run is { LongSft: true } or { WithoutSft: true } => ["tokenizer", before],
+                _ when Run is { Judge: { } judge } => ["tokenizer", before, tuned, judge],
+                _ when Run is not null || Study.Judges.Contains(Stage) => ["tokenizer", before, tuned],
+                "sft" => ["tokenizer", before],
+                "base" => ["tokenizer"],
+                _ => [],
+            };
+        }
+    }
 }
 
 /// <summary>The table of the paper's study: which runs there are, and in which order they are made, so that a study
@@ -71,13 +80,15 @@ public static class PaperPlan
     private static IEnumerable<StudyRun> Uninformed =>
         ManyFlips.SelectMany(flips => Noisy(flips, 1, StudyPart.Figure6));
 
-    /// <summary>What might make entropy explode: judges that carry little information first.</summary>
+    /// <summary>What might make entropy explode: judges that carry little information first. Copies of codes stand on
+    /// foundations of their own, which take longer than the run.</summary>
     public static IReadOnlyList<StudyRun> Figure6 { get; } =
     [
         .. Uninformed, None("few-tokens") with { Tasks = ["single_object", "colors"] },
         None("8-updates") with { UpdatesFactor = 4 },
         None("8-updates-clip-1") with { UpdatesFactor = 4, ClipRange = 1 },
         None("long") with { StepsFactor = 5 },
+        None("codes-4") with { CodeCopies = 4 },
         .. ManyFlips.SelectMany(flips => Noisy(flips, 2, StudyPart.Figure6)),
     ];
 

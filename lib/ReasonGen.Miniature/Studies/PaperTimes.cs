@@ -18,6 +18,7 @@ public sealed class PaperTimes
 {
     private const string FileName = "times.json", Rollout = "rollout", Rl = "rl", Sft = "sft";
     private const int TrialSteps = 4;
+    private const double ShareOfCodes = 0.1; // of a step, what the 320 codes take
     private readonly PaperWork work;
     private readonly Dictionary<string, double> seconds = [];
     private readonly List<PaperItem> open = [];
@@ -38,7 +39,8 @@ public sealed class PaperTimes
             }
 
             found.Add((Kind(item), record.Seconds / record.Count));
-            if (record.Results["measured_seconds"] is JValue { Value: double measured } && item.Stage != "base")
+            if (record.Results["measured_seconds"] is JValue { Value: double measured }
+                && NearEqualCodes.Read(item.Stage).Stage != "base")
             {
                 found.Add((Rollout, measured / Study.RolloutsMeasured(work.Config)));
             }
@@ -55,7 +57,7 @@ public sealed class PaperTimes
     public IReadOnlyList<PaperItem> Open => open;
 
     /// <summary>Whether a time is known for each kind of item that is to be made.</summary>
-    public bool Known => open.All(item => seconds.ContainsKey(Kind(item))) && seconds.ContainsKey(Rollout);
+    public bool Known => open.All(item => double.IsFinite(OfStep(item))) && seconds.ContainsKey(Rollout);
 
     /// <summary>Takes the times of a few steps on an untrained model, and keeps them.</summary>
     public void Calibrate()
@@ -101,13 +103,15 @@ public sealed class PaperTimes
         var config = work.Config;
         var steps = item switch
         {
-            { Run: { } run } => run.Steps(config), { Stage: "tokenizer" } => config.TokenizerSteps,
-            { Stage: "base" } => config.BaseSteps, { Stage: "sft" } => config.SftSteps, _ => config.JudgeSteps,
+            { Run: { } run } => run.Steps(config), _ => NearEqualCodes.Read(item.Stage).Stage switch
+            {
+                "tokenizer" => config.TokenizerSteps, "base" => config.BaseSteps, "sft" => config.SftSteps,
+                _ => config.JudgeSteps,
+            },
         };
         var drawn = item.Stage == "tokenizer" ? 0 : Study.Judges.Contains(item.Stage)
             ? config.JudgeImages + 2 * config.JudgeTestImages : Study.RolloutsMeasured(config);
-        return steps * seconds.GetValueOrDefault(Kind(item), double.NaN)
-            + drawn * seconds.GetValueOrDefault(Rollout, double.NaN);
+        return steps * OfStep(item) + drawn * seconds.GetValueOrDefault(Rollout, double.NaN);
     }
 
     /// <summary>How much is done, and how long the rest takes, in words.</summary>
@@ -118,10 +122,18 @@ public sealed class PaperTimes
     public static string Clock(double seconds) => seconds >= 3600 ? Text($"{seconds / 3600:0.0} h")
         : seconds >= 100 ? Text($"{seconds / 60:0} min") : Text($"{seconds:0} s");
 
-    private static string Kind(PaperItem item) => item switch
+    // with more codes, where none such was made yet: longer by what their head and table have more to do
+    private double OfStep(PaperItem item) => seconds.TryGetValue(Kind(item), out var own) ? own
+        : seconds.GetValueOrDefault(PlainKind(item), double.NaN) * (1 + ShareOfCodes * (Copies(item) - 1));
+
+    private static string Kind(PaperItem item) => NearEqualCodes.Name(PlainKind(item), Copies(item));
+
+    private static int Copies(PaperItem item) => item.Run?.CodeCopies ?? NearEqualCodes.Read(item.Stage).Copies;
+
+    private static string PlainKind(PaperItem item) => item switch
     {
         { Run.LongSft: true } => Sft, { Run.Judge: { } judge, Run.JudgeAsNoise: false } => $"{Rl}-{judge}",
-        { Run: not null } => Rl, _ => item.Stage,
+        { Run: not null } => Rl, _ => NearEqualCodes.Read(item.Stage).Stage,
     };
 
     private IEnumerable<(string Kind, double Seconds)> Calibrated()

@@ -135,10 +135,11 @@ public sealed class PaperWork(StudyConfig config, string folder, IReadOnlyList<P
             return;
         }
 
+        var (stage, copies) = NearEqualCodes.Read(item.Stage);
         var made = item switch
         {
-            { Run: { } run } => study.Run(run), { Stage: "tokenizer" } => study.ImageTokenizer(),
-            { Stage: "base" } => study.Base(), _ => study.Sft(),
+            { Run: { } run } => study.Run(run), _ when stage == "tokenizer" => study.ImageTokenizer(),
+            _ when stage == "base" => study.Base(copies), _ => study.Sft(copies),
         };
         made.Model.Dispose();
     }

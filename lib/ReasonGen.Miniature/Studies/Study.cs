@@ -111,18 +111,34 @@ public sealed partial class Study
         [$"checkpoints/{stage}.safetensors", $"runs/{stage}.csv", $"runs/{stage}.json"];
 
     /// <summary>A fresh model with the trained image tokenizer in it.</summary>
-    public Janus NewModel()
+    /// <param name="codeCopies">Near-equal copies of each of the tokenizer's codes that it has; at least 1.</param>
+    /// <exception cref="ArgumentOutOfRangeException">There would be no code.</exception>
+    public Janus NewModel(int codeCopies = 1)
     {
         var model = Untrained();
         TrainTokenizer(model);
         LoadWeights("tokenizer", TokenizerWeights(model));
-        return model;
+        if (codeCopies == 1)
+        {
+            return model;
+        }
+
+        using (model)
+        {
+            var enlarged = Untrained(codeCopies);
+            NearEqualCodes.Copy(model.ImageTokenizer, enlarged.ImageTokenizer, Seeds.Mix(Config.Seed, 6));
+            return enlarged;
+        }
     }
 
     /// <summary>A model with weights from the seed alone; in fp32, as the recorded runs, on whatever device.</summary>
-    public Janus Untrained()
+    /// <param name="codeCopies">Times as many image codes as the miniature has; at least 1.</param>
+    /// <exception cref="ArgumentOutOfRangeException">There would be no code.</exception>
+    public Janus Untrained(int codeCopies = 1)
     {
-        var model = new Janus(JanusConfig.Mini(Tokenizer.VocabularySize), ComputeTarget.Default.Exact);
+        var config = JanusConfig.Mini(Tokenizer.VocabularySize);
+        config = config with { ImageTokenizer = NearEqualCodes.Of(config.ImageTokenizer, codeCopies) };
+        var model = new Janus(config, ComputeTarget.Default.Exact);
         model.Initialize(Seeds.Mix(Config.Seed, 1));
         return model;
     }
@@ -133,7 +149,7 @@ public sealed partial class Study
     public Janus Load(string stage)
     {
         _ = Record(stage); // what is read is what was recorded
-        var model = NewModel();
+        var model = NewModel(CopiesOf(stage));
         LoadWeights(stage, Weights(model));
         return model;
     }
@@ -235,6 +251,10 @@ public sealed partial class Study
 
     private static bool IsBase(string stage) => stage is "base" or "sft" ? stage == "base"
         : throw new ArgumentException($"supervised training is of 'base' or 'sft', not of '{stage}'", nameof(stage));
+
+    // near-equal copies of each code that the model of a stage has
+    private int CopiesOf(string stage) =>
+        runs.TryGetValue(stage, out var run) ? run.CodeCopies : NearEqualCodes.Read(stage).Copies;
 
     private static ArgumentException NoArm(string arm) =>
         new($"there is no arm '{arm}'; there are {string.Join(", ", Arms.Concat(JudgeArms))}", nameof(arm));

@@ -233,7 +233,7 @@ public sealed partial class Study
             ? throw Wrong(".json", $"its results lack '{unmeasured}'") : record;
     }
 
-    private static string[] ColumnsOf(string stage) => stage switch
+    private static string[] ColumnsOf(string stage) => NearEqualCodes.Read(stage).Stage switch
     {
         "tokenizer" => ["step", "loss", "squared_error", "codes_in_use", "perplexity", "seconds"],
         "base" or "sft" or "sft-long" =>
@@ -259,11 +259,12 @@ public sealed partial class Study
         .FirstOrDefault(steps => steps is not null);
 
     // The settings with which this study makes a stage, as they are recorded.
-    private JObject SettingsOf(string stage) => stage switch
+    private JObject SettingsOf(string stage) => NearEqualCodes.Read(stage).Stage switch
     {
         "tokenizer" => JObject.FromObject(TokenizerSettings),
         _ when runs.TryGetValue(stage, out var run) => SettingsOf(run),
-        "base" or "sft" => SettingsOfSft(IsBase(stage) ? Config.BaseSteps : Config.SftSteps),
+        "base" => SettingsOfSft(Config.BaseSteps, CopiesOf(stage)),
+        "sft" => SettingsOfSft(Config.SftSteps, CopiesOf(stage)),
         _ when Judges.Contains(stage) => new()
         {
             ["training"] = JObject.FromObject(JudgeSettings(Config.JudgeSteps)),
@@ -276,11 +277,15 @@ public sealed partial class Study
         },
     };
 
-    private static JObject SettingsOfSft(int steps) => new()
+    private static JObject SettingsOfSft(int steps, int codeCopies)
     {
-        ["sft"] = JObject.FromObject(SftConfig.Mini(steps)),
-        ["data"] = JObject.FromObject(new WorldBatchConfig()),
-    };
+        var settings = new JObject
+        {
+            ["sft"] = JObject.FromObject(SftConfig.Mini(steps)),
+            ["data"] = JObject.FromObject(new WorldBatchConfig()),
+        };
+        return NearEqualCodes.AddTo(settings, codeCopies);
+    }
 
     private VqTrainerConfig TokenizerSettings =>
         new() { TotalSteps = Config.TokenizerSteps, Seed = Seeds.Mix(Config.Seed, 2) };

@@ -65,6 +65,10 @@ public sealed record StudyRun(string Name, StudyPart Part)
     /// <summary>Times as many steps. Default 1.</summary>
     public int StepsFactor { get; init; } = 1;
 
+    /// <summary>Near-equal copies of each image code that the model has; the run starts from foundations of its own
+    /// with as many (<see cref="NearEqualCodes"/>). Default 1; at least 1, and 1 where a judge rewards.</summary>
+    public int CodeCopies { get; init; } = 1;
+
     /// <summary>Tasks that prompts are drawn from; empty for all six.</summary>
     public IReadOnlyList<string> Tasks { get; init; } = [];
 
@@ -94,15 +98,15 @@ public sealed record StudyRun(string Name, StudyPart Part)
     internal JObject Settings(StudyConfig config)
     {
         var entropy = Entropy();
-        return new()
+        return NearEqualCodes.AddTo(new()
         {
-            ["steps"] = Steps(config), ["start"] = WithoutSft ? "base" : "sft",
+            ["steps"] = Steps(config), ["start"] = NearEqualCodes.Name(WithoutSft ? "base" : "sft", CodeCopies),
             ["entropy"] = new JObject { ["term"] = entropy.Name, ["settings"] = entropy.Settings },
             ["reward"] = new JObject
             {
                 ["judge"] = Judge ?? "detector", ["errors_at_random"] = JudgeAsNoise, ["flips"] = Flips,
             },
             ["tasks"] = new JArray(Tasks),
-        };
+        }, CodeCopies);
     }
 }

@@ -21,8 +21,9 @@ public sealed partial class Study
     public StageResult Run(StudyRun run)
     {
         Register(run);
-        return run.LongSft ? Supervised(run.Name, Base, run.Steps(Config), "sft")
-            : Stage(run.Name, () => (run.WithoutSft ? Base() : Sft()).Model,
+        var copies = run.CodeCopies;
+        return run.LongSft ? Supervised(run.Name, () => Base(copies).Model, run.Steps(Config), "sft")
+            : Stage(run.Name, () => (run.WithoutSft ? Base(copies) : Sft(copies)).Model,
                 (model, record) => Reinforce(run, model, record));
     }
 
@@ -100,7 +101,7 @@ public sealed partial class Study
     {
         if (run.LongSft)
         {
-            return SettingsOfSft(run.Steps(Config));
+            return SettingsOfSft(run.Steps(Config), run.CodeCopies);
         }
 
         var settings = run.Settings(Config);

@@ -23,10 +23,14 @@ public sealed partial class Study
     }
 
     /// <summary>The base model: prompt → image, and some prompt → rationale.</summary>
-    public StageResult Base() => Supervised("base", null, Config.BaseSteps, "base");
+    /// <param name="codeCopies">Near-equal copies of each image code; at least 1.</param>
+    public StageResult Base(int codeCopies = 1) => Supervised(NearEqualCodes.Name("base", codeCopies),
+        () => NewModel(codeCopies), Config.BaseSteps, "base");
 
     /// <summary>The base model after supervised fine-tuning on prompt → rationale → image.</summary>
-    public StageResult Sft() => Supervised("sft", Base, Config.SftSteps, "sft");
+    /// <param name="codeCopies">Near-equal copies of each image code; at least 1.</param>
+    public StageResult Sft(int codeCopies = 1) => Supervised(NearEqualCodes.Name("sft", codeCopies),
+        () => Base(codeCopies).Model, Config.SftSteps, "sft");
 
     /// <summary>An arm of reinforcement learning, by name; see <see cref="Arms"/>.</summary>
     public StageResult Rl(string arm)
@@ -80,8 +84,8 @@ public sealed partial class Study
         return results;
     }
 
-    private StageResult Supervised(string stage, Func<StageResult>? before, int steps, string data) =>
-        Stage(stage, () => before?.Invoke().Model ?? NewModel(), (model, record) =>
+    private StageResult Supervised(string stage, Func<Janus> start, int steps, string data) =>
+        Stage(stage, start, (model, record) =>
         {
             using var trainer = SftTrainer(model, data, steps);
             RunSteps(stage, record, steps, () => (int)trainer.StepCount, trainer.Save, trainer.Resume,
@@ -114,7 +118,8 @@ public sealed partial class Study
 
         var record = NewRecord(stage);
         train(model, record);
-        Keep(stage, Weights(model), record, () => Measure(model, stage != "base", Config.BenchmarkPromptsPerTask));
+        Keep(stage, Weights(model), record, () =>
+            Measure(model, NearEqualCodes.Read(stage).Stage != "base", Config.BenchmarkPromptsPerTask));
         return new(model, record);
     }
 

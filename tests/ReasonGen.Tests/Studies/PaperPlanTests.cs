@@ -44,6 +44,23 @@ public sealed class PaperPlanTests
     }
 
     [Fact]
+    public void Copies_of_codes_stand_on_foundations_of_their_own()
+    {
+        var found = PaperPlan.Find("seed6/none-codes-4", 6)!;
+        Assert.Equal((4, 0.0), (found.Run!.CodeCopies, found.Run.Alpha));
+        Assert.Equal(["tokenizer", "base-codes-4", "sft-codes-4"], found.Needs);
+        Assert.Equal(["seed6/tokenizer", "seed6/base-codes-4", "seed6/sft-codes-4", "seed6/none-codes-4"],
+            PaperPlan.WithNeeds([found]).Select(item => item.Id));
+        Assert.Equal(["tokenizer", "base-codes-4"], PaperPlan.Find("seed6/sft-codes-4", 6)!.Needs);
+        Assert.Equal(["tokenizer"], PaperPlan.Find("seed6/base-codes-4", 6)!.Needs);
+        string[] tries = [.. PaperPlan.Figure6.Select(run => run.Name)];
+        Assert.Equal("none-codes-4", tries[Array.IndexOf(tries, "none-long") + 1]);
+        Assert.Equal(["none-codes-4"], PaperPlan.Items(5).Where(item => item.Run?.CodeCopies > 1)
+            .Select(item => item.Stage)); // of one seed
+        Assert.Equal("sft-codes-4", (string?)found.Run.Settings(StudyConfig.Full)["start"]);
+    }
+
+    [Fact]
     public void No_two_runs_are_the_same_experiment()
     {
         StudyRun[] runs = [.. PaperPlan.Arms, .. PaperPlan.Noise, .. PaperPlan.Map, .. PaperPlan.Figure6];

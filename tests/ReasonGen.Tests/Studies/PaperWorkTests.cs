@@ -1,5 +1,7 @@
+using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
 using ReasonGen.Files;
+using ReasonGen.Models;
 using ReasonGen.Studies;
 using ReasonGen.World;
 using Xunit;
@@ -91,15 +93,57 @@ public sealed class PaperWorkTests : IDisposable
     }
 
     [Fact]
-    public void An_interrupted_study_goes_on_to_the_same_bits_and_repeats_nothing()
+    public void Copies_of_codes_are_made_told_of_and_gathered()
     {
-        Work("whole", 1, ["none-flips-0.1"]).Run();
+        Work("codes", 1, ["none"]).Run();
+        var work = Work("codes", 1, ["none", "none-codes-4"]);
+        var times = new PaperTimes(work);
+        Assert.True(times.Known); // of those without copies
+        Assert.Equal(["base-codes-4", "sft-codes-4", "none-codes-4"], times.Open.Select(item => item.Stage));
+        Assert.All(times.Open, item => Assert.InRange(times.Of(item), 0.001, 600));
+        work.Run();
+        Assert.Empty(work.Failed);
+
+        // a command that asked for the others gathers these, too
+        Assert.Equal(7, PaperFiles.Collect(Work("codes", 1, ["none"]), folder, all: true).Items);
+        var study = PaperStudy.Load(folder);
+        Assert.Equal(["base", "base-codes-4", "none", "none-codes-4", "sft", "sft-codes-4"], study.Arms.Order());
+        Assert.Equal(["none", "none-codes-4"], study.Arms.Order().Where(arm => study[arm].HasCurves));
+        foreach (var stage in study.Arms)
+        {
+            var codes = study.Settings(stage)["codes"];
+            Assert.Equal(stage.EndsWith("-codes-4") ? (4, NearEqualCodes.Spread) : null,
+                codes is null ? default((int, double)?) : ((int)codes["copies"]!, (double)codes["spread"]!));
+            using var model = Made(stage);
+            Assert.Equal(codes is null ? 320 : 1280, model.CodebookSize);
+        }
+
+        Assert.Equal("sft-codes-4", (string?)study.Settings("none-codes-4")["start"]);
+        Assert.All(work.Items.Skip(1), item => Assert.Contains($"--run {item.Id}", work.Recorded(item)!.Command));
+        var sft = study.Settings("sft");
+        sft["codes"] = study.Settings("sft-codes-4")["codes"];
+        Assert.Equal(sft, study.Settings("sft-codes-4"), JToken.EqualityComparer);
+
+        Janus Made(string stage)
+        {
+            var made = new Study(Tiny, Path.Combine(folder, "codes", "seed1"));
+            return stage.StartsWith("none")
+                ? made.Run(PaperPlan.Find($"seed1/{stage}", 1)!.Run!).Model : made.Load(stage);
+        }
+    }
+
+    [Theory]
+    [InlineData("none-flips-0.1", "sft")]
+    [InlineData("none-codes-4", "sft-codes-4")]
+    public void An_interrupted_study_goes_on_to_the_same_bits_and_repeats_nothing(string run, string foundation)
+    {
+        Work("whole", 1, [run]).Run();
         // at each begin of an item, and in the middle of the steps of one
         for (var ends = false; !ends;)
         {
             using var interrupt = new CancellationTokenSource();
             var begun = 0;
-            var cut = Work("cut", 1, ["none-flips-0.1"], interrupt.Token, line =>
+            var cut = Work("cut", 1, [run], interrupt.Token, line =>
             {
                 if (line.EndsWith("begins") && ++begun == 2)
                 {
@@ -113,7 +157,7 @@ public sealed class PaperWorkTests : IDisposable
                 File.GetLastWriteTimeUtc(RecordOf(cut.Items.Single(item => item.Id == done.Key)))));
         }
 
-        foreach (var file in new[] { "checkpoints/none-flips-0.1.safetensors", "checkpoints/sft.safetensors" })
+        foreach (var file in new[] { $"checkpoints/{run}.safetensors", $"checkpoints/{foundation}.safetensors" })
         {
             Assert.Equal(File.ReadAllBytes(Path.Combine(folder, "whole", "seed1", file)),
                 File.ReadAllBytes(Path.Combine(folder, "cut", "seed1", file)));
