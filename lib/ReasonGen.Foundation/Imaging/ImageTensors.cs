@@ -36,9 +36,8 @@ public static class ImageTensors
     {
         using var scope = NewDisposeScope();
         int height = (int)values.shape[2], width = (int)values.shape[3], size = height * width * 3;
-        var bytes = values.detach().to(ScalarType.Float32).add(1).div(2).mul(255).clamp(0, 255).to(ScalarType.Byte)
-            .permute(0, 2, 3, 1)
-            .Values<byte>();
+        var bytes = values.detach().to(ScalarType.Float32).add(Held.Of(1L)).div(Held.Of(2L)).mul(Held.Of(255L))
+            .clamp(Held.Of(0L), Held.Of(255L)).to(ScalarType.Byte).permute(0, 2, 3, 1).Values<byte>();
         return Enumerable.Range(0, (int)values.shape[0])
             .Select(i => new RgbImage(width, height, bytes[(i * size)..((i + 1) * size)])).ToArray();
     }

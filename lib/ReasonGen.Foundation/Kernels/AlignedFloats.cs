@@ -59,9 +59,14 @@ internal static class FloatPool
     {
         lock (Spare)
         {
-            if (memory is not null && Spare.Sum(one => one.Count) + memory.Count <= MostKept)
+            if (memory is not null)
             {
                 Spare.Add(memory);
+            }
+
+            while (Spare.Sum(one => one.Count) > MostKept)
+            {
+                Spare.RemoveAt(0); // what has lain there longest
             }
         }
     }

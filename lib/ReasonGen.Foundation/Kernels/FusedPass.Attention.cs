@@ -10,7 +10,7 @@ namespace ReasonGen.Kernels;
 
 internal sealed unsafe partial class FusedPass<L, V>
 {
-    private const float Hidden = -1e30f;
+    private const float Hidden = float.NegativeInfinity;
 
     // what attention over the longest of these rows needs besides
     private long AttentionScratch(int[][] rows)

@@ -67,7 +67,8 @@ internal sealed unsafe partial class FusedPass<L, V> : IFusedPass where L : ILan
         {
             var block = Begin(rows);
             Copy((float*)Address(from), block, block.Layers[0].X, fromPanels: false);
-            var scratch = FloatPool.Rent((long)block.Count * size.MlpWidth + AttentionScratch(rows));
+            var scratch = FloatPool.Rent((long)block.Count * Math.Max(size.MlpWidth, size.Width)
+                + AttentionScratch(rows));
             for (var l = 0; l < layers.Length; l++)
             {
                 Forward(layers[l], block, block.Layers[l], scratch.Address,
@@ -149,7 +150,7 @@ internal sealed unsafe partial class FusedPass<L, V> : IFusedPass where L : ILan
             Of(norms[2 * l]), Of(norms[2 * l + 1])]), Of(norms[^1])];
         Release();
         return gradients;
-        Tensor Of(AlignedFloats norm) => tensor(new Span<float>(norm.Address, size.Width).ToArray());
+        Tensor Of(AlignedFloats norm) => tensor(new Span<float>(norm.Address, size.Width).ToArray(), device: CPU);
     }
 
     private void Release() => Array.ForEach(layers, layer =>

@@ -21,7 +21,8 @@ internal static class FusedTraining
     /// before the MLP.</summary>
     internal const int WeightsOfLayer = 9;
 
-    private const int FewestTokens = 64; // for fewer, packing the weights takes longer than the pass
+    private const int FewestTokens = 256; // for fewer, packing the weights takes too long beside the pass
+    private const long MostWeights = 1 << 21; // which each pass packs twice
 
     /// <summary>Whether a decoder without biases and a pass over such tokens are of the kind that this computes.
     /// </summary>
@@ -33,7 +34,7 @@ internal static class FusedTraining
         x is { dtype: ScalarType.Float32, device_type: DeviceType.CPU, shape: [var rows, var tokens, var width] }
         && width == size.Width && rows * tokens >= FewestTokens
         && (mask is null || mask.shape is [var masks, var columns] && masks == rows && columns == tokens)
-        && LanesFor(size) > 0 && FusedDecoder.Pays(weights);
+        && LanesFor(size) > 0 && FusedDecoder.Pays(weights) && weights.Sum(weight => weight.numel()) <= MostWeights;
 
     /// <summary>Values of the widest vector that this processor has and the sizes are made of; 0 where there is
     /// none.</summary>
@@ -79,24 +80,39 @@ internal static class FusedTraining
         public override Tensor forward(autograd.AutogradContext context, params object[] arguments)
         {
             context.save_data("pass", arguments[0]);
-            context.save_data("wanted", arguments[1..].Cast<Tensor>().Select(one => one.requires_grad).ToArray());
+            context.save_data("wanted", arguments.Select(one => one is Tensor { requires_grad: true } input
+                ? input.shape : null).ToArray());
             return ((IFusedPass)arguments[0]).Forward((Tensor)arguments[1], true);
         }
 
         public override List<Tensor> backward(autograd.AutogradContext context, Tensor gradient)
         {
-            var wanted = (bool[])context.get_data("wanted");
+            List<Tensor> answer = [];
+            try
+            {
+            }
+            finally // nothing is broken off in here: libtorch waits for an answer
+            {
+                answer = Gradients(context, gradient);
+            }
+
+            return answer;
+        }
+
+        private static List<Tensor> Gradients(autograd.AutogradContext context, Tensor gradient)
+        {
+            var wanted = (long[]?[])context.get_data("wanted");
             try
             {
                 using var free = no_grad();
                 Tensor[] all = ((IFusedPass)context.get_data("pass")).Backward(gradient);
                 gradient.Dispose();
                 return [null!, .. ActivationCheckpoint.HandOut(
-                    [.. all.Select((one, i) => wanted[i] ? one : null)])];
+                    [.. all.Select((one, i) => wanted[i + 1] is null ? null : one)])];
             }
             catch (Exception e)
             {
-                return ActivationCheckpoint.Failed(e, wanted.Length + 1, DeviceType.CPU, wanted.IndexOf(true) + 1);
+                return ActivationCheckpoint.Failed(e, wanted, DeviceType.CPU);
             }
         }
     }

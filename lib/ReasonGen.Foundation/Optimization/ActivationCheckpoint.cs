@@ -85,20 +85,49 @@ public static class ActivationCheckpoint
         thrown?.Throw();
     }
 
-    /// <summary>What a backward function gives back in place of gradients when it failed: one of no shape that fits, on
-    /// which libtorch gives up, so that <see cref="Backward"/> throws.</summary>
-    /// <param name="e">What it failed with.</param>
-    /// <param name="inputs">Arguments of its forward function.</param>
-    /// <param name="device">Where it computes.</param>
-    /// <param name="wanting">Which of them wants a gradient.</param>
-    internal static List<Tensor> Failed(Exception e, int inputs, DeviceType device, int wanting = 1)
+    /// <summary>A backward pass of parts that must not fail while libtorch calls them, as one of
+    /// <c>autograd.grad</c>, which would take the process with it. What one of them throws is thrown here, after the
+    /// pass.</summary>
+    internal static T Unfailing<T>(Func<T> pass)
     {
-        if ((own ?? (device == DeviceType.CPU ? null : latest)) is { } failure)
+        var before = own;
+        try
+        {
+            own = new Failure { GoesOn = true };
+            var result = pass();
+            if (own.First is { } first)
+            {
+                first.Throw();
+            }
+
+            return result;
+        }
+        finally
+        {
+            own = before;
+            Release();
+        }
+    }
+
+    /// <summary>What a backward function gives back in place of gradients when it failed: one of no shape that fits, on
+    /// which libtorch gives up, so that <see cref="Backward"/> throws; or zeros, in a pass that is
+    /// <see cref="Unfailing"/>.</summary>
+    /// <param name="e">What it failed with.</param>
+    /// <param name="wanted">Shape of each argument of its forward function that wants a gradient, at least one; null
+    /// for the others.</param>
+    /// <param name="device">Where it computes.</param>
+    internal static List<Tensor> Failed(Exception e, long[]?[] wanted, DeviceType device)
+    {
+        var failure = own ?? (device == DeviceType.CPU ? null : latest);
+        if (failure is not null)
         {
             Interlocked.CompareExchange(ref failure.First, ExceptionDispatchInfo.Capture(e), null);
         }
 
-        return [.. HandOut([.. Enumerable.Range(0, inputs).Select(i => i == wanting ? zeros(0, device: CPU) : null)])];
+        var first = Array.FindIndex(wanted, shape => shape is not null);
+        return [.. HandOut([.. wanted.Select((shape, i) => failure is { GoesOn: true }
+            ? shape is null ? null : zeros(1, device: CPU).expand(shape)
+            : i == first ? zeros(0, device: CPU) : null)])];
     }
 
     /// <summary>Gradients as a backward function returns them, null where one is not wanted: detached from dispose
@@ -122,6 +151,8 @@ public static class ActivationCheckpoint
     private sealed class Failure
     {
         internal ExceptionDispatchInfo? First;
+
+        internal bool GoesOn { get; init; }
     }
 
     private sealed class Recomputed : autograd.SingleTensorFunction<Recomputed>
@@ -146,7 +177,8 @@ public static class ActivationCheckpoint
             catch (Exception e)
             {
                 var inputs = context.get_saved_variables();
-                return Failed(e, inputs.Count + 1, inputs[0].device_type);
+                return Failed(e, [null, .. inputs.Select(input => input.requires_grad ? input.shape : null)],
+                    inputs[0].device_type);
             }
         }
 

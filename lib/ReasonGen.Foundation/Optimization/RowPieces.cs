@@ -19,6 +19,11 @@ internal static class RowPieces
     private const int Most = 16; // rows of a piece
     private const long MostWeights = 1 << 23; // of which each piece holds a gradient
 
+    /// <summary>Whether this thread computes a piece, or many rows as the only thread: a model does then without
+    /// libtorch's threads where it can.</summary>
+    [field: ThreadStatic]
+    internal static bool IsPart { get; private set; }
+
     /// <summary>Computes a tensor of N rows, in pieces where that is faster: few fp32 weights on a CPU, more than 16
     /// rows and more than one libtorch thread.</summary>
     /// <param name="weights">Of the model, some of them frozen perhaps: all that gradients are wanted of.</param>
@@ -32,7 +37,7 @@ internal static class RowPieces
         Parameter[] all = [.. weights];
         if (!Pay(all, rows))
         {
-            return part(0, rows);
+            return Part(part, 0, rows, rows > Most);
         }
 
         using var scope = NewDisposeScope();
@@ -40,6 +45,21 @@ internal static class RowPieces
         // something that wants a gradient, for libtorch to go there; two values, which that of a failure does not fit
         return (is_grad_enabled() ? Joined.apply(pieces, zeros(2, device: CPU).requires_grad_())
             : pieces.Forward(false)).MoveToOuterDisposeScope();
+    }
+
+    // a part, which is one thread's work or not
+    private static Tensor Part(Func<int, int, Tensor> part, int start, int count, bool alone)
+    {
+        var before = IsPart;
+        try
+        {
+            IsPart = alone;
+            return part(start, count);
+        }
+        finally
+        {
+            IsPart = before;
+        }
     }
 
     private static bool Pay(Parameter[] weights, int rows) => rows > Most && get_num_threads() > 1
@@ -64,7 +84,7 @@ internal static class RowPieces
                 using var mode = set_grad_enabled(records); // of this thread, as all that follows
                 using var scope = NewDisposeScope();
                 ActivationCheckpoint.Recorded = false;
-                var output = part(Start(i), Start(i + 1) - Start(i)).DetachFromDisposeScope();
+                var output = Part(part, Start(i), Start(i + 1) - Start(i), true).DetachFromDisposeScope();
                 return (output, ActivationCheckpoint.Recorded);
             }, get_num_threads());
             var joined = cat([.. done.Select(piece => piece.Output.detach())]);
@@ -104,9 +124,9 @@ internal static class RowPieces
             Tensor?[] Gradients(int piece)
             {
                 using var part = NewDisposeScope();
-                var some = autograd.grad([done[piece].Output], weights, [Of(gradient, piece)], allow_unused: true);
+                var some = ActivationCheckpoint.Unfailing(() => autograd.grad([done[piece].Output], weights,
+                    [Of(gradient, piece)], allow_unused: true));
                 done[piece].Output.Dispose();
-                ActivationCheckpoint.Release();
                 return [.. some.Select(one => one is { IsInvalid: false } ? one.DetachFromDisposeScope() : null)];
             }
         }
@@ -131,7 +151,7 @@ internal static class RowPieces
             }
             catch (Exception e)
             {
-                return ActivationCheckpoint.Failed(e, 2, DeviceType.CPU);
+                return ActivationCheckpoint.Failed(e, [null, [2]], DeviceType.CPU);
             }
         }
     }

@@ -52,6 +52,7 @@ public interface IImageTextModel
     /// where the model keeps none.</summary>
     KvCache? NewCache(int rows, int tokens);
 
-    /// <summary>Images of image codes [B, I]: [B, 3, H, W] in [-1, 1] nominally.</summary>
+    /// <summary>Images of image codes [B, I]: [B, 3, H, W] in [-1, 1] nominally. On a CPU it may be called from several
+    /// threads at once.</summary>
     Tensor DecodeImage(Tensor codes);
 }

@@ -96,7 +96,8 @@ internal sealed class LlamaModel : Module
     internal Tensor? Whole(Tensor embeddings, Tensor? attentionMask, Tensor? positionIds)
     {
         if (config.AttentionBias || config.RopeSections is not null || CheckpointActivations
-            || positionIds is not (null or { shape.Length: 2 })
+            || !(positionIds is null || positionIds.shape is [var rows, var tokens]
+                && (rows == 1 || rows == embeddings.shape[0]) && tokens == embeddings.shape[1])
             || layers.Any(layer => Array.Exists(layer.Linears, linear => linear.Adapter is not null)))
         {
             return null;
@@ -208,15 +209,16 @@ public sealed class Llama : Module
     /// <see cref="IImageTextModel.Hidden"/>.</summary>
     public Tensor Hidden(Tensor embeddings, Tensor? attentionMask = null, Tensor? positionIds = null,
         KvCache? cache = null) =>
-        (cache is null ? Whole(embeddings, attentionMask, positionIds)
-            : cache.Hidden(embeddings, attentionMask, positionIds))
+        (cache is not null ? cache.Hidden(embeddings, attentionMask, positionIds)
+            : RowPieces.IsPart ? Whole(embeddings, attentionMask, positionIds) : null)
         ?? model.Forward(embeddings, attentionMask, positionIds, cache);
 
     /// <summary><see cref="Hidden"/> by the model's own operators.</summary>
     internal Tensor Pass(Tensor embeddings, Tensor? attentionMask, Tensor? positionIds, KvCache? cache) =>
         model.Forward(embeddings, attentionMask, positionIds, cache);
 
-    /// <summary><see cref="Hidden"/> of whole sequences in one kernel; null where it cannot be.</summary>
+    /// <summary><see cref="Hidden"/> of whole sequences in one kernel, as the pieces of a training step take it; null
+    /// where it cannot be. What the mask hides is 0.</summary>
     internal Tensor? Whole(Tensor embeddings, Tensor? attentionMask, Tensor? positionIds) =>
         model.Whole(embeddings, attentionMask, positionIds);
 

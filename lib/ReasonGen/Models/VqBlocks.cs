@@ -40,7 +40,7 @@ internal sealed class VqResidual : Module<Tensor, Tensor>
         using var scope = NewDisposeScope();
         var h = conv1.forward(functional.silu(norm1.forward(x)));
         h = conv2.forward(functional.silu(norm2.forward(h)));
-        return (nin_shortcut?.forward(x) ?? x).add(h).MoveToOuterDisposeScope();
+        return Operators.Add(nin_shortcut?.forward(x) ?? x, h).MoveToOuterDisposeScope();
     }
 }
 
@@ -66,9 +66,9 @@ internal sealed class VqAttention : Module<Tensor, Tensor>
         var n = norm.forward(x);
         Tensor Flat(Conv2d conv) => conv.forward(n).view(rows, channels, -1); // [B, C, h·w]
         // [B, hw, hw]
-        var weights = functional.softmax(Flat(q).transpose(1, 2).bmm(Flat(k)).mul(1 / Math.Sqrt(channels)), 2);
+        var weights = functional.softmax(Flat(q).transpose(1, 2).bmm(Flat(k)).mul(Held.Of(1 / Math.Sqrt(channels))), 2);
         var mixed = Flat(v).bmm(weights.transpose(1, 2)).view(x.shape);
-        return x.add(proj_out.forward(mixed)).MoveToOuterDisposeScope();
+        return Operators.Add(x, proj_out.forward(mixed)).MoveToOuterDisposeScope();
     }
 }
 

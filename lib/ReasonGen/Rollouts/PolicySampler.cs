@@ -122,6 +122,7 @@ public sealed class PolicySampler(
         var passes = (rollouts.Count + rows - 1) / rows;
         return [.. ParallelParts.Run(passes, pass =>
         {
+            using var free = no_grad(); // of this thread
             using var some = NewDisposeScope();
             var codes = rollouts.ImageCodes.narrow(0, pass * rows, Math.Min(rows, rollouts.Count - pass * rows));
             return ImageTensors.FromTensor(model.DecodeImage(codes));

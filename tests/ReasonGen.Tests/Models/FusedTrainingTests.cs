@@ -26,6 +26,7 @@ public sealed unsafe class FusedTrainingTests
         { 8, 6, 3, 16, 64 },
         { 16, 6, 6, 16, 64 },
         { 16, 4, 2, 32, 96 },
+        { 16, 4, 4, 32, 32 }, // an MLP narrower than the rest
     };
 
     [Theory]
@@ -94,6 +95,52 @@ public sealed unsafe class FusedTrainingTests
     }
 
     [Fact]
+    public void However_large_a_score_no_token_sees_a_later_one()
+    {
+        using var scope = NewDisposeScope();
+        using var free = no_grad();
+        using var model = Model(6, 6, 16, 64);
+        foreach (var weight in new[] { Weights(model)[0], Weights(model)[1] })
+        {
+            weight.mul_(1e16);
+        }
+
+        var (embeddings, _) = Input(model);
+        var before = model.Whole(embeddings, null, null)!.narrow(1, 0, Columns - 1);
+        embeddings.narrow(1, Columns - 1, 1).add_(1);
+        Golden.Equal(before, model.Whole(embeddings, null, null)!.narrow(1, 0, Columns - 1), "earlier tokens");
+    }
+
+    [Fact]
+    public void What_fails_in_the_backward_pass_of_a_piece_reaches_the_caller()
+    {
+        using var scope = NewDisposeScope();
+        using var model = Model(6, 6, 16, 64);
+        var (embeddings, mask) = Input(model);
+        var threads = get_num_threads();
+        set_num_threads(2);
+        try
+        {
+            var loss = RowPieces.Run(model.parameters(), 40, (start, count) =>
+            {
+                var hidden = model.Whole(embeddings, mask, null)!.narrow(0, 0, 1).expand(count, -1, -1);
+                if (start == 0)
+                {
+                    hidden.sum().backward(retain_graph: true); // its graph is spent
+                }
+
+                return hidden;
+            }).sum();
+            var thrown = Assert.Throws<InvalidOperationException>(() => ActivationCheckpoint.Backward(loss));
+            Assert.Contains("once", thrown.Message);
+        }
+        finally
+        {
+            set_num_threads(threads);
+        }
+    }
+
+    [Fact]
     public void A_graph_can_be_gone_through_once()
     {
         using var scope = NewDisposeScope();
@@ -118,6 +165,9 @@ public sealed unsafe class FusedTrainingTests
         Assert.Null(model.Whole(embeddings, mask.narrow(1, 0, Columns - 1), null));
         Assert.Null(model.Whole(embeddings.narrow(2, 0, 48), mask, null));
         Assert.Null(model.Whole(embeddings, mask, stack([positions, positions, positions])));
+        Assert.Null(model.Whole(embeddings, mask, positions.narrow(1, 0, Columns - 1)));
+        Assert.Null(model.Whole(embeddings, mask, positions.narrow(0, 0, 2)));
+        Assert.NotNull(model.Whole(embeddings, mask, positions.narrow(0, 0, 1)));
         Assert.Null(model.Whole(embeddings.narrow(0, 0, 1), mask.narrow(0, 0, 1), null)); // too few tokens
         model.CheckpointActivations = true;
         Assert.Null(model.Whole(embeddings, mask, null));
