@@ -74,7 +74,10 @@ public sealed class Lab
 
         var live = new Live(output ?? Display ?? throw new InvalidOperationException(
             "nothing says how to show progress: begin the cell with '#!import setup.cs', or set Lab.Display"));
-        var study = new Study(StudyConfig.Preset(preset, seed)) { Cancellation = () => Live.Cancellation };
+        var study = new Study(StudyConfig.Preset(preset, seed))
+        {
+            Cancellation = () => Live.Cancellation, TrainsOnDemand = true,
+        };
         study.OnStep = live.Follow();
         return new Lab(study, live);
     }

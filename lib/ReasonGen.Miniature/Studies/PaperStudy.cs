@@ -2,6 +2,7 @@ using System.Globalization;
 using Newtonsoft.Json;
 using Newtonsoft.Json.Linq;
 using ReasonGen.Checkpoints;
+using ReasonGen.Grpo;
 using ReasonGen.Scoring;
 using ReasonGen.World;
 
@@ -134,7 +135,9 @@ public sealed class PaperArm
 
     private static Interval Possible(string column, Interval of) => column switch
     {
-        "text_alpha" or "image_alpha" or "kl" or "groups" => of,
+        "text_alpha" or "image_alpha" or "kl" => of,
+        "groups" => Within(of, most: GrpoConfig.Mini.PromptsPerStep),
+        "layout_entropy" => Within(of, most: Math.Log(WorldConfig.Places.Count)),
         _ => Within(of, most: column.EndsWith("entropy") ? double.PositiveInfinity : 1),
     };
 

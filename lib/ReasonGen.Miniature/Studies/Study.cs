@@ -52,6 +52,11 @@ public sealed partial class Study
     /// made here.</summary>
     public string? Start { get; init; }
 
+    /// <summary>Whether a stage that is asked for by <see cref="Load"/>, <see cref="Record"/> or
+    /// <see cref="LoadJudge"/> is trained first, where stages are trained here and it is not there. Default
+    /// false.</summary>
+    public bool TrainsOnDemand { get; init; }
+
     /// <summary>Called after each recorded step with the record so far and the number of steps to come in
     /// all.</summary>
     public Action<RunRecord, int>? OnStep { get; set; }
@@ -143,7 +148,7 @@ public sealed partial class Study
         return model;
     }
 
-    /// <summary>Weights of a finished stage.</summary>
+    /// <summary>Weights of a finished stage; see <see cref="TrainsOnDemand"/>.</summary>
     /// <exception cref="UnusableFileException">They are not there, damaged, or of another stage, seed or
     /// configuration.</exception>
     public Janus Load(string stage)

@@ -18,11 +18,16 @@ public sealed partial class Study
 
     private readonly HashSet<string> taken = []; // stages that another study made
 
-    /// <summary>The record of a finished stage.</summary>
+    /// <summary>The record of a finished stage; see <see cref="TrainsOnDemand"/>.</summary>
     /// <exception cref="UnusableFileException">It is not there, damaged, cut short, or of another stage, seed or
     /// configuration.</exception>
     public RunRecord Record(string stage)
     {
+        if (TrainsOnDemand && !IsThere(stage))
+        {
+            Make(stage);
+        }
+
         var record = ReadRecord(Path.Combine(Folder, "runs"), stage);
         if (taken.Contains(stage))
         {

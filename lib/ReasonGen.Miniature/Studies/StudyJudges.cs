@@ -106,7 +106,7 @@ public sealed partial class Study
             nameof(stage)),
     };
 
-    /// <summary>A finished judge.</summary>
+    /// <summary>A finished judge; see <see cref="TrainsOnDemand"/>.</summary>
     /// <exception cref="UnusableFileException">It is not there, damaged, or of another seed or
     /// configuration.</exception>
     public QwenJudge LoadJudge(string stage)

@@ -36,6 +36,22 @@ public sealed partial class Study
         return Sample(count, purpose, writer, writer.Rationales);
     }
 
+    private void Make(string stage)
+    {
+        if (Judges.Contains(stage))
+        {
+            _ = Judge(stage);
+        }
+        else if (stage == "tokenizer")
+        {
+            NewModel().Dispose();
+        }
+        else
+        {
+            Trained(stage).Dispose();
+        }
+    }
+
     private Janus Trained(string stage) => (stage == "base" ? Base() : stage == "sft" ? Sft() : Rl(stage)).Model;
 
     private (Prompt, T)[] Sample<T>(int count, long purpose, PolicySampler policy, Func<RolloutBatch, T[]> what) =>

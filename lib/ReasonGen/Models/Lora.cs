@@ -135,9 +135,10 @@ public sealed class Lora : IImageTextModel, IDisposable
         using var scope = NewDisposeScope();
         using var generator = Seeds.Torch(seed, index);
         var (weight, bound) = (layer.Weight, 1 / Math.Sqrt(layer.Weight.shape[1]));
-        var a = rand(Config.Rank, weight.shape[1], ScalarType.Float32, CPU, generator: generator).mul(2 * bound)
-            .sub(bound)
-            .to(weight.dtype, weight.device);
+        var a = weight.device_type == DeviceType.META // nothing is drawn for a plan
+            ? empty(Config.Rank, weight.shape[1], weight.dtype, weight.device)
+            : rand(Config.Rank, weight.shape[1], ScalarType.Float32, CPU, generator: generator).mul(2 * bound)
+                .sub(bound).to(weight.dtype, weight.device);
         var addition = new Addition(name, layer, Owned(a),
             Owned(zeros(weight.shape[0], Config.Rank, weight.dtype, weight.device)));
         layer.Adapter = (x, y) =>

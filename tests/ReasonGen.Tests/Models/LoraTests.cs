@@ -34,6 +34,17 @@ public sealed class LoraTests
     }
 
     [Fact]
+    public void For_a_plan_nothing_is_drawn()
+    {
+        using var model = new Janus(JanusConfig.Mini(83) with
+        {
+            Language = JanusConfig.Mini(83).Language with { Width = 96 << 6, Heads = 6 << 6 },
+        }, new ComputeTarget(META, ScalarType.BFloat16));
+        using var lora = new Lora(model, new() { Rank = 1 << 16 }); // 1.6 GB a matrix
+        Assert.All(lora.TrainableParameters(), one => Assert.Equal(DeviceType.META, one.Parameter.device_type));
+    }
+
+    [Fact]
     public void Gradients_through_several_chunks_of_logits_are_those_of_all_at_once()
     {
         const int classes = (1 << 23) + 1; // one label a chunk

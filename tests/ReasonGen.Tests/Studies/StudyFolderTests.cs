@@ -27,6 +27,20 @@ public sealed class StudyFolderTests : IDisposable
     }
 
     [Fact]
+    public void What_is_not_there_is_trained_where_it_is_asked_for_on_demand_alone()
+    {
+        var tiny = Tiny with { BaseSteps = 1, SftSteps = 1, JudgeSteps = 1 };
+        Assert.Throws<UnusableFileException>(() => new Study(tiny, folder).Load("sft"));
+        Assert.False(File.Exists(Path.Combine(folder, "runs", "tokenizer.json")));
+        var study = new Study(tiny, folder) { TrainsOnDemand = true };
+        Assert.Equal(3, study.Record("tokenizer").Count);
+        study.Load("sft").Dispose();
+        _ = study.LoadJudge("judge-small");
+        Assert.Equal(1, new Study(tiny, folder).Record("judge-small").Count);
+        Assert.Throws<ArgumentException>(() => study.Load("stf"));
+    }
+
+    [Fact]
     public void An_interrupted_tokenizer_goes_on_to_the_same_bits()
     {
         using (new Study(Tiny, Path.Combine(folder, "whole")).ImageTokenizer().Model)
