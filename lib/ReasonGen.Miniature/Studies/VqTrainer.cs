@@ -109,10 +109,10 @@ public sealed class VqTrainer : IDisposable
         var images = batchOfStep(StepCount).to(ScalarType.Float32, tokenizer.Device);
         optimizer.ZeroGradients();
         var (reconstruction, codes, latents, _, commitment, entropy) = tokenizer.Reconstruct(images);
-        var error = reconstruction.to(ScalarType.Float32).sub(images);
+        var error = reconstruction.sub(images);
         var squared = error.square().mean();
         var loss = squared.add(error.abs().mean().mul(config.AbsoluteErrorScale)).add(commitment).add(entropy);
-        loss.backward();
+        ActivationCheckpoint.Backward(loss);
         var norm = GradientClip.Apply(tokenizer.parameters(), 1);
         if (!double.IsFinite(norm) || !double.IsFinite(loss.ToDouble()))
         {

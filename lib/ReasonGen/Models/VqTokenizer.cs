@@ -8,6 +8,7 @@
 // Deviations: 1. The 2x enlargement does not go through bfloat16; it only copies, so values agree. 2. Distances are
 // fp32 whatever the weights are.
 using ReasonGen.Core;
+using ReasonGen.Optimization;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -40,7 +41,7 @@ internal sealed class VectorQuantizer : Module
         using var scope = NewDisposeScope();
         var codebook = Codebook();
         var squares = latents.square().sum([-1L], keepdim: true).add(codebook.square().sum([-1L]));
-        return squares.sub(latents.matmul(codebook.t()).mul(2)).MoveToOuterDisposeScope();
+        return squares.sub(latents.matmul(codebook.t()).mul(Held.Of(2L))).MoveToOuterDisposeScope();
     }
 }
 
@@ -122,27 +123,38 @@ public sealed class VqTokenizer : Module
         return DecodeLatent(Lookup(codes, height, width)).MoveToOuterDisposeScope();
     }
 
-    /// <summary>One training pass.</summary>
-    /// <returns>Reconstruction [B, 3, H, W], codes [B·h·w], normalised latents [B·h·w, 8], and codebook, commitment and
-    /// entropy loss.</returns>
+    /// <summary>One training pass, in pieces of a few images where that is faster; see <see cref="RowPieces"/>.
+    /// </summary>
+    /// <returns>Reconstruction [B, 3, H, W] fp32, codes [B·h·w], normalised latents [B·h·w, 8], and codebook,
+    /// commitment and entropy loss.</returns>
     internal (Tensor Reconstruction, Tensor Codes, Tensor Latents, Tensor CodebookLoss, Tensor CommitmentLoss,
         Tensor EntropyLoss) Reconstruct(Tensor images)
     {
         using var scope = NewDisposeScope();
-        var latent = Latent(images);
-        var z = Normalised(latent);
+        long count = images.shape[0], pixels = images.numel() / count;
+        var both = RowPieces.Run(parameters(), (int)count, (start, some) => Through(images.narrow(0, start, some)));
+        var reconstruction = both.narrow(1, 0, pixels).view(images.shape);
+        var z = both.narrow(1, pixels, both.shape[1] - pixels).reshape(-1, Config.CodeWidth);
         var distances = quantize.Distances(Config.EntropyRatio == 0 ? z.detach() : z);
         var codes = distances.detach().argmin(1);
         var e = quantize.Codebook().index_select(0, codes);
         var codebookLoss = functional.mse_loss(e, z.detach());
-        var commitment = functional.mse_loss(z, e.detach()).mul(Config.Commitment);
-        var through = z.add(e.sub(z).detach()).view(latent.shape[0], latent.shape[2], latent.shape[3], Config.CodeWidth)
-            .permute(0, 3, 1, 2);
-        var reconstruction = DecodeLatent(through);
+        var commitment = functional.mse_loss(z, e.detach()).mul(Held.Of(Config.Commitment));
         var entropy =
             Config.EntropyRatio == 0 ? zeros([], device: z.device) : EntropyLoss(distances).mul(Config.EntropyRatio);
         scope.MoveToOuter([reconstruction, codes, z, codebookLoss, commitment, entropy]);
         return (reconstruction, codes, z, codebookLoss, commitment, entropy);
+    }
+
+    // [n, 3, H, W] → what the decoder makes of the nearest codes, and the normalised latents: [n, 3·H·W + h·w·8]
+    private Tensor Through(Tensor images)
+    {
+        var latent = Latent(images);
+        var z = Normalised(latent);
+        var e = quantize.Codebook().index_select(0, quantize.Distances(z.detach()).argmin(1));
+        var through = z.add(e.sub(z).detach()).view(latent.shape[0], latent.shape[2], latent.shape[3], Config.CodeWidth)
+            .permute(0, 3, 1, 2);
+        return cat([DecodeLatent(through).to(ScalarType.Float32).flatten(1), z.view(latent.shape[0], -1)], 1);
     }
 
     // small where each latent is sure of its code and all codes are used; the two 1e-5 are the reference's

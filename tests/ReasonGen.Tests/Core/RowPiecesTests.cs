@@ -81,6 +81,26 @@ public sealed class RowPiecesTests
         Assert.InRange(Furthest(Trained(1), Trained(2)), 0, Tolerance);
     }
 
+    [Fact]
+    public void A_pass_of_the_image_tokenizer_in_pieces_is_that_of_the_whole()
+    {
+        (double Loss, float[] Gradients) Passed(int threads) => With(threads, () =>
+        {
+            using var scope = NewDisposeScope();
+            using var model = Study.Untrained();
+            var images = rand([40, 3, 32, 32], generator: new Generator(3)).mul(2).sub(1);
+            var (made, _, _, codebook, commitment, entropy) = model.ImageTokenizer.Reconstruct(images);
+            var loss = made.sub(images).square().mean() + codebook + commitment + entropy;
+            ActivationCheckpoint.Backward(loss);
+            return (loss.ToDouble(), (float[])[.. model.ImageTokenizer.parameters()
+                .SelectMany(weight => weight.grad!.Values<float>())]);
+        });
+        var (whole, pieces) = (Passed(1), Passed(2));
+        Assert.NotEqual(whole.Gradients, pieces.Gradients);
+        Assert.Equal(whole.Loss, pieces.Loss, Tolerance);
+        Assert.InRange(Furthest(whole.Gradients, pieces.Gradients), 0, Tolerance);
+    }
+
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
