@@ -64,6 +64,7 @@ public sealed class PaperWork(StudyConfig config, string folder, IReadOnlyList<P
             {
                 if (items.All(item => done.Contains(item.Id) || !CanCome(item)))
                 {
+                    Tidy();
                     return;
                 }
             }
@@ -114,11 +115,29 @@ public sealed class PaperWork(StudyConfig config, string folder, IReadOnlyList<P
         return true;
     }
 
+    // the claims of processes that were killed between the end of an item and their own tidying
+    private void Tidy()
+    {
+        foreach (var item in items.Where(item => File.Exists(ClaimPath(item))))
+        {
+            try
+            {
+                Claim(item)?.Dispose();
+            }
+            catch (UnusableFileException)
+            {
+                // a folder that can only be read is read
+            }
+        }
+    }
+
+    private string ClaimPath(PaperItem item) => Path.Combine(folder, ".claims", item.Id.Replace('/', '-'));
+
     private ProcessLock? Claim(PaperItem item)
     {
         try
         {
-            return ProcessLock.TryTake(Path.Combine(folder, ".claims", item.Id.Replace('/', '-')));
+            return ProcessLock.TryTake(ClaimPath(item));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
