@@ -16,7 +16,7 @@ namespace ReasonGen.Kernels;
 /// <summary>Attention of whole sequences. B batch, H heads, T queries, S keys, K head width.</summary>
 internal static unsafe class BlockAttention
 {
-    private const int Group = 6, Rows = 8 * Group; // queries in registers, and of a block
+    private const int Rows = 48; // queries of a block, which Panels multiplies six at a time
 
     /// <summary>Whether it takes queries, keys, and values like those. A head's width must be whole pairs of
     /// vectors.</summary>
@@ -53,7 +53,8 @@ internal static unsafe class BlockAttention
         Strided queries = new(q), fromKeys = new(k), fromValues = new(v);
         Share(all, threads, (_, head) =>
         {
-            PackKeys<L, V>(fromKeys.Of(head, heads), fromKeys.Row, (float*)toKeys + head * packed, seen, width);
+            Panels.Turn(fromKeys.Of(head, heads), fromKeys.Row, (float*)toKeys + head * packed, 0, seen, width,
+                2 * L.Count);
             PackValues<L, V>(fromValues.Of(head, heads), fromValues.Row, (float*)toValues + head * packed, seen, width);
         });
         Share(all * blocks, threads, (thread, block) =>
@@ -78,24 +79,6 @@ internal static unsafe class BlockAttention
                 work(thread, part);
             }
         });
-    }
-
-    // [S, K] → panels [S / 2L][K][2L], zeros behind the last key
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void PackKeys<L, V>(float* from, long row, float* to, int seen, int width)
-        where L : ILanes<V> where V : struct
-    {
-        var panel = 2 * L.Count;
-        for (var first = 0; first < seen; first += panel, to += width * panel)
-        {
-            for (var i = 0; i < panel; i++, from += row)
-            {
-                for (var n = 0; n < width; n++)
-                {
-                    to[n * panel + i] = first + i < seen ? from[n] : 0;
-                }
-            }
-        }
     }
 
     // [S, K] → panels [K / 2L][S][2L]
@@ -132,7 +115,8 @@ internal static unsafe class BlockAttention
             Scale<L, V>(q, qRow, scaled, width, 1 / MathF.Sqrt(width));
             for (var j = 0; j < stride; j += 2 * L.Count)
             {
-                Products<L, V>(scaled, width, keys + (long)j * width, width, scores + j, stride);
+                Panels<L, V>.Multiply(new((nint)scaled, width, 1), keys + (long)j * width, scores + j, rows, width,
+                    add: false, stride);
             }
 
             for (var row = 0; row < rows; row++)
@@ -142,7 +126,8 @@ internal static unsafe class BlockAttention
 
             for (var n = 0; n < width; n += 2 * L.Count)
             {
-                Products<L, V>(scores, stride, values + (long)n * seen, seen, to + n, toRow);
+                Panels<L, V>.Multiply(new((nint)scores, stride, 1), values + (long)n * seen, to + n, rows, seen,
+                    add: false, (nint)toRow);
             }
 
             for (var row = 0; row < rows; row++, to += toRow)
@@ -168,57 +153,5 @@ internal static unsafe class BlockAttention
                 L.Store(L.Multiply(L.Load(from + n), L.Of(by)), to + n);
             }
         }
-
-        // y = x w of all rows, x [rows, n] by a panel [n, 2L]
-        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-        private void Products<L, V>(float* x, long xRow, float* w, int n, float* y, long yRow)
-            where L : ILanes<V> where V : struct
-        {
-            for (var row = 0; row < rows; row += Group, x += Group * xRow, y += Group * yRow)
-            {
-                SixRows<L, V>(x, xRow, rows - row - 1, w, n, y, yRow);
-            }
-        }
-    }
-
-    // The last rows may be one and the same.
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void SixRows<L, V>(float* x, long xRow, int last, float* w, int n, float* y, long yRow)
-        where L : ILanes<V> where V : struct
-    {
-        long row1 = Math.Min(1, last), row2 = Math.Min(2, last), row3 = Math.Min(3, last), row4 = Math.Min(4, last),
-            row5 = Math.Min(5, last);
-        float* x1 = x + row1 * xRow, x2 = x + row2 * xRow, x3 = x + row3 * xRow, x4 = x + row4 * xRow,
-            x5 = x + row5 * xRow;
-        V a0 = L.Of(0), b0 = a0, a1 = a0, b1 = a0, a2 = a0, b2 = a0, a3 = a0, b3 = a0, a4 = a0, b4 = a0, a5 = a0,
-            b5 = a0;
-        for (var k = 0; k < n; k++, w += 2 * L.Count)
-        {
-            V w0 = L.Load(w), w1 = L.Load(w + L.Count), value = L.Of(x[k]);
-            (a0, b0) = (L.MultiplyAdd(value, w0, a0), L.MultiplyAdd(value, w1, b0));
-            value = L.Of(x1[k]);
-            (a1, b1) = (L.MultiplyAdd(value, w0, a1), L.MultiplyAdd(value, w1, b1));
-            value = L.Of(x2[k]);
-            (a2, b2) = (L.MultiplyAdd(value, w0, a2), L.MultiplyAdd(value, w1, b2));
-            value = L.Of(x3[k]);
-            (a3, b3) = (L.MultiplyAdd(value, w0, a3), L.MultiplyAdd(value, w1, b3));
-            value = L.Of(x4[k]);
-            (a4, b4) = (L.MultiplyAdd(value, w0, a4), L.MultiplyAdd(value, w1, b4));
-            value = L.Of(x5[k]);
-            (a5, b5) = (L.MultiplyAdd(value, w0, a5), L.MultiplyAdd(value, w1, b5));
-        }
-
-        Put<L, V>(a0, b0, y);
-        Put<L, V>(a1, b1, y + row1 * yRow);
-        Put<L, V>(a2, b2, y + row2 * yRow);
-        Put<L, V>(a3, b3, y + row3 * yRow);
-        Put<L, V>(a4, b4, y + row4 * yRow);
-        Put<L, V>(a5, b5, y + row5 * yRow);
-    }
-
-    private static void Put<L, V>(V a, V b, float* to) where L : ILanes<V> where V : struct
-    {
-        L.Store(a, to);
-        L.Store(b, to + L.Count);
     }
 }

@@ -1,7 +1,6 @@
 // Attention of the fused pass: a head's scores 16 keys at once, softmax over them, and the mixture of the values.
 // Scores of keys that the mask hides are lowered by 1e30, which leaves them a share of less than 1e-37.
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics;
 
 namespace ReasonGen.Kernels;
 
@@ -18,21 +17,7 @@ internal sealed unsafe partial class FusedDecoder
             var y = q;
             for (var head = 0; head < size.Heads + size.KeyValueHeads; head++, y += width)
             {
-                var j = 0;
-                for (; j + 4 <= half; j += 4)
-                {
-                    Vector128<float> one = Vector128.Load(y + j), other = Vector128.Load(y + j + half);
-                    Vector128<float> c = Vector128.Load(cosines + j), s = Vector128.Load(sines + j);
-                    Vector128.Store(one * c - other * s, y + j);
-                    Vector128.Store(other * c + one * s, y + j + half);
-                }
-
-                for (; j < half; j++)
-                {
-                    var (one, other) = (y[j], y[j + half]);
-                    y[j] = one * cosines[j] - other * sines[j];
-                    y[j + half] = other * cosines[j] + one * sines[j];
-                }
+                HeadRotation.Turn(y, cosines, sines, half);
             }
         }
 

@@ -70,16 +70,13 @@ internal sealed unsafe partial class FusedDecoder
 
     /// <summary>Values of the widest vector that this processor has and that a head can be made of; 0 where there is
     /// none.</summary>
-    internal static int LanesFor(int headWidth) =>
-        headWidth % 16 == 0 && Vector512.IsHardwareAccelerated ? 16
-        : headWidth % 8 == 0 && Vector256.IsHardwareAccelerated ? 8
-        : headWidth % 4 == 0 && Vector128.IsHardwareAccelerated ? 4 : 0;
+    internal static int LanesFor(int headWidth) => Lanes.Widest(lanes => headWidth % lanes == 0);
 
     /// <summary>Whether weights of a decoder are of that kind, and so few that they stay in a processor's
     /// caches.</summary>
-    internal static bool Pays(IEnumerable<Tensor> weights) =>
+    internal static bool Pays(IEnumerable<Tensor> weights, long most = MostWeights) =>
         weights.All(weight => weight is { dtype: ScalarType.Float32, device_type: DeviceType.CPU })
-        && weights.Sum(weight => weight.numel()) <= MostWeights;
+        && weights.Sum(weight => weight.numel()) <= most;
 
     /// <summary>Whether a pass over such tokens is of that kind.</summary>
     /// <param name="x">[B, T, D].</param>

@@ -4,7 +4,6 @@
 //   backward, columns j: p_tj = e^(s_tj − log Σ_t),  δ_t = do_t·o_t,  ds_tj = p_tj (do_t·v_j − δ_t) / √K,
 //     dv_j = Σ_t p_tj do_t,  dk_j = Σ_t ds_tj q_t,  dq_t = Σ_j ds_tj k_j.
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics;
 
 namespace ReasonGen.Kernels;
 
@@ -13,7 +12,7 @@ internal sealed unsafe partial class FusedPass<L, V>
     private const float Hidden = float.NegativeInfinity;
 
     // what attention over the longest of these rows needs besides
-    private long AttentionScratch(int[][] rows)
+    private long AttentionScratch(IReadOnlyList<int[]> rows)
     {
         long longest = rows.Max(row => row.Length), columns = (longest + Width - 1) / Width * Width;
         return columns * (2 * Width + 8L * Math.Max(size.HeadWidth, Width)) + 4L * Width * (size.HeadWidth + 1);
@@ -31,37 +30,21 @@ internal sealed unsafe partial class FusedPass<L, V>
             for (var c = 0; c < inner - size.KeyValueHeads * size.HeadWidth; c += size.HeadWidth)
             {
                 Load(innerValues, block.Count, i, c, both);
-                var j = 0;
-                for (; j + 4 <= half; j += 4)
-                {
-                    Vector128<float> one = Vector128.Load(both + j), other = Vector128.Load(both + j + half);
-                    Vector128<float> by = Vector128.Load(cos + j), across = Vector128.Load(sin + j) * direction;
-                    Vector128.Store(one * by - other * across, both + j);
-                    Vector128.Store(other * by + one * across, both + j + half);
-                }
-
-                for (; j < half; j++)
-                {
-                    var (one, other, across) = (both[j], both[j + half], sin[j] * direction);
-                    (both[j], both[j + half]) = (one * cos[j] - other * across, other * cos[j] + one * across);
-                }
-
-                for (j = 0; j < size.HeadWidth; j += L.Count)
-                {
-                    L.Store(L.Load(both + j), Panels<L, V>.At(innerValues, block.Count, i, c + j));
-                }
+                HeadRotation.Turn(both, cos, sin, half, direction);
+                Put(both, innerValues, block.Count, i, c);
             }
         }
     }
 
-    private void Attend(Kept kept, Block block, float* scratch)
+    // the rows and heads of a block
+    private IEnumerable<(int First, int Count, int Head)> Heads(Block block)
     {
         var first = 0;
         foreach (var row in block.Rows)
         {
             for (var head = 0; head < size.Heads; head++)
             {
-                Attend(kept, block.Count, first, row.Length, head, scratch);
+                yield return (first, row.Length, head);
             }
 
             first += row.Length;
@@ -99,10 +82,7 @@ internal sealed unsafe partial class FusedPass<L, V>
                     rows[k] = mixed[k * Width + t] * shares[t];
                 }
 
-                for (var k = 0; k < width; k += L.Count)
-                {
-                    L.Store(L.Load(rows + k), Panels<L, V>.At(kept.Mixed, n, first + from + t, head * width + k));
-                }
+                Put(rows, kept.Mixed, n, first + from + t, head * width);
             }
         }
     }
@@ -139,20 +119,6 @@ internal sealed unsafe partial class FusedPass<L, V>
         }
     }
 
-    private void AttendBackward(Kept kept, Block block, float* dMixed, float* dInner, float* scratch)
-    {
-        var first = 0;
-        foreach (var row in block.Rows)
-        {
-            for (var head = 0; head < size.Heads; head++)
-            {
-                AttendBackward(kept, block.Count, first, row.Length, head, dMixed, dInner, scratch);
-            }
-
-            first += row.Length;
-        }
-    }
-
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void AttendBackward(Kept kept, int n, int first, int count, int head, float* dMixed, float* dInner,
         float* scratch)
@@ -185,10 +151,7 @@ internal sealed unsafe partial class FusedPass<L, V>
         new Span<float>(keys, columns * panels * Width).Clear();
         for (var t = 0; t < count; t++)
         {
-            for (var k = 0; k < width; k += L.Count)
-            {
-                L.Store(L.Load(rows + t * width + k), Panels<L, V>.At(keys, count, t, k));
-            }
+            Put(rows + t * width, keys, count, t, 0);
         }
 
         var logSums = kept.LogSums + head * n + first;
@@ -215,11 +178,8 @@ internal sealed unsafe partial class FusedPass<L, V>
 
         for (var t = 0; t < count; t++)
         {
-            for (var k = 0; k < width; k += L.Count)
-            {
-                L.Store(L.Load(Panels<L, V>.At(dQueries, count, t, k)),
-                    Panels<L, V>.At(dInner, n, first + t, QueryColumn(head) + k));
-            }
+            Load(dQueries, count, t, 0, rows);
+            Put(rows, dInner, n, first + t, QueryColumn(head));
         }
     }
 
@@ -282,25 +242,18 @@ internal sealed unsafe partial class FusedPass<L, V>
         }
     }
 
-    // [T][K] → [T / P][K][P], zeros behind the last
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Transpose(float* rows, int count, float* to)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Put(float* from, float* matrix, int n, int row, int column)
     {
-        var width = size.HeadWidth;
-        for (var from = 0; from < count; from += Width, to += width * Width)
+        for (var k = 0; k < size.HeadWidth; k += L.Count)
         {
-            var some = Math.Min(Width, count - from);
-            for (var k = 0; k < width; k++)
-            {
-                for (var t = 0; t < some; t++)
-                {
-                    to[k * Width + t] = rows[(from + t) * width + k];
-                }
-
-                new Span<float>(to + k * Width + some, Width - some).Clear();
-            }
+            L.Store(L.Load(from + k), Panels<L, V>.At(matrix, n, row, column + k));
         }
     }
+
+    // [T][K] → [T / P][K][P], zeros behind the last
+    private void Transpose(float* rows, int count, float* to) =>
+        Panels.Turn(rows, size.HeadWidth, to, 0, count, size.HeadWidth, Width);
 
     private int QueryColumn(int head) => head * size.HeadWidth;
 

@@ -38,7 +38,7 @@ internal sealed unsafe partial class FusedPass<L, V> : IFusedPass where L : ILan
     private sealed class Block
     {
         internal required AlignedFloats Memory;
-        internal required int[][] Rows;
+        internal required IReadOnlyList<int[]> Rows;
         internal required int Count; // N
         internal required Kept[] Layers;
         internal required float* Last, LastScale, Angles; // [N, D], [N], [N][K]
@@ -103,7 +103,11 @@ internal sealed unsafe partial class FusedPass<L, V> : IFusedPass where L : ILan
         NormForward(kept.X, layer.InputNorm.Address, kept.Normed, kept.Scale, n);
         layer.Inner.Forward(kept.Normed, kept.Inner, n, add: false);
         Turn(kept.Inner, block, 1);
-        Attend(kept, block, attention);
+        foreach (var (first, count, head) in Heads(block))
+        {
+            Attend(kept, n, first, count, head, attention);
+        }
+
         new Span<float>(kept.X, width).CopyTo(new(kept.H, width));
         layer.Output.Forward(kept.Mixed, kept.H, n, add: true);
         NormForward(kept.H, layer.MlpNorm.Address, kept.MlpNormed, kept.MlpScale, n);
@@ -171,14 +175,18 @@ internal sealed unsafe partial class FusedPass<L, V> : IFusedPass where L : ILan
         layer.Output.Backward(d, mixed, n);
         layer.Output.Accumulate(d, kept.Mixed, n);
         new Span<float>(dInner, n * inner).Clear();
-        AttendBackward(kept, block, mixed, dInner, attention);
+        foreach (var (first, count, head) in Heads(block))
+        {
+            AttendBackward(kept, n, first, count, head, mixed, dInner, attention);
+        }
+
         Turn(dInner, block, -1);
         layer.Inner.Backward(dInner, dn, n);
         layer.Inner.Accumulate(dInner, kept.Normed, n);
         NormBackward(dn, kept.X, kept.Scale, layer.InputNorm.Address, dInputNorm, d, n);
     }
 
-    private Block Begin(int[][] rows)
+    private Block Begin(IReadOnlyList<int[]> rows)
     {
         var n = rows.Sum(row => row.Length);
         var perToken = layers.Length * (5L * size.Width + inner + 2 * size.MlpWidth + 2 + size.Heads)

@@ -34,13 +34,11 @@ internal static class FusedTraining
         x is { dtype: ScalarType.Float32, device_type: DeviceType.CPU, shape: [var rows, var tokens, var width] }
         && width == size.Width && rows * tokens >= FewestTokens
         && (mask is null || mask.shape is [var masks, var columns] && masks == rows && columns == tokens)
-        && LanesFor(size) > 0 && FusedDecoder.Pays(weights) && weights.Sum(weight => weight.numel()) <= MostWeights;
+        && LanesFor(size) > 0 && FusedDecoder.Pays(weights, MostWeights);
 
     /// <summary>Values of the widest vector that this processor has and the sizes are made of; 0 where there is
     /// none.</summary>
-    internal static int LanesFor(DecoderSize size) =>
-        Vector512.IsHardwareAccelerated && Fits(size, 16) ? 16 : Vector256.IsHardwareAccelerated && Fits(size, 8) ? 8
-            : Vector128.IsHardwareAccelerated && Fits(size, 4) ? 4 : 0;
+    internal static int LanesFor(DecoderSize size) => Lanes.Widest(lanes => Fits(size, lanes));
 
     /// <summary>Whether heads are whole vectors of so many lanes, and every matrix is whole panels of two.</summary>
     internal static bool Fits(DecoderSize size, int lanes) => size.HeadWidth % lanes == 0 && new[]
@@ -140,37 +138,30 @@ internal sealed unsafe class FusedTokens
 
     internal FusedTokens(Tensor x, Tensor? mask, Tensor cos, Tensor sin)
     {
-        (Rows, Columns, angleRows) = ((int)x.shape[0], (int)x.shape[1], (int)cos.shape[0]);
+        (Columns, angleRows) = ((int)x.shape[1], (int)cos.shape[0]);
         (this.cos, this.sin) = (cos.Values<float>(), sin.Values<float>());
         bool[]? seen = mask?.to(ScalarType.Bool).Values<bool>();
-        List<int[]> block = [];
-        for (var row = 0; row < Rows; row++)
+        for (var row = 0; row < (int)x.shape[0]; row++)
         {
             int[] places = [.. Enumerable.Range(row * Columns, Columns).Where(at => seen is null || seen[at])];
-            if (block.Count > 0 && block.Sum(one => one.Length) + places.Length > Together)
+            if (places.Length == 0)
             {
-                Blocks.Add([.. block]);
-                block = [];
+                continue;
             }
 
-            if (places.Length > 0)
+            if (Blocks.Count == 0 || Blocks[^1].Sum(one => one.Length) + places.Length > Together)
             {
-                block.Add(places);
+                Blocks.Add([]);
             }
-        }
 
-        if (block.Count > 0)
-        {
-            Blocks.Add([.. block]);
+            Blocks[^1].Add(places);
         }
     }
-
-    internal int Rows { get; }
 
     internal int Columns { get; }
 
     /// <summary>Blocks of rows, of each its tokens that count, by their place in [B, T].</summary>
-    internal List<int[][]> Blocks { get; } = [];
+    internal List<List<int[]>> Blocks { get; } = [];
 
     /// <summary>Copies a token's cos and sin, K/2 of each.</summary>
     internal void Angles(int place, float* to, int half)

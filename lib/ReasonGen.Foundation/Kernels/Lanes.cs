@@ -41,6 +41,14 @@ internal unsafe interface ILanes<V> where V : struct
     static abstract V Scale(V values, V shifted);
 }
 
+/// <summary>Which vectors this processor has.</summary>
+internal static class Lanes
+{
+    /// <summary>Values of the widest vector that it has and that fits: 16, 8 or 4; 0 where none does.</summary>
+    internal static int Widest(Func<int, bool> fits) => Vector512.IsHardwareAccelerated && fits(16) ? 16
+        : Vector256.IsHardwareAccelerated && fits(8) ? 8 : Vector128.IsHardwareAccelerated && fits(4) ? 4 : 0;
+}
+
 /// <summary>Functions of whole vectors.</summary>
 internal static unsafe class Lanes<L, V> where L : ILanes<V> where V : struct
 {

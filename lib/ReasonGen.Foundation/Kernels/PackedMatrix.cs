@@ -28,25 +28,12 @@ internal sealed unsafe class PackedMatrix
         foreach (var (weight, shift) in parts)
         {
             shift?.CopyTo(new Span<float>(bias!.Address + row, shift.Length));
-            for (int o = 0, some; o < weight.Length / inputs; o += some, row += some)
+            fixed (float* from = weight)
             {
-                some = Math.Min(panel - row % panel, weight.Length / inputs - o); // rows that share a panel
-                var to = panels.Address + (long)(row / panel) * panel * inputs + row % panel;
-                Turn(weight.AsSpan(o * inputs), to, some);
+                Panels.Turn(from, inputs, panels.Address, row, weight.Length / inputs, inputs, panel);
             }
-        }
-    }
 
-    // some rows of W → columns of a panel, each line of it written once
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Turn(ReadOnlySpan<float> rows, float* to, int some)
-    {
-        for (var k = 0; k < inputs; k++, to += panel)
-        {
-            for (var o = 0; o < some; o++)
-            {
-                to[o] = rows[o * inputs + k];
-            }
+            row += weight.Length / inputs;
         }
     }
 

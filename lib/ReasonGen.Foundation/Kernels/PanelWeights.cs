@@ -27,7 +27,9 @@ internal sealed unsafe class PanelWeights<L, V> where L : ILanes<V> where V : st
         foreach (var layer in layers)
         {
             using var whole = layer.contiguous();
-            Pack((float*)Address(whole), first, (int)layer.shape[0]);
+            var from = (float*)Address(whole);
+            Panels.Turn(from, inputs, turned.Address, first, (int)layer.shape[0], inputs, Width);
+            Pack(from, first, (int)layer.shape[0]);
             first += (int)layer.shape[0];
         }
     }
@@ -37,12 +39,6 @@ internal sealed unsafe class PanelWeights<L, V> where L : ILanes<V> where V : st
     {
         for (var o = first; o < first + count; o++, w += inputs)
         {
-            var to = turned.Address + ((long)(o / Width) * inputs * Width + o % Width);
-            for (var i = 0; i < inputs; i++)
-            {
-                to[i * Width] = w[i];
-            }
-
             for (var i = 0; i < inputs; i += Width)
             {
                 var line = Panels<L, V>.At(plain.Address, outputs, o, i);

@@ -17,6 +17,40 @@ namespace ReasonGen.Kernels;
 internal readonly unsafe record struct LeftFactor(
     nint First, nint Row, nint Step, nint RowPanel = 0, nint StepPanel = 0);
 
+/// <summary>Panels of any width.</summary>
+internal static unsafe class Panels
+{
+    /// <summary>Lays rows [N, K] into the columns of panels [.. / P][K][P], from a first column on; zeros behind the
+    /// last, up to the end of its panel.</summary>
+    /// <param name="from">The rows.</param>
+    /// <param name="row">From one to the next.</param>
+    /// <param name="to">The panels.</param>
+    /// <param name="first">Column of the first row.</param>
+    /// <param name="count">N.</param>
+    /// <param name="width">K.</param>
+    /// <param name="panel">P.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    internal static void Turn(float* from, long row, float* to, int first, int count, int width, int panel)
+    {
+        for (int o = 0, some; o < count; o += some)
+        {
+            var column = (first + o) % panel;
+            some = Math.Min(panel - column, count - o); // rows that share a panel: each line of it is written once
+            var rest = o + some == count ? panel - column - some : 0;
+            var line = to + (long)((first + o) / panel) * panel * width + column;
+            for (var k = 0; k < width; k++, line += panel)
+            {
+                for (var t = 0; t < some; t++)
+                {
+                    line[t] = from[(o + t) * row + k];
+                }
+
+                new Span<float>(line + some, rest).Clear();
+            }
+        }
+    }
+}
+
 /// <summary>Products of matrices in panels.</summary>
 internal static unsafe class Panels<L, V> where L : ILanes<V> where V : struct
 {
@@ -44,7 +78,7 @@ internal static unsafe class Panels<L, V> where L : ILanes<V> where V : struct
     /// <param name="add">Whether the product is added to what c holds.</param>
     /// <param name="stride">From one row of c to the next; P when 0.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    internal static void Multiply(LeftFactor a, float* b, float* c, int rows, int count, bool add, int stride = 0)
+    internal static void Multiply(LeftFactor a, float* b, float* c, int rows, int count, bool add, nint stride = 0)
     {
         var segment = a.StepPanel == 0 ? count : Width;
         stride = stride == 0 ? Width : stride;
@@ -57,7 +91,7 @@ internal static unsafe class Panels<L, V> where L : ILanes<V> where V : struct
     // The last rows may be one and the same: what they add to is read before anything is written.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Six(LeftFactor a, float* b, float* c, int row, int last, int count, int segment, bool add,
-        int stride)
+        nint stride)
     {
         int m1 = Math.Min(row + 1, last), m2 = Math.Min(row + 2, last), m3 = Math.Min(row + 3, last);
         int m4 = Math.Min(row + 4, last), m5 = Math.Min(row + 5, last);

@@ -95,11 +95,7 @@ public static class ActivationCheckpoint
         {
             own = new Failure { GoesOn = true };
             var result = pass();
-            if (own.First is { } first)
-            {
-                first.Throw();
-            }
-
+            own.First?.Throw();
             return result;
         }
         finally

@@ -148,19 +148,14 @@ public sealed class PaperWork(StudyConfig config, string folder, IReadOnlyList<P
 
     private static void Make(PaperItem item, Study study)
     {
-        if (Study.Judges.Contains(item.Stage))
+        if (item.Run is { } run)
         {
-            _ = study.Judge(item.Stage);
-            return;
+            study.Run(run).Model.Dispose();
         }
-
-        var (stage, copies) = NearEqualCodes.Read(item.Stage);
-        var made = item switch
+        else
         {
-            { Run: { } run } => study.Run(run), _ when stage == "tokenizer" => study.ImageTokenizer(),
-            _ when stage == "base" => study.Base(copies), _ => study.Sft(copies),
-        };
-        made.Model.Dispose();
+            study.Make(item.Stage);
+        }
     }
 
     private Study StudyOf(PaperItem item)

@@ -36,15 +36,12 @@ public sealed partial class Study
         return Sample(count, purpose, writer, writer.Rationales);
     }
 
-    private void Make(string stage)
+    /// <summary>Sees to it that a stage is there: what is not is trained, with what it stands on.</summary>
+    internal void Make(string stage)
     {
         if (Judges.Contains(stage))
         {
             _ = Judge(stage);
-        }
-        else if (stage == "tokenizer")
-        {
-            NewModel().Dispose();
         }
         else
         {
@@ -52,7 +49,15 @@ public sealed partial class Study
         }
     }
 
-    private Janus Trained(string stage) => (stage == "base" ? Base() : stage == "sft" ? Sft() : Rl(stage)).Model;
+    private Janus Trained(string stage)
+    {
+        var made = NearEqualCodes.Read(stage) switch
+        {
+            ("tokenizer", _) => ImageTokenizer(), ("base", var copies) => Base(copies),
+            ("sft", var copies) => Sft(copies), _ => Rl(stage),
+        };
+        return made.Model;
+    }
 
     private (Prompt, T)[] Sample<T>(int count, long purpose, PolicySampler policy, Func<RolloutBatch, T[]> what) =>
         Enumerable.Range(0, count).Chunk(TogetherSampled).SelectMany(numbers =>
